@@ -1,0 +1,115 @@
+"""Checks on what users hand in; every message names the argument, what came and what is wanted."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_array
+
+_BLOCK_BYTES = 64 * 2**20
+
+
+def check_integer(name: str, value: Any, low: int, high: int | None = None, why: str = "") -> int:
+    """Return `value` as an int within [low, high], or raise naming the argument."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__}).")
+    if value < low or (high is not None and value > high):
+        wanted = f"at least {low}" if high is None else f"between {low} and {high}"
+        raise ValueError(f"{name} must be {wanted}{why}, got {value}.")
+    return int(value)
+
+
+def check_real(
+    name: str, value: Any, low: float, high: float = np.inf, *, open_low: bool = False
+) -> float:
+    """Return `value` as a finite float within [low, high], or raise naming the argument."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__}).")
+    too_low = value <= low if open_low else value < low
+    if not np.isfinite(value) or too_low or value > high:
+        wanted = f"{'above' if open_low else 'at least'} {low:g}"
+        wanted += "" if high == np.inf else f" and at most {high:g}"
+        raise ValueError(f"{name} must be {wanted}, got {value}.")
+    return float(value)
+
+
+def check_choice(name: str, value: Any, known: Any) -> str:
+    """Return `value` if it is one of the `known` names, or raise listing them."""
+    if not isinstance(value, str) or value not in known:
+        names = ", ".join(repr(k) for k in sorted(known))
+        raise ValueError(f"{name}={value!r} is unknown; choose one of {names}.")
+    return value
+
+
+def row_blocks(array: Any) -> Iterator[slice]:
+    """Slices over the first axis that each cover a bounded number of bytes."""
+    row_bytes = max(1, int(np.prod(array.shape[1:])) * array.dtype.itemsize)
+    step = max(1, _BLOCK_BYTES // row_bytes)
+    for start in range(0, len(array), step):
+        yield slice(start, min(start + step, len(array)))
+
+
+def check_finite(name: str, array: NDArray[Any]) -> None:
+    """Raise if `array` holds NaN or inf; reads it block by block, so a memmap is never loaded."""
+    if not np.issubdtype(array.dtype, np.floating):
+        return
+    n_nan = n_inf = 0
+    first: int | None = None
+    for rows in row_blocks(array):
+        block = np.asarray(array[rows])
+        bad = ~np.isfinite(block)
+        if not bad.any():
+            continue
+        n_nan += int(np.isnan(block).sum())
+        n_inf += int(np.isinf(block).sum())
+        if first is None:
+            first = rows.start + int(np.argmax(bad.reshape(len(block), -1).any(axis=1)))
+    if first is not None:
+        found = [f"{n} {kind}" for n, kind in ((n_nan, "NaN"), (n_inf, "inf")) if n]
+        raise ValueError(
+            f"Input {name} contains {' and '.join(found)}, first in row {first}. Every value must "
+            f"be finite: drop or impute those rows (sklearn.impute) before the call."
+        )
+
+
+def check_numeric(name: str, value: Any, *, min_rows: int = 1) -> NDArray[Any]:
+    """Turn array-likes (lists, pandas, polars, tensors) into a finite, real numpy array."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    if value is None:
+        raise ValueError(f"{name} is None: an array of numbers is required.")
+    if isinstance(value, np.memmap):
+        array: NDArray[Any] = value
+        if array.dtype.kind not in "fiub":
+            raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}.")
+    else:
+        array = check_array(
+            value,
+            dtype="numeric",
+            ensure_2d=False,
+            allow_nd=True,
+            ensure_all_finite=False,
+            ensure_min_samples=min_rows,
+            input_name=name,
+        )
+    check_finite(name, array)
+    return array
+
+
+def check_response_shape(name: str, array: NDArray[Any]) -> None:
+    """Responses are (n,), (n, q), (n, h, w) or (n, c, h, w) with something in every axis."""
+    if array.ndim not in (1, 2, 3, 4) or 0 in array.shape[1:]:
+        raise ValueError(
+            f"{name} must have shape (n,), (n, q), (n, h, w) or (n, c, h, w), got {array.shape}."
+        )
+
+
+def kind_of(dtype: np.dtype[Any]) -> str:
+    """Name the kind of numbers: 'bytes' (uint8), 'integers' or 'floats'."""
+    if dtype == np.uint8:
+        return "bytes (uint8)"
+    return "floats" if dtype.kind == "f" else "integers"

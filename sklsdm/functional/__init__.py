@@ -1,0 +1,1 @@
+"""Pure tensor functions, one per formula, each citing its source."""

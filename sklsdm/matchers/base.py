@@ -1,0 +1,217 @@
+"""What every matcher does: learn H(x, η) so that (X, H) follows the law of (X, E(Y))."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import RidgeCV
+from torch import Tensor
+
+from sklsdm._validation import check_choice, check_integer, check_real
+from sklsdm.functional.scores import energy_score
+from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, ModuleHolder
+from sklsdm.nets import TrainingNet, default_callbacks, history_arrays
+from sklsdm.nets.run import Run
+
+EPOCH_STEPS = 100
+_HELD_OUT_DRAWS = 16
+_MAX_HELD_OUT = 256
+
+
+@dataclass(frozen=True)
+class MatchingData:
+    """What stage 2 learns from, standardised and on the device."""
+
+    condition: Tensor  # (n, p)
+    latent: Tensor  # (n, k): codes of the pairs
+    held_condition: Tensor  # (v, p): pairs kept apart to choose the state; v may be 0
+    held_latent: Tensor  # (v, k)
+    codes: Tensor | None  # (n + N, k): codes of all responses, where stage 2 uses them
+    image_shape: tuple[int, ...] | None  # (c, h, w) of an image condition, flattened in the rows
+
+
+class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
+    """Stage 2. A subclass says which net to train on which batches.
+
+    Attributes
+    ----------
+    noise_dim_ : int
+        Numbers of noise that one draw takes.
+    generator_ : torch.nn.Module
+        H, with the averaged parameters of the best epoch.
+    n_steps_ : int
+        Generator steps trained.
+    interrupted_ : bool
+        Whether Ctrl-C ended training.
+    history_ : dict of str to ndarray
+        Losses and held-out score by epoch.
+    """
+
+    widths: Sequence[int]
+    activation: str
+    noise_dim: int | str
+    max_steps: int
+    lr: float
+    batch_size: int
+    ema_decay: float
+    unpaired_weight: float | str
+    n_iter_no_change: int | None
+    callbacks: Sequence[Any] | None
+
+    noise_dim_: int
+    generator_: ConditionalGenerator
+    n_steps_: int
+    interrupted_: bool
+    history_: dict[str, NDArray[np.float64]]
+
+    def validate(self) -> None:
+        """Raise on a parameter out of its range."""
+        for width in self.widths:
+            check_integer("matcher__widths", width, 1)
+        check_choice("matcher__activation", self.activation, ACTIVATIONS)
+        if self.noise_dim != "auto":
+            check_integer("matcher__noise_dim", self.noise_dim, 1)
+        check_integer("matcher__max_steps", self.max_steps, 1)
+        check_real("matcher__lr", self.lr, 0.0, open_low=True)
+        check_integer("matcher__batch_size", self.batch_size, 1)
+        check_real("matcher__ema_decay", self.ema_decay, 0.0, 0.999999)
+        if self.unpaired_weight != "auto":
+            check_real("matcher__unpaired_weight", self.unpaired_weight, 0.0)
+        if self.n_iter_no_change is not None:
+            check_integer("matcher__n_iter_no_change", self.n_iter_no_change, 1)
+
+    @abstractmethod
+    def _net(self, generator: ConditionalGenerator, data: MatchingData, plan: Plan) -> TrainingNet:
+        """The net to train."""
+
+    @abstractmethod
+    def _batches(self, data: MatchingData, plan: Plan) -> Any:
+        """The batches to train it on, one epoch long."""
+
+    def fit(self, data: MatchingData, run: Run) -> BaseMatcher:
+        """Train on the pairs (and, where given, all codes)."""
+        plan = self._plan(data, run)
+        generator = ConditionalGenerator(
+            data.condition.shape[1],
+            data.latent.shape[1],
+            plan.noise_dim,
+            self.widths,
+            self.activation,
+            data.image_shape,
+            run.generator(10, torch.device("cpu")),
+        )
+        start_linear(generator, data.condition, data.latent)
+        net = self._net(generator, data, plan)
+        net.fit(self._batches(data, plan))
+        self.noise_dim_ = plan.noise_dim
+        self.generator_ = net.module_.eval()
+        self.interrupted_ = net.interrupted_
+        self.history_ = history_arrays(net.history)
+        self.n_steps_ = int(sum(row.get("train_batch_count", 0) for row in net.history))
+        return self
+
+    @torch.no_grad()
+    def draw(self, condition: Tensor, noise: Tensor) -> Tensor:
+        """Standardised codes (b, k) for conditions (b, p) and noise (b, noise_dim_)."""
+        return self.generator_(condition, noise)
+
+    def _plan(self, data: MatchingData, run: Run) -> Plan:
+        n_pairs = len(data.latent)
+        latent_dim = data.latent.shape[1]
+        budget = min(self.max_steps, 20 * n_pairs)
+        steps = min(EPOCH_STEPS, budget)
+        watched = len(data.held_latent) > 0
+        weight = 0.0
+        if data.codes is not None:
+            extra = len(data.codes) - n_pairs
+            auto = extra / len(data.codes)
+            weight = auto if self.unpaired_weight == "auto" else float(self.unpaired_weight)
+        return Plan(
+            run=run,
+            random=run.generator(11),
+            noise_dim=max(8, latent_dim) if self.noise_dim == "auto" else int(self.noise_dim),
+            n_epochs=max(1, budget // steps),
+            epoch_steps=steps,
+            batch_size=min(self.batch_size, max(16, n_pairs)),
+            unpaired_weight=weight,
+            score=_held_out_score(data, run) if watched else None,
+        )
+
+    def _net_settings(self, plan: Plan) -> dict[str, Any]:
+        """Arguments that every matcher's net shares."""
+        return {
+            "optimizer": torch.optim.Adam,
+            "optimizer__fused": True,
+            "lr": self.lr,
+            "max_epochs": plan.n_epochs,
+            "ema_decay": self.ema_decay,
+            "random": plan.random,
+            "device": str(plan.run.device),
+            "verbose": 0,
+            "callbacks": [
+                *(self.callbacks or []),
+                *default_callbacks(
+                    "stage 2 (matching)",
+                    monitor="valid_energy_score" if plan.score else None,
+                    score=plan.score,
+                    patience=self.n_iter_no_change,
+                    tol=0.0,
+                    verbose=plan.run.verbose,
+                ),
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings of one stage-2 training, resolved against the data."""
+
+    run: Run
+    random: torch.Generator
+    noise_dim: int
+    n_epochs: int
+    epoch_steps: int
+    batch_size: int
+    unpaired_weight: float
+    score: Callable[[Any], float] | None
+
+
+def start_linear(generator: ConditionalGenerator, condition: Tensor, latent: Tensor) -> None:
+    """Set the generator's linear path to ridge regression with its residual covariance."""
+    x, z = condition.double().cpu().numpy(), latent.double().cpu().numpy()
+    ridge = RidgeCV(alphas=np.logspace(-2, 4, 13)).fit(x, z)
+    residual = z - ridge.predict(x).reshape(z.shape)
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(residual.T)) if len(z) > 1 else np.eye(1))
+    order = np.argsort(values)[::-1]
+    factor = vectors[:, order] * np.sqrt(np.maximum(values[order], 0.0))
+    generator.set_linear(
+        torch.as_tensor(ridge.coef_.reshape(z.shape[1], x.shape[1])),
+        torch.as_tensor(np.atleast_1d(ridge.intercept_)),
+        torch.as_tensor(factor),
+    )
+
+
+def _held_out_score(data: MatchingData, run: Run) -> Callable[[Any], float]:
+    """Mean energy score of draws for the held-out pairs, always with the same noise."""
+    condition = data.held_condition[:_MAX_HELD_OUT]
+    latent = data.held_latent[:_MAX_HELD_OUT]
+    random = run.generator(12)
+    bank: dict[int, Tensor] = {}
+
+    @torch.no_grad()
+    def score(generator: Any) -> float:
+        dim = generator.config["noise_dim"]
+        if dim not in bank:
+            shape = (len(latent) * _HELD_OUT_DRAWS, dim)
+            bank[dim] = torch.randn(shape, generator=random, device=latent.device)
+        draws = generator(condition.repeat_interleave(_HELD_OUT_DRAWS, dim=0), bank[dim])
+        return energy_score(draws.view(len(latent), _HELD_OUT_DRAWS, -1), latent).mean().item()
+
+    return score

@@ -1,0 +1,46 @@
+"""A net with two players: a generator (`module_`) and a critic (`critic_`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from sklsdm.nets.base import TrainingNet
+
+
+class AdversarialNet(TrainingNet):
+    """Two modules and two optimizers; each batch holds the critic's batches and the generator's.
+
+    `criterion_` has `critic_loss(generator, critic, batch)` and
+    `generator_loss(generator, critic, batch)`, both scalar tensors. A batch is a sequence: all
+    but its last element feed one critic step each, the last one the generator step.
+    """
+
+    def __init__(self, module: Any, critic: Any, *args: Any, **kwargs: Any) -> None:
+        self.critic = critic
+        self.critic_optimizer = kwargs.pop("critic_optimizer")
+        super().__init__(module, *args, **kwargs)
+
+    def initialize_module(self) -> AdversarialNet:
+        super().initialize_module()
+        self.critic_ = self.initialized_instance(self.critic, self.get_params_for("critic"))
+        return self
+
+    def initialize_optimizer(self, triggered_directly: bool | None = None) -> AdversarialNet:
+        for name, module in (("optimizer", self.module_), ("critic_optimizer", self.critic_)):
+            args, kwargs = self.get_params_for_optimizer(name, module.named_parameters())
+            setattr(self, f"{name}_", getattr(self, name)(*args, **kwargs))
+        return self
+
+    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
+        *critic_batches, last = batch
+        for part in critic_batches:
+            critic_loss = self.criterion_.critic_loss(self.module_, self.critic_, part)
+            self.update("critic_", self.critic_optimizer_, critic_loss, part)
+        self.critic_.requires_grad_(False)
+        loss = self.criterion_.generator_loss(self.module_, self.critic_, last)
+        self.update("module_", self.optimizer_, loss, last)
+        self.critic_.requires_grad_(True)
+        self.average()
+        return {"loss": loss.detach(), "critic_loss": critic_loss.detach()}

@@ -1,0 +1,218 @@
+"""What every net of ours adds to skorch's: lean epochs, honest interrupts, whole-state snapshots."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping
+from threadpoolctl import ThreadpoolController
+from torch import Tensor, nn
+
+_BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
+
+
+class StopTraining(KeyboardInterrupt):
+    """A callback asks for the end of training; unlike Ctrl-C it is not an interruption."""
+
+
+class TrainingNet(NeuralNet):
+    """A skorch net whose data is an iterable of whole batches already on the device.
+
+    `fit(batches)` takes an object with `__len__` (steps of one epoch) and `__iter__`. The loss is
+    summed on the device and read once an epoch (`history[-1, "train_loss"]`); hooks on batches and
+    gradients are called for those callbacks that define them, and cost nothing otherwise.
+    `interrupted_` tells whether Ctrl-C ended training. `averaged_` holds the exponential moving
+    average of the parameters of `module_` where `ema_decay` > 0.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        *args: Any,
+        ema_decay: float = 0.0,
+        random: torch.Generator | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.ema_decay = ema_decay
+        self.random = random
+        kwargs.setdefault("train_split", None)
+        super().__init__(module, *args, **kwargs)
+
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Callback]]:
+        return []  # ours are passed in, so that they and the user's stand in one list
+
+    def initialize(self) -> TrainingNet:
+        super().initialize()
+        self.interrupted_ = False
+        self.averaged_ = [p.detach().clone() for p in self.module_.parameters()]
+        self._n_averaged = 0
+        self._batch_callbacks = {
+            hook: [cb for _, cb in self.callbacks_ if _defines(cb, hook)] for hook in _BATCH_HOOKS
+        }
+        return self
+
+    def get_dataset(self, X: Any, y: Any = None) -> Any:
+        return X
+
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+        return dataset
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        getattr(self, method_name)(self, **cb_kwargs)
+        for _, callback in self.callbacks_:
+            try:
+                getattr(callback, method_name)(self, **cb_kwargs)
+            except KeyboardInterrupt as stop:
+                if isinstance(callback, EarlyStopping):  # skorch's own raises KeyboardInterrupt
+                    raise StopTraining from stop
+                raise
+
+    def _notify_batch(self, hook: str, **kwargs: Any) -> None:
+        for callback in self._batch_callbacks[hook]:
+            getattr(callback, hook)(self, **kwargs)
+
+    def run_single_epoch(
+        self,
+        iterator: Iterable[Any] | None,
+        training: bool,
+        prefix: str,
+        step_fn: Callable[..., dict[str, Tensor]],
+        **fit_params: Any,
+    ) -> None:
+        if iterator is None:
+            return
+        self._set_training(training)
+        totals: dict[str, Tensor] = {}
+        count = 0
+        for batch in iterator:
+            self._notify_batch("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            for name, value in step.items():
+                totals[name] = totals[name] + value if name in totals else value
+            self._notify_batch("on_batch_end", batch=batch, training=training, **step)
+            count += 1
+        for name, total in totals.items():
+            self.history.record(f"{prefix}_{name}", (total / count).item())
+        self.history.record(f"{prefix}_batch_count", count)
+
+    def partial_fit(
+        self, X: Any, y: Any = None, classes: Any = None, **fit_params: Any
+    ) -> TrainingNet:
+        if not self.initialized_:
+            self.initialize()
+        fit_params.pop("_routing_method", None)
+        self.notify("on_train_begin", X=X, y=y)
+        try:
+            self.fit_loop(X, y, epochs=self.max_epochs - len(self.history), **fit_params)
+        except StopTraining:
+            pass
+        except KeyboardInterrupt:
+            self.interrupted_ = True
+        self.notify("on_train_end", X=X, y=y)
+        return self
+
+    def update(self, name: str, optimizer: torch.optim.Optimizer, loss: Tensor, batch: Any) -> None:
+        """One optimizer step on the parameters of module `name`, with the gradient hook between."""
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self._batch_callbacks["on_grad_computed"]:
+            self._notify_batch(
+                "on_grad_computed",
+                named_parameters=list(getattr(self, name).named_parameters()),
+                batch=batch,
+                training=True,
+            )
+        optimizer.step()
+
+    @torch.no_grad()
+    def average(self) -> None:
+        """Move the averaged parameters towards the current ones (a plain mean at first)."""
+        if self.ema_decay <= 0:
+            return
+        self._n_averaged += 1
+        decay = min(self.ema_decay, self._n_averaged / (10 + self._n_averaged))
+        torch._foreach_lerp_(self.averaged_, list(self.module_.parameters()), 1 - decay)
+
+    @contextmanager
+    def averaged(self) -> Any:
+        """Within this context `module_` carries the averaged parameters."""
+        if self.ema_decay <= 0:
+            yield self.module_
+            return
+        own = list(self.module_.parameters())
+        kept = [p.detach().clone() for p in own]
+        try:
+            _assign(own, self.averaged_)
+            yield self.module_
+        finally:
+            _assign(own, kept)
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that a later step depends on: modules, optimizers, average and random state."""
+        modules = {name: getattr(self, name + "_") for name in self._modules}
+        optimizers = {name: getattr(self, name + "_") for name in self._optimizers}
+        return {
+            "modules": {name: _copied(m.state_dict()) for name, m in modules.items()},
+            "optimizers": {name: _copied(o.state_dict()) for name, o in optimizers.items()},
+            "averaged": [p.clone() for p in self.averaged_],
+            "n_averaged": self._n_averaged,
+            "random": None if self.random is None else self.random.get_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `snapshot`."""
+        for name, values in state["modules"].items():
+            getattr(self, name + "_").load_state_dict(values)
+        for name, values in state["optimizers"].items():
+            getattr(self, name + "_").load_state_dict(copy.deepcopy(values))
+        self.averaged_ = [p.clone() for p in state["averaged"]]
+        self._n_averaged = state["n_averaged"]
+        if self.random is not None:
+            self.random.set_state(state["random"])
+
+
+def _defines(callback: Callback, hook: str) -> bool:
+    return getattr(type(callback), hook) is not getattr(Callback, hook)
+
+
+@torch.no_grad()
+def _assign(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
+
+
+def _copied(state: Any) -> Any:
+    """Copy of a state dict; tensors are cloned, since state_dict() returns the live ones."""
+    if isinstance(state, Tensor):
+        return state.detach().clone()
+    if isinstance(state, dict):
+        return type(state)((key, _copied(value)) for key, value in state.items())
+    if isinstance(state, list):
+        return [_copied(value) for value in state]
+    return state
+
+
+_THREADS = ThreadpoolController()
+
+
+def one_thread() -> Any:
+    """Context in which the calling thread's torch operations use one thread.
+
+    Tiny networks run fastest so, and two processes with several threads each would fight for the
+    cores. Only this thread's OpenMP limit is moved, and it is put back.
+    """
+    return _THREADS.limit(limits=1, user_api="openmp")
+
+
+def history_arrays(history: Any) -> dict[str, NDArray[np.float64]]:
+    """Losses and scores by epoch of a skorch history, as arrays."""
+    names = {k: None for row in history for k in row if k.endswith(("loss", "score"))}
+    return {k: np.array([row[k] for row in history if k in row], dtype=float) for k in names}

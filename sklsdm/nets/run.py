@@ -1,0 +1,38 @@
+"""Where and how one fit runs: device, seed, verbosity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Run:
+    """What both stages need to know of the fit that they are part of."""
+
+    device: torch.device
+    seed: int
+    verbose: int = 0
+
+    def generator(self, stream: int, device: torch.device | None = None) -> torch.Generator:
+        """A random stream of this fit; streams with other numbers are independent of it."""
+        random = torch.Generator(device=device or self.device)
+        return random.manual_seed((self.seed * 1_000_003 + stream) % (2**63 - 1))
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device for "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:<index>"."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = name.split(":")[0] if isinstance(name, str) else ""
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(
+            f"device={name!r} is unknown; choose one of 'auto', 'cpu', 'cuda', 'cuda:<index>'."
+        )
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device={name!r} was asked for, but PyTorch finds no CUDA device here; use "
+            f"device='auto' or 'cpu'."
+        )
+    return torch.device(name)

@@ -1,0 +1,162 @@
+"""Drawing through scikit-learn's wrappers, which hide `sample`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils.validation import check_is_fitted
+
+FIT_EXTRAS = ("Y_unpaired", "X_val", "y_val")
+
+
+def sample(
+    model: Any,
+    X: ArrayLike,
+    n_samples: int = 1,
+    *,
+    random_state: int | np.random.RandomState | None = None,
+    **kwargs: Any,
+) -> NDArray[Any]:
+    """Draw from p(Y | X) with anything that wraps an estimator of this package.
+
+    Parameters
+    ----------
+    model : estimator, Pipeline, search, or nesting of these
+        A fitted Pipeline that ends in an estimator with `sample`, or a search (with `refit`)
+        over one; X passes through the Pipeline's transformers first.
+    X : array-like
+        Conditions as `model` takes them.
+    n_samples : int, default=1
+        Draws for each condition.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the noise.
+    **kwargs
+        Handed to the estimator's `sample` (`batch_size`, `out`).
+
+    Returns
+    -------
+    ndarray of shape (n, n_samples, *y_shape)
+
+    Raises
+    ------
+    TypeError
+        Where nothing inside `model` can draw.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> import sklsdm
+    >>> arms = sklsdm.datasets.make_arms(100, random_state=0)
+    >>> model = make_pipeline(StandardScaler(), sklsdm.LSDMRegressor(matcher="energy"))
+    >>> model = model.set_params(lsdmregressor__matcher__max_steps=50).fit(arms.X, arms.y)
+    >>> sklsdm.sample(model, arms.X[:4], n_samples=2, random_state=0).shape
+    (4, 2, 2)
+    """
+    estimator, X = _unwrap(model, X)
+    return estimator.sample(X, n_samples, random_state=random_state, **kwargs)
+
+
+def _unwrap(model: Any, X: Any) -> tuple[Any, Any]:
+    """The estimator inside `model` that draws, and X as that estimator takes it."""
+    if isinstance(model, Pipeline):
+        check_is_fitted(model)
+        if len(model.steps) > 1:
+            X = model[:-1].transform(X)
+        return _unwrap(model.steps[-1][1], X)
+    if hasattr(model, "sample"):
+        return model, X
+    if isinstance(model, BaseSearchCV):
+        check_is_fitted(model, "best_estimator_")
+        return _unwrap(model.best_estimator_, X)
+    raise TypeError(
+        f"{type(model).__name__} cannot draw: wanted is an estimator with `sample`, a Pipeline "
+        f"that ends in one, or a search (refit=True) over one."
+    )
+
+
+class SamplingPipeline(Pipeline):
+    """A Pipeline that has the methods of the estimator it ends in, and transforms `X_val`.
+
+    scikit-learn's Pipeline forwards neither `sample` nor the other methods of
+    :class:`sklsdm.LSDMRegressor`, and hands a validation set over untransformed. Everything else
+    is as there; see :func:`make_sampling_pipeline` for the short form.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklsdm import LSDMRegressor, make_sampling_pipeline
+    >>> from sklsdm.datasets import make_arms
+    >>> arms = make_arms(100, random_state=0)
+    >>> model = make_sampling_pipeline(StandardScaler(), LSDMRegressor(matcher="energy"))
+    >>> model = model.set_params(lsdmregressor__matcher__max_steps=50).fit(arms.X, arms.y)
+    >>> model.sample(arms.X[:4], n_samples=2, random_state=0).shape
+    (4, 2, 2)
+    """
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> SamplingPipeline:
+        """Fit the transformers, then the estimator on what they give.
+
+        Parameters
+        ----------
+        X, y : array-like
+            Pairs, as the first step takes them.
+        **params
+            `Y_unpaired`, `X_val`, `y_val` for the estimator, under these names or as
+            `<step>__Y_unpaired`, with metadata routing on or off; other `<step>__<name>` go to
+            the transformers.
+        """
+        name, estimator = self.steps[-1]
+        own = {}
+        for key in FIT_EXTRAS:
+            for spelling in (key, f"{name}__{key}"):
+                if spelling in params:
+                    own[key] = params.pop(spelling)
+        if len(self.steps) > 1:
+            head = Pipeline(self.steps[:-1], memory=self.memory, verbose=self.verbose)
+            X = head.fit_transform(X, y, **params)
+            self.steps = [*head.steps, (name, estimator)]
+            if own.get("X_val") is not None:
+                own["X_val"] = head.transform(own["X_val"])
+        estimator.fit(X, y, **own)
+        return self
+
+    def sample(self, X: ArrayLike, n_samples: int = 1, **kwargs: Any) -> NDArray[Any]:
+        """Draws (n, n_samples, *y_shape) from p(Y | X); see :meth:`LSDMRegressor.sample`."""
+        return sample(self, X, n_samples, **kwargs)
+
+    def sample_latent(self, X: ArrayLike, n_samples: int = 1, **kwargs: Any) -> NDArray[Any]:
+        """Draws of codes; see :meth:`LSDMRegressor.sample_latent`."""
+        estimator, X = _unwrap(self, X)
+        return estimator.sample_latent(X, n_samples, **kwargs)
+
+    def predict_quantiles(self, X: ArrayLike, *args: Any, **kwargs: Any) -> NDArray[Any]:
+        """Conditional quantiles; see :meth:`LSDMRegressor.predict_quantiles`."""
+        estimator, X = _unwrap(self, X)
+        return estimator.predict_quantiles(X, *args, **kwargs)
+
+    def predict_interval(self, X: ArrayLike, *args: Any, **kwargs: Any) -> NDArray[Any]:
+        """Central intervals; see :meth:`LSDMRegressor.predict_interval`."""
+        estimator, X = _unwrap(self, X)
+        return estimator.predict_interval(X, *args, **kwargs)
+
+    def encode(self, Y: ArrayLike) -> NDArray[Any]:
+        """Codes of responses; see :meth:`LSDMRegressor.encode`."""
+        return self.steps[-1][1].encode(Y)
+
+    def decode(self, Z: ArrayLike) -> NDArray[Any]:
+        """Responses of codes; see :meth:`LSDMRegressor.decode`."""
+        return self.steps[-1][1].decode(Z)
+
+    def reconstruct(self, Y: ArrayLike) -> NDArray[Any]:
+        """Responses encoded and decoded; see :meth:`LSDMRegressor.reconstruct`."""
+        return self.steps[-1][1].reconstruct(Y)
+
+
+def make_sampling_pipeline(*steps: Any, memory: Any = None, verbose: bool = False) -> SamplingPipeline:
+    """A :class:`SamplingPipeline` whose steps are named as `make_pipeline` names them."""
+    return SamplingPipeline(make_pipeline(*steps).steps, memory=memory, verbose=verbose)

@@ -1,0 +1,233 @@
+"""Responses of any shape and home (array, memmap, torch Dataset) as flat, standardised rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sklsdm._validation import check_finite, check_numeric, check_response_shape, kind_of
+
+BLOCK_ROWS = 16_384
+
+
+class Unpaired:
+    """Responses without conditions, wrapped so that cross-validation never slices them.
+
+    scikit-learn's searches cut every array-like fit parameter whose length happens to equal
+    ``len(X)`` into folds, silently. This wrapper has neither length nor shape, so it reaches
+    every fold whole.
+
+    Parameters
+    ----------
+    data : array-like, memmap, or torch Dataset
+        The unpaired responses, shaped like ``y`` after the first axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklsdm import Unpaired
+    >>> Unpaired(np.zeros((300, 2)))
+    Unpaired(ndarray of shape (300, 2))
+    """
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __repr__(self) -> str:
+        shape = getattr(self.data, "shape", None)
+        size = f"of shape {tuple(shape)}" if shape is not None else f"of {len(self.data)} rows"
+        return f"Unpaired({type(self.data).__name__} {size})"
+
+
+class _DatasetRows:
+    """A map-style torch Dataset read like an array; items are responses or tuples led by one."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        first = self._read([0])
+        self.dtype = first.dtype
+        self.shape = (len(dataset), *first.shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def _read(self, rows: Sequence[int]) -> NDArray[Any]:
+        if hasattr(self.dataset, "__getitems__"):
+            items = self.dataset.__getitems__(list(rows))
+        else:
+            items = [self.dataset[int(row)] for row in rows]
+        items = [item[0] if isinstance(item, tuple | list) else item for item in items]
+        return np.stack([np.asarray(item) for item in items])
+
+    def __getitem__(self, rows: slice | NDArray[Any]) -> NDArray[Any]:
+        if isinstance(rows, slice):
+            return self._read(range(*rows.indices(len(self))))
+        return self._read(rows.tolist())
+
+
+def open_unpaired(value: Any, like: NDArray[Any]) -> Any:
+    """Validate `Y_unpaired` against the paired responses `like`; None stays None."""
+    if isinstance(value, Unpaired):
+        value = value.data
+    if value is None:
+        return None
+    if isinstance(value, torch.utils.data.Dataset):
+        if not hasattr(value, "__len__"):
+            raise TypeError(
+                f"Y_unpaired is a {type(value).__name__} without a length; a map-style Dataset "
+                f"(with __len__ and __getitem__) is wanted."
+            )
+        rows: Any = _DatasetRows(value)
+        check_finite("Y_unpaired", rows)
+    else:
+        rows = check_numeric("Y_unpaired", value)
+        check_response_shape("Y_unpaired", rows)
+        if like.ndim == 2 and like.shape[1] == 1 and rows.ndim == 1:
+            rows = rows[:, None]
+    if tuple(rows.shape[1:]) != tuple(like.shape[1:]):
+        raise ValueError(
+            f"Y_unpaired must have rows shaped like those of y, {like.shape[1:]}, but its shape "
+            f"is {tuple(rows.shape)}."
+        )
+    if kind_of(rows.dtype) != kind_of(like.dtype):
+        raise ValueError(
+            f"Y_unpaired must hold the same kind of numbers as y: y holds {kind_of(like.dtype)} "
+            f"({like.dtype}), Y_unpaired {kind_of(rows.dtype)} ({rows.dtype}). Convert one, e.g. "
+            f"Y_unpaired.astype(y.dtype)."
+        )
+    return rows
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """(value - mean) / scale, as numpy arrays that broadcast over flat rows."""
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    constant: NDArray[np.bool_] | None = None  # columns without any spread
+
+    def forward(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        return ((values - self.mean) / self.scale).astype(np.float32)
+
+    def tensors(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and scale on the device and in the dtype of `like`."""
+        return (
+            torch.as_tensor(self.mean, dtype=like.dtype, device=like.device),
+            torch.as_tensor(self.scale, dtype=like.dtype, device=like.device),
+        )
+
+
+def fit_standardiser(blocks: Iterator[NDArray[Any]], *, shared: bool) -> Standardiser:
+    """Column means and standard deviations in one pass; `shared` uses one number for all."""
+    count, mean, squares = 0, np.zeros(1), np.zeros(1)
+    for raw in blocks:
+        block = raw.astype(np.float64)
+        block_mean = block.mean(axis=0)
+        block_squares = np.square(block - block_mean).sum(axis=0)
+        total = count + len(block)
+        delta = block_mean - mean
+        squares = squares + block_squares + np.square(delta) * count * len(block) / total
+        mean = mean + delta * len(block) / total
+        count = total
+    variance = squares / count
+    if shared:
+        overall = np.atleast_1d(mean.mean())
+        variance = np.atleast_1d(variance.mean() + np.square(mean - overall).mean())
+        mean = overall
+    # A column that is constant up to rounding keeps scale 1: it is drawn as that constant.
+    tiny = 1e-12 * np.maximum(np.square(mean), 1e-300)
+    scale = np.where(variance > tiny, np.sqrt(variance), 1.0)
+    return Standardiser(mean, scale, variance <= tiny)
+
+
+class ResponseFormat:
+    """How responses came (shape, dtype) and how they are standardised, and the way back."""
+
+    def __init__(self, y: NDArray[Any], standardiser: Standardiser) -> None:
+        self.shape = tuple(int(side) for side in y.shape[1:])
+        self.is_image = y.ndim >= 3
+        self.is_bytes = self.is_image and y.dtype == np.uint8
+        float_like = y.dtype in (np.dtype(np.float32), np.dtype(np.float16)) or self.is_bytes
+        self.dtype = np.dtype(np.float32 if float_like else np.float64)
+        self.standardiser = standardiser
+
+    @property
+    def width(self) -> int:
+        """Number of outputs of one flattened response."""
+        return int(np.prod(self.shape, dtype=int))
+
+    def flatten(self, raw: NDArray[Any]) -> NDArray[np.float32]:
+        """Raw responses (n, *shape) as standardised rows (n, width)."""
+        return self.standardiser.forward(flat_rows(raw))
+
+    def restore(self, rows: Tensor) -> Tensor:
+        """Standardised rows (n, width) in the responses' own units, still flat."""
+        mean, scale = self.standardiser.tensors(rows)
+        if self.standardiser.constant is not None:
+            constant = torch.as_tensor(self.standardiser.constant, device=rows.device)
+            scale = scale.masked_fill(constant, 0.0)
+        values = rows * scale + mean
+        return values.clamp(0.0, 1.0) if self.is_bytes else values
+
+
+def flat_rows(raw: NDArray[Any]) -> NDArray[np.float64]:
+    """Raw responses as float64 rows; uint8 images are scaled by 1/255."""
+    rows = np.asarray(raw).reshape(len(raw), -1).astype(np.float64)
+    return rows / 255.0 if raw.ndim >= 3 and raw.dtype == np.uint8 else rows
+
+
+class Responses:
+    """All responses, the pairs' first, as flat standardised rows; read in bounded blocks."""
+
+    def __init__(self, paired: NDArray[Any], unpaired: Any) -> None:
+        self._parts = [paired] if unpaired is None or len(unpaired) == 0 else [paired, unpaired]
+        self.n_paired = len(paired)
+        self.format = ResponseFormat(
+            paired, fit_standardiser(self._raw_blocks(), shared=paired.ndim >= 3)
+        )
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self._parts)
+
+    @property
+    def width(self) -> int:
+        """Number of outputs of one flattened response."""
+        return self.format.width
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that all rows take as float32."""
+        return 4 * len(self) * self.width
+
+    def _raw_blocks(self) -> Iterator[NDArray[np.float64]]:
+        for part in self._parts:
+            for start in range(0, len(part), BLOCK_ROWS):
+                yield flat_rows(np.asarray(part[start : start + BLOCK_ROWS]))
+
+    def blocks(self) -> Iterator[Tensor]:
+        """All rows in order, in blocks of bounded size, on the CPU."""
+        for block in self._raw_blocks():
+            yield torch.from_numpy(self.format.standardiser.forward(block))
+
+    def take(self, rows: NDArray[np.intp]) -> Tensor:
+        """The named rows, in the order given, on the CPU."""
+        found = np.empty((len(rows), self.width), dtype=np.float32)
+        offset = 0
+        for part in self._parts:
+            here = np.flatnonzero((rows >= offset) & (rows < offset + len(part)))
+            order = here[np.argsort(rows[here], kind="stable")]
+            for start in range(0, len(order), BLOCK_ROWS):
+                chosen = order[start : start + BLOCK_ROWS]
+                found[chosen] = self.format.flatten(np.asarray(part[rows[chosen] - offset]))
+            offset += len(part)
+        return torch.from_numpy(found)
+
+    def tensor(self) -> Tensor:
+        """All rows at once, on the CPU."""
+        return torch.cat(list(self.blocks()))

@@ -1,0 +1,264 @@
+"""Scorers for scikit-learn: ``scoring=sklsdm.scorers.neg_energy_score``. Higher is better.
+
+Plain functions ``(estimator, X, y, *, n_samples=100, random_state=0) -> float`` for
+``cross_val_score``, ``GridSearchCV`` and their kind (scikit-learn's *names* of scorers are a
+closed list). Other settings through ``functools.partial(neg_crps, n_samples=500)``, which pickles
+too. They draw through :func:`sklsdm.sample`, so an estimator of ours inside a Pipeline or a
+search is fine; the fixed ``random_state`` lets models be compared on the same noise.
+
+uint8 images in ``y`` are divided by 255 before they are compared, as the estimators draw them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import r2_score
+
+from sklsdm import metrics
+from sklsdm.pipeline import sample
+
+__all__ = [
+    "neg_coverage_error",
+    "neg_crps",
+    "neg_energy_score",
+    "neg_sliced_wasserstein",
+    "r2_flat",
+]
+
+Array = NDArray[Any]
+RandomState = int | np.random.RandomState | None
+
+
+def neg_energy_score(
+    estimator: Any,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    n_samples: int = 100,
+    random_state: RandomState = 0,
+) -> float:
+    """Minus the energy score of draws, the strictly proper default for tuning.
+
+    In the unit of y and not divided by any spread: with outputs on different scales the largest
+    decides (the estimators' own ``score``, the energy skill, does divide).
+
+    Parameters
+    ----------
+    estimator : object
+        Anything fitted that :func:`sklsdm.sample` draws from.
+    X : array-like of shape (n, p)
+        Conditions; images where the estimator takes them.
+    y : array-like of shape (n,), (n, q) or (n, ...)
+        Observed responses.
+    n_samples : int, default=100
+        Draws for each row, at least 2. The score is unbiased at any number; more lower its noise.
+    random_state : int, RandomState or None, default=0
+        For the draws.
+
+    Returns
+    -------
+    float
+        Minus :func:`sklsdm.metrics.energy_score`.
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> from sklsdm.scorers import neg_energy_score
+    >>> scoring = partial(neg_energy_score, n_samples=200)  # GridSearchCV(..., scoring=scoring)
+    """
+    draws = sample(estimator, X, n_samples, random_state=random_state)
+    return -float(metrics.energy_score(_response(y), draws))
+
+
+def neg_crps(
+    estimator: Any,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    n_samples: int = 100,
+    random_state: RandomState = 0,
+) -> float:
+    """Minus the CRPS of draws, averaged over outputs: judges each output by itself.
+
+    Parameters
+    ----------
+    estimator, X, y, n_samples, random_state
+        As for :func:`neg_energy_score`.
+
+    Returns
+    -------
+    float
+        Minus :func:`sklsdm.metrics.crps`.
+    """
+    draws = sample(estimator, X, n_samples, random_state=random_state)
+    return -float(metrics.crps(_response(y), draws))
+
+
+def neg_sliced_wasserstein(
+    estimator: Any,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    n_samples: int = 100,
+    random_state: RandomState = 0,
+) -> float:
+    """Minus the sliced Wasserstein distance between the joint laws of (x, draw) and (x, y).
+
+    Joint, because a model that ignores X may have the right marginal law of y. Columns are
+    divided by their spread in X and y (one spread for all pixels of images). The fewer rows, the
+    larger the distance that even the true law has: compare only on the same rows.
+
+    Parameters
+    ----------
+    estimator, y, n_samples, random_state
+        As for :func:`neg_energy_score`; one draw for each row is enough here.
+    X : array-like of shape (n, p)
+        Conditions, a 2-D table of numbers.
+
+    Returns
+    -------
+    float
+        Minus :func:`sklsdm.metrics.sliced_wasserstein`, over 128 fixed directions.
+
+    Raises
+    ------
+    ValueError, TypeError
+        X is not two-dimensional, or not numbers.
+    """
+    condition = _table(X)
+    target = _response(y)
+    draws = np.asarray(sample(estimator, X, n_samples, random_state=random_state))
+    scale = _spread(target)
+    observed = _joint(condition, target, scale)
+    generated = _joint(condition, draws.reshape(-1, *target.shape[1:]), scale)
+    return -metrics.sliced_wasserstein(observed, generated, random_state=0)
+
+
+def neg_coverage_error(
+    estimator: Any,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    coverage: float = 0.9,
+    n_samples: int = 100,
+    random_state: RandomState = 0,
+) -> float:
+    """Minus \\|coverage - nominal\\| of the central intervals between quantiles of the draws.
+
+    Coverage itself would reward the widest intervals. Calibration alone is no goal either: the
+    marginal law of y is calibrated. Use it beside a proper score.
+
+    Parameters
+    ----------
+    estimator, X, y, random_state
+        As for :func:`neg_energy_score`.
+    coverage : float, default=0.9
+        Nominal coverage, inside (0, 1).
+    n_samples : int, default=100
+        Draws for each row. The widest interval between m draws covers (m - 1) / (m + 1), so at
+        least (1 + coverage) / (1 - coverage) are needed: 19 for 0.9.
+
+    Returns
+    -------
+    float
+        Between -1 and 0; over all rows and outputs.
+
+    Raises
+    ------
+    ValueError
+        ``coverage`` outside (0, 1), or too few draws to reach it.
+    """
+    if not 0 < coverage < 1:
+        raise ValueError(f"coverage must lie inside (0, 1), got {coverage!r}")
+    needed = int(np.ceil(round((1 + coverage) / (1 - coverage), 9)))
+    if n_samples < needed:
+        raise ValueError(
+            f"n_samples must be at least {needed} for intervals that reach a coverage of "
+            f"{coverage}, got {n_samples!r}"
+        )
+    draws = sample(estimator, X, n_samples, random_state=random_state)
+    levels = [(1 - coverage) / 2, (1 + coverage) / 2]
+    # "weibull" puts the k-th of m draws at level k / (m + 1): what a further draw of the same law
+    # falls below with that probability. The default would cover .882 at nominal .9 and m = 100.
+    ends = np.quantile(draws, levels, axis=1, method="weibull")  # (2, n, *y_shape)
+    return -abs(metrics.interval_coverage(_response(y), np.moveaxis(ends, 0, 1)) - coverage)
+
+
+def r2_flat(estimator: Any, X: ArrayLike, y: ArrayLike) -> float:
+    """R² of ``predict`` on flattened outputs, each weighted by its variance: also for images.
+
+    scikit-learn's own ``"r2"`` refuses images and counts a pixel that hardly varies as much as
+    any other. It judges the conditional mean only.
+
+    Parameters
+    ----------
+    estimator : object
+        Anything fitted with ``predict``.
+    X : array-like of shape (n, p)
+        Conditions; images where the estimator takes them.
+    y : array-like of shape (n,), (n, q) or (n, ...)
+        Observed responses.
+
+    Returns
+    -------
+    float
+        At most 1; 0 for predicting the mean of y.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from sklsdm.scorers import r2_flat
+    >>> X = np.arange(4.0).reshape(-1, 1)
+    >>> round(r2_flat(LinearRegression().fit(X, 2 * X), X, 2 * X), 6)
+    1.0
+    """
+    target, predicted = _response(y), np.asarray(estimator.predict(X))
+    if predicted.shape != target.shape:
+        raise ValueError(f"predict gave shape {predicted.shape} for y of shape {target.shape}")
+    return float(r2_score(_rows(target), _rows(predicted), multioutput="variance_weighted"))
+
+
+# ---------------------------------------------------------------------------- helpers
+def _response(y: ArrayLike) -> Array:
+    """y on the scale in which estimators draw it: uint8 images become floats in [0, 1]."""
+    array = np.asarray(y)
+    is_image = array.ndim >= 3 and array.dtype == np.uint8
+    return array / 255 if is_image else array
+
+
+def _rows(array: Array) -> Array:
+    return array.reshape(len(array), -1)
+
+
+def _joint(condition: Array, responses: Array, scale: Array) -> Array:
+    """Rows (x, y / scale), each x with as many consecutive responses as there are for it."""
+    rows = _rows(responses)
+    p = condition.shape[1]
+    joint = np.empty((len(rows), p + rows.shape[1]))
+    joint[:, :p] = np.repeat(condition, len(rows) // len(condition), axis=0)
+    np.divide(rows, scale, out=joint[:, p:])
+    return joint
+
+
+def _table(X: ArrayLike) -> Array:
+    """X as a 2-D table, each column divided by its spread."""
+    table = np.asarray(X)
+    if table.ndim != 2:
+        raise ValueError(
+            f"neg_sliced_wasserstein needs X of shape (n, p) for the joint law, got shape "
+            f"{table.shape}; for images as X use neg_energy_score"
+        )
+    if table.dtype.kind not in "buif":
+        raise TypeError(f"neg_sliced_wasserstein needs numbers in X, got dtype {table.dtype}")
+    table = table.astype(np.float64)
+    return table / _spread(table)
+
+
+def _spread(array: Array) -> Array:
+    """Spread of each column (q,), of all pixels together for images; 1 where it is zero."""
+    spread = np.asarray(array.std(axis=0) if array.ndim < 3 else array.std(), dtype=np.float64)
+    return np.where(spread > 0, spread, 1.0)

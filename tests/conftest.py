@@ -1,0 +1,30 @@
+"""What every test runs under: one thread, no window, no clock in hypothesis."""
+
+import os
+
+# Before torch and numpy are imported: tests run in several processes on few cores.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+
+try:
+    import hypothesis
+except ImportError:  # a GPU machine may lack it
+    pass
+else:
+    hypothesis.settings.register_profile("sklsdm", deadline=None, derandomize=True)
+    hypothesis.settings.load_profile("sklsdm")
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what needs a CUDA device where there is none."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
