@@ -17,10 +17,11 @@ def check_integer(name: str, value: Any, low: int, high: int | None = None, why:
     """Return `value` as an int within [low, high], or raise naming the argument."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__}).")
-    if value < low or (high is not None and value > high):
+    number = int(value)
+    if number < low or (high is not None and number > high):
         wanted = f"at least {low}" if high is None else f"between {low} and {high}"
         raise ValueError(f"{name} must be {wanted}{why}, got {value}.")
-    return int(value)
+    return number
 
 
 def check_real(
@@ -29,12 +30,13 @@ def check_real(
     """Return `value` as a finite float within [low, high], or raise naming the argument."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__}).")
-    too_low = value <= low if open_low else value < low
-    if not np.isfinite(value) or too_low or value > high:
+    number = float(value)
+    too_low = number <= low if open_low else number < low
+    if not np.isfinite(number) or too_low or number > high:
         wanted = f"{'above' if open_low else 'at least'} {low:g}"
         wanted += "" if high == np.inf else f" and at most {high:g}"
         raise ValueError(f"{name} must be {wanted}, got {value}.")
-    return float(value)
+    return number
 
 
 def check_choice(name: str, value: Any, known: Any) -> str:

@@ -91,7 +91,7 @@ class LatentSpaceEstimator(BaseEstimator):
         """Take over what `fresh` learnt, in place of what was learnt before."""
         for name in [name for name in vars(self) if _is_learnt(name)]:
             delattr(self, name)
-        vars(self).update({k: v for k, v in vars(fresh).items() if _is_learnt(k)})
+        self.__dict__.update({k: v for k, v in vars(fresh).items() if _is_learnt(k)})
 
     def _fit_latent_space(
         self, responses: Responses, held_out: NDArray[np.intp], run: Run

@@ -27,7 +27,7 @@ def _init_weights(layer: nn.Module, fan_in: int, generator: torch.Generator | No
     """PyTorch's own uniform rule, U(±1/√fan_in), drawn from `generator`."""
     if generator is None:
         return
-    bound = 1.0 / math.sqrt(fan_in)
+    bound = 1.0 / math.sqrt(max(fan_in, 1))
     for parameter in layer.parameters():
         nn.init.uniform_(parameter, -bound, bound, generator=generator)
 
@@ -259,7 +259,8 @@ class ModuleHolder:
     """Mixin: modules among the attributes are packed in pickles and copies, and unpacked on CPU."""
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())  # type: ignore[arg-type]
+        parent: Any = super()
+        state = dict(parent.__getstate__())
         return {k: PackedModule(v) if isinstance(v, nn.Module) else v for k, v in state.items()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

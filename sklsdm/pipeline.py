@@ -98,6 +98,8 @@ class SamplingPipeline(Pipeline):
     (4, 2, 2)
     """
 
+    steps: list[tuple[str, Any]]
+
     def fit(self, X: Any, y: Any = None, **params: Any) -> SamplingPipeline:
         """Fit the transformers, then the estimator on what they give.
 
@@ -157,6 +159,8 @@ class SamplingPipeline(Pipeline):
         return self.steps[-1][1].reconstruct(Y)
 
 
-def make_sampling_pipeline(*steps: Any, memory: Any = None, verbose: bool = False) -> SamplingPipeline:
+def make_sampling_pipeline(
+    *steps: Any, memory: Any = None, verbose: bool = False
+) -> SamplingPipeline:
     """A :class:`SamplingPipeline` whose steps are named as `make_pipeline` names them."""
     return SamplingPipeline(make_pipeline(*steps).steps, memory=memory, verbose=verbose)

@@ -6,7 +6,7 @@ import functools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -166,7 +166,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
     """
 
     # Travels through Pipelines and searches with metadata routing on, without set_fit_request.
-    __metadata_request__fit = {"Y_unpaired": True, "X_val": True, "y_val": True}
+    __metadata_request__fit: ClassVar = {"Y_unpaired": True, "X_val": True, "y_val": True}
 
     history_: dict[str, dict[str, NDArray[np.float64]]]
     interrupted_: bool
@@ -319,7 +319,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         check_consistent_length(X, y)
         if len(y) < 2:
             raise ValueError(
-                f"{type(self).__name__} needs at least 2 pairs, got n_samples = {len(y)} (1 sample)."
+                f"{type(self).__name__} needs at least 2 pairs, got n_samples = {len(y)}."
             )
         return X, y
 
@@ -513,7 +513,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         check_is_fitted(self, "matcher_")
         return self._response_format_
 
-    # ------------------------------------------------------------------ point and interval forecasts
+    # ------------------------------------------------------------------ forecasts
     def predict(
         self, X: ArrayLike, return_std: bool = False
     ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -110,10 +110,15 @@ class Standardiser:
 
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
-    constant: NDArray[np.bool_] | None = None  # columns without any spread
+
+    @property
+    def constant(self) -> NDArray[np.bool_]:
+        """Columns without any spread."""
+        return self.scale == 0
 
     def forward(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        return ((values - self.mean) / self.scale).astype(np.float32)
+        scale = np.where(self.constant, 1.0, self.scale)
+        return ((values - self.mean) / scale).astype(np.float32)
 
     def tensors(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and scale on the device and in the dtype of `like`."""
@@ -140,10 +145,10 @@ def fit_standardiser(blocks: Iterator[NDArray[Any]], *, shared: bool) -> Standar
         overall = np.atleast_1d(mean.mean())
         variance = np.atleast_1d(variance.mean() + np.square(mean - overall).mean())
         mean = overall
-    # A column that is constant up to rounding keeps scale 1: it is drawn as that constant.
+    # A column that is constant up to rounding gets scale 0: it is drawn as that constant.
     tiny = 1e-12 * np.maximum(np.square(mean), 1e-300)
-    scale = np.where(variance > tiny, np.sqrt(variance), 1.0)
-    return Standardiser(mean, scale, variance <= tiny)
+    scale = np.where(variance > tiny, np.sqrt(variance), 0.0)
+    return Standardiser(mean, scale)
 
 
 class ResponseFormat:
@@ -169,9 +174,6 @@ class ResponseFormat:
     def restore(self, rows: Tensor) -> Tensor:
         """Standardised rows (n, width) in the responses' own units, still flat."""
         mean, scale = self.standardiser.tensors(rows)
-        if self.standardiser.constant is not None:
-            constant = torch.as_tensor(self.standardiser.constant, device=rows.device)
-            scale = scale.masked_fill(constant, 0.0)
         values = rows * scale + mean
         return values.clamp(0.0, 1.0) if self.is_bytes else values
 

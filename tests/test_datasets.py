@@ -59,8 +59,8 @@ def test_moments_are_those_of_the_draws(name, factor):
     assert mean.shape == std.shape == problem.y.shape
     error = (draws.mean(axis=1) - mean) / (std / np.sqrt(n_draws))
     assert np.abs(error).max() < 4.5
-    # T3's fourth moment is large; elsewhere the spread is known to about .5 %
-    tolerance = 0.1 if name == "gcds_T3" and factor == 1 else 0.02
+    kurtosis = (((draws - mean[:, None]) / std[:, None]) ** 4).mean(axis=1).max()
+    tolerance = 5 * np.sqrt((kurtosis - 1) / (4 * n_draws))  # 5 standard errors of the spread
     np.testing.assert_allclose(draws.std(axis=1), std, rtol=tolerance)
 
 
@@ -174,6 +174,15 @@ def test_helix_winds_around_a_moving_centre():
     assert 6 < u.max() <= 2 * np.pi
     assert 0 <= u.min() < 0.3
     np.testing.assert_allclose(spiral, np.column_stack([u * np.sin(2 * u), u * np.cos(2 * u)]))
+
+
+def test_helix_moments_by_quadrature():
+    problem = datasets.make_helix(3, random_state=0)
+    u = (np.arange(100_000) + 0.5) * 2 * np.pi / 100_000
+    spiral = np.column_stack([u * np.sin(2 * u), u * np.cos(2 * u)])
+    np.testing.assert_allclose(problem.mean(problem.X), 2 * problem.X + spiral.mean(axis=0))
+    expected = np.sqrt(spiral.var(axis=0) + 0.4**2)
+    np.testing.assert_allclose(problem.std(problem.X), np.tile(expected, (3, 1)))
 
 
 def test_rings_have_radius_x():

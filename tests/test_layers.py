@@ -13,9 +13,11 @@ PACKAGE = "sklsdm"
 # A unit is a module or a folder of sklsdm. It may import the units of lower layers only.
 LAYERS = [
     {"exceptions", "_validation", "functional", "distributed"},
-    {"modules", "batches", "responses", "datasets", "metrics", "serialise"},
+    {"modules", "responses", "datasets", "metrics", "serialise"},
+    {"batches"},
     {"nets"},
     {"autoencoders", "matchers", "pairing", "diagnostics"},
+    {"estimator"},
     {"regressor", "generator"},
     {"pipeline"},
     {"scorers", "plotting", "persistence"},

@@ -9,11 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA, IncrementalPCA
 from torch import Tensor
 
-from sklsdm.modules import ModuleHolder
+from sklsdm.batches import RESIDENT_BYTES
+from sklsdm.modules import LinearCoder, ModuleHolder
 from sklsdm.nets.run import Run
 from sklsdm.responses import BLOCK_ROWS, Responses
+
+_INCREMENTAL_ROWS = 8192
 
 
 class BaseAutoencoder(ModuleHolder, BaseEstimator, ABC):
@@ -80,3 +84,23 @@ def mean_square_error(coder: Any, target: Tensor) -> float:
             float((coder(block) - block).square().sum()) for block in target.split(BLOCK_ROWS)
         )
     return total / target.numel()
+
+
+def principal_coder(
+    responses: Responses, rows: NDArray[np.intp], latent_dim: int, seed: int
+) -> LinearCoder:
+    """The leading principal components of the named rows, in one pass where they are many."""
+    if 4 * len(rows) * responses.width <= RESIDENT_BYTES:
+        pca = PCA(latent_dim, random_state=seed % 2**32).fit(responses.take(rows).numpy())
+    else:
+        pca = IncrementalPCA(latent_dim)
+        for start in range(0, len(rows) - latent_dim, _INCREMENTAL_ROWS):
+            pca.partial_fit(responses.take(rows[start : start + _INCREMENTAL_ROWS]).numpy())
+    coder = LinearCoder(responses.width, latent_dim)
+    coder.load_state_dict(
+        {
+            "center": torch.as_tensor(pca.mean_, dtype=torch.float32),
+            "components": torch.as_tensor(pca.components_, dtype=torch.float32),
+        }
+    )
+    return coder

@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sklsdm._validation import check_choice, check_integer, check_real
-from sklsdm.autoencoders.base import BaseAutoencoder, mean_square_error, training_rows
-from sklsdm.autoencoders.linear import principal_coder
+from sklsdm.autoencoders.base import (
+    BaseAutoencoder,
+    mean_square_error,
+    principal_coder,
+    training_rows,
+)
 from sklsdm.batches import RowBatches, StreamedBatches, resident_limit
 from sklsdm.modules import ACTIVATIONS, MLPCoder
 from sklsdm.nets import SingleNet, default_callbacks, history_arrays

@@ -67,18 +67,21 @@ def _cdist(a: Tensor, b: Tensor) -> Tensor:
 
 def _row_means(a: Tensor, b: Tensor) -> Tensor:
     """Mean distance (n,) of every row of ``a`` (n, q) to the rows of ``b`` (m, q)."""
-    return torch.cat([_cdist(a[rows], b).mean(dim=1) for rows in _blocks(len(a), len(b))])
+    means = a.new_empty(len(a))
+    for rows in _blocks(len(a), len(b)):
+        means[rows] = _cdist(a[rows], b).mean(dim=1)
+    return means
 
 
 def _pair_mean(draws: Tensor, fair: bool) -> Tensor:
     """Mean distance (n,) between two draws (n, m, q) of the same row; fair: two others."""
     n, m, _ = draws.shape
-    parts = []
+    sums = draws.new_zeros(n)
     for rows in _blocks(n, m * m):
         some = draws[rows]
-        sums = [_cdist(some[:, block], some).sum(dim=(1, 2)) for block in _blocks(m, m)]
-        parts.append(torch.stack(sums).sum(dim=0))
-    return torch.cat(parts) / _n_pairs(m, fair)
+        for block in _blocks(m, m):
+            sums[rows] += _cdist(some[:, block], some).sum(dim=(1, 2))
+    return sums / _n_pairs(m, fair)
 
 
 def _n_pairs(m: int, fair: bool) -> int:
@@ -148,15 +151,13 @@ def variogram_score(draws: Tensor, target: Tensor, p: float = 0.5) -> Tensor:
     p < 1 the slope at equal outputs is infinite).
     """
     n, m, q = draws.shape
-    parts = []
+    total = target.new_zeros(n)
     for rows in _blocks(n, m * q * q):
-        total = target.new_zeros(rows.stop - rows.start)
         for block in _blocks(q, (rows.stop - rows.start) * m * q):
             observed = _variogram(target[rows], block, p)
             forecast = _variogram(draws[rows], block, p).mean(dim=1)
-            total = total + (observed - forecast).square().sum(dim=(1, 2))
-        parts.append(total)
-    return torch.cat(parts)
+            total[rows] += (observed - forecast).square().sum(dim=(1, 2))
+    return total
 
 
 def _variogram(values: Tensor, block: slice, p: float) -> Tensor:
@@ -212,14 +213,14 @@ def sliced_wasserstein(a: Tensor, b: Tensor, projections: Tensor, p: float = 1) 
     functions, which are steps, so the samples may differ in size.
     """
     index_a, index_b, width = _quantile_steps(len(a), len(b), a)
-    parts = []
+    powers = a.new_empty(len(projections))
     for block in _blocks(len(projections), len(a) + len(b)):
         directions = projections[block].T  # (q, l)
         sorted_a = (a @ directions).sort(dim=0).values
         sorted_b = (b @ directions).sort(dim=0).values
         gap = (sorted_a[index_a] - sorted_b[index_b]).abs()
-        parts.append(width @ gap.pow(p))
-    return torch.cat(parts).mean().pow(1 / p)
+        powers[block] = width @ gap.pow(p)
+    return powers.mean().pow(1 / p)
 
 
 def _quantile_steps(n: int, m: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -38,16 +38,20 @@ class MatchingData:
 
 
 class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
-    """Stage 2. A subclass says which net to train on which batches.
+    """Stage 2. A subclass says which module to train, in which net, on which batches.
+
+    The template is `fit`: `_plan`, `_module`, `_net`, `_batches`; `_draw` turns a trained module,
+    conditions and noise into codes.
 
     Attributes
     ----------
     noise_dim_ : int
         Numbers of noise that one draw takes.
-    generator_ : torch.nn.Module
-        H, with the averaged parameters of the best epoch.
+    network_ : torch.nn.Module
+        The trained network (H, for one-step matchers), with the averaged parameters of the best
+        epoch.
     n_steps_ : int
-        Generator steps trained.
+        Steps trained.
     interrupted_ : bool
         Whether Ctrl-C ended training.
     history_ : dict of str to ndarray
@@ -66,7 +70,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
     callbacks: Sequence[Any] | None
 
     noise_dim_: int
-    generator_: ConditionalGenerator
+    network_: Any
     n_steps_: int
     interrupted_: bool
     history_: dict[str, NDArray[np.float64]]
@@ -87,17 +91,8 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         if self.n_iter_no_change is not None:
             check_integer("matcher__n_iter_no_change", self.n_iter_no_change, 1)
 
-    @abstractmethod
-    def _net(self, generator: ConditionalGenerator, data: MatchingData, plan: Plan) -> TrainingNet:
-        """The net to train."""
-
-    @abstractmethod
-    def _batches(self, data: MatchingData, plan: Plan) -> Any:
-        """The batches to train it on, one epoch long."""
-
-    def fit(self, data: MatchingData, run: Run) -> BaseMatcher:
-        """Train on the pairs (and, where given, all codes)."""
-        plan = self._plan(data, run)
+    def _module(self, data: MatchingData, plan: Plan) -> Any:
+        """The network to train: H(x, η), started at ridge regression with Gaussian noise."""
         generator = ConditionalGenerator(
             data.condition.shape[1],
             data.latent.shape[1],
@@ -105,13 +100,34 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
             self.widths,
             self.activation,
             data.image_shape,
-            run.generator(10, torch.device("cpu")),
+            plan.run.generator(10, torch.device("cpu")),
         )
         start_linear(generator, data.condition, data.latent)
-        net = self._net(generator, data, plan)
+        return generator
+
+    @abstractmethod
+    def _net(self, module: Any, data: MatchingData, plan: Plan) -> TrainingNet:
+        """The net that trains `module`."""
+
+    @abstractmethod
+    def _batches(self, data: MatchingData, plan: Plan) -> Any:
+        """The batches to train it on, one epoch long."""
+
+    def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
+        """Codes (b, k) drawn by `module` for conditions (b, p) and noise (b, noise_dim)."""
+        return module(condition, noise)
+
+    def _noise_dim(self, latent_dim: int) -> int:
+        """Numbers of noise that one draw takes."""
+        return max(8, latent_dim) if self.noise_dim == "auto" else int(self.noise_dim)
+
+    def fit(self, data: MatchingData, run: Run) -> BaseMatcher:
+        """Train on the pairs (and, where given, all codes)."""
+        plan = self._plan(data, run)
+        net = self._net(self._module(data, plan), data, plan)
         net.fit(self._batches(data, plan))
         self.noise_dim_ = plan.noise_dim
-        self.generator_ = net.module_.eval()
+        self.network_ = net.module_.eval()
         self.interrupted_ = net.interrupted_
         self.history_ = history_arrays(net.history)
         self.n_steps_ = int(sum(row.get("train_batch_count", 0) for row in net.history))
@@ -120,11 +136,11 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
     @torch.no_grad()
     def draw(self, condition: Tensor, noise: Tensor) -> Tensor:
         """Standardised codes (b, k) for conditions (b, p) and noise (b, noise_dim_)."""
-        return self.generator_(condition, noise)
+        return self._draw(self.network_, condition, noise)
 
     def _plan(self, data: MatchingData, run: Run) -> Plan:
         n_pairs = len(data.latent)
-        latent_dim = data.latent.shape[1]
+        noise_dim = self._noise_dim(data.latent.shape[1])
         budget = min(self.max_steps, 20 * n_pairs)
         steps = min(EPOCH_STEPS, budget)
         watched = len(data.held_latent) > 0
@@ -136,13 +152,30 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         return Plan(
             run=run,
             random=run.generator(11),
-            noise_dim=max(8, latent_dim) if self.noise_dim == "auto" else int(self.noise_dim),
+            noise_dim=noise_dim,
             n_epochs=max(1, budget // steps),
             epoch_steps=steps,
             batch_size=min(self.batch_size, max(16, n_pairs)),
             unpaired_weight=weight,
-            score=_held_out_score(data, run) if watched else None,
+            score=self._held_out_score(data, run, noise_dim) if watched else None,
         )
+
+    def _held_out_score(
+        self, data: MatchingData, run: Run, noise_dim: int
+    ) -> Callable[[Any], float]:
+        """Mean energy score of draws for the held-out pairs, always with the same noise."""
+        latent = data.held_latent[:_MAX_HELD_OUT]
+        repeated = data.held_condition[:_MAX_HELD_OUT].repeat_interleave(_HELD_OUT_DRAWS, dim=0)
+        noise = torch.randn(
+            (len(repeated), noise_dim), generator=run.generator(12), device=latent.device
+        )
+
+        @torch.no_grad()
+        def score(module: Any) -> float:
+            draws = self._draw(module, repeated, noise).view(len(latent), _HELD_OUT_DRAWS, -1)
+            return energy_score(draws, latent).mean().item()
+
+        return score
 
     def _net_settings(self, plan: Plan) -> dict[str, Any]:
         """Arguments that every matcher's net shares."""
@@ -186,32 +219,14 @@ class Plan:
 def start_linear(generator: ConditionalGenerator, condition: Tensor, latent: Tensor) -> None:
     """Set the generator's linear path to ridge regression with its residual covariance."""
     x, z = condition.double().cpu().numpy(), latent.double().cpu().numpy()
-    ridge = RidgeCV(alphas=np.logspace(-2, 4, 13)).fit(x, z)
-    residual = z - ridge.predict(x).reshape(z.shape)
-    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(residual.T)) if len(z) > 1 else np.eye(1))
+    coef, intercept = np.zeros((z.shape[1], x.shape[1])), z.mean(axis=0)
+    if x.shape[1]:
+        ridge = RidgeCV(alphas=np.logspace(-2, 4, 13)).fit(x, z)
+        coef, intercept = ridge.coef_.reshape(coef.shape), np.atleast_1d(ridge.intercept_)
+    residual = z - x @ coef.T - intercept
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(residual.T)))
     order = np.argsort(values)[::-1]
     factor = vectors[:, order] * np.sqrt(np.maximum(values[order], 0.0))
     generator.set_linear(
-        torch.as_tensor(ridge.coef_.reshape(z.shape[1], x.shape[1])),
-        torch.as_tensor(np.atleast_1d(ridge.intercept_)),
-        torch.as_tensor(factor),
+        torch.as_tensor(coef), torch.as_tensor(intercept), torch.as_tensor(factor.copy())
     )
-
-
-def _held_out_score(data: MatchingData, run: Run) -> Callable[[Any], float]:
-    """Mean energy score of draws for the held-out pairs, always with the same noise."""
-    condition = data.held_condition[:_MAX_HELD_OUT]
-    latent = data.held_latent[:_MAX_HELD_OUT]
-    random = run.generator(12)
-    bank: dict[int, Tensor] = {}
-
-    @torch.no_grad()
-    def score(generator: Any) -> float:
-        dim = generator.config["noise_dim"]
-        if dim not in bank:
-            shape = (len(latent) * _HELD_OUT_DRAWS, dim)
-            bank[dim] = torch.randn(shape, generator=random, device=latent.device)
-        draws = generator(condition.repeat_interleave(_HELD_OUT_DRAWS, dim=0), bank[dim])
-        return energy_score(draws.view(len(latent), _HELD_OUT_DRAWS, -1), latent).mean().item()
-
-    return score

@@ -12,7 +12,6 @@ from sklsdm._validation import check_integer
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.scores import energy_distance, energy_score
 from sklsdm.matchers.base import BaseMatcher, MatchingData, Plan
-from sklsdm.modules import ConditionalGenerator
 from sklsdm.nets import SingleNet
 
 
@@ -103,9 +102,9 @@ class EnergyMatcher(BaseMatcher):
         super().validate()
         check_integer("matcher__n_draws", self.n_draws, 2)
 
-    def _net(self, generator: ConditionalGenerator, data: MatchingData, plan: Plan) -> SingleNet:
+    def _net(self, module: Any, data: MatchingData, plan: Plan) -> SingleNet:
         return SingleNet(
-            generator,
+            module,
             criterion=partial(EnergyObjective, self.n_draws, plan.unpaired_weight),
             **self._net_settings(plan),
         )

@@ -13,7 +13,7 @@ from sklsdm._validation import check_choice, check_integer, check_real
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.penalties import gradient_penalty
 from sklsdm.matchers.base import BaseMatcher, MatchingData, Plan
-from sklsdm.modules import ConditionalGenerator, Critic
+from sklsdm.modules import Critic
 from sklsdm.nets import AdversarialNet
 from sklsdm.nets.run import Run
 
@@ -201,12 +201,9 @@ class WGANMatcher(BaseMatcher):
             marginal = Critic(0, latent_dim, self.critic_widths, self.activation, None, random)
         return Critics(joint, marginal)
 
-    def _net(
-        self, generator: ConditionalGenerator, data: MatchingData, plan: Plan
-    ) -> AdversarialNet:
-        settings = self._net_settings(plan)
+    def _net(self, module: Any, data: MatchingData, plan: Plan) -> AdversarialNet:
         return AdversarialNet(
-            generator,
+            module,
             self._critics(data, plan.unpaired_weight, plan.run),
             criterion=partial(
                 WassersteinObjective,
@@ -220,7 +217,7 @@ class WGANMatcher(BaseMatcher):
             critic_optimizer__lr=self.critic_lr,
             critic_optimizer__betas=tuple(self.betas),
             critic_optimizer__fused=True,
-            **settings,
+            **self._net_settings(plan),
         )
 
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:

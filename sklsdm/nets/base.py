@@ -1,4 +1,4 @@
-"""What every net of ours adds to skorch's: lean epochs, honest interrupts, whole-state snapshots."""
+"""What our nets add to skorch's: lean epochs, honest interrupts, whole-state snapshots."""
 
 from __future__ import annotations
 
