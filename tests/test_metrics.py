@@ -221,6 +221,14 @@ def test_energy_skill_of_a_constant_response(q, error, skill):
     assert metrics.energy_skill(y, draws + error, reference) == skill
 
 
+def test_skill_of_scores_that_differ_by_rounding_only():
+    assert metrics.skill([1e-14, 0.0], [1e-15, 0.0]) == 1.0
+    assert metrics.skill([0.1, 0.0], [1e-15, 0.0]) == 0.0
+    assert metrics.skill([1.0, 3.0], [2.0, 4.0], sample_weight=[3, 1]) == pytest.approx(
+        1 - 1.5 / 2.5
+    )
+
+
 def test_interval_coverage_and_width_count_outputs():
     y = np.array([[0.0, 1.0], [2.0, 3.0]])
     interval = np.array([[[0.0, 0.0], [1.0, 0.5]], [[1.0, 4.0], [2.0, 5.0]]])

@@ -1,5 +1,6 @@
 """Scorers inside scikit-learn's searches, against estimators whose draws are known."""
 
+import doctest
 import pickle
 from functools import partial
 
@@ -207,3 +208,7 @@ def test_r2_flat_names_shapes_that_do_not_fit(pairs):
     X, y = pairs
     with pytest.raises(ValueError, match=r"predict gave shape \(300, 2\) for y of shape \(300,\)"):
         scorers.r2_flat(Gaussian(), X, y[:, 0])
+
+
+def test_examples_run():
+    assert doctest.testmod(scorers).failed == 0
