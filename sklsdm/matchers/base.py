@@ -21,6 +21,7 @@ from sklsdm.nets import TrainingNet, default_callbacks, history_arrays
 from sklsdm.nets.run import Run
 
 EPOCH_STEPS = 100
+STEPS_PER_ROW = 10
 _HELD_OUT_DRAWS = 16
 _MAX_HELD_OUT = 256
 
@@ -141,7 +142,8 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
     def _plan(self, data: MatchingData, run: Run) -> Plan:
         n_pairs = len(data.latent)
         noise_dim = self._noise_dim(data.latent.shape[1])
-        budget = min(self.max_steps, 20 * n_pairs)
+        n_rows = n_pairs if data.codes is None else len(data.codes)
+        budget = min(self.max_steps, STEPS_PER_ROW * n_rows)
         steps = min(EPOCH_STEPS, budget)
         watched = len(data.held_latent) > 0
         weight = 0.0

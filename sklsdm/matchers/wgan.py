@@ -111,7 +111,7 @@ class WGANMatcher(BaseMatcher):
     noise_dim : int or "auto", default="auto"
         Dimension of the noise; "auto" is the latent dimension, at least 8.
     max_steps : int, default=3000
-        Most generator steps; at most 20 a pair are taken.
+        Most generator steps; no more than 10 for each code learnt from are taken.
     lr : float, default=1e-3
         Initial rate of the generator's Adam; both rates fall to zero along half a cosine.
     betas : tuple of two floats, default=(0.5, 0.9)
