@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numbers
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -45,6 +47,38 @@ def check_choice(name: str, value: Any, known: Any) -> str:
         names = ", ".join(repr(k) for k in sorted(known))
         raise ValueError(f"{name}={value!r} is unknown; choose one of {names}.")
     return value
+
+
+def shape_text(rows: str | int, shape: tuple[int, ...]) -> str:
+    """A shape whose first axis is `rows`, as it is written in Python: (n, 2), (n,)."""
+    sides = ", ".join(map(str, shape))
+    return f"({rows}, {sides})" if shape else f"({rows},)"
+
+
+@contextmanager
+def errors_name(name: str) -> Iterator[None]:
+    """Let the errors of scikit-learn's and NumPy's checks say which argument they are about."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        text = str(error)
+        if re.search(rf"\b{name}\b", text):
+            raise
+        if text.startswith("Complex data not supported"):
+            text = "Complex data not supported, real numbers are wanted"  # it lists the data
+        if text.startswith("could not convert string"):
+            text += "; numbers are wanted: encode strings first (sklearn.preprocessing)"
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: {text}") from error
+
+
+def check_same_rows(first: str, a: Any, second: str, b: Any) -> None:
+    """Raise where two arguments differ in their number of rows."""
+    if len(a) != len(b):
+        raise ValueError(
+            f"{first} and {second} must have as many rows as each other, but {first} has {len(a)} "
+            f"and {second} has {len(b)}."
+        )
 
 
 def row_blocks(array: Any) -> Iterator[slice]:
@@ -89,15 +123,16 @@ def check_numeric(name: str, value: Any, *, min_rows: int = 1) -> NDArray[Any]:
         if array.dtype.kind not in "fiub":
             raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}.")
     else:
-        array = check_array(
-            value,
-            dtype="numeric",
-            ensure_2d=False,
-            allow_nd=True,
-            ensure_all_finite=False,
-            ensure_min_samples=min_rows,
-            input_name=name,
-        )
+        with errors_name(name):
+            array = check_array(
+                value,
+                dtype="numeric",
+                ensure_2d=False,
+                allow_nd=True,
+                ensure_all_finite=False,
+                ensure_min_samples=min_rows,
+                input_name=name,
+            )
     check_finite(name, array)
     return array
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -9,12 +10,13 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, qmc
 from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklsdm._validation import check_choice, check_integer
+from sklsdm._validation import check_choice, check_integer, check_numeric, shape_text
 from sklsdm.autoencoders import AUTOENCODERS, BaseAutoencoder, intrinsic_dimension
 from sklsdm.batches import NoiseStream
 from sklsdm.matchers import MATCHERS, BaseMatcher, MatchingData
@@ -144,6 +146,49 @@ class LatentSpaceEstimator(BaseEstimator):
         """Stage 2."""
         self.matcher_ = self._part("matcher").fit(data, run)
 
+    # ------------------------------------------------------------------ the latent space
+    def _fitted_format(self) -> ResponseFormat:
+        check_is_fitted(self, "matcher_")
+        return self._response_format_
+
+    def encode(self, Y: ArrayLike) -> NDArray[np.float32]:
+        """Codes E(y), (n, latent_dim_) float32, of responses shaped as in fit."""
+        form = self._fitted_format()
+        return self._encode_rows(form.flatten(self._check_rows(Y, "Y")))
+
+    def decode(self, Z: ArrayLike) -> NDArray[Any]:
+        """Responses D(z), shaped as in fit after the leading axes, of codes (..., latent_dim_)."""
+        form = self._fitted_format()
+        codes = check_numeric("Z", Z)
+        if codes.ndim < 2 or codes.shape[-1] != self.latent_dim_:
+            raise ValueError(
+                f"Z must have shape (n, ..., {self.latent_dim_}), the last axis being the latent "
+                f"dimension, got {codes.shape}."
+            )
+        flat = codes.reshape(-1, self.latent_dim_).astype(np.float32)
+        rows = self._decode_rows(flat).astype(form.dtype)
+        return rows.reshape(*codes.shape[:-1], *form.shape)
+
+    def reconstruct(self, Y: ArrayLike) -> NDArray[Any]:
+        """D(E(y)) of responses shaped as in fit, in the shape and units of draws."""
+        return self.decode(self.encode(Y))
+
+    def _check_rows(self, value: Any, name: str) -> NDArray[Any]:
+        """Responses as finite numbers in the shape and range of those seen in fit."""
+        form = self._response_format_
+        array = check_numeric(name, value)
+        if array.ndim == 2 and array.shape[1] == 1 and form.shape == ():
+            array = array[:, 0]
+        if array.shape[1:] != form.shape:
+            wanted = shape_text("n", form.shape)
+            raise ValueError(f"{name} must have shape {wanted} as in fit, got {array.shape}.")
+        if form.is_bytes and array.dtype != np.uint8 and array.max() > 1:
+            raise ValueError(
+                f"{name} must be uint8 images as in fit, or floats in [0, 1] as they are drawn; "
+                f"got {array.dtype} up to {array.max():g}."
+            )
+        return array
+
     # ------------------------------------------------------------------ drawing
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -233,6 +278,11 @@ def draw_seed(random_state: int | np.random.RandomState | None) -> int:
         return int(np.random.default_rng().integers(2**31 - 1))
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31 - 1))
+    if not isinstance(random_state, numbers.Integral):
+        raise TypeError(
+            f"random_state must be an integer, a numpy.random.RandomState or None, got "
+            f"{random_state!r}."
+        )
     return check_integer("random_state", random_state, 0, 2**32 - 1)
 
 
@@ -244,6 +294,22 @@ def _usable(name: str) -> torch.device:
         return torch.device("cpu")
 
 
+def check_out(
+    out: NDArray[Any] | None, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """The array to fill with draws: `out` where it fits, a new one where it is None."""
+    if out is None:
+        return allocate(shape, dtype)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a numpy array or memmap, got {type(out).__name__}.")
+    if out.shape != shape or out.dtype.kind != "f" or not out.flags.c_contiguous:
+        raise ValueError(
+            f"out must be a C-contiguous float array of shape {shape}, got shape {out.shape}, "
+            f"dtype {out.dtype}."
+        )
+    return out
+
+
 def allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """An empty array for draws, or a clear error where it is larger than this machine's memory."""
     n_bytes = int(np.prod([int(side) for side in shape], dtype=object)) * dtype.itemsize
@@ -251,8 +317,9 @@ def allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     if n_bytes > limit:
         raise ValueError(
             f"{'x'.join(map(str, shape))} draws of {dtype} take {n_bytes / 2**30:,.1f} GiB, but "
-            f"this machine has {limit / 2**30:,.1f} GiB: ask for fewer, or pass out=, for example "
-            f"numpy.lib.format.open_memmap('draws.npy', 'w+', dtype='{dtype}', shape={shape})."
+            f"this machine has {limit / 2**30:,.1f} GiB: ask for a smaller n_samples, or pass "
+            f"out=, for example numpy.lib.format.open_memmap('draws.npy', 'w+', dtype='{dtype}', "
+            f"shape={shape})."
         )
     return np.empty(shape, dtype)
 

@@ -34,7 +34,9 @@ def _init_weights(layer: nn.Module, fan_in: int, generator: torch.Generator | No
 
 def linear(n_in: int, n_out: int, generator: torch.Generator | None, bias: bool = True) -> Any:
     """A linear layer whose weights come from `generator` (left unset where it is None)."""
-    layer = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)
+    layer = nn.utils.skip_init(nn.Linear, max(n_in, 1), n_out, bias=bias)
+    if n_in == 0:  # no condition: nothing but the bias
+        layer.in_features, layer.weight = 0, nn.Parameter(torch.empty(n_out, 0))
     _init_weights(layer, n_in, generator)
     return layer
 

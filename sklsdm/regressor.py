@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin, clone
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from sklsdm._validation import (
@@ -23,9 +23,12 @@ from sklsdm._validation import (
     check_numeric,
     check_real,
     check_response_shape,
+    check_same_rows,
+    errors_name,
+    shape_text,
 )
 from sklsdm.autoencoders import BaseAutoencoder
-from sklsdm.estimator import LatentSpaceEstimator, allocate, draw_seed
+from sklsdm.estimator import LatentSpaceEstimator, check_out, draw_seed
 from sklsdm.exceptions import DistributionShiftWarning
 from sklsdm.functional import scores
 from sklsdm.matchers import BaseMatcher, MatchingData
@@ -33,7 +36,6 @@ from sklsdm.metrics import skill
 from sklsdm.nets import one_thread
 from sklsdm.nets.run import Run, resolve_device
 from sklsdm.responses import (
-    ResponseFormat,
     Responses,
     Standardiser,
     fit_standardiser,
@@ -57,9 +59,9 @@ def _paired_names(fit: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fit)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        for alias, name in (("X_paired", "X"), ("Y_paired", "y")):
+        for place, (alias, name) in enumerate((("X_paired", "X"), ("Y_paired", "y"))):
             if alias in kwargs:
-                if name in kwargs:
+                if name in kwargs or len(args) > place:
                     raise TypeError(f"fit got both {alias}= and {name}=; give one of them.")
                 kwargs[name] = kwargs.pop(alias)
         return fit(self, *args, **kwargs)
@@ -257,11 +259,11 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         X, y = self._check_pairs(X, y)
         unpaired = open_unpaired(Y_unpaired, y)
         self._conditions_ = self._condition_format(X)
-        validation = self._check_validation_pairs(X_val, y_val, y)
         responses = Responses(y, unpaired)
         self._response_format_ = responses.format
-        self._warn_constant()
         self.y_shape_ = responses.format.shape
+        validation = self._check_validation_pairs(X_val, y_val)
+        self._warn_constant()
         self.n_paired_ = len(y)
         self.n_unpaired_ = len(responses) - len(y)
         self._keep_reference(y, seed)
@@ -316,26 +318,26 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         X = self._check_X(X, reset=True)
         y = check_numeric("y", y)
         check_response_shape("y", y)
-        check_consistent_length(X, y)
+        check_same_rows("X", X, "y", y)
         if len(y) < 2:
             raise ValueError(
-                f"{type(self).__name__} needs at least 2 pairs, got n_samples = {len(y)}."
+                f"X and y hold n_samples = {len(y)} pair, but {type(self).__name__} needs at "
+                f"least 2."
             )
         return X, y
 
     def _check_X(self, X: Any, *, reset: bool = False, name: str = "X") -> NDArray[Any]:
         """X as finite numbers, with the features (names and shape) seen in fit."""
-        X = validate_data(
-            self, X, reset=reset, dtype="numeric", allow_nd=True, ensure_all_finite=False
-        )
+        with errors_name(name):
+            X = validate_data(
+                self, X, reset=reset, dtype="numeric", allow_nd=True, ensure_all_finite=False
+            )
         check_finite(name, X)
         if X.ndim not in (2, 4):
             raise ValueError(f"{name} must have shape (n, p) or (n, c, h, w), got {X.shape}.")
         if not reset and X.shape[1:] != self._conditions_.shape:
-            raise ValueError(
-                f"{name} must have rows of shape {self._conditions_.shape} as in fit, but its "
-                f"shape is {X.shape}."
-            )
+            wanted = shape_text("n", self._conditions_.shape)
+            raise ValueError(f"{name} must have shape {wanted} as in fit, got {X.shape}.")
         return X
 
     def _condition_format(self, X: NDArray[Any]) -> _Conditions:
@@ -353,7 +355,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         return _Conditions(X.shape[1:], standardiser, encoder)
 
     def _check_validation_pairs(
-        self, X_val: Any, y_val: Any, y: NDArray[Any]
+        self, X_val: Any, y_val: Any
     ) -> tuple[NDArray[np.float32], NDArray[Any]] | None:
         """Standardised conditions and raw responses of X_val, y_val; None where not given."""
         if X_val is None and y_val is None:
@@ -362,12 +364,8 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
             missing = "X_val" if X_val is None else "y_val"
             raise ValueError(f"X_val and y_val go together, but {missing} is None.")
         X_val = self._check_X(X_val, name="X_val")
-        y_val = check_numeric("y_val", y_val)
-        if y_val.shape[1:] != y.shape[1:] or len(y_val) != len(X_val):
-            raise ValueError(
-                f"y_val must have shape ({len(X_val)}, *{y.shape[1:]}) to go with X_val and y, "
-                f"got {y_val.shape}."
-            )
+        y_val = self._check_rows(y_val, "y_val")
+        check_same_rows("X_val", X_val, "y_val", y_val)
         rows = self._conditions_.rows(X_val)
         if self.scale_X and np.abs(np.median(rows, axis=0)).max() > FAR_OUTSIDE:
             warnings.warn(
@@ -499,19 +497,9 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         seed = draw_seed(random_state)
         condition = self._conditions_.rows(self._check_X(X))
         shape = (len(condition), n_samples, *tail)
-        if out is None:
-            out = allocate(shape, dtype)
-        elif out.shape != shape or out.dtype.kind != "f" or not out.flags.c_contiguous:
-            raise ValueError(
-                f"out must be a C-contiguous float array of shape {shape}, got shape {out.shape}, "
-                f"dtype {out.dtype}."
-            )
+        out = check_out(out, shape, dtype)
         self._fill(out, condition, seed, batch_size, last)
         return out
-
-    def _fitted_format(self) -> ResponseFormat:
-        check_is_fitted(self, "matcher_")
-        return self._response_format_
 
     # ------------------------------------------------------------------ forecasts
     def predict(
@@ -614,8 +602,8 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
                 "score compares with training responses, but store_reference=False kept none; "
                 "fit with store_reference=True or use a scorer of sklsdm.scorers."
             )
-        target = torch.from_numpy(flat_rows(self._check_y(y)) / self._spread_)
-        check_consistent_length(condition, target)
+        target = torch.from_numpy(flat_rows(self._check_rows(y, "y")) / self._spread_)
+        check_same_rows("X", condition, "y", target)
         spread = torch.from_numpy(self._spread_)
         found = [
             scores.energy_score(draws.cpu().double() / spread, target[rows])
@@ -625,48 +613,10 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         marginal = scores.energy_score_shared(reference, target)
         return skill(torch.cat(found).numpy(), marginal.numpy(), sample_weight)
 
-    # ------------------------------------------------------------------ the latent space
-    def encode(self, Y: ArrayLike) -> NDArray[np.float32]:
-        """Codes E(y), (n, latent_dim_) float32, of responses (n, *y_shape)."""
-        form = self._fitted_format()
-        return self._encode_rows(form.flatten(self._check_y(Y, "Y")))
-
-    def decode(self, Z: ArrayLike) -> NDArray[Any]:
-        """Responses D(z), (..., *y_shape), of codes (..., latent_dim_)."""
-        form = self._fitted_format()
-        codes = check_numeric("Z", Z)
-        if codes.ndim < 2 or codes.shape[-1] != self.latent_dim_:
-            raise ValueError(
-                f"Z must have shape (n, ..., {self.latent_dim_}), the last axis being the latent "
-                f"dimension, got {codes.shape}."
-            )
-        flat = codes.reshape(-1, self.latent_dim_).astype(np.float32)
-        rows = self._decode_rows(flat).astype(form.dtype)
-        return rows.reshape(*codes.shape[:-1], *form.shape)
-
-    def reconstruct(self, Y: ArrayLike) -> NDArray[Any]:
-        """D(E(y)) of responses (n, *y_shape), in the same shape and units as draws."""
-        return self.decode(self.encode(Y))
-
     # ------------------------------------------------------------------ checks
     def _check_condition(self, X: Any) -> NDArray[np.float32]:
         self._fitted_format()
         return self._conditions_.rows(self._check_X(X))
-
-    def _check_y(self, y: Any, name: str = "y") -> NDArray[Any]:
-        array = check_numeric(name, y)
-        if array.ndim == 2 and array.shape[1] == 1 and self.y_shape_ == ():
-            array = array[:, 0]
-        if array.shape[1:] != self.y_shape_:
-            raise ValueError(
-                f"{name} must have shape (n, *{self.y_shape_}) as in fit, got {array.shape}."
-            )
-        if self._response_format_.is_bytes and array.dtype != np.uint8 and array.max() > 1:
-            raise ValueError(
-                f"{name} must be uint8 images as in fit, or floats in [0, 1] as they are drawn; "
-                f"got {array.dtype} up to {array.max():g}."
-            )
-        return array
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -680,7 +630,8 @@ def _as_is(latent: Tensor) -> Tensor:
 
 
 def _check_levels(quantiles: Sequence[float]) -> NDArray[np.float64]:
-    levels = np.atleast_1d(np.asarray(quantiles, dtype=np.float64))
+    with errors_name("quantiles"):
+        levels = np.atleast_1d(np.asarray(quantiles, dtype=np.float64))
     if levels.ndim != 1 or len(levels) == 0 or not ((levels > 0) & (levels < 1)).all():
         raise ValueError(
             f"quantiles must be levels strictly between 0 and 1, got {quantiles!r}."

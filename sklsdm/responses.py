@@ -11,7 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklsdm._validation import check_finite, check_numeric, check_response_shape, kind_of
+from sklsdm._validation import (
+    check_finite,
+    check_numeric,
+    check_response_shape,
+    kind_of,
+    shape_text,
+)
 
 BLOCK_ROWS = 16_384
 
@@ -92,8 +98,8 @@ def open_unpaired(value: Any, like: NDArray[Any]) -> Any:
             rows = rows[:, None]
     if tuple(rows.shape[1:]) != tuple(like.shape[1:]):
         raise ValueError(
-            f"Y_unpaired must have rows shaped like those of y, {like.shape[1:]}, but its shape "
-            f"is {tuple(rows.shape)}."
+            f"Y_unpaired must have shape {shape_text('N', like.shape[1:])} to go with y, got "
+            f"{tuple(rows.shape)}."
         )
     if kind_of(rows.dtype) != kind_of(like.dtype):
         raise ValueError(
@@ -173,8 +179,9 @@ class ResponseFormat:
 
     def restore(self, rows: Tensor) -> Tensor:
         """Standardised rows (n, width) in the responses' own units, still flat."""
-        mean, scale = self.standardiser.tensors(rows)
-        values = rows * scale + mean
+        exact = rows.double() if self.dtype == np.float64 else rows
+        mean, scale = self.standardiser.tensors(exact)
+        values = exact * scale + mean
         return values.clamp(0.0, 1.0) if self.is_bytes else values
 
 

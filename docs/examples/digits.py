@@ -107,11 +107,11 @@ def main() -> None:
     X, Y = one_hot(data["pair_labels"]), data["pairs"]
     arms = {
         f"{N_LABELLED} labelled only": None,
-        f"and {len(data['unlabelled']):,} unlabelled": data["unlabelled"],
+        f"{N_LABELLED} labelled + {len(data['unlabelled']):,} unlabelled": data["unlabelled"],
     }
     show = np.random.default_rng(0)
     picture = {
-        "real, held out": np.stack(
+        "real digits (held out)": np.stack(
             [show.choice(data["test"][data["test_labels"] == k], 10) for k in range(10)]
         )
     }
@@ -128,16 +128,14 @@ def main() -> None:
         model.fit(X_paired=X, Y_paired=Y, Y_unpaired=unlabelled)
         seconds = time.perf_counter() - start
         table.append((name, judge(model, data, classifier), seconds))
-        picture[f"drawn: {name}"] = model.sample(one_hot(np.arange(10)), 10, random_state=0)
+        picture[f"drawn; trained on {name}"] = model.sample(one_hot(np.arange(10)), 10, random_state=0)
 
-    print(
-        f"\n{'':28}{'accuracy of':>14}{'energy distance':>18}{'reconstruction':>17}{'fit':>8}\n"
-        f"{'trained on':28}{'drawn digits':>14}{'to real, by class':>18}{'error':>17}{'s':>8}"
-    )
+    print(f"\n{'':34}{'accuracy of':>14}{'energy distance':>18}{'reconstruction':>16}{'fit':>7}")
+    print(f"{'trained on':34}{'drawn digits':>14}{'to real, by class':>18}{'error':>16}{'s':>7}")
     for name, scores, seconds in table:
         print(
-            f"{name:28}{scores['accuracy']:14.3f}{scores['energy_distance']:18.3f}"
-            f"{scores['reconstruction']:17.3f}{seconds:8.1f}"
+            f"{name:34}{scores['accuracy']:14.3f}{scores['energy_distance']:18.3f}"
+            f"{scores['reconstruction']:16.3f}{seconds:7.1f}"
         )
     print("\n(reconstruction error of held-out digits, as a share of their variance)")
     draw_picture(arguments.out, picture)

@@ -152,6 +152,7 @@ class MLPAutoencoder(BaseAutoencoder):
                 *(self.callbacks or []),
                 *default_callbacks(
                     "stage 1 (autoencoder)",
+                    "autoencoder__lr",
                     monitor="valid_loss" if watched else None,
                     score=(lambda module: mean_square_error(module, check)) if watched else None,
                     patience=self.n_iter_no_change,

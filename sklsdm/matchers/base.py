@@ -194,6 +194,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
                 *(self.callbacks or []),
                 *default_callbacks(
                     "stage 2 (matching)",
+                    "matcher__lr",
                     monitor="valid_energy_score" if plan.score else None,
                     score=plan.score,
                     patience=self.n_iter_no_change,

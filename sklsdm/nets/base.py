@@ -133,6 +133,13 @@ class TrainingNet(NeuralNet):
         optimizer.step()
 
     @torch.no_grad()
+    def is_finite(self) -> bool:
+        """Whether every parameter is a finite number."""
+        modules = (getattr(self, name + "_") for name in self._modules)
+        sums = [p.double().abs().sum() for m in modules for p in m.parameters()]
+        return bool(torch.stack(sums).sum().isfinite()) if sums else True
+
+    @torch.no_grad()
     def average(self) -> None:
         """Move the averaged parameters towards the current ones (a plain mean at first)."""
         if self.ema_decay <= 0:

@@ -16,31 +16,29 @@ _LOG = logging.getLogger("sklsdm")
 
 
 class DivergenceGuard(Callback):
-    """Roll back to the last finite epoch, halve the rates and go on; give up after `retries`."""
+    """Roll back to the last finite epoch, halve the rates and go on; give up after `retries`.
 
-    def __init__(self, stage: str, retries: int = 3) -> None:
+    An epoch is finite where its losses are, and the parameters after its last step. `setting`
+    names the rate in the error.
+    """
+
+    def __init__(self, stage: str, setting: str = "lr", retries: int = 3) -> None:
         self.stage = stage
+        self.setting = setting
         self.retries = retries
 
     def on_train_begin(self, net: TrainingNet, **kwargs: Any) -> None:
         self.n_retries_ = 0
+        self.n_good_ = 0
         self.last_good_ = net.snapshot()
 
     def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
-        losses = {k: v for k, v in net.history[-1].items() if k.endswith("loss")}
-        if all(math.isfinite(value) for value in losses.values()):
+        if all(map(math.isfinite, _losses(net).values())) and net.is_finite():
             self.last_good_ = net.snapshot()
+            self.n_good_ += 1
             return
         if self.n_retries_ == self.retries:
-            steps = sum(net.history[:, "train_batch_count"])
-            named = ", ".join(f"{k}={v:g}" for k, v in losses.items())
-            rates = ", ".join(f"{g['lr']:.2g}" for g in _groups(net))
-            raise DivergenceError(
-                f"{self.stage}: training became non-finite at step {steps} ({named}) and again "
-                f"after {self.retries} retries from the last good state at half the rate each "
-                f"(rates now {rates}). Lower lr or raise the regularisation of that stage, and "
-                f"look for extreme values in the data."
-            )
+            raise self._error(net)
         self.n_retries_ += 1
         net.restore(self.last_good_)
         for group in _groups(net):
@@ -48,6 +46,21 @@ class DivergenceGuard(Callback):
             group["lr"] = group["lr"] / 2
         self.last_good_ = net.snapshot()
         _LOG.warning("%s: non-finite loss; rolled back and halved the rates", self.stage)
+
+    def on_train_end(self, net: TrainingNet, **kwargs: Any) -> None:
+        if self.n_retries_ and not self.n_good_ and not net.interrupted_:
+            raise self._error(net)  # the budget ended before the retries did
+
+    def _error(self, net: TrainingNet) -> DivergenceError:
+        steps = sum(net.history[:, "train_batch_count"])
+        named = ", ".join(f"{name}={value:g}" for name, value in _losses(net).items())
+        rates = ", ".join(f"{group['lr']:.2g}" for group in _groups(net))
+        return DivergenceError(
+            f"{self.stage}: training became non-finite at step {steps} ({named}), also after "
+            f"{self.n_retries_} retries from the last good state, each at half the rate (now "
+            f"{rates}). Lower {self.setting} or raise the regularisation of that stage, and look "
+            f"for extreme values in the data."
+        )
 
 
 class CosineRate(Callback):
@@ -155,6 +168,7 @@ class Progress(Callback):
 
 def default_callbacks(
     stage: str,
+    setting: str,
     *,
     monitor: str | None,
     score: Callable[[Any], float] | None,
@@ -165,7 +179,7 @@ def default_callbacks(
     """Our callbacks, in the order in which they must run."""
     callbacks: list[tuple[str, Callback]] = [
         ("rate", CosineRate()),
-        ("divergence", DivergenceGuard(stage)),
+        ("divergence", DivergenceGuard(stage, setting)),
     ]
     if monitor is not None and score is not None:
         callbacks.append(("held_out", HeldOutScore(monitor, score)))
@@ -173,6 +187,11 @@ def default_callbacks(
         callbacks.append(("progress", Progress(stage)))
     callbacks.append(("best", KeepBest(monitor, patience, tol, score if monitor else None)))
     return callbacks
+
+
+def _losses(net: TrainingNet) -> dict[str, float]:
+    """Losses of the last epoch."""
+    return {name: value for name, value in net.history[-1].items() if name.endswith("loss")}
 
 
 def _groups(net: TrainingNet) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -25,14 +26,18 @@ def resolve_device(name: str) -> torch.device:
     """The torch device for "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:<index>"."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind = name.split(":")[0] if isinstance(name, str) else ""
-    if kind not in ("cpu", "cuda"):
+    if not isinstance(name, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise ValueError(
             f"device={name!r} is unknown; choose one of 'auto', 'cpu', 'cuda', 'cuda:<index>'."
         )
-    if kind == "cuda" and not torch.cuda.is_available():
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= _n_cuda_devices():
         raise ValueError(
-            f"device={name!r} was asked for, but PyTorch finds no CUDA device here; use "
-            f"device='auto' or 'cpu'."
+            f"device={name!r} was asked for, but PyTorch finds {_n_cuda_devices()} CUDA devices "
+            f"here; use device='auto' or 'cpu'."
         )
-    return torch.device(name)
+    return device
+
+
+def _n_cuda_devices() -> int:
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
