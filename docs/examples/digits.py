@@ -130,8 +130,10 @@ def main() -> None:
         table.append((name, judge(model, data, classifier), seconds))
         picture[f"drawn; trained on {name}"] = model.sample(one_hot(np.arange(10)), 10, random_state=0)
 
-    print(f"\n{'':34}{'accuracy of':>14}{'energy distance':>18}{'reconstruction':>16}{'fit':>7}")
-    print(f"{'trained on':34}{'drawn digits':>14}{'to real, by class':>18}{'error':>16}{'s':>7}")
+    heads = [("accuracy of", 14), ("energy distance", 18), ("reconstruction", 16), ("fit", 7)]
+    units = [("drawn digits", 14), ("to real, by class", 18), ("error", 16), ("s", 7)]
+    print("\n" + " " * 34 + "".join(f"{text:>{width}}" for text, width in heads))
+    print(f"{'trained on':34}" + "".join(f"{text:>{width}}" for text, width in units))
     for name, scores, seconds in table:
         print(
             f"{name:34}{scores['accuracy']:14.3f}{scores['energy_distance']:18.3f}"
