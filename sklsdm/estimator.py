@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -17,11 +20,18 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklsdm._validation import check_choice, check_integer, check_numeric, shape_text
-from sklsdm.autoencoders import AUTOENCODERS, BaseAutoencoder, intrinsic_dimension
+from sklsdm.autoencoders import (
+    AUTOENCODERS,
+    FEW_OUTPUTS,
+    BaseAutoencoder,
+    intrinsic_dimension,
+    wrap,
+)
 from sklsdm.batches import NoiseStream
 from sklsdm.matchers import MATCHERS, BaseMatcher, MatchingData
 from sklsdm.nets.run import Run, resolve_device
 from sklsdm.responses import BLOCK_ROWS, ResponseFormat, Responses, Standardiser
+from sklsdm.resume import remembered_seed, resume_folder
 
 _CHUNK_NUMBERS = 1 << 21
 _WIDEST_HIDDEN = 128
@@ -42,11 +52,14 @@ class LatentSpaceEstimator(BaseEstimator):
     device: str
     random_state: int | np.random.RandomState | None
     verbose: int
+    checkpoint: str | Path | None
 
     autoencoder_: BaseAutoencoder
     matcher_: BaseMatcher
     latent_dim_: int
     device_: str
+    history_: dict[str, dict[str, NDArray[np.float64]]]
+    interrupted_: bool
     _response_format_: ResponseFormat
     _latent_standardiser_: Standardiser
 
@@ -80,15 +93,37 @@ class LatentSpaceEstimator(BaseEstimator):
         table = self._parts[part]
         if isinstance(value, str):
             return table[check_choice(part, value, table)]()
-        base: type = BaseMatcher if part == "matcher" else BaseAutoencoder
+        base: type = BaseMatcher
+        others = ""
+        if part == "autoencoder":
+            base, value = BaseAutoencoder, wrap(value)
+            others = ", a transformer or a pair (encoder, decoder) of torch modules"
         if not isinstance(value, base):
             names = ", ".join(repr(name) for name in sorted(table))
             raise TypeError(
-                f"{part} must be one of {names} or a {base.__name__} object, got {value!r}."
+                f"{part} must be one of {names} or a {base.__name__} object{others}, got {value!r}."
             )
         return clone(value)
 
     # ------------------------------------------------------------------ fitting
+    def _run(self, seed: int, arrays: list[Any]) -> Run:
+        """How this fit runs; with a checkpoint folder, as it began in an earlier process."""
+        device = resolve_device(self.device)
+        if self.checkpoint is None:
+            return Run(device, seed, self.verbose)
+        folder = resume_folder(self.checkpoint, self.get_params(deep=True), arrays)
+        return Run(device, remembered_seed(folder, seed), self.verbose, folder)
+
+    def _finish(self, run: Run) -> None:
+        """Note how training ended; a finished fit leaves no checkpoint behind."""
+        self.interrupted_ = self.matcher_.interrupted_
+        self.history_ = {
+            "autoencoder": self.autoencoder_.history_,
+            "matcher": self.matcher_.history_,
+        }
+        if run.checkpoint is not None and not self.interrupted_:
+            shutil.rmtree(run.checkpoint)
+
     def _adopt(self, fresh: LatentSpaceEstimator) -> None:
         """Take over what `fresh` learnt, in place of what was learnt before."""
         for name in [name for name in vars(self) if _is_learnt(name)]:
@@ -99,7 +134,7 @@ class LatentSpaceEstimator(BaseEstimator):
         self, responses: Responses, held_out: NDArray[np.intp], run: Run
     ) -> Tensor:
         """Stage 1; returns the standardised codes (n + N, k) of all responses."""
-        autoencoder = self._part("autoencoder").choose(responses.width, self.latent_dim)
+        autoencoder = self._part("autoencoder").choose(responses.format, self.latent_dim)
         latent_dim = self._choose_latent_dim(autoencoder, responses, run.seed)
         self.autoencoder_ = autoencoder.fit(responses, latent_dim, held_out, run)
         self.latent_dim_ = self.autoencoder_.latent_dim_
@@ -117,7 +152,7 @@ class LatentSpaceEstimator(BaseEstimator):
         self, autoencoder: BaseAutoencoder, responses: Responses, seed: int
     ) -> int:
         width = responses.width
-        natural = autoencoder.natural_dim(width)
+        natural = autoencoder.natural_dim(responses.format)
         if natural is not None:
             if self.latent_dim not in ("auto", natural):
                 raise ValueError(
@@ -128,7 +163,9 @@ class LatentSpaceEstimator(BaseEstimator):
             return natural
         most = max(1, min(width, len(responses) - 1))
         if self.latent_dim == "auto":
-            return min(most, intrinsic_dimension(responses, seed))
+            few = width <= FEW_OUTPUTS
+            wanted = width if few else math.ceil(1.5 * intrinsic_dimension(responses, seed))
+            return min(most, wanted)
         if isinstance(self.latent_dim, str):
             raise ValueError(f"latent_dim must be an integer or 'auto', got {self.latent_dim!r}.")
         asked = check_integer(
@@ -187,6 +224,7 @@ class LatentSpaceEstimator(BaseEstimator):
                 f"{name} must be uint8 images as in fit, or floats in [0, 1] as they are drawn; "
                 f"got {array.dtype} up to {array.max():g}."
             )
+        form.check_range(name, array)
         return array
 
     # ------------------------------------------------------------------ drawing
@@ -197,9 +235,17 @@ class LatentSpaceEstimator(BaseEstimator):
             self.autoencoder_.to(torch.device(self.device_))
             self.matcher_.to(torch.device(self.device_))
 
-    def _decode(self, latent: Tensor) -> Tensor:
-        """Responses (b, q), in their own units, of codes (b, k) in the autoencoder's units."""
-        return self._response_format_.restore(self.autoencoder_.decode(latent))
+    def _decode(self, latent: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Responses (b, q), in their own units, of codes (b, k) in the autoencoder's units.
+
+        A stochastic decoder takes `noise`; without it, the responses are its means.
+        """
+        return self._response_format_.restore(self.autoencoder_.decode(latent, noise))
+
+    @property
+    def _noise_dims(self) -> list[int]:
+        """Numbers of noise that one draw takes: in the matcher, in the decoder."""
+        return [self.matcher_.noise_dim_, self.autoencoder_.decoder_noise_dim_]
 
     def _draw_latent(self, condition: Tensor, noise: Tensor) -> Tensor:
         """Codes (b, k), in the autoencoder's units, for conditions (b, p) and noise (b, d)."""
@@ -213,21 +259,25 @@ class LatentSpaceEstimator(BaseEstimator):
         condition: NDArray[np.float32],
         seed: int,
         batch_size: int | str,
-        last: Callable[[Tensor], Tensor],
+        last: Callable[[Tensor, Tensor], Tensor],
     ) -> None:
-        """Fill `out` (n, m, ...) with draws passed through `last`, a chunk at a time."""
+        """Fill `out` (n, m, ...) with draws passed through `last`, a chunk at a time.
+
+        `last` gets codes and the noise of a stochastic decoder.
+        """
         device = torch.device(self.device_)
         n_samples = out.shape[1]
         flat = out.reshape(len(out) * n_samples, -1)
         step = self._chunk(flat.shape[1]) if batch_size == "auto" else int(batch_size)
-        noise = NoiseStream(self.matcher_.noise_dim_, seed, device)
+        noise = NoiseStream(sum(self._noise_dims), seed, device)
         for start in range(0, len(flat), step):
             rows = np.arange(start, min(start + step, len(flat))) // n_samples
             first = rows[0]
             few = torch.from_numpy(condition[first : rows[-1] + 1]).to(device)
             chosen = few[torch.from_numpy(rows - first).to(device)]
-            latent = self._draw_latent(chosen, noise.take(len(rows)))
-            flat[start : start + step] = last(latent).cpu().numpy()
+            own, decoders = noise.take(len(rows)).split(self._noise_dims, dim=1)
+            latent = self._draw_latent(chosen, own)
+            flat[start : start + step] = last(latent, decoders).cpu().numpy()
 
     def _banked_draws(
         self, condition: NDArray[np.float32], n_draws: int
@@ -238,17 +288,16 @@ class LatentSpaceEstimator(BaseEstimator):
         over it vary far less than over as many independent draws.
         """
         device = torch.device(self.device_)
-        sobol = qmc.Sobol(self.matcher_.noise_dim_, rng=np.random.default_rng(0))
+        sobol = qmc.Sobol(sum(self._noise_dims), rng=np.random.default_rng(0))
         points = np.clip(sobol.random(n_draws), 1e-6, 1 - 1e-6)
         bank = torch.as_tensor(norm.ppf(points), dtype=torch.float32, device=device)
         step = max(1, self._chunk(self._response_format_.width) // n_draws)
         for start in range(0, len(condition), step):
             block = torch.from_numpy(condition[start : start + step]).to(device)
             repeated = block.repeat_interleave(n_draws, dim=0)
-            latent = self._draw_latent(repeated, bank.repeat(len(block), 1))
-            yield slice(start, start + len(block)), self._decode(latent).view(
-                len(block), n_draws, -1
-            )
+            own, decoders = bank.repeat(len(block), 1).split(self._noise_dims, dim=1)
+            rows = self._decode(self._draw_latent(repeated, own), decoders)
+            yield slice(start, start + len(block)), rows.view(len(block), n_draws, -1)
 
     @staticmethod
     def _chunk(width: int) -> int:

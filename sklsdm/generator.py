@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from sklsdm.estimator import LatentSpaceEstimator, check_out, draw_seed
 from sklsdm.functional import scores
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.nets import one_thread
-from sklsdm.nets.run import Run, resolve_device
+from sklsdm.nets.run import resolve_device
 from sklsdm.responses import Responses, flat_rows
 
 MIN_ROWS_TO_HOLD_OUT = 20
@@ -70,6 +71,10 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         Seeds everything random in `fit`.
     verbose : int, default=0
         1 shows a progress bar for each stage.
+    checkpoint : path-like or None, default=None
+        Folder for the state of an unfinished fit. A fit that was killed goes on from there when
+        it is called again with equal parameters and data, and ends in the same result; each
+        fit has a folder of its own in it, which is removed at the end.
 
     Attributes
     ----------
@@ -100,8 +105,6 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
     """
 
     latent_dim_: int
-    history_: dict[str, dict[str, NDArray[np.float64]]]
-    interrupted_: bool
     x_shape_: tuple[int, ...]
 
     def __init__(
@@ -114,6 +117,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
+        checkpoint: str | Path | None = None,
     ) -> None:
         self.latent_dim = latent_dim
         self.matcher = matcher
@@ -122,6 +126,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+        self.checkpoint = checkpoint
 
     @_data_name
     def fit(self, X: ArrayLike, y: Any = None) -> LSDMGenerator:
@@ -160,15 +165,16 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
             raise ValueError(f"validation_fraction must be below 1, got {fraction}.")
         self._part("matcher").validate()
         self._part("autoencoder").validate()
-        run = Run(resolve_device(self.device), seed, self.verbose)
+        resolve_device(self.device)
         data = self._check_data(X)
+        run = self._run(seed, [data])
         responses = Responses(data, None)
         self._response_format_ = responses.format
         self.x_shape_ = responses.format.shape
         spread = flat_rows(data[:MAX_SCORE_ROWS]).std(axis=0)
         self._spread_ = np.where(spread > 0, spread, 1.0) if data.ndim == 2 else spread.mean()
 
-        held = self._hold_out(len(data), seed)
+        held = self._hold_out(len(data), run.seed)
         codes = self._fit_latent_space(responses, held, run)
         train = torch.from_numpy(np.setdiff1d(np.arange(len(data)), held)).to(run.device)
         held_codes = codes[torch.from_numpy(held).to(run.device)]
@@ -183,11 +189,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
             ),
             run,
         )
-        self.interrupted_ = self.matcher_.interrupted_
-        self.history_ = {
-            "autoencoder": self.autoencoder_.history_,
-            "matcher": self.matcher_.history_,
-        }
+        self._finish(run)
 
     def _check_data(self, X: Any) -> NDArray[Any]:
         with errors_name("X"):

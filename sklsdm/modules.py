@@ -1,4 +1,4 @@
-"""Torch modules: MLP, autoencoder with a linear path, conditional generator, critic.
+"""Torch modules: layers, MLP, conditional generator, critics; and how modules travel.
 
 Every module is initialised from the `torch.Generator` handed in, so the global random state is
 neither read nor moved, and keeps its arguments in `config`, so that it can be rebuilt from
@@ -7,6 +7,8 @@ neither read nor moved, and keeps its arguments in `config`, so that it can be r
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -49,6 +51,27 @@ def conv(
         nn.Conv2d, n_in, n_out, kernel_size=kernel, stride=stride, padding=kernel // 2
     )
     _init_weights(layer, n_in * kernel**2, generator)
+    return layer
+
+
+def conv_transpose(
+    n_in: int,
+    n_out: int,
+    kernel: int,
+    sides: Sequence[int],
+    generator: torch.Generator | None,
+) -> Any:
+    """The way back of `conv` with stride 2, to maps whose sides (h, w) are given."""
+    layer = nn.utils.skip_init(
+        nn.ConvTranspose2d,
+        n_in,
+        n_out,
+        kernel_size=kernel,
+        stride=2,
+        padding=kernel // 2,
+        output_padding=tuple(1 - side % 2 for side in sides),
+    )
+    _init_weights(layer, n_in * kernel**2 // 4, generator)
     return layer
 
 
@@ -113,13 +136,35 @@ class _Conditioned(nn.Module):
         return n_features
 
 
-class ConditionalGenerator(_Conditioned):
-    """H(x, η): a linear-Gaussian path plus an MLP on (features of x, η).
+class _Started(_Conditioned):
+    """Shared by generators: a linear-Gaussian path, A·x + b + L·η, from which they start.
 
-    The linear path, A·x + b + L·η, can be set to the least-squares fit of the codes on the
-    conditions with its residual covariance (`set_linear`): training then starts from "least
-    squares with Gaussian noise" instead of from nothing, and the MLP learns what that misses.
+    It can be set to the least-squares fit of the codes on the conditions with its residual
+    covariance: training then starts from "least squares with Gaussian noise".
     """
+
+    def _start_path(
+        self, condition_dim: int, latent_dim: int, noise_dim: int, random: torch.Generator | None
+    ) -> None:
+        self.mean = linear(condition_dim, latent_dim, random)
+        self.spread = linear(noise_dim, latent_dim, random, bias=False)
+
+    @torch.no_grad()
+    def set_linear(self, coef: Tensor, intercept: Tensor, factor: Tensor) -> None:
+        """Set A (k, p), b (k,) and L (k, d); d beyond the factor's columns stays zero."""
+        self.mean.weight.copy_(coef)
+        self.mean.bias.copy_(intercept)
+        self.spread.weight.zero_()
+        columns = min(factor.shape[1], self.spread.weight.shape[1])
+        self.spread.weight[:, :columns] = factor[:, :columns]
+
+    def start(self, condition: Tensor, noise: Tensor) -> Tensor:
+        """A·x + b + L·η, (n, k)."""
+        return self.mean(condition) + self.spread(noise)
+
+
+class ConditionalGenerator(_Started):
+    """H(x, η): the linear-Gaussian start plus an MLP on (features of x, η)."""
 
     def __init__(
         self,
@@ -141,25 +186,68 @@ class ConditionalGenerator(_Conditioned):
             "image_shape": image_shape,
         }
         n_features = self._encode_with(image_shape, condition_dim, generator)
-        self.mean = linear(condition_dim, latent_dim, generator)
-        self.spread = linear(noise_dim, latent_dim, generator, bias=False)
+        self._start_path(condition_dim, latent_dim, noise_dim, generator)
         self.mlp = mlp(
             n_features + noise_dim, latent_dim, widths, activation, generator, last_scale=0.1
         )
 
-    @torch.no_grad()
-    def set_linear(self, coef: Tensor, intercept: Tensor, factor: Tensor) -> None:
-        """Set A (k, p), b (k,) and L (k, d); d beyond the factor's columns stays zero."""
-        self.mean.weight.copy_(coef)
-        self.mean.bias.copy_(intercept)
-        self.spread.weight.zero_()
-        columns = min(factor.shape[1], self.spread.weight.shape[1])
-        self.spread.weight[:, :columns] = factor[:, :columns]
-
     def forward(self, condition: Tensor, noise: Tensor) -> Tensor:
         features = self.condition_encoder(condition)
-        curved = self.mlp(torch.cat([features, noise], dim=-1))
-        return self.mean(condition) + self.spread(noise) + curved
+        return self.start(condition, noise) + self.mlp(torch.cat([features, noise], dim=-1))
+
+
+class PotentialGenerator(_Started):
+    """H(x, η) = s + ∇φ(x, s) ⊙ ℓ(x, s): the start s moved along the slope of a potential φ.
+
+    φ is an MLP on (features of x, s). The lengths ℓ are 1, or a second output of it where
+    `with_lengths`; the slope then gives directions only and is kept within [-1, 1].
+    """
+
+    def __init__(
+        self,
+        condition_dim: int,
+        latent_dim: int,
+        noise_dim: int,
+        widths: Sequence[int],
+        activation: str = "silu",
+        image_shape: Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+        with_lengths: bool = False,
+    ) -> None:
+        super().__init__()
+        self.config = {
+            "condition_dim": condition_dim,
+            "latent_dim": latent_dim,
+            "noise_dim": noise_dim,
+            "widths": tuple(widths),
+            "activation": activation,
+            "image_shape": image_shape,
+            "with_lengths": with_lengths,
+        }
+        n_features = self._encode_with(image_shape, condition_dim, generator)
+        self._start_path(condition_dim, latent_dim, noise_dim, generator)
+        self.with_lengths = with_lengths
+        n_out = 1 + (latent_dim if with_lengths else 0)
+        self.mlp = mlp(
+            n_features + latent_dim, n_out, widths, activation, generator, last_scale=0.1
+        )
+
+    def potential(
+        self, condition: Tensor, start: Tensor, *, create_graph: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """φ (n,), its slope in s (n, k) and the lengths (n, k), None where they are 1."""
+        with torch.enable_grad():
+            points = start.detach().requires_grad_(True)
+            out = self.mlp(torch.cat([self.condition_encoder(condition), points], dim=-1))
+            (slope,) = torch.autograd.grad(out[:, 0].sum(), points, create_graph=create_graph)
+        if not self.with_lengths:
+            return out[:, 0], slope, None
+        return out[:, 0], slope.clamp(-1.0, 1.0), nn.functional.softplus(out[:, 1:])
+
+    def forward(self, condition: Tensor, noise: Tensor) -> Tensor:
+        start = self.start(condition, noise)
+        _, slope, lengths = self.potential(condition, start, create_graph=self.training)
+        return start + (slope if lengths is None else slope * lengths)
 
 
 class Critic(_Conditioned):
@@ -186,72 +274,121 @@ class Critic(_Conditioned):
         return self.mlp(torch.cat([features, latent], dim=-1)).squeeze(-1)
 
 
-class LinearCoder(nn.Module):
-    """z = W(y − c), ŷ = Wᵀz + c with orthonormal rows W: PCA, or the identity."""
+class OrthonormalLinear(nn.Module):
+    """A linear layer whose weight has orthonormal rows or columns (the fewer), always.
 
-    def __init__(self, width: int, latent_dim: int) -> None:
+    The weight is B(I + S)(I − S)⁻¹ up to a transpose: a fixed orthonormal B, drawn at the start,
+    turned by the Cayley transform of a trained skew-symmetric S. A single row or column is a
+    trained vector divided by its length.
+    """
+
+    base: Tensor
+
+    def __init__(self, n_in: int, n_out: int, generator: torch.Generator | None) -> None:
         super().__init__()
-        self.config = {"width": width, "latent_dim": latent_dim}
-        self.center = nn.Parameter(torch.zeros(width))
-        self.components = nn.Parameter(torch.eye(latent_dim, width))
+        few, many = sorted((n_in, n_out))
+        start = torch.randn(many, few, generator=generator)
+        self.wide = n_in == many
+        self.single = few == 1
+        self.register_buffer("base", torch.linalg.qr(start).Q)
+        self.turn = nn.Parameter(self.base.clone() if self.single else torch.zeros(many, many))
+        self.bias = nn.Parameter(torch.zeros(n_out))
 
-    def encode(self, target: Tensor) -> Tensor:
-        return nn.functional.linear(target - self.center, self.components)
+    def weight(self) -> Tensor:
+        """The weight (n_out, n_in)."""
+        if self.single:
+            tall = self.turn / self.turn.norm()
+        else:
+            skew = self.turn - self.turn.T
+            eye = torch.eye(len(skew), dtype=skew.dtype, device=skew.device)
+            tall = torch.linalg.solve(eye - skew, (eye + skew) @ self.base)
+        return tall.T if self.wide else tall
 
-    def decode(self, latent: Tensor) -> Tensor:
-        return latent @ self.components + self.center
-
-    def forward(self, target: Tensor) -> Tensor:
-        return self.decode(self.encode(target))
+    def forward(self, rows: Tensor) -> Tensor:
+        return nn.functional.linear(rows, self.weight(), self.bias)
 
 
-class MLPCoder(nn.Module):
-    """A linear autoencoder plus an MLP on either side.
+class GroupSort(nn.Module):
+    """Sorts pairs of units: keeps lengths, so that slopes are neither cut nor raised.
 
-    The linear path starts at the principal components and the MLPs near zero, so training starts
-    from PCA's reconstruction and the state kept on held-out rows is never worse than it.
+    Anil, Lucas & Grosse 2019 (arXiv 1811.05381), section 4.2, with groups of two (MaxMin).
+    """
+
+    def forward(self, rows: Tensor) -> Tensor:
+        first, second = rows.chunk(2, dim=-1)
+        return torch.cat([torch.maximum(first, second), torch.minimum(first, second)], dim=-1)
+
+
+class GroupSortCritic(_Conditioned):
+    """f(x, z), 1-Lipschitz by construction: orthonormal weights and sorted pairs of units.
+
+    In (x, z) where `joint` (an image counts by its features); otherwise in z alone: the
+    condition then shifts the first layer through an unconstrained MLP.
     """
 
     def __init__(
         self,
-        width: int,
+        condition_dim: int,
         latent_dim: int,
         widths: Sequence[int],
-        activation: str = "silu",
+        image_shape: Sequence[int] | None = None,
         generator: torch.Generator | None = None,
+        *,
+        joint: bool = False,
     ) -> None:
         super().__init__()
-        self.config = {
-            "width": width,
-            "latent_dim": latent_dim,
-            "widths": tuple(widths),
-            "activation": activation,
-        }
-        self.linear = LinearCoder(width, latent_dim)
-        inside = list(reversed(widths))
-        scale = 0.1
-        self.encoder = mlp(width, latent_dim, widths, activation, generator, last_scale=scale)
-        self.decoder = mlp(latent_dim, width, inside, activation, generator, last_scale=scale)
+        n_features = self._encode_with(image_shape, condition_dim, generator)
+        n_in = latent_dim + (n_features if joint else 0)
+        self.joint = joint
+        self.first = OrthonormalLinear(n_in, widths[0], generator)
+        self.shift: nn.Module | None = None
+        if n_features and not joint:
+            self.shift = mlp(n_features, widths[0], widths[:1], "leaky_relu", generator)
+        layers: list[nn.Module] = [GroupSort()]
+        for n_in, n_out in itertools.pairwise(widths):
+            layers += [OrthonormalLinear(n_in, n_out, generator), GroupSort()]
+        self.rest = nn.Sequential(*layers, OrthonormalLinear(widths[-1], 1, generator))
 
-    def encode(self, target: Tensor) -> Tensor:
-        return self.linear.encode(target) + self.encoder(target)
+    def features(self, condition: Tensor) -> Tensor:
+        """What the critic sees of the condition; shared by real and drawn rows."""
+        return self.condition_encoder(condition)
 
-    def decode(self, latent: Tensor) -> Tensor:
-        return self.linear.decode(latent) + self.decoder(latent)
+    def forward(self, features: Tensor, latent: Tensor) -> Tensor:
+        if self.joint:
+            return self.rest(self.first(torch.cat([features, latent], dim=-1))).squeeze(-1)
+        hidden = self.first(latent)
+        if self.shift is not None:
+            hidden = hidden + self.shift(features)
+        return self.rest(hidden).squeeze(-1)
 
-    def forward(self, target: Tensor) -> Tensor:
-        return self.decode(self.encode(target))
+
+class Critics(nn.Module):
+    """The critic f(x, z) of the pairs and, where unpaired codes are matched too, f(z)."""
+
+    def __init__(self, joint: nn.Module, marginal: nn.Module | None) -> None:
+        super().__init__()
+        self.joint: Any = joint
+        self.marginal: Any = marginal
 
 
 class PackedModule:
-    """A module as class, arguments and numpy arrays: it travels to machines without its device."""
+    """A module that travels to machines without its device.
+
+    Ours as class, arguments and numpy arrays; a user's own as a copy on the CPU.
+    """
 
     def __init__(self, module: Any) -> None:
         self.kind = type(module)
-        self.config = module.config
-        self.arrays = {k: v.detach().cpu().numpy() for k, v in module.state_dict().items()}
+        self.copy: nn.Module | None = None
+        if self.kind.__module__.startswith("sklsdm.") and hasattr(module, "config"):
+            self.config = module.config
+            self.arrays = {k: v.detach().cpu().numpy() for k, v in module.state_dict().items()}
+        else:
+            self.copy = copy.deepcopy(module).cpu()
 
     def unpack(self) -> nn.Module:
+        if self.copy is not None:
+            return self.copy
         module = self.kind(**self.config)
         module.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in self.arrays.items()})
         return module.eval()

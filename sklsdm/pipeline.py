@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -111,6 +112,12 @@ class SamplingPipeline(Pipeline):
             `Y_unpaired`, `X_val`, `y_val` for the estimator, under these names or as
             `<step>__Y_unpaired`, with metadata routing on or off; other `<step>__<name>` go to
             the transformers.
+
+        Returns
+        -------
+        SamplingPipeline
+            This pipeline, its transformers replaced by fitted copies. After an error it is what
+            it was before the call.
         """
         name, estimator = self.steps[-1]
         own = {}
@@ -118,13 +125,15 @@ class SamplingPipeline(Pipeline):
             for spelling in (key, f"{name}__{key}"):
                 if spelling in params:
                     own[key] = params.pop(spelling)
-        if len(self.steps) > 1:
-            head = Pipeline(self.steps[:-1], memory=self.memory, verbose=self.verbose)
+        transformers = clone(self.steps[:-1], safe=False)
+        if transformers:
+            head = Pipeline(transformers, memory=self.memory, verbose=self.verbose)
             X = head.fit_transform(X, y, **params)
-            self.steps = [*head.steps, (name, estimator)]
+            transformers = head.steps
             if own.get("X_val") is not None:
                 own["X_val"] = head.transform(own["X_val"])
         estimator.fit(X, y, **own)
+        self.steps = [*transformers, (name, estimator)]
         return self
 
     def sample(self, X: ArrayLike, n_samples: int = 1, **kwargs: Any) -> NDArray[Any]:

@@ -6,6 +6,7 @@ import functools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,7 +35,7 @@ from sklsdm.functional import scores
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.metrics import skill
 from sklsdm.nets import one_thread
-from sklsdm.nets.run import Run, resolve_device
+from sklsdm.nets.run import resolve_device
 from sklsdm.responses import (
     Responses,
     Standardiser,
@@ -111,6 +112,11 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         Use of the unpaired responses: in stage 1 only ("latent", the paper), or also in stage 2,
         where the generated codes must then reproduce the law of all codes ("match"). "auto" is
         "match" where there are unpaired responses.
+    y_range : None or pair (low, high), default=None
+        Range of the responses; every draw, mean and quantile is brought back into it. Each end
+        is a number, None for an open one, or an array that fits one response: (0, 1) for pixels
+        and one-hot rows, (0, None) for amounts. Responses outside it are an error. uint8 images
+        always have (0, 1). See the Notes.
     scale_X : bool, default=True
         Standardise X inside (columns of rows; images by one number).
     validation_fraction : float in (0, 1), default=0.1
@@ -124,6 +130,10 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         Seeds everything random in `fit`. Equal seeds on one machine give equal results.
     verbose : int, default=0
         1 shows a progress bar for each stage.
+    checkpoint : path-like or None, default=None
+        Folder for the state of an unfinished fit. A fit that was killed goes on from there when
+        it is called again with equal parameters and data, and ends in the same result; each
+        fit has a folder of its own in it, which is removed at the end.
 
     Attributes
     ----------
@@ -152,6 +162,12 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
     Memory in `sample`, `predict` and `score` is bounded by the batch, whatever is asked for.
     Unpaired responses must follow the same law as the paired ones.
 
+    `y_range` moves a draw outside the range to its nearest point in it. That never takes it
+    further from a response (so no reconstruction error and no bound on one grows), and gives
+    back what heaps up at an end exactly, such as black pixels or dry days. It does not bend a
+    density near an open end: for amounts over several magnitudes fit the logarithm, and take the
+    exponential of the draws.
+
     References
     ----------
     Chong & Feng 2026, "Latent space distribution matching" (arXiv 2603.04223).
@@ -170,8 +186,6 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
     # Travels through Pipelines and searches with metadata routing on, without set_fit_request.
     __metadata_request__fit: ClassVar = {"Y_unpaired": True, "X_val": True, "y_val": True}
 
-    history_: dict[str, dict[str, NDArray[np.float64]]]
-    interrupted_: bool
     y_shape_: tuple[int, ...]
     n_paired_: int
     n_unpaired_: int
@@ -184,24 +198,28 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         autoencoder: str | BaseAutoencoder = "auto",
         condition_encoder: str = "auto",
         unpaired: str = "auto",
+        y_range: Any = None,
         scale_X: bool = True,
         validation_fraction: float = 0.1,
         store_reference: bool = True,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
+        checkpoint: str | Path | None = None,
     ) -> None:
         self.latent_dim = latent_dim
         self.matcher = matcher
         self.autoencoder = autoencoder
         self.condition_encoder = condition_encoder
         self.unpaired = unpaired
+        self.y_range = y_range
         self.scale_X = scale_X
         self.validation_fraction = validation_fraction
         self.store_reference = store_reference
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+        self.checkpoint = checkpoint
 
     # ------------------------------------------------------------------ fitting
     @_paired_names
@@ -255,11 +273,13 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
 
     def _fit(self, X: Any, y: Any, Y_unpaired: Any, X_val: Any, y_val: Any, seed: int) -> None:
         self._validate_settings()
-        run = Run(resolve_device(self.device), seed, self.verbose)
+        resolve_device(self.device)
         X, y = self._check_pairs(X, y)
         unpaired = open_unpaired(Y_unpaired, y)
+        run = self._run(seed, [X, y, unpaired, X_val, y_val])
+        seed = run.seed
         self._conditions_ = self._condition_format(X)
-        responses = Responses(y, unpaired)
+        responses = Responses(y, unpaired, self.y_range)
         self._response_format_ = responses.format
         self.y_shape_ = responses.format.shape
         validation = self._check_validation_pairs(X_val, y_val)
@@ -288,11 +308,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
             ),
             run,
         )
-        self.interrupted_ = self.matcher_.interrupted_
-        self.history_ = {
-            "autoencoder": self.autoencoder_.history_,
-            "matcher": self.matcher_.history_,
-        }
+        self._finish(run)
 
     def _validate_settings(self) -> None:
         check_choice("unpaired", self.unpaired, UNPAIRED_USES)
@@ -472,6 +488,8 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
     ) -> NDArray[np.float32]:
         """Draw codes H(x, η); `decode` of them are the draws of `sample` for the same seed.
 
+        (With a stochastic decoder such as "dpa", the means of those draws given the code.)
+
         Returns
         -------
         ndarray of shape (n, n_samples, latent_dim_), float32
@@ -489,7 +507,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         out: NDArray[Any] | None,
         tail: tuple[int, ...],
         dtype: np.dtype[Any],
-        last: Callable[[Tensor], Tensor],
+        last: Callable[[Tensor, Tensor], Tensor],
     ) -> NDArray[Any]:
         n_samples = check_integer("n_samples", n_samples, 1)
         if batch_size != "auto":
@@ -625,7 +643,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         return tags
 
 
-def _as_is(latent: Tensor) -> Tensor:
+def _as_is(latent: Tensor, noise: Tensor) -> Tensor:
     return latent
 
 

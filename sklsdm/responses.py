@@ -16,6 +16,7 @@ from sklsdm._validation import (
     check_numeric,
     check_response_shape,
     kind_of,
+    row_blocks,
     shape_text,
 )
 
@@ -152,7 +153,7 @@ def fit_standardiser(blocks: Iterator[NDArray[Any]], *, shared: bool) -> Standar
         variance = np.atleast_1d(variance.mean() + np.square(mean - overall).mean())
         mean = overall
     # A column that is constant up to rounding gets scale 0: it is drawn as that constant.
-    tiny = 1e-12 * np.maximum(np.square(mean), 1e-300)
+    tiny = 1e-24 * np.maximum(np.square(mean), 1e-300)
     scale = np.where(variance > tiny, np.sqrt(variance), 0.0)
     return Standardiser(mean, scale)
 
@@ -160,18 +161,34 @@ def fit_standardiser(blocks: Iterator[NDArray[Any]], *, shared: bool) -> Standar
 class ResponseFormat:
     """How responses came (shape, dtype) and how they are standardised, and the way back."""
 
-    def __init__(self, y: NDArray[Any], standardiser: Standardiser) -> None:
+    def __init__(
+        self, y: NDArray[Any], standardiser: Standardiser, y_range: Any = None
+    ) -> None:
         self.shape = tuple(int(side) for side in y.shape[1:])
         self.is_image = y.ndim >= 3
         self.is_bytes = self.is_image and y.dtype == np.uint8
         float_like = y.dtype in (np.dtype(np.float32), np.dtype(np.float16)) or self.is_bytes
         self.dtype = np.dtype(np.float32 if float_like else np.float64)
         self.standardiser = standardiser
+        self.range = open_range((0.0, 1.0), y) if self.is_bytes else None
+        if y_range is not None:
+            given = open_range(y_range, y)
+            if self.range is not None and not _same_range(given, self.range):
+                raise ValueError(
+                    f"uint8 images come back as floats in [0, 1]; leave y_range=None, got "
+                    f"{y_range!r}."
+                )
+            self.range = given
 
     @property
     def width(self) -> int:
         """Number of outputs of one flattened response."""
         return int(np.prod(self.shape, dtype=int))
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(c, h, w) of one image; c is 1 where images came as (n, h, w)."""
+        return self.shape if len(self.shape) == 3 else (1, *self.shape)
 
     def flatten(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Raw responses (n, *shape) as standardised rows (n, width)."""
@@ -182,7 +199,56 @@ class ResponseFormat:
         exact = rows.double() if self.dtype == np.float64 else rows
         mean, scale = self.standardiser.tensors(exact)
         values = exact * scale + mean
-        return values.clamp(0.0, 1.0) if self.is_bytes else values
+        if self.range is None:
+            return values
+        low, high = (torch.as_tensor(end, device=values.device) for end in self.range)
+        return values.clamp(low.to(values.dtype), high.to(values.dtype))
+
+    def check_range(self, name: str, raw: Any) -> None:
+        """Raise where responses lie outside the range, reading them block by block."""
+        if self.range is None or self.is_bytes:
+            return
+        count, first, example = 0, -1, 0.0
+        for rows in row_blocks(raw):
+            block = np.asarray(raw[rows]).reshape(rows.stop - rows.start, -1)
+            kind = block.dtype if block.dtype.kind == "f" else np.dtype(np.float64)
+            low, high = (end.astype(kind) for end in self.range)  # .1 means y's own .1
+            outside = (block < low) | (block > high)
+            if outside.any() and count == 0:
+                row, column = np.argwhere(outside)[0]
+                first, example = rows.start + row, block[row, column]
+            count += int(outside.sum())
+        if count:
+            raise ValueError(
+                f"{name} holds {count} value{'s' if count > 1 else ''} outside y_range, first "
+                f"{example:g} in row {first}; correct the data or widen y_range."
+            )
+
+
+def open_range(y_range: Any, y: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The ends of `y_range` for each output of a flat row; an end that is None is infinite."""
+    if isinstance(y_range, str) or not hasattr(y_range, "__len__") or len(y_range) != 2:
+        raise TypeError(
+            f"y_range must be None or a pair (low, high) of numbers, arrays or None, got "
+            f"{y_range!r}."
+        )
+    ends = []
+    for name, end, open_end in zip(("low", "high"), y_range, (-np.inf, np.inf), strict=True):
+        try:
+            values = np.asarray(open_end if end is None else end, dtype=np.float64)
+            ends.append(np.array(np.broadcast_to(values, y.shape[1:])).ravel())
+        except (TypeError, ValueError) as error:
+            raise type(error)(
+                f"The {name} end of y_range must be a number, None, or an array that fits one "
+                f"response of shape {y.shape[1:]}, got {end!r}."
+            ) from error
+    if not (ends[0] < ends[1]).all():
+        raise ValueError(f"y_range must have low < high for every output, got {y_range!r}.")
+    return ends[0], ends[1]
+
+
+def _same_range(first: Any, second: Any) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def flat_rows(raw: NDArray[Any]) -> NDArray[np.float64]:
@@ -194,12 +260,13 @@ def flat_rows(raw: NDArray[Any]) -> NDArray[np.float64]:
 class Responses:
     """All responses, the pairs' first, as flat standardised rows; read in bounded blocks."""
 
-    def __init__(self, paired: NDArray[Any], unpaired: Any) -> None:
+    def __init__(self, paired: NDArray[Any], unpaired: Any, y_range: Any = None) -> None:
         self._parts = [paired] if unpaired is None or len(unpaired) == 0 else [paired, unpaired]
         self.n_paired = len(paired)
-        self.format = ResponseFormat(
-            paired, fit_standardiser(self._raw_blocks(), shared=paired.ndim >= 3)
-        )
+        standardiser = fit_standardiser(self._raw_blocks(), shared=paired.ndim >= 3)
+        self.format = ResponseFormat(paired, standardiser, y_range)
+        for name, part in zip(("y", "Y_unpaired"), self._parts, strict=False):
+            self.format.check_range(name, part)
 
     def __len__(self) -> int:
         return sum(len(part) for part in self._parts)

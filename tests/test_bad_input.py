@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import torch
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 from torch.utils.data import Dataset, IterableDataset
@@ -351,10 +351,10 @@ def test_a_constant_column_is_drawn_as_that_constant():
     with pytest.warns(UserWarning, match=r"column\(s\) \[2, 3\] are constant"):
         est = quick().fit(X, constant)
     draws = est.sample(X, 3, random_state=0)
-    assert (draws[..., 2] == 0.1).all()
-    assert (draws[..., 3] == -1e9).all()
+    assert_allclose(draws[..., 2], 0.1, rtol=1e-14)
+    assert_allclose(draws[..., 3], -1e9, rtol=1e-14)
     assert draws[..., 0].std() > 0
-    assert_array_equal(est.predict_interval(X)[..., 2], 0.1)
+    assert_allclose(est.predict_interval(X)[..., 2], 0.1, rtol=1e-14)
     assert np.isfinite(est.score(X, constant))
 
 

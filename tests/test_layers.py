@@ -13,8 +13,8 @@ PACKAGE = "sklsdm"
 # A unit is a module or a folder of sklsdm. It may import the units of lower layers only.
 LAYERS = [
     {"exceptions", "_validation", "functional", "distributed"},
-    {"modules", "responses", "datasets", "metrics", "serialise"},
-    {"batches"},
+    {"modules", "responses", "datasets", "metrics", "resume", "serialise"},
+    {"batches", "coders"},
     {"nets"},
     {"autoencoders", "matchers", "pairing", "diagnostics"},
     {"estimator"},

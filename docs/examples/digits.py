@@ -128,7 +128,8 @@ def main() -> None:
         model.fit(X_paired=X, Y_paired=Y, Y_unpaired=unlabelled)
         seconds = time.perf_counter() - start
         table.append((name, judge(model, data, classifier), seconds))
-        picture[f"drawn; trained on {name}"] = model.sample(one_hot(np.arange(10)), 10, random_state=0)
+        drawn = model.sample(one_hot(np.arange(10)), 10, random_state=0)
+        picture[f"drawn; trained on {name}"] = drawn
 
     heads = [("accuracy of", 14), ("energy distance", 18), ("reconstruction", 16), ("fit", 7)]
     units = [("drawn digits", 14), ("to real, by class", 18), ("error", 16), ("s", 7)]

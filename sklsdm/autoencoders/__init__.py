@@ -1,23 +1,37 @@
 """Stage 1: latent spaces of the responses."""
 
-from sklsdm.autoencoders.auto import AutoAutoencoder, intrinsic_dimension
+from sklsdm.autoencoders.auto import FEW_OUTPUTS, AutoAutoencoder, intrinsic_dimension
 from sklsdm.autoencoders.base import BaseAutoencoder
+from sklsdm.autoencoders.conv import ConvAutoencoder
+from sklsdm.autoencoders.dpa import DPAAutoencoder
 from sklsdm.autoencoders.linear import IdentityAutoencoder, PCAAutoencoder
 from sklsdm.autoencoders.mlp import MLPAutoencoder
+from sklsdm.autoencoders.vae import VAEAutoencoder
+from sklsdm.autoencoders.wrapped import TorchAutoencoder, TransformerAutoencoder, wrap
 
 AUTOENCODERS: dict[str, type[BaseAutoencoder]] = {
     "auto": AutoAutoencoder,
     "mlp": MLPAutoencoder,
+    "conv": ConvAutoencoder,
+    "vae": VAEAutoencoder,
+    "dpa": DPAAutoencoder,
     "pca": PCAAutoencoder,
     "identity": IdentityAutoencoder,
 }
 
 __all__ = [
     "AUTOENCODERS",
+    "FEW_OUTPUTS",
     "AutoAutoencoder",
     "BaseAutoencoder",
+    "ConvAutoencoder",
+    "DPAAutoencoder",
     "IdentityAutoencoder",
     "MLPAutoencoder",
     "PCAAutoencoder",
+    "TorchAutoencoder",
+    "TransformerAutoencoder",
+    "VAEAutoencoder",
     "intrinsic_dimension",
+    "wrap",
 ]

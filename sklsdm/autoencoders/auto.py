@@ -1,4 +1,4 @@
-"""autoencoder="auto": the identity for a few outputs, an MLP for more."""
+"""autoencoder="auto": the identity for a few outputs, convolutions for images, else an MLP."""
 
 from __future__ import annotations
 
@@ -8,48 +8,57 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from sklsdm.autoencoders.base import BaseAutoencoder
+from sklsdm.autoencoders.base import BaseAutoencoder, TrainedAutoencoder
+from sklsdm.autoencoders.conv import ConvAutoencoder
 from sklsdm.autoencoders.linear import IdentityAutoencoder
 from sklsdm.autoencoders.mlp import MLPAutoencoder
 from sklsdm.nets.run import Run
-from sklsdm.responses import Responses
+from sklsdm.responses import ResponseFormat, Responses
 
 FEW_OUTPUTS = 8
+LARGE_IMAGE = 16
 
 
 class AutoAutoencoder(BaseAutoencoder):
-    """The identity up to eight outputs, :class:`MLPAutoencoder` (which starts at PCA) above.
+    """Picks by the responses: the identity, :class:`ConvAutoencoder` or :class:`MLPAutoencoder`.
 
-    With a `latent_dim` other than the number of outputs, the MLP is picked there too.
+    The identity up to eight outputs, unless `latent_dim` is another number; convolutions for
+    images whose shorter side has at least 16 pixels; an MLP for all others. Both start at PCA.
 
     Parameters
     ----------
-    max_epochs, lr, batch_size : see :class:`MLPAutoencoder`
-        Handed to what is picked, where it trains.
+    max_epochs, lr, batch_size : number or None, default=None
+        Handed to what is picked, where it trains; None leaves its own default.
     """
 
     def __init__(
-        self, *, max_epochs: int = 60, lr: float = 1e-3, batch_size: int = 128
+        self,
+        *,
+        max_epochs: int | None = None,
+        lr: float | None = None,
+        batch_size: int | None = None,
     ) -> None:
         self.max_epochs = max_epochs
         self.lr = lr
         self.batch_size = batch_size
 
-    def _mlp(self) -> MLPAutoencoder:
-        return MLPAutoencoder(max_epochs=self.max_epochs, lr=self.lr, batch_size=self.batch_size)
+    def _trained(self, kind: type[TrainedAutoencoder]) -> TrainedAutoencoder:
+        given = {name: value for name, value in self.get_params().items() if value is not None}
+        return kind(**given)
 
     def validate(self) -> None:
-        self._mlp().validate()
+        self._trained(MLPAutoencoder).validate()
 
-    def choose(self, width: int, latent_dim: int | str) -> BaseAutoencoder:
-        if width <= FEW_OUTPUTS and latent_dim in ("auto", width):
+    def choose(self, form: ResponseFormat, latent_dim: int | str) -> BaseAutoencoder:
+        if form.width <= FEW_OUTPUTS and latent_dim in ("auto", form.width):
             return IdentityAutoencoder()
-        return self._mlp()
+        large = form.is_image and min(form.image_shape[1:]) >= LARGE_IMAGE
+        return self._trained(ConvAutoencoder if large else MLPAutoencoder)
 
     def fit(
         self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
     ) -> BaseAutoencoder:
-        return self.choose(responses.width, latent_dim).fit(responses, latent_dim, held_out, run)
+        return self.choose(responses.format, latent_dim).fit(responses, latent_dim, held_out, run)
 
 
 def intrinsic_dimension(responses: Responses, seed: int, n_neighbors: int = 20) -> int:

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklsdm.autoencoders.base import BaseAutoencoder, principal_coder, training_rows
-from sklsdm.modules import LinearCoder
+from sklsdm.coders import LinearCoder
 from sklsdm.nets.run import Run
-from sklsdm.responses import Responses
+from sklsdm.responses import ResponseFormat, Responses
 
 
 class PCAAutoencoder(BaseAutoencoder):
@@ -40,8 +40,8 @@ class IdentityAutoencoder(BaseAutoencoder):
     `latent_dim` can only be the number of outputs.
     """
 
-    def natural_dim(self, width: int) -> int:
-        return width
+    def natural_dim(self, form: ResponseFormat) -> int:
+        return form.width
 
     def fit(
         self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run

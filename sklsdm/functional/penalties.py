@@ -1,4 +1,7 @@
-"""Gradient penalties that hold a critic near 1-Lipschitz."""
+"""Gradient penalties that hold a critic near 1-Lipschitz, or flat around the data.
+
+`values` (n,) must have been computed from `points` (n, k), which require gradients.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,19 @@ def gradient_penalty(values: Tensor, points: Tensor, *, one_sided: bool) -> Tens
 
     Two-sided: Gulrajani et al. 2017 (arXiv 1704.00028), equation 3. One-sided (WGAN-LP):
     Petzka et al. 2018 (arXiv 1709.08894), equation 7.
-
-    `values` (n,) must have been computed from `points` (n, k), which requires gradients.
     """
-    (gradient,) = torch.autograd.grad(values.sum(), points, create_graph=True)
-    excess = gradient.square().sum(dim=1).add(1e-12).sqrt() - 1.0
+    excess = _squared_slopes(values, points).add(1e-12).sqrt() - 1.0
     return (excess.clamp(min=0.0) if one_sided else excess).square().mean()
+
+
+def flatness_penalty(values: Tensor, points: Tensor) -> Tensor:
+    """Half the mean of ‖∇f‖² over rows: R1 at real points, R2 at drawn ones.
+
+    Mescheder, Geiger & Nowozin 2018 (arXiv 1801.04406), equations 9 and 10, without the weight γ.
+    """
+    return _squared_slopes(values, points).mean() / 2
+
+
+def _squared_slopes(values: Tensor, points: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(values.sum(), points, create_graph=True)
+    return gradient.square().sum(dim=1)

@@ -15,9 +15,10 @@ from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
 from sklsdm._validation import check_choice, check_integer, check_real
+from sklsdm.batches import PairBatches
 from sklsdm.functional.scores import energy_score
-from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, ModuleHolder
-from sklsdm.nets import TrainingNet, default_callbacks, history_arrays
+from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, Critic, Critics, ModuleHolder
+from sklsdm.nets import AdversarialNet, TrainingNet, default_callbacks, history_arrays
 from sklsdm.nets.run import Run
 
 EPOCH_STEPS = 100
@@ -198,8 +199,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
                     monitor="valid_energy_score" if plan.score else None,
                     score=plan.score,
                     patience=self.n_iter_no_change,
-                    tol=0.0,
-                    verbose=plan.run.verbose,
+                    run=plan.run,
                 ),
             ],
         }
@@ -217,6 +217,76 @@ class Plan:
     batch_size: int
     unpaired_weight: float
     score: Callable[[Any], float] | None
+
+
+class AdversarialMatcher(BaseMatcher):
+    """A matcher whose generator learns against critics: of the pairs and, maybe, of all codes.
+
+    A subclass says what the two players lose (`_objective`), and may bring its own critics.
+    """
+
+    n_critic: int
+    n_draws: int
+    critic_widths: Sequence[int]
+    critic_lr: float
+    betas: tuple[float, float]
+
+    def validate(self) -> None:
+        super().validate()
+        check_integer("matcher__n_critic", self.n_critic, 1)
+        check_integer("matcher__n_draws", self.n_draws, 1)
+        for width in self.critic_widths:
+            check_integer("matcher__critic_widths", width, 1)
+        check_real("matcher__critic_lr", self.critic_lr, 0.0, open_low=True)
+        for beta in self.betas:
+            check_real("matcher__betas", beta, 0.0, 0.999999)
+
+    @abstractmethod
+    def _objective(self, plan: Plan) -> Callable[[], Any]:
+        """What makes the `AdversarialObjective` of this training."""
+
+    def _critic(
+        self,
+        condition_dim: int,
+        latent_dim: int,
+        image_shape: tuple[int, ...] | None,
+        random: torch.Generator,
+    ) -> Any:
+        """A critic f(x, z), or f(z) where `condition_dim` is 0."""
+        return Critic(
+            condition_dim, latent_dim, self.critic_widths, self.activation, image_shape, random
+        )
+
+    def _net(self, module: Any, data: MatchingData, plan: Plan) -> AdversarialNet:
+        random = plan.run.generator(20, torch.device("cpu"))
+        latent_dim = data.latent.shape[1]
+        joint = self._critic(data.condition.shape[1], latent_dim, data.image_shape, random)
+        matches_codes = plan.unpaired_weight > 0
+        marginal = self._critic(0, latent_dim, None, random) if matches_codes else None
+        return AdversarialNet(
+            module,
+            Critics(joint, marginal),
+            criterion=self._objective(plan),
+            optimizer__betas=tuple(self.betas),
+            critic_optimizer=torch.optim.Adam,
+            critic_optimizer__lr=self.critic_lr,
+            critic_optimizer__betas=tuple(self.betas),
+            critic_optimizer__fused=True,
+            **self._net_settings(plan),
+        )
+
+    def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
+        return PairBatches(
+            data.condition,
+            data.latent,
+            data.codes if plan.unpaired_weight > 0 else None,
+            batch_size=plan.batch_size,
+            n_steps=plan.epoch_steps,
+            noise_dim=plan.noise_dim,
+            random=plan.random,
+            per_step=self.n_critic + 1,
+            n_draws=self.n_draws,
+        )
 
 
 def start_linear(generator: ConditionalGenerator, condition: Tensor, latent: Tensor) -> None:

@@ -1,105 +1,63 @@
-"""Matching in 1-Wasserstein distance by a critic with gradient penalty (the paper's matcher)."""
+"""Matching in 1-Wasserstein distance by a critic (the paper's matcher), and its R3GAN form."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from sklsdm._validation import check_choice, check_integer, check_real
-from sklsdm.batches import PairBatch, PairBatches
-from sklsdm.functional.penalties import gradient_penalty
-from sklsdm.matchers.base import BaseMatcher, MatchingData, Plan
-from sklsdm.modules import Critic
-from sklsdm.nets import AdversarialNet
-from sklsdm.nets.run import Run
+from sklsdm._validation import check_choice, check_real
+from sklsdm.functional import adversarial
+from sklsdm.matchers.base import AdversarialMatcher, Plan
+from sklsdm.modules import GroupSortCritic
+from sklsdm.nets import AdversarialObjective, SlopePenalty
 
+LOSSES = {
+    "wgan": (adversarial.wasserstein_critic_loss, adversarial.wasserstein_generator_loss),
+    "r3gan": (adversarial.relativistic_critic_loss, adversarial.relativistic_generator_loss),
+}
+CRITICS = ("mlp", "groupsort")
 PENALTIES = ("one-sided", "two-sided")
 PENALTY_ON = ("latent", "joint")
 
 
-class Critics(nn.Module):
-    """The critic f(x, z) of the pairs and, where unpaired codes are matched too, f(z)."""
-
-    def __init__(self, joint: Critic, marginal: Critic | None) -> None:
-        super().__init__()
-        self.joint = joint
-        self.marginal = marginal
-
-
-class WassersteinObjective:
-    """Losses of both players: E f(x, H) − E f(x, E(y)) + penalty, and −E f(x, H)."""
-
-    def __init__(
-        self, gradient_penalty: float, one_sided: bool, joint: bool, unpaired_weight: float
-    ) -> None:
-        self.gradient_penalty = gradient_penalty
-        self.one_sided = one_sided
-        self.joint = joint
-        self.unpaired_weight = unpaired_weight
-
-    def _gap(
-        self, critic: Critic, features: Tensor, real: Tensor, drawn: Tensor, mix: Tensor
-    ) -> Tensor:
-        """−(E f(real) − E f(drawn)) + penalty on random points between the two."""
-        values = critic(torch.cat([features, features]), torch.cat([real, drawn]))
-        gap = values[len(real) :].mean() - values[: len(real)].mean()
-        if self.gradient_penalty == 0:
-            return gap
-        between = torch.lerp(real, drawn, mix)
-        if self.joint and features.shape[1]:
-            points = torch.cat([features.detach(), between], dim=1).requires_grad_(True)
-            values = critic.mlp(points).squeeze(-1)
-        else:
-            points = between.requires_grad_(True)
-            values = critic(features, points)
-        penalty = gradient_penalty(values, points, one_sided=self.one_sided)
-        return gap + self.gradient_penalty * penalty
-
-    def critic_loss(self, generator: nn.Module, critics: Critics, batch: PairBatch) -> Tensor:
-        with torch.no_grad():
-            drawn = generator(batch.condition, batch.noise)
-        features = critics.joint.features(batch.condition)
-        loss = self._gap(critics.joint, features, batch.latent, drawn, batch.mix)
-        if critics.marginal is not None and batch.other is not None:
-            nothing = features[:, :0]
-            loss = loss + self._gap(critics.marginal, nothing, batch.other, drawn, batch.mix)
-        return loss
-
-    def generator_loss(self, generator: nn.Module, critics: Critics, batch: PairBatch) -> Tensor:
-        drawn = generator(batch.condition, batch.noise)
-        features = critics.joint.features(batch.condition)
-        loss = -critics.joint(features, drawn).mean()
-        if critics.marginal is not None:
-            marginal = -critics.marginal(features[:, :0], drawn).mean()
-            loss = loss + self.unpaired_weight * marginal
-        return loss
-
-
-class WGANMatcher(BaseMatcher):
+class WGANMatcher(AdversarialMatcher):
     r"""Match the joint law of (X, H(X, η)) to that of (X, E(Y)) in 1-Wasserstein distance.
 
     .. math:: \min_H \max_{\|f\|_{Lip} \le 1} E f(X, E(Y)) - E f(X, H(X, η)),
 
-    with a critic f held near 1-Lipschitz by a gradient penalty.
+    with a critic f held near 1-Lipschitz by a gradient penalty, or 1-Lipschitz by construction.
+    `loss="r3gan"` replaces the difference by a relativistic pairing at the same x,
 
-    When to use: the paper's choice; keeps modes apart that score-based losses blur. Cost:
-    `n_critic` critic steps (two backward passes each) for each generator step.
+    .. math:: \max_f -E \log(1 + e^{f(X, H(X, η)) - f(X, E(Y))}) - \frac{γ}{2} (R_1 + R_2),
+
+    with the squared slopes :math:`R_1 = E\|∇_z f(X, E(Y))\|^2` and :math:`R_2` at the draws, which
+    converges locally where the plain game circles.
+
+    When to use: the paper's choice; keeps modes apart that score-based losses blur. "r3gan" is
+    PLACEHOLDER. Cost: `n_critic` critic steps (two backward passes each; one with "groupsort") for
+    each generator step.
 
     Parameters
     ----------
     n_critic : int, default=1
         Critic steps for each generator step.
     gradient_penalty : float >= 0, default=1.0
-        Weight of the penalty.
+        Weight of the penalty (γ for "r3gan"). Not used with `critic="groupsort"`.
+    loss : {"wgan", "r3gan"}, default="wgan"
+        What the critic compares; see above.
+    critic : {"mlp", "groupsort"}, default="mlp"
+        "groupsort" has orthonormal weights and sorts pairs of units: no slope exceeds 1, and no
+        penalty is computed. Its `critic_widths` must be even; `activation` does not touch it.
+    n_draws : int, default=1
+        Draws for each condition in one step, all of which the critic sees.
     penalty : {"one-sided", "two-sided"}, default="one-sided"
-        Whether slopes below 1 are punished too ("two-sided").
+        Whether slopes below 1 are punished too ("two-sided"); read by the "wgan" loss.
     penalty_on : {"latent", "joint"}, default="latent"
-        Whether the slope is taken in z alone or in (x, z). With an image condition, x stands
-        for its features.
+        Whether the slope is held in z alone or in (x, z), by the penalty or by construction. With
+        an image condition, x stands for its features.
     critic_widths : sequence of int, default=(128, 128, 128)
         Hidden widths of the critic.
     critic_lr : float, default=2e-3
@@ -131,7 +89,9 @@ class WGANMatcher(BaseMatcher):
     References
     ----------
     Chong & Feng 2026 (arXiv 2603.04223), stage 2; Gulrajani et al. 2017 (arXiv 1704.00028);
-    Petzka et al. 2018 (arXiv 1709.08894) for the one-sided penalty.
+    Petzka et al. 2018 (arXiv 1709.08894) for the one-sided penalty; Huang, Gokaslan, Kuleshov &
+    Tompkin 2024 (arXiv 2501.05441) for "r3gan"; Anil, Lucas & Grosse 2019 (arXiv 1811.05381) for
+    "groupsort".
     """
 
     def __init__(
@@ -139,6 +99,9 @@ class WGANMatcher(BaseMatcher):
         n_critic: int = 1,
         gradient_penalty: float = 1.0,
         *,
+        loss: str = "wgan",
+        critic: str = "mlp",
+        n_draws: int = 1,
         penalty: str = "one-sided",
         penalty_on: str = "latent",
         critic_widths: Sequence[int] = (128, 128, 128),
@@ -157,6 +120,9 @@ class WGANMatcher(BaseMatcher):
     ) -> None:
         self.n_critic = n_critic
         self.gradient_penalty = gradient_penalty
+        self.loss = loss
+        self.critic = critic
+        self.n_draws = n_draws
         self.penalty = penalty
         self.penalty_on = penalty_on
         self.critic_widths = critic_widths
@@ -175,59 +141,41 @@ class WGANMatcher(BaseMatcher):
 
     def validate(self) -> None:
         super().validate()
-        check_integer("matcher__n_critic", self.n_critic, 1)
         check_real("matcher__gradient_penalty", self.gradient_penalty, 0.0)
+        check_choice("matcher__loss", self.loss, LOSSES)
+        check_choice("matcher__critic", self.critic, CRITICS)
         check_choice("matcher__penalty", self.penalty, PENALTIES)
         check_choice("matcher__penalty_on", self.penalty_on, PENALTY_ON)
-        for width in self.critic_widths:
-            check_integer("matcher__critic_widths", width, 1)
-        check_real("matcher__critic_lr", self.critic_lr, 0.0, open_low=True)
-        for beta in self.betas:
-            check_real("matcher__betas", beta, 0.0, 0.999999)
+        uneven = [width for width in self.critic_widths if width % 2]
+        if self.critic == "groupsort" and (uneven or not self.critic_widths):
+            raise ValueError(
+                f"matcher__critic_widths must be one or more even numbers with critic='groupsort', "
+                f"which sorts pairs of units; got {tuple(self.critic_widths)}."
+            )
 
-    def _critics(self, data: MatchingData, weight: float, run: Run) -> Critics:
-        random = run.generator(20, torch.device("cpu"))
-        latent_dim = data.latent.shape[1]
-        joint = Critic(
-            data.condition.shape[1],
-            latent_dim,
-            self.critic_widths,
-            self.activation,
-            data.image_shape,
-            random,
-        )
-        marginal = None
-        if weight > 0:
-            marginal = Critic(0, latent_dim, self.critic_widths, self.activation, None, random)
-        return Critics(joint, marginal)
-
-    def _net(self, module: Any, data: MatchingData, plan: Plan) -> AdversarialNet:
-        return AdversarialNet(
-            module,
-            self._critics(data, plan.unpaired_weight, plan.run),
-            criterion=partial(
-                WassersteinObjective,
-                gradient_penalty=self.gradient_penalty,
-                one_sided=self.penalty == "one-sided",
-                joint=self.penalty_on == "joint",
-                unpaired_weight=plan.unpaired_weight,
-            ),
-            optimizer__betas=tuple(self.betas),
-            critic_optimizer=torch.optim.Adam,
-            critic_optimizer__lr=self.critic_lr,
-            critic_optimizer__betas=tuple(self.betas),
-            critic_optimizer__fused=True,
-            **self._net_settings(plan),
+    def _critic(
+        self,
+        condition_dim: int,
+        latent_dim: int,
+        image_shape: tuple[int, ...] | None,
+        random: torch.Generator,
+    ) -> Any:
+        if self.critic == "mlp":
+            return super()._critic(condition_dim, latent_dim, image_shape, random)
+        joint = self.penalty_on == "joint"
+        return GroupSortCritic(
+            condition_dim, latent_dim, self.critic_widths, image_shape, random, joint=joint
         )
 
-    def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
-        return PairBatches(
-            data.condition,
-            data.latent,
-            data.codes if plan.unpaired_weight > 0 else None,
-            batch_size=plan.batch_size,
-            n_steps=plan.epoch_steps,
-            noise_dim=plan.noise_dim,
-            random=plan.random,
-            per_step=self.n_critic + 1,
+    def _objective(self, plan: Plan) -> Callable[[], AdversarialObjective]:
+        critic_loss, generator_loss = LOSSES[self.loss]
+        kind = "flat" if self.loss == "r3gan" else self.penalty
+        weight = self.gradient_penalty if self.critic == "mlp" else 0.0
+        return partial(
+            AdversarialObjective,
+            critic_loss,
+            generator_loss,
+            SlopePenalty(kind, weight, self.penalty_on == "joint"),
+            plan.unpaired_weight,
+            self.n_draws,
         )

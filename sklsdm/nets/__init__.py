@@ -1,16 +1,18 @@
 """skorch nets that run every training loop; the only place that imports skorch."""
 
-from sklsdm.nets.adversarial import AdversarialNet
+from sklsdm.nets.adversarial import AdversarialNet, AdversarialObjective, SlopePenalty
 from sklsdm.nets.base import TrainingNet, history_arrays, one_thread
 from sklsdm.nets.callbacks import HeldOutScore, KeepBest, Progress, default_callbacks
 from sklsdm.nets.single import SingleNet
 
 __all__ = [
     "AdversarialNet",
+    "AdversarialObjective",
     "HeldOutScore",
     "KeepBest",
     "Progress",
     "SingleNet",
+    "SlopePenalty",
     "TrainingNet",
     "default_callbacks",
     "history_arrays",

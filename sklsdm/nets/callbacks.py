@@ -11,6 +11,8 @@ from skorch.callbacks import Callback
 
 from sklsdm.exceptions import DivergenceError
 from sklsdm.nets.base import StopTraining, TrainingNet
+from sklsdm.nets.checkpoint import Checkpoint
+from sklsdm.nets.run import Run
 
 _LOG = logging.getLogger("sklsdm")
 
@@ -21,6 +23,8 @@ class DivergenceGuard(Callback):
     An epoch is finite where its losses are, and the parameters after its last step. `setting`
     names the rate in the error.
     """
+
+    remembers = ("n_retries_", "n_good_", "last_good_")
 
     def __init__(self, stage: str, setting: str = "lr", retries: int = 3) -> None:
         self.stage = stage
@@ -42,8 +46,8 @@ class DivergenceGuard(Callback):
         self.n_retries_ += 1
         net.restore(self.last_good_)
         for group in _groups(net):
-            group["initial_lr"] = group["initial_lr"] / 2
-            group["lr"] = group["lr"] / 2
+            for name in group.keys() & {"lr", "initial_lr"}:
+                group[name] = group[name] / 2
         self.last_good_ = net.snapshot()
         _LOG.warning("%s: non-finite loss; rolled back and halved the rates", self.stage)
 
@@ -93,20 +97,20 @@ class KeepBest(Callback):
     """Keep the (averaged) parameters of the epoch with the lowest `monitor`.
 
     Without a monitor the last epoch is kept. Training stops after `patience` epochs without an
-    improvement by more than `tol` relative to the best so far (None: never stops early). The
-    state before the first step takes part where `score` is given.
+    improvement (None: never stops early). The state before the first step takes part where
+    `initial_score` is given.
     """
+
+    remembers = ("best_", "n_stale_", "state_")
 
     def __init__(
         self,
         monitor: str | None,
         patience: int | None = None,
-        tol: float = 0.0,
         initial_score: Callable[[Any], float] | None = None,
     ) -> None:
         self.monitor = monitor
         self.patience = patience
-        self.tol = tol
         self.initial_score = initial_score
 
     def on_train_begin(self, net: TrainingNet, **kwargs: Any) -> None:
@@ -126,10 +130,10 @@ class KeepBest(Callback):
         if self.monitor is None:
             return
         value = net.history[-1, self.monitor]
-        improved = value < self.best_ - self.tol * abs(self.best_ if self.best_ < math.inf else 0)
+        self.n_stale_ += 1
         if value < self.best_:
             self._keep(net, value)
-        self.n_stale_ = 0 if improved else self.n_stale_ + 1
+            self.n_stale_ = 0
         if self.patience is not None and self.n_stale_ >= self.patience:
             raise StopTraining
 
@@ -173,8 +177,7 @@ def default_callbacks(
     monitor: str | None,
     score: Callable[[Any], float] | None,
     patience: int | None,
-    tol: float,
-    verbose: int,
+    run: Run,
 ) -> list[tuple[str, Callback]]:
     """Our callbacks, in the order in which they must run."""
     callbacks: list[tuple[str, Callback]] = [
@@ -183,9 +186,12 @@ def default_callbacks(
     ]
     if monitor is not None and score is not None:
         callbacks.append(("held_out", HeldOutScore(monitor, score)))
-    if verbose:
+    if run.verbose:
         callbacks.append(("progress", Progress(stage)))
-    callbacks.append(("best", KeepBest(monitor, patience, tol, score if monitor else None)))
+    callbacks.append(("best", KeepBest(monitor, patience, score if monitor else None)))
+    if run.checkpoint is not None:
+        name = stage.partition(" (")[0].replace(" ", "-")
+        callbacks.append(("checkpoint", Checkpoint(run.checkpoint / f"{name}.pt")))
     return callbacks
 
 

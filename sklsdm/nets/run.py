@@ -1,9 +1,10 @@
-"""Where and how one fit runs: device, seed, verbosity."""
+"""Where and how one fit runs: device, seed, verbosity, checkpoints."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -15,6 +16,7 @@ class Run:
     device: torch.device
     seed: int
     verbose: int = 0
+    checkpoint: Path | None = None  # folder for the state of an unfinished fit
 
     def generator(self, stream: int, device: torch.device | None = None) -> torch.Generator:
         """A random stream of this fit; streams with other numbers are independent of it."""
