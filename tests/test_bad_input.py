@@ -159,7 +159,7 @@ SETTINGS = {
     "autoencoder": (
         {"autoencoder": "vq"},
         ValueError,
-        r"autoencoder='vq' is unknown.*'auto', 'identity', 'mlp', 'pca'",
+        r"autoencoder='vq' is unknown.*'auto', 'conv'.*'identity'.*'mlp', 'pca'",
     ),
     "autoencoder's kind": ({"autoencoder": 3}, TypeError, r"autoencoder must be one of .*got 3"),
     "device": ({"device": "tpu"}, ValueError, r"device='tpu' is unknown.*'auto', 'cpu', 'cuda'"),

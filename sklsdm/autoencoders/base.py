@@ -213,17 +213,15 @@ class TrainedAutoencoder(BaseAutoencoder):
             random=random,
             device=str(run.device),
             verbose=0,
-            callbacks=[
-                *(self.callbacks or []),
-                *default_callbacks(
-                    "stage 1 (autoencoder)",
-                    "autoencoder__lr",
-                    monitor=None if score is None else "valid_loss",
-                    score=score,
-                    patience=self.n_iter_no_change,
-                    run=run,
-                ),
-            ],
+            callbacks=default_callbacks(
+                "stage 1 (autoencoder)",
+                "autoencoder__lr",
+                monitor=None if score is None else "valid_loss",
+                score=score,
+                patience=self.n_iter_no_change,
+                users=self.callbacks,
+                run=run,
+            ),
         )
 
     def _held_out_loss(

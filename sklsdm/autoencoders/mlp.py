@@ -17,7 +17,7 @@ class MLPAutoencoder(TrainedAutoencoder):
     """Principal components plus an MLP on either side, trained by reconstruction error.
 
     Encoder and decoder are each a linear path, started at the principal components, plus an
-    MLP started near zero. The state with the lowest error on held-out responses is kept, that
+    MLP started at zero. The state with the lowest error on held-out responses is kept, that
     before the first step included, so the result is never worse there than PCA.
 
     When to use: the default for vectors, curves and small images. Cost: `max_epochs` passes.

@@ -191,17 +191,15 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
             "random": plan.random,
             "device": str(plan.run.device),
             "verbose": 0,
-            "callbacks": [
-                *(self.callbacks or []),
-                *default_callbacks(
-                    "stage 2 (matching)",
-                    "matcher__lr",
-                    monitor="valid_energy_score" if plan.score else None,
-                    score=plan.score,
-                    patience=self.n_iter_no_change,
-                    run=plan.run,
-                ),
-            ],
+            "callbacks": default_callbacks(
+                "stage 2 (matching)",
+                "matcher__lr",
+                monitor="valid_energy_score" if plan.score else None,
+                score=plan.score,
+                patience=self.n_iter_no_change,
+                users=self.callbacks,
+                run=plan.run,
+            ),
         }
 
 

@@ -90,6 +90,7 @@ class TrainingNet(NeuralNet):
         if iterator is None:
             return
         self._set_training(training)
+        self.history.new_batch()  # one an epoch, for callbacks that look at the last
         totals: dict[str, Tensor] = {}
         count = 0
         for batch in iterator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from skorch.callbacks import Callback
@@ -177,15 +177,20 @@ def default_callbacks(
     monitor: str | None,
     score: Callable[[Any], float] | None,
     patience: int | None,
+    users: Sequence[Any] | None,
     run: Run,
 ) -> list[tuple[str, Callback]]:
-    """Our callbacks, in the order in which they must run."""
+    """Our callbacks and the users', in the order in which they must run.
+
+    Users' see the epoch's losses and held-out score, and run before the state is chosen.
+    """
     callbacks: list[tuple[str, Callback]] = [
         ("rate", CosineRate()),
         ("divergence", DivergenceGuard(stage, setting)),
     ]
     if monitor is not None and score is not None:
         callbacks.append(("held_out", HeldOutScore(monitor, score)))
+    callbacks += users or []
     if run.verbose:
         callbacks.append(("progress", Progress(stage)))
     callbacks.append(("best", KeepBest(monitor, patience, score if monitor else None)))

@@ -1,0 +1,44 @@
+"""What two players lose, from the critic's values alone.
+
+Shapes: ``real`` (b, 1) holds the critic's values at the codes of b pairs, ``drawn`` (b, m) those at
+m draws for each of their conditions. The critic raises real values and lowers drawn ones.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import softplus
+
+__all__ = [
+    "relativistic_critic_loss",
+    "relativistic_generator_loss",
+    "wasserstein_critic_loss",
+    "wasserstein_generator_loss",
+]
+
+
+def wasserstein_critic_loss(real: Tensor, drawn: Tensor) -> Tensor:
+    r"""Minus the dual value, :math:`-(E f(x, z) - E f(x, h))`, which is W1 at the best critic.
+
+    Arjovsky, Chintala & Bottou 2017 (arXiv 1701.07875), equation 2.
+    """
+    return drawn.mean() - real.mean()
+
+
+def wasserstein_generator_loss(real: Tensor, drawn: Tensor) -> Tensor:
+    r""":math:`-E f(x, h)`; the real values do not depend on the generator."""
+    return -drawn.mean()
+
+
+def relativistic_critic_loss(real: Tensor, drawn: Tensor) -> Tensor:
+    r""":math:`E \log(1 + \exp(f(x, h) - f(x, z)))`, real and drawn paired at the same x.
+
+    Huang, Gokaslan, Kuleshov & Tompkin 2024 (arXiv 2501.05441), equation 2, after
+    Jolicoeur-Martineau 2019 (arXiv 1807.00734).
+    """
+    return softplus(drawn - real).mean()
+
+
+def relativistic_generator_loss(real: Tensor, drawn: Tensor) -> Tensor:
+    r""":math:`E \log(1 + \exp(f(x, z) - f(x, h)))`: the critic's loss with the roles changed."""
+    return softplus(real - drawn).mean()

@@ -1,0 +1,105 @@
+r"""Optimal transport between samples with equal weights. POT [1]_ computes the plans.
+
+POT is optional: it is imported on use.
+
+References
+----------
+.. [1] R. Flamary et al., "POT: Python Optimal Transport", JMLR 22 (2021).
+.. [2] J. Feydy et al., "Interpolating between optimal transport and MMD using Sinkhorn
+   divergences" (arXiv 1810.02733, 2019), equation 3.
+.. [3] G. Peyré and M. Cuturi, "Computational optimal transport", Found. Trends Mach. Learn. 11
+   (2019), sections 2.5 and 4.2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["exact_plan", "import_pot", "sinkhorn_divergence", "sinkhorn_plan", "squared_cost"]
+
+_MOST_EXPONENT = 300.0  # products of two numbers like exp(-300) are normal doubles still
+_PLAN_TOLERANCE = 1e-3  # total mass that Sinkhorn's plan may put amiss
+
+
+def import_pot() -> Any:
+    """The module `ot`, or an ImportError that says how to install it."""
+    try:
+        import ot
+    except ImportError as error:
+        raise ImportError(
+            "The matchers 'sinkhorn' and 'transport' need the package POT, which is not "
+            "installed; run: pip install 'sklsdm[transport]'"
+        ) from error
+    return ot
+
+
+def squared_cost(a: Tensor, b: Tensor) -> Tensor:
+    """Squared Euclidean distances (n, m) of the rows of `a` (n, q) and `b` (m, q)."""
+    cost = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1) - 2 * a @ b.T
+    return cost.clamp(min=0.0)
+
+
+@torch.no_grad()
+def exact_plan(cost: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Exact optimal transport for a cost (n, m), both sides with equal weights, [3]_.
+
+    Returns the dual potential v (m,) of the columns, centred, such that
+    :math:`u_i = \min_j (c_{ij} - v_j)` is that of the rows; and the column (n,) to which each row
+    sends most of its mass.
+    """
+    ot = import_pot()
+    n, m = cost.shape
+    matrix = cost.double().cpu().numpy()
+    plan, log = ot.emd(ot.unif(n), ot.unif(m), matrix, numItermax=100 * (n + m) ** 2, log=True)
+    potential = torch.as_tensor(log["v"]).to(cost)
+    return potential - potential.mean(), torch.as_tensor(plan.argmax(axis=1)).to(cost.device)
+
+
+@torch.no_grad()
+def sinkhorn_plan(cost: Tensor, epsilon: float, n_iter: int = 200) -> Tensor:
+    r"""The plan π (n, m) of least :math:`\langle π, c \rangle + ε KL(π \| a ⊗ b)`, [3]_.
+
+    a and b are uniform. At most `n_iter` of Sinkhorn's iterations in float64, in logarithms where
+    the kernel would underflow.
+    """
+    ot = import_pot()
+    exact = cost.double()
+    n, m = exact.shape
+    method = "sinkhorn" if exact.max() < _MOST_EXPONENT * epsilon else "sinkhorn_log"
+    plan = ot.sinkhorn(
+        exact.new_full((n,), 1 / n),
+        exact.new_full((m,), 1 / m),
+        exact,
+        epsilon,
+        method=method,
+        numItermax=n_iter,
+        stopThr=_PLAN_TOLERANCE / m**0.5,
+        warn=False,
+    )
+    return plan.to(cost.dtype)
+
+
+def sinkhorn_divergence(
+    a: Tensor, b: Tensor, epsilon: float, n_iter: int = 200, *, constant: bool = True
+) -> Tensor:
+    r"""Debiased Sinkhorn divergence of the samples a (n, q) and b (m, q), a scalar, [2]_:
+
+    .. math:: S(a, b) = OT_ε(a, b) - \tfrac12 OT_ε(a, a) - \tfrac12 OT_ε(b, b),
+
+    for the squared Euclidean cost. Not negative, and 0 where the laws are equal. Differentiable:
+    the gradient of OT_ε is that of its cost at the optimal plan. Without `constant` the
+    term of `a` alone is left out, which a loss for `b` does not need.
+    """
+    total = _entropic_cost(a, b, epsilon, n_iter) - _entropic_cost(b, b, epsilon, n_iter) / 2
+    return total - _entropic_cost(a, a, epsilon, n_iter) / 2 if constant else total
+
+
+def _entropic_cost(a: Tensor, b: Tensor, epsilon: float, n_iter: int) -> Tensor:
+    """OT_ε with the gradient that the envelope theorem gives it."""
+    cost = squared_cost(a, b)
+    plan = sinkhorn_plan(cost.detach(), epsilon, n_iter)
+    relative = torch.xlogy(plan, plan * plan.numel()).sum()  # to the product of uniform laws
+    return (plan * cost).sum() + epsilon * relative

@@ -1,0 +1,111 @@
+"""Matching by the Sinkhorn divergence: optimal transport between batches, no critic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sklsdm._validation import check_integer, check_real
+from sklsdm.batches import PairBatch, PairBatches
+from sklsdm.functional.transport import import_pot, sinkhorn_divergence
+from sklsdm.matchers.base import BaseMatcher, MatchingData, Plan
+from sklsdm.nets import SingleNet
+
+
+class SinkhornObjective:
+    """Sinkhorn divergence of (x, z) and (x, H), plus that of all codes and H."""
+
+    def __init__(
+        self, epsilon: float, condition_weight: float, n_draws: int, unpaired_weight: float
+    ) -> None:
+        self.epsilon = epsilon
+        self.scale = condition_weight**0.5
+        self.n_draws = n_draws
+        self.unpaired_weight = unpaired_weight
+
+    def __call__(self, generator: nn.Module, batches: list[PairBatch]) -> Tensor:
+        batch = batches[0]
+        other = batches[-1].condition
+        repeated = other.repeat_interleave(self.n_draws, dim=0)
+        drawn = generator(repeated, batch.noise)
+        real_points = torch.cat([self.scale * batch.condition, batch.latent], dim=1)
+        drawn_points = torch.cat([self.scale * repeated, drawn], dim=1)
+        loss = self._divergence(real_points, drawn_points)
+        if batch.other is not None and self.unpaired_weight > 0:
+            loss = loss + self.unpaired_weight * self._divergence(batch.other, drawn)
+        return loss
+
+    def _divergence(self, real: Tensor, drawn: Tensor) -> Tensor:
+        return sinkhorn_divergence(real, drawn, self.epsilon, constant=False)
+
+
+class SinkhornMatcher(BaseMatcher):
+    def __init__(
+        self,
+        epsilon: float = 0.1,
+        condition_weight: float = 1.0,
+        *,
+        n_draws: int = 1,
+        per_step: int = 1,
+        widths: Sequence[int] = (128, 128, 128),
+        activation: str = "leaky_relu",
+        noise_dim: int | str = "auto",
+        max_steps: int = 1000,
+        lr: float = 1e-3,
+        batch_size: int = 256,
+        ema_decay: float = 0.99,
+        unpaired_weight: float | str = "auto",
+        n_iter_no_change: int | None = 10,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None:
+        self.epsilon = epsilon
+        self.condition_weight = condition_weight
+        self.n_draws = n_draws
+        self.per_step = per_step
+        self.widths = widths
+        self.activation = activation
+        self.noise_dim = noise_dim
+        self.max_steps = max_steps
+        self.lr = lr
+        self.batch_size = batch_size
+        self.ema_decay = ema_decay
+        self.unpaired_weight = unpaired_weight
+        self.n_iter_no_change = n_iter_no_change
+        self.callbacks = callbacks
+
+    def validate(self) -> None:
+        super().validate()
+        import_pot()
+        check_real("matcher__epsilon", self.epsilon, 0.0, open_low=True)
+        check_real("matcher__condition_weight", self.condition_weight, 0.0)
+        check_integer("matcher__n_draws", self.n_draws, 1)
+
+    def _net(self, module: Any, data: MatchingData, plan: Plan) -> SingleNet:
+        return SingleNet(
+            module,
+            criterion=partial(
+                SinkhornObjective,
+                self.epsilon * 2 * data.latent.shape[1],
+                self.condition_weight,
+                self.n_draws,
+                plan.unpaired_weight,
+            ),
+            **self._net_settings(plan),
+        )
+
+    def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
+        return PairBatches(
+            data.condition,
+            data.latent,
+            data.codes if plan.unpaired_weight > 0 else None,
+            batch_size=plan.batch_size,
+            n_steps=plan.epoch_steps,
+            noise_dim=plan.noise_dim,
+            random=plan.random,
+            n_draws=self.n_draws,
+            per_step=self.per_step,
+        )

@@ -1,0 +1,64 @@
+"""What the documents show runs: README and docs pages block by block, docstrings' examples."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+import sklearn
+
+import sklsdm
+
+ROOT = Path(sklsdm.__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MODULES = sorted(
+    ["sklsdm", *(m.name for m in pkgutil.walk_packages(sklsdm.__path__, "sklsdm."))]
+)
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def blocks(page):
+    """(first line, code) of a page's python blocks."""
+    text = page.read_text(encoding="utf-8")
+    return [(text[: m.start(1)].count("\n") + 1, m[1]) for m in BLOCK.finditer(text)]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.name)
+def test_pages_run(page, tmp_path, monkeypatch):
+    """All blocks of a page, one after another, as a reader who copies them would."""
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    with sklearn.config_context():
+        for line, code in blocks(page):
+            exec(compile("\n" * (line - 1) + code, str(page), "exec"), names)
+
+
+def test_readme_shows_code_early():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert "```python" in lines[:35]
+    assert len(lines) <= 140
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    """Relative links and pictures of a page exist."""
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    broken = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
+    assert not broken
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples_run(name):
+    module = importlib.import_module(name)
+    assert doctest.testmod(module, optionflags=doctest.ELLIPSIS).failed == 0
+
+
+@pytest.mark.parametrize("name", sklsdm.__all__)
+def test_public_objects_are_documented(name):
+    found = getattr(sklsdm, name)
+    assert found.__doc__
+    if isinstance(found, type) and not issubclass(found, Exception):
+        assert ">>>" in found.__doc__

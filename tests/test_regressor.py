@@ -1,0 +1,392 @@
+"""What LSDMRegressor does beyond the contract: latent dimension, validation, score, interrupts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping, GradientNormClipping
+
+from sklsdm import DivergenceError, LSDMRegressor
+from sklsdm.autoencoders import MLPAutoencoder, PCAAutoencoder
+from sklsdm.matchers import EnergyMatcher, WGANMatcher
+from sklsdm.metrics import energy_skill
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(120, 2))
+Y = np.column_stack([X[:, 0], X[:, 0] - X[:, 1]]) + 0.5 * RNG.normal(size=(120, 2))
+CURVES = Y @ RNG.normal(size=(2, 12)) + 0.1 * RNG.normal(size=(120, 12))
+
+
+def quick(matcher="energy", **params):
+    params = {"matcher__max_steps": 30, **params}
+    return LSDMRegressor(matcher=matcher, random_state=0).set_params(**params)
+
+
+def draw(est):
+    return est.sample(X, 3, random_state=0)
+
+
+# ------------------------------------------------------------------ latent dimension and parts
+@pytest.mark.parametrize("autoencoder", ["auto", "pca", "mlp", "identity"])
+def test_few_outputs_keep_their_dimension(autoencoder):
+    params = {"autoencoder": autoencoder}
+    if autoencoder in ("auto", "mlp"):
+        params["autoencoder__max_epochs"] = 1
+    assert quick(**params).fit(X, Y[:, 0]).latent_dim_ == 1
+    assert quick(**params).fit(X, CURVES[:, :8]).latent_dim_ == 8
+
+
+@pytest.mark.parametrize(("dimension", "low", "high"), [(2, 3, 5), (4, 5, 8)])
+def test_many_outputs_take_half_again_their_intrinsic_dimension(dimension, low, high):
+    inside = RNG.uniform(-1, 1, size=(600, dimension))
+    wide = np.hstack([inside, np.sin(2 * inside) + inside**2])
+    wide = wide @ RNG.normal(size=(wide.shape[1], 25))
+    found = quick(autoencoder="pca").fit(inside[:40, :1], wide[:40], wide[40:]).latent_dim_
+    assert low <= found <= high
+
+
+def test_auto_stays_below_the_number_of_responses():
+    assert quick(autoencoder="pca").fit(X[:4], RNG.normal(size=(4, 30))).latent_dim_ <= 3
+    assert quick().fit(X[:4], RNG.normal(size=(4, 8))).latent_dim_ == 8  # the identity needs none
+
+
+def test_identity_takes_only_the_number_of_outputs():
+    assert quick(autoencoder="identity", latent_dim=2).fit(X, Y).latent_dim_ == 2
+    with pytest.raises(ValueError, match="latent_dim=1 does not fit autoencoder='identity'"):
+        quick(autoencoder="identity", latent_dim=1).fit(X, Y)
+    compressed = quick(autoencoder="auto", latent_dim=1, autoencoder__max_epochs=1).fit(X, Y)
+    assert type(compressed.autoencoder_) is MLPAutoencoder
+
+
+def test_parts_may_be_objects():
+    named = quick("wgan", autoencoder="pca", latent_dim=3).fit(X, CURVES)
+    parts = {"matcher": WGANMatcher(max_steps=30), "autoencoder": PCAAutoencoder()}
+    built = LSDMRegressor(latent_dim=3, random_state=0, **parts).fit(X, CURVES)
+    assert_array_equal(draw(built), draw(named))
+    assert isinstance(built.matcher_, WGANMatcher)
+    assert built.matcher_ is not parts["matcher"]
+
+
+# ------------------------------------------------------------------ ways to hand over data
+def test_pairs_by_their_own_names():
+    expected = draw(quick().fit(X, Y, Y[:30]))
+    found = quick().fit(X_paired=X, Y_paired=Y, Y_unpaired=Y[:30])
+    assert_array_equal(draw(found), expected)
+    assert_array_equal(draw(quick().fit(X, Y_paired=Y, Y_unpaired=Y[:30])), expected)
+    assert (found.n_paired_, found.n_unpaired_, found.n_features_in_) == (120, 30, 2)
+
+
+def test_tables_lists_and_tensors():
+    expected = quick().fit(X, Y, Y[:30])
+    tables = [pd.DataFrame(part, columns=["u", "v"]) for part in (X, Y, Y[:30])]
+    found = quick().fit(*tables)
+    assert list(found.feature_names_in_) == ["u", "v"]
+    assert_allclose(found.sample(tables[0], 3, random_state=0), draw(expected), rtol=1e-9)
+    assert not hasattr(expected, "feature_names_in_")
+    for convert in (np.ndarray.tolist, torch.from_numpy):
+        found = quick().fit(*map(convert, (X, Y, Y[:30])))
+        assert_allclose(draw(found), draw(expected), rtol=1e-9)
+
+
+def test_polars():
+    polars = pytest.importorskip("polars")
+    tables = [polars.DataFrame(part, schema=["u", "v"]) for part in (X, Y, Y[:30])]
+    found = quick().fit(*tables)
+    assert list(found.feature_names_in_) == ["u", "v"]
+    drawn = found.sample(tables[0], 3, random_state=0)
+    assert_allclose(drawn, draw(quick().fit(X, Y, Y[:30])), rtol=1e-9)
+
+
+def test_large_offsets_keep_their_digits():
+    """A spread of 1e-8 of the mean is not rounded away: y is float64, and so are the draws."""
+    offset, scale = 1e9, 1e-2
+    plain, shifted = quick().fit(X, Y), quick().fit(X, offset + scale * Y)
+    assert_allclose((draw(shifted) - offset) / scale, draw(plain), atol=2e-4)
+    predicted = (shifted.predict(X) - offset) / scale
+    assert_allclose(predicted, plain.predict(X), atol=2e-4)
+
+
+# ------------------------------------------------------------------ validation pairs
+def test_validation_pairs_replace_the_share_held_out():
+    few = slice(0, 15)
+    alone = quick().fit(X[few], Y[few])  # below 20 pairs none are held out
+    assert "valid_energy_score" not in alone.history_["matcher"]
+    near = quick().fit(X[few], Y[few], X_val=X[60:], y_val=Y[60:])
+    away = quick().fit(X[few], Y[few], X_val=X[60:], y_val=Y[60:] + 100)
+    assert near.history_["matcher"]["valid_energy_score"].max() < 3
+    assert away.history_["matcher"]["valid_energy_score"].min() > 30
+
+
+def test_the_state_is_chosen_on_the_validation_pairs():
+    """Where training can only harm there, it stops at once and the start is kept."""
+    params = {"matcher__max_steps": 1000, "matcher__n_iter_no_change": 2, "matcher__lr": 1e-2}
+    curved = np.column_stack([np.abs(X[:, 0]), np.cos(3 * X[:, 1])])
+    helped = quick(**params).fit(X, curved, X_val=X, y_val=curved)
+    start = LSDMRegressor(matcher=EnergyMatcher(max_steps=1, lr=1e-12), random_state=0)
+    start.fit(X, curved, X_val=X, y_val=curved)
+    against = start.predict(X) - 3 * (helped.predict(X) - start.predict(X))
+    harmed = quick(**params).fit(X, curved, X_val=X, y_val=against)
+    assert harmed.matcher_.n_steps_ == 200
+    assert helped.matcher_.n_steps_ > 200
+    assert_allclose(draw(harmed), draw(start), atol=1e-5)
+
+
+# ------------------------------------------------------------------ score
+@pytest.fixture(scope="module")
+def fitted():
+    return quick(matcher__max_steps=600).fit(X, Y)
+
+
+def test_score_is_the_energy_skill(fitted):
+    X_new = RNG.normal(size=(400, 2))
+    y_new = np.column_stack([X_new[:, 0], X_new[:, 0] - X_new[:, 1]])
+    y_new += 0.5 * RNG.normal(size=(400, 2))
+    draws = fitted.sample(X_new, 400, random_state=0)
+    expected = energy_skill(y_new, draws, Y, scale=Y.std(axis=0))
+    assert fitted.score(X_new, y_new) == pytest.approx(expected, abs=0.01)
+    assert expected > 0.4
+    weight = np.repeat([0.0, 2.0], 200)
+    half = fitted.score(X_new[200:], y_new[200:])
+    assert fitted.score(X_new, y_new, weight) == pytest.approx(half)
+
+
+def test_score_does_not_see_units(fitted):
+    scaled = quick(matcher__max_steps=600).fit(X, Y * [1e3, 1e-3])
+    assert scaled.score(X, Y * [1e3, 1e-3]) == pytest.approx(fitted.score(X, Y), abs=1e-3)
+
+
+def test_images_are_scored_by_one_spread():
+    images = CURVES.reshape(120, 3, 4) * np.linspace(0.1, 3, 4)
+    est = quick(autoencoder="pca", latent_dim=3).fit(X, images)
+    draws = est.sample(X, 400, random_state=0)
+    expected = energy_skill(images, draws, images, scale=images.std())
+    assert est.score(X, images) == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize("matcher", ["energy", "wgan"])
+def test_a_model_that_ignores_x_scores_zero(matcher):
+    est = quick(matcher).fit(np.zeros_like(X), Y)
+    X_new, y_new = np.zeros((2000, 2)), Y[RNG.integers(120, size=2000)]
+    assert est.score(X_new, y_new) == pytest.approx(0, abs=0.05)
+    worse = quick(matcher).fit(X, -Y)
+    assert worse.score(X, Y) < -0.3
+
+
+def test_without_a_reference():
+    est = quick(store_reference=False).fit(X, Y)
+    assert_array_equal(draw(est), draw(quick().fit(X, Y)))
+    with pytest.raises(ValueError, match="store_reference=False kept none"):
+        est.score(X, Y)
+
+
+def test_the_reference_is_bounded():
+    many = RNG.normal(size=(2500, 1))
+    est = quick(matcher__max_steps=1).fit(many, many)
+    assert np.isin(est._reference_, many).all()
+    assert len(np.unique(est._reference_)) == 2000
+
+
+# ------------------------------------------------------------------ forecasts
+def test_quantiles_and_intervals(fitted):
+    levels = [0.05, 0.25, 0.5, 0.75, 0.95]
+    found = fitted.predict_quantiles(X, levels)
+    assert (np.diff(found, axis=1) > 0).all()
+    assert_allclose(fitted.predict_interval(X, 0.9), found[:, [0, -1]], rtol=1e-9)
+    assert_allclose(fitted.predict_quantiles(X), found[:, [0, 2, 4]], rtol=1e-9)
+    assert_allclose(fitted.predict_quantiles(X, 0.25), found[:, [1]], rtol=1e-9)
+    below = fitted.sample(X, 2000, random_state=0)[:, :, None] < found[:, None]
+    wanted = np.broadcast_to(np.array(levels)[:, None], (120, 5, 2))
+    assert_allclose(below.mean(axis=1), wanted, atol=0.06)
+
+
+def test_forecasts_agree_with_draws(fitted):
+    mean, std = fitted.predict(X, return_std=True)
+    draws = fitted.sample(X, 4000, random_state=0)
+    assert_array_equal(fitted.predict(X), mean)
+    assert_allclose(mean, draws.mean(axis=1), atol=0.06)
+    assert_allclose(std, draws.std(axis=1), rtol=0.08)
+
+
+# ------------------------------------------------------------------ history and progress
+@pytest.mark.parametrize("matcher", ["energy", "wgan"])
+def test_history_holds_arrays(matcher):
+    params = {"autoencoder": "mlp", "autoencoder__max_epochs": 3, "matcher__max_steps": 400}
+    est = quick(matcher, latent_dim=2, **params).fit(X, CURVES)
+    wanted = {
+        "autoencoder": {"train_loss", "valid_loss"},
+        "matcher": {"train_loss", "valid_energy_score"},
+    }
+    for stage, n_epochs in (("autoencoder", 3), ("matcher", 4)):
+        history = est.history_[stage]
+        assert wanted[stage] <= history.keys()
+        for values in history.values():
+            assert values.shape == (n_epochs,)
+            assert values.dtype == float
+            assert np.isfinite(values).all()
+    assert ("train_critic_loss" in est.history_["matcher"]) == (matcher == "wgan")
+    assert est.history_["autoencoder"]["valid_loss"][-1] < 0.5
+    assert est.matcher_.n_steps_ == 400
+    assert not est.interrupted_
+
+
+def test_progress_is_shown_on_request(capfd):
+    params = {"autoencoder": "mlp", "autoencoder__max_epochs": 2}
+    quick(**params).fit(X, CURVES)
+    assert capfd.readouterr() == ("", "")
+    quick(verbose=1, **params).fit(X, CURVES)
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    for stage in ("stage 1 (autoencoder)", "stage 2 (matching)"):
+        assert f"{stage}: 100%" in shown.err
+
+
+# ------------------------------------------------------------------ interrupts
+class RaiseAt(Callback):
+    """Raises at the end of an epoch, counted from 1, or in the middle of it."""
+
+    def __init__(self, epoch, inside=False, error=KeyboardInterrupt):
+        self.epoch = epoch
+        self.inside = inside
+        self.error = error
+
+    def on_batch_end(self, net, **kwargs):
+        if self.inside and len(net.history) == self.epoch:
+            raise self.error
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            raise self.error
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("matcher", ["energy", "wgan"])
+def test_ctrl_c_in_stage_2_keeps_the_best_state(matcher, inside):
+    params = {"matcher__max_steps": 2000, "matcher__callbacks": [RaiseAt(3, inside)]}
+    est = quick(matcher, **params)
+    with pytest.raises(KeyboardInterrupt):
+        est.fit(X, Y)
+    assert est.interrupted_
+    assert est.matcher_.interrupted_
+    assert 200 <= est.matcher_.n_steps_ <= 300
+    assert est.score(X, Y) > 0.3
+    # An earlier end is kept where it was the better one: here the very start, at a mad rate.
+    mad = quick(matcher, **params).set_params(matcher__lr=3.0)
+    with pytest.raises(KeyboardInterrupt):
+        mad.fit(X, Y)
+    start = quick(matcher, matcher__max_steps=1, matcher__lr=1e-12).fit(X, Y)
+    assert_allclose(draw(mad), draw(start), atol=1e-5)
+
+
+def test_ctrl_c_in_stage_1_leaves_the_earlier_fit():
+    est = quick(autoencoder="mlp", autoencoder__max_epochs=4).fit(X, CURVES)
+    before = draw(est)
+    est.set_params(autoencoder__callbacks=[RaiseAt(2)])
+    with pytest.raises(KeyboardInterrupt):
+        est.fit(X[:50], CURVES[:50])
+    assert_array_equal(draw(est), before)
+    assert not est.interrupted_
+    assert est.n_paired_ == 120
+
+
+def test_ctrl_c_stops_a_search():
+    est = quick(matcher__callbacks=[RaiseAt(1)])
+    search = GridSearchCV(est, {"matcher__lr": [1e-3, 1e-2]}, cv=2)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(X, Y)
+
+
+# ------------------------------------------------------------------ divergence
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"matcher__lr": 1e30}, r"stage 2 \(matching\): .*step \d+ .*Lower matcher__lr"),
+        (
+            {"autoencoder": "mlp", "autoencoder__lr": 1e30, "latent_dim": 1},
+            r"stage 1 \(autoencoder\): .*step \d+ .*Lower autoencoder__lr",
+        ),
+    ],
+    ids=["matcher", "autoencoder"],
+)
+@pytest.mark.parametrize("matcher", ["energy", "wgan"])
+def test_divergence_is_told_and_leaves_the_earlier_fit(matcher, params, message):
+    est = quick(matcher).fit(X, Y)
+    before = draw(est)
+    est.set_params(matcher__max_steps=1000, **params)
+    with pytest.raises(DivergenceError, match=message):
+        est.fit(X, Y)
+    assert_array_equal(draw(est), before)
+
+
+class SpoilOnce(Callback):
+    """One gradient of NaN."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def on_train_begin(self, net, **kwargs):
+        self.n_seen_ = 0
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        self.n_seen_ += 1
+        if self.n_seen_ == self.at:
+            for _, parameter in named_parameters:
+                parameter.grad.fill_(np.nan)
+
+
+@pytest.mark.parametrize("at", [150, 200], ids=["inside an epoch", "at the end of one"])
+@pytest.mark.parametrize("matcher", ["energy", "wgan"])
+def test_one_bad_gradient_is_overcome(matcher, at):
+    params = {"matcher__max_steps": 500, "matcher__callbacks": [SpoilOnce(at)]}
+    est = quick(matcher, **params).fit(X, Y)
+    assert np.isfinite(draw(est)).all()
+    assert np.isfinite(est.history_["matcher"]["train_loss"][-1])
+    assert est.score(X, Y) > 0.4
+    assert est.matcher_.n_steps_ == 500
+
+
+# ------------------------------------------------------------------ users' callbacks
+class Watch(Callback):
+    """Like skorch's EpochScoring, and it looks at what the callbacks before it left."""
+
+    seen = ()  # of the instance that was cloned and trained with
+
+    def on_train_begin(self, net, **kwargs):
+        type(self).seen = []
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        gradients = [parameter.grad for _, parameter in named_parameters]
+        self.seen.append(float(torch.nn.utils.get_total_norm(gradients)))
+
+    def on_epoch_end(self, net, **kwargs):
+        norm = sum(p.detach().square().sum() for p in net.module_.parameters())
+        net.history.record("norm_score", float(norm))
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "energy", "wgan"])
+def test_users_callbacks_run_in_every_net(stage, tmp_path):
+    """Clipping acts, scores are recorded, files are written, our held-out score stops training."""
+    monitor = "valid_loss" if stage == "autoencoder" else "valid_energy_score"
+    callbacks = [
+        GradientNormClipping(1e-3),
+        ("mine", Watch()),
+        Checkpoint(monitor=None, dirname=str(tmp_path), f_criterion=None),
+        EarlyStopping(monitor, patience=2, threshold=1e9, threshold_mode="abs"),
+    ]
+    if stage == "autoencoder":
+        parts = {"autoencoder": MLPAutoencoder(callbacks=callbacks)}
+    else:
+        parts = {"autoencoder": "pca", "matcher__max_steps": 900, "matcher__callbacks": callbacks}
+    est = quick("energy" if stage == "autoencoder" else stage, latent_dim=2, **parts)
+    est.fit(X, CURVES)
+    history = est.history_["autoencoder" if stage == "autoencoder" else "matcher"]
+    assert not est.interrupted_
+    assert history[monitor].shape == history["norm_score"].shape == (3,)
+    assert (np.diff(history["norm_score"]) != 0).all()
+    assert len(Watch.seen) == 3 * {"autoencoder": 50, "energy": 100, "wgan": 200}[stage]
+    assert max(Watch.seen) < 1.001e-3
+    saved = torch.load(tmp_path / "params.pt", weights_only=True)
+    net = est.autoencoder_.coder_ if stage == "autoencoder" else est.matcher_.network_
+    assert saved.keys() == net.state_dict().keys()
+    assert (tmp_path / "optimizer.pt").exists()
