@@ -11,18 +11,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import sklsdm
+
 RESULTS = Path(__file__).parent / "results"
 
 
 def describe_run(seeds: Sequence[int]) -> dict[str, Any]:
     """Machine, versions and seeds, to stand beside every figure."""
-    packages = ("sklsdm", "torch", "scikit-learn", "numpy", "skorch")
+    packages = ("torch", "scikit-learn", "numpy", "skorch")
     return {
         "date": time.strftime("%Y-%m-%d"),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
+        "versions": {"sklsdm": sklsdm.__version__} | {name: version(name) for name in packages},
         "seeds": list(seeds),
     }
 

@@ -151,6 +151,8 @@ class ConvCoder(Coder):
         self.decoder = nn.Sequential(
             *from_code, nn.Unflatten(1, stages[-1]), *up, nn.Flatten()
         )
+        module: Any = self
+        module.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
 
 
 def lipschitz_bound(layers: Any, spread: Tensor, n_iterations: int) -> Tensor:

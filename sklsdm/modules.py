@@ -415,3 +415,74 @@ class ModuleHolder:
         for value in vars(self).values():
             if isinstance(value, nn.Module):
                 value.to(device)
+
+
+class TimeConditionedField(_Conditioned):
+    """F(x, u, t), a vector of u's dimension: the network of a flow or of a diffusion.
+
+    u is the code's residual L⁻¹(z − A·x − b) from a fixed linear-Gaussian path (`set_linear`):
+    white where least squares with Gaussian noise is the truth, so training starts from there.
+    """
+
+    coef: Tensor  # A (k, p)
+    intercept: Tensor  # b (k,)
+    factor: Tensor  # L (k, k)
+    whitener: Tensor  # L⁻¹
+    frequencies: Tensor
+
+    def __init__(
+        self,
+        condition_dim: int,
+        latent_dim: int,
+        widths: Sequence[int],
+        activation: str = "leaky_relu",
+        image_shape: Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = {
+            "condition_dim": condition_dim,
+            "latent_dim": latent_dim,
+            "widths": tuple(widths),
+            "activation": activation,
+            "image_shape": image_shape,
+        }
+        n_features = self._encode_with(image_shape, condition_dim, generator)
+        self.register_buffer("coef", torch.zeros(latent_dim, condition_dim))
+        self.register_buffer("intercept", torch.zeros(latent_dim))
+        self.register_buffer("factor", torch.eye(latent_dim))
+        self.register_buffer("whitener", torch.eye(latent_dim))
+        self.register_buffer("frequencies", 2.0 ** torch.linspace(0, 3, 8))
+        n_time = 1 + 2 * len(self.frequencies)
+        self.mlp = mlp(
+            n_features + latent_dim + n_time, latent_dim, widths, activation, generator,
+            last_scale=0.1,
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def set_linear(self, coef: Tensor, intercept: Tensor, factor: Tensor) -> None:
+        """Set A (k, p), b (k,) and an invertible L (k, k)."""
+        self.coef.copy_(coef)
+        self.intercept.copy_(intercept)
+        self.factor.copy_(factor)
+        self.whitener.copy_(torch.linalg.inv(factor))
+
+    def residual(self, condition: Tensor, latent: Tensor) -> Tensor:
+        """u = L⁻¹(z − A·x − b), (..., k)."""
+        centre = nn.functional.linear(condition, self.coef, self.intercept)
+        return nn.functional.linear(latent - centre, self.whitener)
+
+    def latent(self, condition: Tensor, residual: Tensor) -> Tensor:
+        """z = A·x + b + L·u, (n, k)."""
+        centre = nn.functional.linear(condition, self.coef, self.intercept)
+        return centre + nn.functional.linear(residual, self.factor)
+
+    def features(self, condition: Tensor) -> Tensor:
+        """What the field sees of the condition, the same at all times."""
+        return self.condition_encoder(condition)
+
+    def forward(self, features: Tensor, residual: Tensor, time: Tensor) -> Tensor:
+        """The field (n, k) at residuals (n, k) and times (n, 1) or (1, 1)."""
+        waves = time * self.frequencies
+        clock = torch.cat([time, waves.cos(), waves.sin()], dim=-1).expand(len(residual), -1)
+        return self.mlp(torch.cat([features, residual, clock], dim=-1))

@@ -103,8 +103,12 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
     matcher : {"wgan", "energy"} or matcher object, default="wgan"
         How stage 2 matches; see `sklsdm.matchers`. Its settings are reachable as
         `matcher__<name>`, also while it is a name.
-    autoencoder : {"auto", "mlp", "pca", "identity"} or autoencoder object, default="auto"
-        Stage 1; "auto" is the identity up to eight outputs, else an MLP started from PCA.
+    autoencoder : str, autoencoder object, transformer or pair of modules, default="auto"
+        Stage 1: "mlp", "conv" (images), "vae", "dpa" (stochastic decoder), "pca", "identity", or
+        "auto": the identity up to eight outputs, convolutions for images from 16×16 pixels,
+        else an MLP. Also any scikit-learn transformer with `inverse_transform`, and a pair
+        ``(encoder, decoder)`` of torch modules, whose own dimension is the latent one; see
+        `sklsdm.autoencoders`.
     condition_encoder : {"auto", "flatten", "conv"}, default="auto"
         How X enters the networks: rows as they are ("flatten"), images through convolutions
         ("conv"); "auto" is "conv" for images.

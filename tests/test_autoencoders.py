@@ -129,11 +129,12 @@ def test_images_of_any_size(shape):
 
 
 def test_channels():
-    assert [automatic_channels(side) for side in (3, 16, 28, 64, 200)] == [
-        [16],
+    assert [automatic_channels(side) for side in (3, 9, 16, 28, 64, 100)] == [
         [16],
         [16, 32],
+        [16, 32],
         [16, 32, 64],
+        [16, 32, 64, 64],
         [16, 32, 64, 64, 64],
     ]
     y = blobs(40, 0)

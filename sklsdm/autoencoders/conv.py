@@ -12,7 +12,7 @@ from sklsdm.autoencoders.base import TrainedAutoencoder
 from sklsdm.coders import ConvCoder
 from sklsdm.responses import ResponseFormat
 
-_FEW_PIXELS = 8
+_FEW_PIXELS = 4
 _MOST_CHANNELS = 64
 
 
@@ -30,16 +30,16 @@ class ConvAutoencoder(TrainedAutoencoder):
     ----------
     channels : sequence of int or "auto", default="auto"
         Channels after each convolution of the encoder, each of which halves the sides; the
-        decoder mirrors them. "auto": 16, 32, 64, 64, ... until the shorter side is at most 8.
-    hidden : int, default=128
+        decoder mirrors them. "auto": 16, 32, 64, 64, ... until the shorter side is at most 4.
+    hidden : int, default=256
         Width of the layer between the convolutions and the code.
     activation : {"silu", "elu", "gelu", "leaky_relu", "relu"}, default="silu"
         Between the layers.
-    max_epochs : int, default=10
+    max_epochs : int, default=8
         Most passes over the responses (at least 200 steps each, however few they are).
-    lr : float, default=3e-3
+    lr : float, default=2e-3
         Initial rate of AdamW; falls to zero along half a cosine.
-    batch_size : int, default=128
+    batch_size : int, default=64
         Responses in one step.
     weight_decay : float, default=0.01
         Of AdamW (per step: lr times this).
@@ -62,11 +62,11 @@ class ConvAutoencoder(TrainedAutoencoder):
         self,
         channels: Sequence[int] | str = "auto",
         *,
-        hidden: int = 128,
+        hidden: int = 256,
         activation: str = "silu",
-        max_epochs: int = 10,
-        lr: float = 3e-3,
-        batch_size: int = 128,
+        max_epochs: int = 8,
+        lr: float = 2e-3,
+        batch_size: int = 64,
         weight_decay: float = 0.01,
         lipschitz: float | None = None,
         n_iter_no_change: int | None = 5,
@@ -115,7 +115,7 @@ class ConvAutoencoder(TrainedAutoencoder):
 
 
 def automatic_channels(side: int) -> list[int]:
-    """16, 32, 64, 64, ...: as many halvings as bring `side` to at most eight pixels."""
+    """16, 32, 64, 64, ...: as many halvings as bring `side` to at most four pixels."""
     channels = [16]
     side = (side + 1) // 2
     while side > _FEW_PIXELS:

@@ -103,13 +103,13 @@ class DPAAutoencoder(TrainedAutoencoder):
         Draws per response and step (at least 2).
     noise_dim : int or "auto", default="auto"
         Dimension of ε; "auto" is the number of outputs, at most 16.
-    widths : sequence of int, default=(256, 128)
+    widths : sequence of int, default=(512, 256)
         Hidden widths of the encoder; the decoder mirrors them.
     activation : {"silu", "elu", "gelu", "leaky_relu", "relu"}, default="silu"
         Between the layers.
-    max_epochs : int, default=60
+    max_epochs : int, default=30
         Most passes over the responses (at least 50 steps each, however few they are).
-    lr : float, default=1e-3
+    lr : float, default=2e-3
         Initial rate of AdamW; falls to zero along half a cosine.
     batch_size : int, default=128
         Responses in one step.
@@ -117,7 +117,7 @@ class DPAAutoencoder(TrainedAutoencoder):
         Of AdamW (per step: lr times this).
     lipschitz : float or None, default=None
         Limit on the decoder's slope in the code, as in :class:`MLPAutoencoder`.
-    n_iter_no_change : int or None, default=15
+    n_iter_no_change : int or None, default=10
         Stop after so many epochs without a lower loss on held-out responses; None never stops.
     callbacks : sequence of skorch callbacks or None, default=None
         Run besides ours, before the state to keep is chosen.
@@ -133,14 +133,14 @@ class DPAAutoencoder(TrainedAutoencoder):
         n_draws: int = 2,
         *,
         noise_dim: int | str = "auto",
-        widths: Sequence[int] = (256, 128),
+        widths: Sequence[int] = (512, 256),
         activation: str = "silu",
-        max_epochs: int = 60,
-        lr: float = 1e-3,
+        max_epochs: int = 30,
+        lr: float = 2e-3,
         batch_size: int = 128,
         weight_decay: float = 0.1,
         lipschitz: float | None = None,
-        n_iter_no_change: int | None = 15,
+        n_iter_no_change: int | None = 10,
         callbacks: Sequence[Any] | None = None,
     ) -> None:
         self.n_draws = n_draws

@@ -104,13 +104,13 @@ class VAEAutoencoder(TrainedAutoencoder):
     free_bits : float >= 0, default=0.1
         Divergence, in nats, that a dimension of the code has for nothing: keeps it from
         collapsing.
-    widths : sequence of int, default=(256, 128)
+    widths : sequence of int, default=(512, 256)
         Hidden widths of the encoder; the decoder mirrors them.
     activation : {"silu", "elu", "gelu", "leaky_relu", "relu"}, default="silu"
         Between the layers.
-    max_epochs : int, default=60
+    max_epochs : int, default=30
         Most passes over the responses (at least 50 steps each, however few they are).
-    lr : float, default=1e-3
+    lr : float, default=2e-3
         Initial rate of AdamW; falls to zero along half a cosine.
     batch_size : int, default=128
         Responses in one step.
@@ -118,7 +118,7 @@ class VAEAutoencoder(TrainedAutoencoder):
         Of AdamW (per step: lr times this).
     lipschitz : float or None, default=None
         Limit on the decoder's slope, as in :class:`MLPAutoencoder`.
-    n_iter_no_change : int or None, default=15
+    n_iter_no_change : int or None, default=10
         Stop after so many epochs without a lower loss on held-out responses; None never stops.
     callbacks : sequence of skorch callbacks or None, default=None
         Run besides ours, before the state to keep is chosen.
@@ -134,14 +134,14 @@ class VAEAutoencoder(TrainedAutoencoder):
         beta: float = 0.1,
         free_bits: float = 0.1,
         *,
-        widths: Sequence[int] = (256, 128),
+        widths: Sequence[int] = (512, 256),
         activation: str = "silu",
-        max_epochs: int = 60,
-        lr: float = 1e-3,
+        max_epochs: int = 30,
+        lr: float = 2e-3,
         batch_size: int = 128,
         weight_decay: float = 0.1,
         lipschitz: float | None = None,
-        n_iter_no_change: int | None = 15,
+        n_iter_no_change: int | None = 10,
         callbacks: Sequence[Any] | None = None,
     ) -> None:
         self.beta = beta

@@ -1,12 +1,30 @@
 """Stage 2: ways to match the generated codes to those of the pairs."""
 
 from sklsdm.matchers.base import BaseMatcher, MatchingData
+from sklsdm.matchers.diffusion import DiffusionMatcher
 from sklsdm.matchers.energy import EnergyMatcher
+from sklsdm.matchers.fgan import FGANMatcher
+from sklsdm.matchers.flow import FlowMatcher
+from sklsdm.matchers.sinkhorn import SinkhornMatcher
 from sklsdm.matchers.wgan import WGANMatcher
 
 MATCHERS: dict[str, type[BaseMatcher]] = {
     "wgan": WGANMatcher,
     "energy": EnergyMatcher,
+    "fgan": FGANMatcher,
+    "diffusion": DiffusionMatcher,
+    "flow": FlowMatcher,
+    "sinkhorn": SinkhornMatcher,
 }
 
-__all__ = ["MATCHERS", "BaseMatcher", "EnergyMatcher", "MatchingData", "WGANMatcher"]
+__all__ = [
+    "MATCHERS",
+    "BaseMatcher",
+    "DiffusionMatcher",
+    "EnergyMatcher",
+    "FGANMatcher",
+    "FlowMatcher",
+    "MatchingData",
+    "SinkhornMatcher",
+    "WGANMatcher",
+]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,16 +17,32 @@ from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
 from sklsdm._validation import check_choice, check_integer, check_real
-from sklsdm.batches import PairBatches
+from sklsdm.batches import PairBatch, PairBatches
+from sklsdm.functional.imputation import distinct_rows, draw_index
 from sklsdm.functional.scores import energy_score
-from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, Critic, Critics, ModuleHolder
-from sklsdm.nets import AdversarialNet, TrainingNet, default_callbacks, history_arrays
+from sklsdm.modules import (
+    ACTIVATIONS,
+    ConditionalGenerator,
+    Critic,
+    Critics,
+    ModuleHolder,
+    TimeConditionedField,
+)
+from sklsdm.nets import AdversarialNet, SingleNet, TrainingNet, default_callbacks, history_arrays
 from sklsdm.nets.run import Run
 
 EPOCH_STEPS = 100
 STEPS_PER_ROW = 10
 _HELD_OUT_DRAWS = 16
 _MAX_HELD_OUT = 256
+_ROUGH_STEPS = 8
+# Imputation of conditions: codes and candidate conditions a step, noise levels of a likelihood.
+_IMPUTED_ROWS = 32
+_CANDIDATES = 32
+_N_LEVELS = 4
+_LOG_SIGMA_RANGE = (-2.0, 1.0)
+
+Field = Callable[[Tensor, Tensor], Tensor]  # of points (b, k) and times (b, 1) or (1, 1)
 
 
 @dataclass(frozen=True)
@@ -119,6 +137,10 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         """Codes (b, k) drawn by `module` for conditions (b, p) and noise (b, noise_dim)."""
         return module(condition, noise)
 
+    def _rough_draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
+        """Like `_draw`, and cheap enough for a score every 100 steps."""
+        return self._draw(module, condition, noise)
+
     def _noise_dim(self, latent_dim: int) -> int:
         """Numbers of noise that one draw takes."""
         return max(8, latent_dim) if self.noise_dim == "auto" else int(self.noise_dim)
@@ -175,8 +197,9 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
 
         @torch.no_grad()
         def score(module: Any) -> float:
-            draws = self._draw(module, repeated, noise).view(len(latent), _HELD_OUT_DRAWS, -1)
-            return energy_score(draws, latent).mean().item()
+            draws = self._rough_draw(module, repeated, noise)
+            grouped = draws.view(len(latent), _HELD_OUT_DRAWS, -1)
+            return energy_score(grouped, latent).mean().item()
 
         return score
 
@@ -287,15 +310,156 @@ class AdversarialMatcher(BaseMatcher):
         )
 
 
-def start_linear(generator: ConditionalGenerator, condition: Tensor, latent: Tensor) -> None:
-    """Set the generator's linear path to ridge regression with its residual covariance."""
+class FieldMatcher(BaseMatcher):
+    """A matcher that learns a vector field over (u, t) and draws by following it from noise.
+
+    u is the whitened residual of the code from ridge regression (`TimeConditionedField`). A
+    subclass says what the field loses (`_objective`) and how it is followed (`_follow`).
+    """
+
+    noise_dim = "auto"  # follows from the latent dimension and the sampler
+    n_steps: int
+
+    def validate(self) -> None:
+        super().validate()
+        check_integer("matcher__n_steps", self.n_steps, 1)
+
+    def _module(self, data: MatchingData, plan: Plan) -> TimeConditionedField:
+        field = TimeConditionedField(
+            data.condition.shape[1],
+            data.latent.shape[1],
+            self.widths,
+            self.activation,
+            data.image_shape,
+            plan.run.generator(10, torch.device("cpu")),
+        )
+        start_linear(field, data.condition, data.latent, shrink=True)
+        return field
+
+    @abstractmethod
+    def _objective(self, data: MatchingData, plan: Plan) -> FieldObjective:
+        """What the field loses on a batch."""
+
+    @abstractmethod
+    def _follow(self, field: Field, noise: Tensor, dim: int, n_steps: int) -> Tensor:
+        """Residuals (b, dim) from noise (b, noise_dim)."""
+
+    def _net(self, module: Any, data: MatchingData, plan: Plan) -> SingleNet:
+        objective = self._objective(data, plan)
+        return SingleNet(module, criterion=lambda: objective, **self._net_settings(plan))
+
+    def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
+        return PairBatches(
+            data.condition,
+            data.latent,
+            data.codes if plan.unpaired_weight > 0 else None,
+            batch_size=plan.batch_size,
+            n_steps=plan.epoch_steps,
+            noise_dim=data.latent.shape[1],
+            random=plan.random,
+        )
+
+    def _noise_dim(self, latent_dim: int) -> int:
+        return latent_dim
+
+    def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
+        return self._draw_in(self.n_steps, module, condition, noise)
+
+    def _rough_draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
+        return self._draw_in(min(self.n_steps, _ROUGH_STEPS), module, condition, noise)
+
+    def _draw_in(self, n_steps: int, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
+        field = partial(module, module.features(condition))
+        residual = self._follow(field, noise, len(module.intercept), n_steps)
+        return module.latent(condition, residual)
+
+
+class FieldObjective(ABC):
+    """Mean squared error of a field on the pairs, and on codes whose conditions it imputes.
+
+    A code z without a condition gets one of those of the pairs, drawn from p(x | z) ∝ p(x) p(z | x)
+    with the field's own likelihood p(z | x): stochastic EM for the likelihood of all codes under
+    the mixture of p(z | x) over x. The mixture's law then is theirs, and their x differ.
+    """
+
+    def __init__(self, data: MatchingData, plan: Plan) -> None:
+        self.weight = plan.unpaired_weight
+        self.random = plan.random
+        if self.weight > 0:
+            self.conditions, self.log_shares = distinct_rows(data.condition)
+
+    @abstractmethod
+    def errors(
+        self, field: Field, condition: Tensor, target: Tensor, noise: Tensor, uniform: Tensor
+    ) -> Tensor:
+        """What the field is off by (b, k) at points given by noise and uniform numbers."""
+
+    @abstractmethod
+    def misfit(self, field: Field, target: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        """Derivative (b,) by ln σ, at a ratio of noise to signal σ, of −ln p(target)."""
+
+    def __call__(self, field: TimeConditionedField, batches: list[PairBatch]) -> Tensor:
+        (batch,) = batches
+        condition, latent, noise, uniform, other = batch
+        if other is not None:
+            other = other[:_IMPUTED_ROWS]
+            condition = torch.cat([condition, self._impute(field, other)])
+            latent = torch.cat([latent, other])
+            noise = torch.cat([noise, self._normal(other)])
+            uniform = torch.cat([uniform, self._uniform(len(other), 1)])
+        target = field.residual(condition, latent)
+        bound = partial(field, field.features(condition))
+        errors = self.errors(bound, condition, target, noise, uniform).square().mean(dim=1)
+        paired, imputed = errors.split([len(batch.latent), len(errors) - len(batch.latent)])
+        loss = paired.mean()
+        return loss if other is None else loss + self.weight * imputed.mean()
+
+    @torch.no_grad()
+    def _impute(self, field: TimeConditionedField, latent: Tensor) -> Tensor:
+        """A condition (b, p) of the pairs for each code (b, k), drawn from p(x | z)."""
+        some = self._uniform(len(self.conditions)).argsort()[:_CANDIDATES]
+        rows, n_rows = self.conditions[some], len(some)
+        target = field.residual(rows, latent[:, None])
+        bound = partial(field, field.features(rows).repeat(len(latent), 1))
+        low, high = _LOG_SIGMA_RANGE
+        width = (high - low) / _N_LEVELS
+        log_weight = self.log_shares[some].expand(len(latent), -1)
+        for level in (low + width * (torch.arange(_N_LEVELS) + self._uniform(1))).tolist():
+            noise = self._normal(latent).repeat_interleave(n_rows, dim=0)
+            sigma = latent.new_full((1, 1), math.exp(level))
+            misfit = self.misfit(bound, target.flatten(0, 1), noise, sigma)
+            log_weight = log_weight - width * misfit.view(len(latent), n_rows)
+        return rows[draw_index(log_weight, self.random)]
+
+    def _normal(self, like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=self.random, device=like.device)
+
+    def _uniform(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.random, device=self.random.device)
+
+
+def start_linear(
+    generator: ConditionalGenerator | TimeConditionedField,
+    condition: Tensor,
+    latent: Tensor,
+    shrink: bool = False,
+) -> None:
+    """Set the linear path to ridge regression with its residual covariance.
+
+    `shrink` draws the covariance towards its mean variance, so that it can be inverted.
+    """
     x, z = condition.double().cpu().numpy(), latent.double().cpu().numpy()
     coef, intercept = np.zeros((z.shape[1], x.shape[1])), z.mean(axis=0)
     if x.shape[1]:
         ridge = RidgeCV(alphas=np.logspace(-2, 4, 13)).fit(x, z)
         coef, intercept = ridge.coef_.reshape(coef.shape), np.atleast_1d(ridge.intercept_)
     residual = z - x @ coef.T - intercept
-    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(residual.T)))
+    covariance = np.atleast_2d(np.cov(residual.T))
+    if shrink:
+        share = len(covariance) / (len(z) + len(covariance))
+        mean_variance = np.trace(covariance) / len(covariance) + 1e-6
+        covariance = (1 - share) * covariance + share * mean_variance * np.eye(len(covariance))
+    values, vectors = np.linalg.eigh(covariance)
     order = np.argsort(values)[::-1]
     factor = vectors[:, order] * np.sqrt(np.maximum(values[order], 0.0))
     generator.set_linear(

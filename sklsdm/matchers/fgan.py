@@ -36,6 +36,58 @@ def generator_loss(real: Tensor, drawn: Tensor, divergence: Divergence | None) -
 
 
 class FGANMatcher(AdversarialMatcher):
+    r"""Match in an f-divergence, by its variational form.
+
+    .. math:: \min_H \max_T E\, T(X, E(Y)) - E\, f^*(T(X, H(X, η))),
+
+    where T passes through an activation into the domain of the conjugate f*.
+
+    When to use: to compare divergences; "kl" is the case of GCDS. Cost: as `wgan`.
+
+    Parameters
+    ----------
+    divergence : {"kl", "kl-dv", "reverse-kl", "js", "pearson", "hellinger"}, default="kl"
+        Which one; "kl-dv" is the Donsker-Varadhan form of "kl".
+    n_critic : int, default=1
+        Critic steps for each generator step.
+    gradient_penalty : float >= 0, default=0.2
+        Weight of the critic's squared slope.
+    n_draws : int, default=1
+        Draws per pair that the critic sees in a step.
+    critic_widths : sequence of int, default=(128, 128, 128)
+        Hidden widths of the critic.
+    critic_lr : float, default=5e-4
+        Initial rate of its Adam.
+    betas : tuple of two floats, default=(0.5, 0.9)
+        Of both Adams.
+    widths : sequence of int, default=(128, 128, 128)
+        Hidden widths of the generator.
+    activation : {"leaky_relu", "relu", "elu", "silu", "gelu"}, default="leaky_relu"
+        Between the layers.
+    noise_dim : int or "auto", default="auto"
+        Dimension of the noise; "auto" is the latent dimension, at least 8.
+    max_steps : int, default=3000
+        Most steps; no more than 10 for each code learnt from are taken.
+    lr : float, default=5e-4
+        Initial rate of Adam; falls to zero along half a cosine.
+    batch_size : int, default=256
+        Pairs in one step (no more than there are, at least 16).
+    ema_decay : float in [0, 1), default=0.995
+        Of the moving average of the parameters, which is what draws.
+    unpaired_weight : float >= 0 or "auto", default="auto"
+        With `unpaired="match"`, the weight of an unconditional critic between draws and all
+        codes. "auto" is the unpaired share, N / (n + N).
+    n_iter_no_change : int or None, default=10
+        Stop after so many times 100 steps without a lower energy score of held-out pairs.
+    callbacks : sequence of skorch callbacks or None, default=None
+        Run besides ours, before the state to keep is chosen.
+
+    References
+    ----------
+    Nowozin, Cseke & Tomioka 2016 (arXiv 1606.00709), equation 4 and table 2; Zhou, Jiao, Liu &
+    Huang 2022 (arXiv 2110.10277) for "kl"; Donsker & Varadhan 1983 for "kl-dv".
+    """
+
     def __init__(
         self,
         divergence: str = "kl",
