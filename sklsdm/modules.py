@@ -196,60 +196,6 @@ class ConditionalGenerator(_Started):
         return self.start(condition, noise) + self.mlp(torch.cat([features, noise], dim=-1))
 
 
-class PotentialGenerator(_Started):
-    """H(x, η) = s + ∇φ(x, s) ⊙ ℓ(x, s): the start s moved along the slope of a potential φ.
-
-    φ is an MLP on (features of x, s). The lengths ℓ are 1, or a second output of it where
-    `with_lengths`; the slope then gives directions only and is kept within [-1, 1].
-    """
-
-    def __init__(
-        self,
-        condition_dim: int,
-        latent_dim: int,
-        noise_dim: int,
-        widths: Sequence[int],
-        activation: str = "silu",
-        image_shape: Sequence[int] | None = None,
-        generator: torch.Generator | None = None,
-        with_lengths: bool = False,
-    ) -> None:
-        super().__init__()
-        self.config = {
-            "condition_dim": condition_dim,
-            "latent_dim": latent_dim,
-            "noise_dim": noise_dim,
-            "widths": tuple(widths),
-            "activation": activation,
-            "image_shape": image_shape,
-            "with_lengths": with_lengths,
-        }
-        n_features = self._encode_with(image_shape, condition_dim, generator)
-        self._start_path(condition_dim, latent_dim, noise_dim, generator)
-        self.with_lengths = with_lengths
-        n_out = 1 + (latent_dim if with_lengths else 0)
-        self.mlp = mlp(
-            n_features + latent_dim, n_out, widths, activation, generator, last_scale=0.1
-        )
-
-    def potential(
-        self, condition: Tensor, start: Tensor, *, create_graph: bool = True
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """φ (n,), its slope in s (n, k) and the lengths (n, k), None where they are 1."""
-        with torch.enable_grad():
-            points = start.detach().requires_grad_(True)
-            out = self.mlp(torch.cat([self.condition_encoder(condition), points], dim=-1))
-            (slope,) = torch.autograd.grad(out[:, 0].sum(), points, create_graph=create_graph)
-        if not self.with_lengths:
-            return out[:, 0], slope, None
-        return out[:, 0], slope.clamp(-1.0, 1.0), nn.functional.softplus(out[:, 1:])
-
-    def forward(self, condition: Tensor, noise: Tensor) -> Tensor:
-        start = self.start(condition, noise)
-        _, slope, lengths = self.potential(condition, start, create_graph=self.training)
-        return start + (slope if lengths is None else slope * lengths)
-
-
 class Critic(_Conditioned):
     """f(x, z), a number per row; `condition_dim=0` is the unconditional critic f(z)."""
 
