@@ -52,13 +52,14 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
     """Generation without conditions: the law of the codes is matched in a latent space.
 
     Stage 1 learns a latent space (E, D) of the data; stage 2 a generator H(η) whose law is that
-    of E(Y). A draw is D(H(η)).
+    of E(Y). A draw is D(H(η)). With the default matcher this is latent space optimal transport:
+    a minimisation, no adversary.
 
     Parameters
     ----------
     latent_dim : int or "auto", default="auto"
         As in :class:`LSDMRegressor`.
-    matcher : str or matcher object, default="wgan"
+    matcher : str or matcher object, default="transport"
         How stage 2 matches; its settings are reachable as `matcher__<name>`.
     autoencoder : str or autoencoder object, default="auto"
         Stage 1, as in :class:`LSDMRegressor`.
@@ -90,7 +91,8 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
 
     References
     ----------
-    Chong & Feng 2026 (arXiv 2603.04223), without a condition.
+    Liu, Guo, Lei, Shu, Yau, Samaras & Gu 2018, "Latent space optimal transport for generative
+    models" (arXiv 1809.05964); Chong & Feng 2026 (arXiv 2603.04223).
 
     Examples
     --------
@@ -108,7 +110,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
     def __init__(
         self,
         latent_dim: int | str = "auto",
-        matcher: str | BaseMatcher = "wgan",
+        matcher: str | BaseMatcher = "transport",
         *,
         autoencoder: str | BaseAutoencoder = "auto",
         validation_fraction: float = 0.1,

@@ -23,6 +23,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "silu": nn.SiLU,
     "gelu": nn.GELU,
 }
+_LOG_PRECISION = 4.6  # a mixture's component is at least exp(-4.6) = 0.01 wide
 
 
 def _init_weights(layer: nn.Module, fan_in: int, generator: torch.Generator | None) -> None:
@@ -196,6 +197,60 @@ class ConditionalGenerator(_Started):
         return self.start(condition, noise) + self.mlp(torch.cat([features, noise], dim=-1))
 
 
+class PotentialGenerator(_Started):
+    """H(x, η) = s + ∇φ(x, s) ⊙ ℓ(x, s): the start s moved along the slope of a potential φ.
+
+    φ is an MLP on (features of x, s). The lengths ℓ are 1, or a second output of it where
+    `with_lengths`; the slope then gives directions only and is kept within [-1, 1].
+    """
+
+    def __init__(
+        self,
+        condition_dim: int,
+        latent_dim: int,
+        noise_dim: int,
+        widths: Sequence[int],
+        activation: str = "silu",
+        image_shape: Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+        with_lengths: bool = False,
+    ) -> None:
+        super().__init__()
+        self.config = {
+            "condition_dim": condition_dim,
+            "latent_dim": latent_dim,
+            "noise_dim": noise_dim,
+            "widths": tuple(widths),
+            "activation": activation,
+            "image_shape": image_shape,
+            "with_lengths": with_lengths,
+        }
+        n_features = self._encode_with(image_shape, condition_dim, generator)
+        self._start_path(condition_dim, latent_dim, noise_dim, generator)
+        self.with_lengths = with_lengths
+        n_out = 1 + (latent_dim if with_lengths else 0)
+        self.mlp = mlp(
+            n_features + latent_dim, n_out, widths, activation, generator, last_scale=0.1
+        )
+
+    def potential(
+        self, condition: Tensor, start: Tensor, *, create_graph: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """φ (n,), its slope in s (n, k) and the lengths (n, k), None where they are 1."""
+        with torch.enable_grad():
+            points = start.detach().requires_grad_(True)
+            out = self.mlp(torch.cat([self.condition_encoder(condition), points], dim=-1))
+            (slope,) = torch.autograd.grad(out[:, 0].sum(), points, create_graph=create_graph)
+        if not self.with_lengths:
+            return out[:, 0], slope, None
+        return out[:, 0], slope.clamp(-1.0, 1.0), nn.functional.softplus(out[:, 1:])
+
+    def forward(self, condition: Tensor, noise: Tensor) -> Tensor:
+        start = self.start(condition, noise)
+        _, slope, lengths = self.potential(condition, start, create_graph=self.training)
+        return start + (slope if lengths is None else slope * lengths)
+
+
 class Critic(_Conditioned):
     """f(x, z), a number per row; `condition_dim=0` is the unconditional critic f(z)."""
 
@@ -363,17 +418,51 @@ class ModuleHolder:
                 value.to(device)
 
 
-class TimeConditionedField(_Conditioned):
-    """F(x, u, t), a vector of u's dimension: the network of a flow or of a diffusion.
+class _Residual(_Conditioned):
+    """Shared by densities and fields: they see the code's residual from a fixed linear path.
 
-    u is the code's residual L⁻¹(z − A·x − b) from a fixed linear-Gaussian path (`set_linear`):
-    white where least squares with Gaussian noise is the truth, so training starts from there.
+    u = L⁻¹(z − A·x − b) is white where least squares with Gaussian noise is the truth, so
+    training starts from there.
     """
 
     coef: Tensor  # A (k, p)
     intercept: Tensor  # b (k,)
     factor: Tensor  # L (k, k)
     whitener: Tensor  # L⁻¹
+
+    def _start_path(self, condition_dim: int, latent_dim: int) -> None:
+        self.register_buffer("coef", torch.zeros(latent_dim, condition_dim))
+        self.register_buffer("intercept", torch.zeros(latent_dim))
+        self.register_buffer("factor", torch.eye(latent_dim))
+        self.register_buffer("whitener", torch.eye(latent_dim))
+
+    @torch.no_grad()
+    def set_linear(self, coef: Tensor, intercept: Tensor, factor: Tensor) -> None:
+        """Set A (k, p), b (k,) and an invertible L (k, k)."""
+        self.coef.copy_(coef)
+        self.intercept.copy_(intercept)
+        self.factor.copy_(factor)
+        self.whitener.copy_(torch.linalg.inv(factor))
+
+    def _centre(self, condition: Tensor) -> Tensor:
+        return nn.functional.linear(condition, self.coef, self.intercept)
+
+    def residual(self, condition: Tensor, latent: Tensor) -> Tensor:
+        """u = L⁻¹(z − A·x − b), (..., k)."""
+        return nn.functional.linear(latent - self._centre(condition), self.whitener)
+
+    def latent(self, condition: Tensor, residual: Tensor) -> Tensor:
+        """z = A·x + b + L·u, (..., k)."""
+        return self._centre(condition) + nn.functional.linear(residual, self.factor)
+
+    def features(self, condition: Tensor) -> Tensor:
+        """What the network sees of the condition."""
+        return self.condition_encoder(condition)
+
+
+class TimeConditionedField(_Residual):
+    """F(x, u, t), a vector of u's dimension: the network of a flow or of a diffusion."""
+
     frequencies: Tensor
 
     def __init__(
@@ -394,41 +483,66 @@ class TimeConditionedField(_Conditioned):
             "image_shape": image_shape,
         }
         n_features = self._encode_with(image_shape, condition_dim, generator)
-        self.register_buffer("coef", torch.zeros(latent_dim, condition_dim))
-        self.register_buffer("intercept", torch.zeros(latent_dim))
-        self.register_buffer("factor", torch.eye(latent_dim))
-        self.register_buffer("whitener", torch.eye(latent_dim))
+        self._start_path(condition_dim, latent_dim)
         self.register_buffer("frequencies", 2.0 ** torch.linspace(0, 3, 8))
-        n_time = 1 + 2 * len(self.frequencies)
-        self.mlp = mlp(
-            n_features + latent_dim + n_time, latent_dim, widths, activation, generator,
-            last_scale=0.1,
-        )  # fmt: skip
-
-    @torch.no_grad()
-    def set_linear(self, coef: Tensor, intercept: Tensor, factor: Tensor) -> None:
-        """Set A (k, p), b (k,) and an invertible L (k, k)."""
-        self.coef.copy_(coef)
-        self.intercept.copy_(intercept)
-        self.factor.copy_(factor)
-        self.whitener.copy_(torch.linalg.inv(factor))
-
-    def residual(self, condition: Tensor, latent: Tensor) -> Tensor:
-        """u = L⁻¹(z − A·x − b), (..., k)."""
-        centre = nn.functional.linear(condition, self.coef, self.intercept)
-        return nn.functional.linear(latent - centre, self.whitener)
-
-    def latent(self, condition: Tensor, residual: Tensor) -> Tensor:
-        """z = A·x + b + L·u, (n, k)."""
-        centre = nn.functional.linear(condition, self.coef, self.intercept)
-        return centre + nn.functional.linear(residual, self.factor)
-
-    def features(self, condition: Tensor) -> Tensor:
-        """What the field sees of the condition, the same at all times."""
-        return self.condition_encoder(condition)
+        n_inputs = n_features + latent_dim + 1 + 2 * len(self.frequencies)
+        self.mlp = mlp(n_inputs, latent_dim, widths, activation, generator, last_scale=0.1)
 
     def forward(self, features: Tensor, residual: Tensor, time: Tensor) -> Tensor:
         """The field (n, k) at residuals (n, k) and times (n, 1) or (1, 1)."""
         waves = time * self.frequencies
         clock = torch.cat([time, waves.cos(), waves.sin()], dim=-1).expand(len(residual), -1)
         return self.mlp(torch.cat([features, residual, clock], dim=-1))
+
+
+class MixtureDensity(_Residual):
+    """p(u | x), a mixture of Gaussians whose parameters an MLP gives.
+
+    A component has a weight, a mean μ and a lower triangular factor P of its precision, PᵀP;
+    P is diagonal where not `full`. At the start the mixture is near N(0, I).
+    """
+
+    tangled: Tensor
+
+    def __init__(
+        self,
+        condition_dim: int,
+        latent_dim: int,
+        n_components: int,
+        full: bool,
+        widths: Sequence[int],
+        activation: str = "leaky_relu",
+        image_shape: Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = {
+            "condition_dim": condition_dim,
+            "latent_dim": latent_dim,
+            "n_components": n_components,
+            "full": full,
+            "widths": tuple(widths),
+            "activation": activation,
+            "image_shape": image_shape,
+        }
+        n_features = self._encode_with(image_shape, condition_dim, generator)
+        self._start_path(condition_dim, latent_dim)
+        self.register_buffer("tangled", torch.tril_indices(latent_dim, latent_dim, -1))
+        self.sizes = [1, latent_dim, latent_dim, self.tangled.shape[1] if full else 0]
+        n_outputs = n_components * sum(self.sizes)
+        self.mlp = mlp(n_features, n_outputs, widths, activation, generator, last_scale=0.1)
+        self.start = nn.Parameter(torch.zeros(n_components, sum(self.sizes)))
+        if n_components > 1 and generator is not None:
+            means = torch.randn((n_components, latent_dim), generator=generator)
+            with torch.no_grad():
+                self.start[:, 1 : 1 + latent_dim] = (means - means.mean(dim=0)) * math.sqrt(0.5)
+                self.start[:, 1 + latent_dim : 1 + 2 * latent_dim] = 0.5 * math.log(2)
+
+    def forward(self, condition: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log weights (n, c), means (n, c, k) and factors P (n, c, k, k) given x (n, p)."""
+        raw = self.mlp(self.features(condition)).view(len(condition), *self.start.shape)
+        logits, means, scales, rest = (raw + self.start).split(self.sizes, dim=-1)
+        precision = torch.diag_embed((_LOG_PRECISION * (scales / _LOG_PRECISION).tanh()).exp())
+        if rest.shape[-1]:
+            precision[..., self.tangled[0], self.tangled[1]] = rest
+        return logits.squeeze(-1).log_softmax(dim=1), means, precision

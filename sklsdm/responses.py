@@ -204,6 +204,19 @@ class ResponseFormat:
         low, high = (torch.as_tensor(end, device=values.device) for end in self.range)
         return values.clamp(low.to(values.dtype), high.to(values.dtype))
 
+    def inside(self, rows: Tensor, leak: float = 0.0) -> Tensor:
+        """Standardised rows brought into the range, but for a share `leak` of what they exceed.
+
+        A leak keeps a gradient for training: what is brought back has none of its own.
+        """
+        if self.range is None:
+            return rows
+        scale = np.where(self.standardiser.constant, 1.0, self.standardiser.scale)
+        low, high = (
+            torch.as_tensor((end - self.standardiser.mean) / scale).to(rows) for end in self.range
+        )
+        return torch.lerp(rows.clamp(low, high), rows, leak)
+
     def check_range(self, name: str, raw: Any) -> None:
         """Raise where responses lie outside the range, reading them block by block."""
         if self.range is None or self.is_bytes:

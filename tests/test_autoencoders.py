@@ -364,6 +364,24 @@ def test_ranges_of_the_other_responses():
         est.fit(y, y).encode(wrong)
 
 
+def test_training_knows_the_range():
+    """Rows outside the range cost nothing where they come back as they should."""
+    form = Responses(np.array([[0.0, 3.0], [4.0, 1.0]]), None, (0, [5, np.inf])).format
+    inside = form.restore(form.inside(torch.tensor([[-2.0, -9.0], [9.0, 9.0]])))
+    assert_allclose(inside, [[0, 0], [5, 11]], atol=1e-6)
+    rows = torch.tensor([[-2.0, 9.0]], requires_grad=True)
+    half = form.inside(rows, leak=0.5)
+    assert_allclose(half.detach(), [[-1.5, 9.0]], atol=1e-6)
+    assert_allclose(torch.autograd.grad(half.sum(), rows)[0], [[0.5, 1.0]])
+
+    rng = np.random.default_rng(0)
+    y = np.maximum(0, sheet(500, 0, noise=0.0))  # half of all values lie at the end
+    est = learn(MLPAutoencoder(max_epochs=15), y)
+    free = error(est, y)
+    known = est.set_params(y_range=(0, None)).fit(rng.normal(size=(500, 1)), y)
+    assert error(known, y) < 0.9 * free
+
+
 def test_bytes_have_their_range():
     y = np.random.default_rng(0).integers(0, 256, size=(30, 3, 3), dtype=np.uint8)
     X = np.zeros((30, 1))

@@ -69,7 +69,7 @@ def test_spread_that_depends_on_x():
     assert np.var(test.std(test.X)) > 0.3  # a constant spread would miss by this much
 
 
-@pytest.mark.parametrize("matcher", ["energy", "wgan"])  # those that match the law as such
+@ALL_MATCHERS
 def test_unpaired_responses_put_the_marginal_law_right(matcher):
     """18 pairs from the lower half of two classes; 2,000 responses show the law as it is.
 
@@ -90,7 +90,7 @@ def test_unpaired_responses_put_the_marginal_law_right(matcher):
         distance[use] = metrics.energy_distance(draws, y)
         right[use] = np.mean((draws[:, 0] > 0) == (both[:, 1] == 1))
     assert distance["match"] < 0.7 * distance["latent"]
-    assert right["match"] > 0.9
+    assert right["match"] > 0.85  # of .977
 
 
 @pytest.mark.parametrize("autoencoder", ["pca", "mlp"])

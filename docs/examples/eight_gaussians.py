@@ -1,4 +1,4 @@
-"""Eight Gaussians without conditions: the law of a data set, and draws from it.
+"""Eight Gaussians without conditions: latent space optimal transport, its map drawn as arrows.
 
     python docs/examples/eight_gaussians.py
 """
@@ -46,7 +46,7 @@ def draw_picture(path: Path, data: np.ndarray, draws: np.ndarray) -> None:
 def main() -> None:
     """Fit, print the shares, write the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--matcher", default="wgan")
+    parser.add_argument("--matcher", default="transport")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("eight_gaussians.png"))
     arguments = parser.parse_args()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,12 @@ from sklsdm.nets.run import Run
 from sklsdm.responses import BLOCK_ROWS, ResponseFormat, Responses
 
 Loss = Callable[[Any, Tensor], Tensor]
+Inside = Callable[[Tensor], Tensor]
 
 _INCREMENTAL_ROWS = 8192
 _REFERENCE_ROWS = 8192
 _QUICK_ITERATIONS = 15
+_LEAK = 0.3
 _MAX_HELD_OUT = 2048
 
 
@@ -103,15 +106,19 @@ class BaseAutoencoder(ModuleHolder, BaseEstimator, ABC):
 class ReconstructionLoss:
     """Mean squared error of D(E(y)), in units of the responses' variance."""
 
+    def __init__(self, inside: Inside) -> None:
+        self.inside = inside
+
     def __call__(self, coder: Any, target: Tensor) -> Tensor:
-        return (coder(target) - target).square().mean()
+        return (self.inside(coder(target)) - target).square().mean()
 
 
 class TrainedAutoencoder(BaseAutoencoder):
     """Template of the autoencoders that are trained: a subclass says its module and its loss.
 
     The state with the lowest loss on held-out responses is kept, that before the first step
-    included.
+    included. Where the responses have a range, the loss sees rows brought into it, as they will
+    be drawn: the decoder need not hit black exactly.
     """
 
     activation: str = "silu"
@@ -155,9 +162,9 @@ class TrainedAutoencoder(BaseAutoencoder):
         """Linear codes of a bounded number of training rows."""
         return coder.encode(responses.take(rows[:_REFERENCE_ROWS]))
 
-    def _loss(self, random: torch.Generator) -> Loss:
-        """The loss of a batch; noise in it is drawn from `random`."""
-        return ReconstructionLoss()
+    def _loss(self, inside: Inside, random: torch.Generator) -> Loss:
+        """The loss of a batch; `inside` brings rows into range, noise is drawn from `random`."""
+        return ReconstructionLoss(inside)
 
     def fit(
         self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
@@ -173,7 +180,7 @@ class TrainedAutoencoder(BaseAutoencoder):
             limit = SlopeLimit(float(self.lipschitz), reference)
         check = responses.take(held_out[:_MAX_HELD_OUT]).to(run.device)
         random = run.generator(1)
-        net = self._net(coder, check, limit, random, run)
+        net = self._net(coder, responses.format, check, limit, random, run)
         net.fit(self._batches(responses, rows, random, run))
         if net.interrupted_:
             raise KeyboardInterrupt
@@ -195,13 +202,14 @@ class TrainedAutoencoder(BaseAutoencoder):
     def _net(
         self,
         coder: Any,
+        form: ResponseFormat,
         check: Tensor,
         limit: SlopeLimit | None,
         random: torch.Generator,
         run: Run,
     ) -> SingleNet:
-        loss = self._loss(random)
-        score = self._held_out_loss(check, limit, run) if len(check) else None
+        loss = self._loss(partial(form.inside, leak=_LEAK), random)
+        score = self._held_out_loss(form, check, limit, run) if len(check) else None
         return SingleNet(
             coder,
             criterion=lambda: loss if limit is None else limit.within(loss),
@@ -225,7 +233,7 @@ class TrainedAutoencoder(BaseAutoencoder):
         )
 
     def _held_out_loss(
-        self, check: Tensor, limit: SlopeLimit | None, run: Run
+        self, form: ResponseFormat, check: Tensor, limit: SlopeLimit | None, run: Run
     ) -> Callable[[Any], float]:
         """The loss on held-out rows, always with the same noise."""
 
@@ -233,7 +241,7 @@ class TrainedAutoencoder(BaseAutoencoder):
         def score(coder: Any) -> float:
             if limit is not None:
                 limit.settle(coder)
-            loss = self._loss(run.generator(2))
+            loss = self._loss(form.inside, run.generator(2))
             total = sum(
                 len(block) * loss(coder, block).item() for block in check.split(BLOCK_ROWS)
             )

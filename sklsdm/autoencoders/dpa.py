@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklsdm._validation import check_integer
-from sklsdm.autoencoders.base import Loss, TrainedAutoencoder, principal_coder
+from sklsdm.autoencoders.base import Inside, Loss, TrainedAutoencoder, principal_coder
 from sklsdm.coders import Coder
 from sklsdm.functional.scores import energy_score
 from sklsdm.modules import linear, mlp
@@ -69,8 +69,9 @@ class DPACoder(Coder):
 class DistributionalLoss:
     """Energy score of `n_draws` draws of the decoder for each row, over the root of q."""
 
-    def __init__(self, n_draws: int, random: torch.Generator) -> None:
+    def __init__(self, n_draws: int, inside: Inside, random: torch.Generator) -> None:
         self.n_draws = n_draws
+        self.inside = inside
         self.random = random
 
     def __call__(self, coder: DPACoder, target: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ class DistributionalLoss:
         noise = torch.randn(
             (len(latent), noise_dim), generator=self.random, device=latent.device
         )
-        draws = coder.decode(latent, noise).view(len(target), self.n_draws, -1)
+        draws = self.inside(coder.decode(latent, noise)).view(len(target), self.n_draws, -1)
         return energy_score(draws, target).mean() / target.shape[1] ** 0.5
 
 
@@ -185,5 +186,5 @@ class DPAAutoencoder(TrainedAutoencoder):
             left_out = (spread[:, None] * start.components)[latent_dim:]
             coder.spread.weight[:, : dim - latent_dim] = left_out.T
 
-    def _loss(self, random: torch.Generator) -> Loss:
-        return DistributionalLoss(self.n_draws, random)
+    def _loss(self, inside: Inside, random: torch.Generator) -> Loss:
+        return DistributionalLoss(self.n_draws, inside, random)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklsdm._validation import check_integer, check_real
-from sklsdm.autoencoders.base import Loss, TrainedAutoencoder
+from sklsdm.autoencoders.base import Inside, Loss, TrainedAutoencoder
 from sklsdm.coders import Coder
 from sklsdm.modules import mlp
 from sklsdm.nets.run import Run
@@ -68,15 +68,18 @@ class VAECoder(Coder):
 class VariationalLoss:
     """Squared error at a drawn code, plus 2 β / q times its divergence from N(0, I)."""
 
-    def __init__(self, beta: float, free_bits: float, random: torch.Generator) -> None:
+    def __init__(
+        self, beta: float, free_bits: float, inside: Inside, random: torch.Generator
+    ) -> None:
         self.beta = beta
         self.free_bits = free_bits
+        self.inside = inside
         self.random = random
 
     def __call__(self, coder: VAECoder, target: Tensor) -> Tensor:
         mean, log_spread = coder.posterior(target)
         noise = torch.randn(mean.shape, generator=self.random, device=mean.device)
-        rows = coder.decode(mean + log_spread.exp() * noise)
+        rows = self.inside(coder.decode(mean + log_spread.exp() * noise))
         divergence = 0.5 * (mean.square() + (2 * log_spread).exp() - 1) - log_spread
         paid = divergence.mean(dim=0).clamp(min=self.free_bits).sum()
         return (rows - target).square().mean() + 2 * self.beta / target.shape[1] * paid
@@ -173,5 +176,5 @@ class VAEAutoencoder(TrainedAutoencoder):
         spread = self._linear_codes(coder.linear, responses, rows).std(dim=0, correction=0)
         coder.scale.copy_(spread.clamp(min=1e-3))
 
-    def _loss(self, random: torch.Generator) -> Loss:
-        return VariationalLoss(float(self.beta), float(self.free_bits), random)
+    def _loss(self, inside: Inside, random: torch.Generator) -> Loss:
+        return VariationalLoss(float(self.beta), float(self.free_bits), inside, random)

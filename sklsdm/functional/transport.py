@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["import_pot", "sinkhorn_divergence", "sinkhorn_plan", "squared_cost"]
+__all__ = ["exact_plan", "import_pot", "sinkhorn_divergence", "sinkhorn_plan", "squared_cost"]
 
 _MOST_EXPONENT = 300.0  # products of two numbers like exp(-300) are normal doubles still
 _PLAN_TOLERANCE = 1e-3  # total mass that Sinkhorn's plan may put amiss
@@ -40,6 +40,33 @@ def squared_cost(a: Tensor, b: Tensor) -> Tensor:
     """Squared Euclidean distances (n, m) of the rows of `a` (n, q) and `b` (m, q)."""
     cost = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1) - 2 * a @ b.T
     return cost.clamp(min=0.0)
+
+
+def transport_cost(a: Tensor, b: Tensor, kind: str) -> Tensor:
+    """Half the squared distances ("quadratic") or the city-block distances ("l1"), (n, m)."""
+    return torch.cdist(a, b, p=1.0) if kind == "l1" else squared_cost(a, b) / 2
+
+
+def condition_scale(condition: Tensor) -> float:
+    """What conditions (n, p) are multiplied with so that squared distances average 2."""
+    spread = condition.var(dim=0, correction=0).sum().item() if condition.shape[1] else 0.0
+    return spread**-0.5 if spread > 0 else 0.0
+
+
+@torch.no_grad()
+def exact_plan(cost: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Exact optimal transport for a cost (n, m), both sides with equal weights, [3]_.
+
+    Returns the dual potential v (m,) of the columns, centred, such that
+    :math:`u_i = \min_j (c_{ij} - v_j)` is that of the rows; and the column (n,) to which each row
+    sends most of its mass.
+    """
+    ot = import_pot()
+    n, m = cost.shape
+    matrix = cost.double().cpu().numpy()
+    plan, log = ot.emd(ot.unif(n), ot.unif(m), matrix, numItermax=100 * (n + m) ** 2, log=True)
+    potential = torch.as_tensor(log["v"]).to(cost)
+    return potential - potential.mean(), torch.as_tensor(plan.argmax(axis=1)).to(cost.device)
 
 
 @torch.no_grad()

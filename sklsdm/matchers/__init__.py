@@ -5,7 +5,9 @@ from sklsdm.matchers.diffusion import DiffusionMatcher
 from sklsdm.matchers.energy import EnergyMatcher
 from sklsdm.matchers.fgan import FGANMatcher
 from sklsdm.matchers.flow import FlowMatcher
+from sklsdm.matchers.mdn import MDNMatcher
 from sklsdm.matchers.sinkhorn import SinkhornMatcher
+from sklsdm.matchers.transport import TransportMatcher
 from sklsdm.matchers.wgan import WGANMatcher
 
 MATCHERS: dict[str, type[BaseMatcher]] = {
@@ -15,6 +17,8 @@ MATCHERS: dict[str, type[BaseMatcher]] = {
     "diffusion": DiffusionMatcher,
     "flow": FlowMatcher,
     "sinkhorn": SinkhornMatcher,
+    "transport": TransportMatcher,
+    "mdn": MDNMatcher,
 }
 
 __all__ = [
@@ -24,7 +28,9 @@ __all__ = [
     "EnergyMatcher",
     "FGANMatcher",
     "FlowMatcher",
+    "MDNMatcher",
     "MatchingData",
     "SinkhornMatcher",
+    "TransportMatcher",
     "WGANMatcher",
 ]

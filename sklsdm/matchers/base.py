@@ -203,7 +203,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
 
         return score
 
-    def _net_settings(self, plan: Plan) -> dict[str, Any]:
+    def _net_settings(self, plan: Plan, stage: str = "stage 2 (matching)") -> dict[str, Any]:
         """Arguments that every matcher's net shares."""
         return {
             "optimizer": torch.optim.Adam,
@@ -215,7 +215,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
             "device": str(plan.run.device),
             "verbose": 0,
             "callbacks": default_callbacks(
-                "stage 2 (matching)",
+                stage,
                 "matcher__lr",
                 monitor="valid_energy_score" if plan.score else None,
                 score=plan.score,
@@ -439,7 +439,7 @@ class FieldObjective(ABC):
 
 
 def start_linear(
-    generator: ConditionalGenerator | TimeConditionedField,
+    generator: Any,
     condition: Tensor,
     latent: Tensor,
     shrink: bool = False,

@@ -36,44 +36,57 @@ def generator_loss(real: Tensor, drawn: Tensor, divergence: Divergence | None) -
 
 
 class FGANMatcher(AdversarialMatcher):
-    r"""Match in an f-divergence, by its variational form.
+    r"""Match the joint law of (X, H(X, η)) to that of (X, E(Y)) in an f-divergence.
 
-    .. math:: \min_H \max_T E\, T(X, E(Y)) - E\, f^*(T(X, H(X, η))),
+    .. math:: \min_H \max_T E T(X, E(Y)) - E f^*(T(X, H(X, η))),
 
-    where T passes through an activation into the domain of the conjugate f*.
+    where the critic's output v enters as T = a(v), which keeps T in the domain of the convex
+    conjugate f*. With P the law of the pairs and Q that of the draws:
 
-    When to use: to compare divergences; "kl" is the case of GCDS. Cost: as `wgan`.
+    - "kl": :math:`KL(Q \| P)`, T = −exp(−v). This is GCDS's objective,
+      :math:`E D(X, H) - E e^{D(X, E(Y))}` with D = −v (Nowozin et al. call it reverse KL).
+    - "kl-dv": the same divergence in the form of Donsker and Varadhan,
+      :math:`E D(X, H) - \log E e^{D(X, E(Y))}`.
+    - "reverse-kl": :math:`KL(P \| Q)`, T = v, f* = exp(t − 1).
+    - "js": Jensen-Shannon, T = (ln 2 − ln(1 + exp(−v)))/2.
+    - "pearson": :math:`\int (p - q)^2 / q`, T = v, f* = t + t²/4.
+    - "hellinger": squared, :math:`\int (\sqrt p - \sqrt q)^2`, T = 1 − exp(−v).
+
+    When to use: to compare divergences; "kl" is the case of GCDS. Cost: as `wgan` with as many
+    critic steps.
 
     Parameters
     ----------
     divergence : {"kl", "kl-dv", "reverse-kl", "js", "pearson", "hellinger"}, default="kl"
-        Which one; "kl-dv" is the Donsker-Varadhan form of "kl".
+        Which one; see above.
     n_critic : int, default=1
         Critic steps for each generator step.
     gradient_penalty : float >= 0, default=0.2
-        Weight of the critic's squared slope.
+        Weight γ of the penalty γ/2 · (R1 + R2) on the critic's squared slope in z at codes and
+        draws. These divergences are infinite for laws on separate sets; the penalty is what
+        leaves the generator a gradient there.
     n_draws : int, default=1
-        Draws per pair that the critic sees in a step.
+        Draws for each condition in one step, all of which the critic sees.
     critic_widths : sequence of int, default=(128, 128, 128)
         Hidden widths of the critic.
     critic_lr : float, default=5e-4
         Initial rate of its Adam.
-    betas : tuple of two floats, default=(0.5, 0.9)
-        Of both Adams.
     widths : sequence of int, default=(128, 128, 128)
         Hidden widths of the generator.
     activation : {"leaky_relu", "relu", "elu", "silu", "gelu"}, default="leaky_relu"
-        Between the layers.
+        Between the layers of both.
     noise_dim : int or "auto", default="auto"
         Dimension of the noise; "auto" is the latent dimension, at least 8.
     max_steps : int, default=3000
-        Most steps; no more than 10 for each code learnt from are taken.
+        Most generator steps; no more than 10 for each code learnt from are taken.
     lr : float, default=5e-4
-        Initial rate of Adam; falls to zero along half a cosine.
+        Initial rate of the generator's Adam; both rates fall to zero along half a cosine.
+    betas : tuple of two floats, default=(0.5, 0.9)
+        Of both Adams.
     batch_size : int, default=256
         Pairs in one step (no more than there are, at least 16).
     ema_decay : float in [0, 1), default=0.995
-        Of the moving average of the parameters, which is what draws.
+        Of the moving average of the generator's parameters, which is what draws.
     unpaired_weight : float >= 0 or "auto", default="auto"
         With `unpaired="match"`, the weight of an unconditional critic between draws and all
         codes. "auto" is the unpaired share, N / (n + N).
@@ -84,8 +97,9 @@ class FGANMatcher(AdversarialMatcher):
 
     References
     ----------
-    Nowozin, Cseke & Tomioka 2016 (arXiv 1606.00709), equation 4 and table 2; Zhou, Jiao, Liu &
-    Huang 2022 (arXiv 2110.10277) for "kl"; Donsker & Varadhan 1983 for "kl-dv".
+    Nowozin, Cseke & Tomioka 2016, "f-GAN" (arXiv 1606.00709), tables 1 and 2; Zhou, Jiao, Liu &
+    Huang 2022, "A deep generative approach to conditional sampling" (GCDS, JASA,
+    arXiv 2110.10277) for "kl"; Chong & Feng 2026 (arXiv 2603.04223), proposition 4.2.
     """
 
     def __init__(

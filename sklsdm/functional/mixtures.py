@@ -1,0 +1,45 @@
+r"""Mixtures of Gaussians given by log weights, means and Cholesky factors of precisions.
+
+A component is N(μ, (PᵀP)⁻¹) with P lower triangular of positive diagonal [1]_.
+
+References
+----------
+.. [1] P. M. Williams, "Using neural networks to model conditional multivariate densities",
+   Neural Computation 8 (1996), equations 3.3-3.6.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["draw_mixture", "log_density"]
+
+
+def log_density(u: Tensor, log_weights: Tensor, means: Tensor, precision: Tensor) -> Tensor:
+    """ln Σ_c w_c N(u; μ_c, (P_cᵀP_c)⁻¹), (...), for u (..., k); shapes broadcast.
+
+    `log_weights` (..., c), `means` (..., c, k), `precision` P (..., c, k, k).
+    """
+    white = (precision @ (u.unsqueeze(-2) - means).unsqueeze(-1)).squeeze(-1)
+    log_scale = precision.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+    each = log_weights + log_scale - white.square().sum(dim=-1) / 2
+    return each.logsumexp(dim=-1) - u.shape[-1] / 2 * math.log(2 * math.pi)
+
+
+def draw_mixture(log_weights: Tensor, means: Tensor, precision: Tensor, noise: Tensor) -> Tensor:
+    """Draws (n, k) from mixtures (n, c, ...) and normal numbers (n, 1 + k).
+
+    The first column, through the normal distribution function, picks the component; the others
+    are coloured by P⁻¹.
+    """
+    uniform = torch.special.ndtr(noise[:, :1])
+    passed = (uniform > log_weights.exp().cumsum(dim=1)).sum(dim=1)
+    rows = torch.arange(len(noise), device=noise.device)
+    chosen = rows, passed.clamp(max=log_weights.shape[1] - 1)
+    colour = torch.linalg.solve_triangular(
+        precision[chosen], noise[:, 1:].unsqueeze(-1), upper=False
+    )
+    return means[chosen] + colour.squeeze(-1)

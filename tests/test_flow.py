@@ -1,0 +1,211 @@
+"""Flow matching: couplings and integration against closed forms, and what the flow draws."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from sklsdm import LSDMRegressor
+from sklsdm.functional.flow import SAMPLERS, couple, flow_residual, integrate
+from sklsdm.functional.scores import energy_distance
+from sklsdm.matchers import MatchingData
+from sklsdm.matchers.flow import FlowMatcher
+from sklsdm.nets.run import Run
+
+CPU = torch.device("cpu")
+
+
+def normal(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+# ------------------------------------------------------------------ formulas
+def test_the_straight_path_leaves_no_residual():
+    noise, target = normal(6, 3), normal(6, 3, seed=1)
+    time = torch.rand((6, 1), generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+    def velocity(point, at):
+        torch.testing.assert_close(point, (1 - time) * noise + time * target)
+        return target - noise
+
+    assert flow_residual(velocity, target, noise, time).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize(("sampler", "order"), [("euler", 1), ("midpoint", 2), ("heun", 2)])
+def test_order_of_the_samplers(sampler, order):
+    """On u' = (A + t)·u, whose solution is exp(A + ½)·u at time 1."""
+    matrix = torch.tensor([[0.3, -1.0], [0.8, -0.2]], dtype=torch.float64)
+    start = normal(4, 2)
+    exact = start @ torch.linalg.matrix_exp(matrix + 0.5 * torch.eye(2)).T
+
+    def velocity(point, time):
+        return point @ matrix.T + time * point
+
+    coarse, fine = [
+        (integrate(velocity, start, n, sampler) - exact).abs().max().item() for n in (20, 40)
+    ]
+    assert coarse < 0.2
+    assert 0.8 * 2**order < coarse / fine < 1.25 * 2**order
+
+
+def test_the_coupling_is_the_cheapest_assignment():
+    noise, target, condition = normal(6, 2), normal(6, 2, seed=1), normal(6, 1, seed=2)
+    for weight in (0.0, 0.7):
+
+        def cost(order, weight=weight):
+            rows = list(order)
+            far = (condition - condition[rows]).square().mean(dim=1)
+            return ((target - noise[rows]).square().sum(dim=1) + weight * far).sum().item()
+
+        best = min(itertools.permutations(range(6)), key=cost)
+        found = couple(noise, target, condition, weight, size=6)
+        torch.testing.assert_close(found, noise[list(best)])
+
+
+def test_noise_stays_within_its_block_and_its_condition():
+    noise, target = normal(40, 2), normal(40, 2, seed=1)
+    condition = (normal(40, 1, seed=2) > 0).double()
+    found = couple(noise, target, condition, weight=1e4, size=16)
+    origin = torch.cdist(found, noise).argmin(dim=1)
+    assert sorted(origin.tolist()) == list(range(40))
+    assert torch.equal(origin // 16, torch.arange(40) // 16)
+    assert torch.equal(condition[origin], condition)
+    assert (origin != torch.arange(40)).any()
+    free = couple(noise, target, condition, weight=0.0, size=40)
+    assert (condition[torch.cdist(free, noise).argmin(dim=1)] != condition).any()
+
+
+def test_without_conditions_it_is_plain_transport():
+    noise, target = normal(10, 2), normal(10, 2, seed=1)
+    nothing, same = noise[:, :0], torch.zeros(10, 1, dtype=torch.float64)
+    found = couple(noise, target, nothing, 5.0, size=10)
+    torch.testing.assert_close(found, couple(noise, target, same, 5.0, size=10))
+
+
+# ------------------------------------------------------------------ what is learnt
+def matching_data(condition, latent, codes=None, n_held=100):
+    held = slice(0, n_held)
+    return MatchingData(
+        condition=condition[n_held:].float(),
+        latent=latent[n_held:].float(),
+        held_condition=condition[held].float(),
+        held_latent=latent[held].float(),
+        codes=None if codes is None else codes.float(),
+        image_shape=None,
+    )
+
+
+def two_modes(n, seed):
+    """z = x + (±1, ±½) with even odds, plus a little noise; x ~ N(0, 1)."""
+    x = normal(n, 1, seed=seed)
+    sign = torch.where(normal(n, 1, seed=seed + 1) > 0, 1.0, -1.0)
+    shift = sign * torch.tensor([1.0, 0.5], dtype=torch.float64)
+    return x, x + shift + 0.15 * normal(n, 2, seed=seed + 2)
+
+
+@pytest.fixture(scope="module")
+def fits():
+    data = matching_data(*two_modes(1500, 0))
+    common = {"max_steps": 600, "n_iter_no_change": None}
+    return {
+        "conditional-ot": FlowMatcher(**common).fit(data, Run(CPU, 0)),
+        "independent": FlowMatcher("independent", **common).fit(data, Run(CPU, 0)),
+        "distilled": FlowMatcher(distil=True, **common).fit(data, Run(CPU, 0)),
+    }
+
+
+def distance(matcher, n_steps=None, n=2500):
+    """Energy distance between (x, draw) and (x, z) of fresh pairs."""
+    condition, real = two_modes(n, 50)
+    given, _ = two_modes(n, 60)
+    before = matcher.n_steps
+    matcher.n_steps = before if n_steps is None else n_steps
+    draws = matcher.draw(given.float(), normal(n, 2, seed=70, dtype=torch.float32)).double()
+    matcher.n_steps = before
+    joint = torch.cat([given, draws], dim=1), torch.cat([condition, real], dim=1)
+    return energy_distance(*joint).item()
+
+
+def test_draws_follow_the_law_given_the_condition(fits):
+    same_law = energy_distance(*(torch.cat(two_modes(2500, s), dim=1) for s in (50, 90))).item()
+    for matcher in fits.values():
+        assert distance(matcher) < same_law + 0.02
+
+
+def test_coupled_paths_are_straight_enough_for_one_step(fits):
+    straight, curved = distance(fits["conditional-ot"], 1), distance(fits["independent"], 1)
+    assert straight < 0.5 * curved
+
+
+def test_a_distilled_flow_draws_in_one_pass_near_the_draws_of_its_teacher(fits):
+    student, teacher = fits["distilled"], fits["conditional-ot"]
+    condition, _ = two_modes(1000, 80)
+    noise = normal(1000, 2, seed=81, dtype=torch.float32)
+    calls = []
+    hook = student.network_.register_forward_hook(lambda *args: calls.append(1))
+    found = student.draw(condition.float(), noise)
+    hook.remove()
+    assert len(calls) == 1
+    taught = teacher.draw(condition.float(), noise)
+    off = (found - taught).norm(dim=1).median()
+    teacher.n_steps, kept = 1, teacher.n_steps
+    teacher.sampler, sampler = "euler", teacher.sampler
+    off_undistilled = (teacher.draw(condition.float(), noise) - taught).norm(dim=1).median()
+    teacher.n_steps, teacher.sampler = kept, sampler
+    assert off < 0.5 * off_undistilled
+    assert "distil_train_loss" in student.history_
+    assert student.history_["distil_train_loss"][-1] < student.history_["distil_train_loss"][0]
+
+
+def test_codes_without_conditions_teach_the_law_given_each():
+    """Two crescents, 15 pairs each, and 1,000 points that do not say which they are of."""
+    rng = np.random.default_rng(0)
+    side = rng.choice([-1.0, 1.0], 3000)
+    angle = rng.uniform(0, np.pi, 3000)
+    points = np.stack([side * (np.sin(angle) * 1.5 + 0.3), np.cos(angle) * 1.5], axis=1)
+    points += 0.1 * rng.normal(size=points.shape)
+    latent = torch.from_numpy((points - points.mean(axis=0)) / points.std(axis=0))
+    condition = torch.from_numpy(side[:, None])
+    fresh = side[1000:]
+    found = {}
+    for use, codes in {"latent": None, "match": latent[:1030]}.items():
+        data = matching_data(condition[:35], latent[:35], codes, n_held=5)
+        matcher = FlowMatcher(max_steps=300).fit(data, Run(CPU, 0))
+        noise = normal(2000, 2, seed=1, dtype=torch.float32)
+        draws = matcher.draw(torch.from_numpy(fresh[:, None]).float(), noise).double()
+        found[use] = sum(
+            energy_distance(draws[fresh == s], latent[1000:][fresh == s]).item()
+            for s in (-1.0, 1.0)
+        )
+    assert found["match"] < 0.6 * found["latent"]
+
+
+# ------------------------------------------------------------------ bad parameters
+@pytest.mark.parametrize(
+    ("params", "kind", "message"),
+    [
+        ({"n_steps": 0}, ValueError, r"matcher__n_steps must be at least 1, got 0"),
+        ({"coupling": "ot"}, ValueError, r"matcher__coupling='ot'.*'conditional-ot'"),
+        ({"coupling_weight": -1}, ValueError, r"matcher__coupling_weight must be at least 0"),
+        ({"coupling_size": 1}, ValueError, r"matcher__coupling_size must be at least 2, got 1"),
+        ({"sampler": "rk4"}, ValueError, r"matcher__sampler='rk4'.*'euler'.*'heun'.*'midpoint'"),
+        ({"distil": "yes"}, TypeError, r"matcher__distil must be True or False, got 'yes'"),
+    ],
+)
+def test_bad_parameters(params, kind, message):
+    est = LSDMRegressor(matcher=FlowMatcher(**params))
+    with pytest.raises(kind, match=message):
+        est.fit(np.zeros((30, 1)), np.arange(30.0))
+
+
+@pytest.mark.parametrize("distil", [False, True])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_draws_through_the_regressor(sampler, distil):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 1))
+    y = X @ np.ones((1, 2)) + 0.1 * rng.normal(size=(60, 2))
+    matcher = FlowMatcher(sampler=sampler, distil=distil, max_steps=20)
+    est = LSDMRegressor(matcher=matcher, random_state=0).fit(X, y)
+    draws = est.sample(X, 50, random_state=0)
+    assert np.abs(draws.mean(axis=1) - X).mean() < 0.1  # the fit starts from least squares

@@ -1,0 +1,159 @@
+"""Sinkhorn plans and divergences against closed forms; the matcher."""
+
+import builtins
+import math
+import sys
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+from torch.testing import assert_close
+
+from sklsdm import LSDMRegressor
+from sklsdm.functional.transport import (
+    condition_scale,
+    sinkhorn_divergence,
+    sinkhorn_plan,
+    squared_cost,
+)
+from sklsdm.matchers import SinkhornMatcher
+
+pytest.importorskip("ot")
+EXACT = {"rtol": 1e-9, "atol": 1e-9}
+
+
+def rows(n, k, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    return torch.randn(n, k, generator=random, dtype=torch.float64)
+
+
+def test_squared_cost():
+    a, b = rows(4, 3), rows(5, 3, seed=1)
+    assert_close(squared_cost(a, b), torch.cdist(a, b).square(), **EXACT)
+    assert squared_cost(a, a).min() >= 0
+
+
+def test_conditions_are_scaled_to_a_mean_squared_distance_of_two():
+    condition = rows(200, 5) * torch.tensor([1.0, 2.0, 0.0, 0.5, 3.0])
+    scaled = condition_scale(condition) * condition
+    assert squared_cost(scaled, scaled).mean().item() == pytest.approx(2)
+    assert condition_scale(torch.ones(4, 2)) == 0
+    assert condition_scale(torch.empty(4, 0)) == 0
+
+
+def test_plan_keeps_the_masses():
+    cost = squared_cost(rows(30, 2), 1 + rows(20, 2, seed=1))
+    plan = sinkhorn_plan(cost, 0.3)
+    assert (plan >= 0).all()
+    assert_close(plan.sum(dim=0), torch.full((20,), 1 / 20).double(), atol=1e-3, rtol=0)
+    assert_close(plan.sum(dim=1), torch.full((30,), 1 / 30).double(), atol=1e-3, rtol=0)
+
+
+def test_plan_of_a_vast_epsilon_is_the_product():
+    plan = sinkhorn_plan(squared_cost(rows(6, 2), rows(5, 2, seed=1)), 1e6)
+    assert_close(plan, torch.full((6, 5), 1 / 30).double(), rtol=1e-4, atol=0)
+
+
+def test_plan_of_a_tiny_epsilon_sorts():
+    """Costs 1,000 times epsilon would underflow without logarithms."""
+    a, b = rows(8, 1), 5 * rows(8, 1, seed=1)
+    plan = sinkhorn_plan(squared_cost(a, b), 1e-2, n_iter=5000)
+    wanted = torch.zeros(8, 8).double()
+    wanted[a[:, 0].argsort(), b[:, 0].argsort()] = 1 / 8
+    assert_close(plan, wanted, atol=1e-3, rtol=0)
+
+
+def test_divergence_of_a_sample_and_itself_is_zero():
+    a = rows(20, 3)
+    assert sinkhorn_divergence(a, a[torch.arange(19, -1, -1)], 0.5).abs() < 1e-6
+    assert sinkhorn_divergence(a, rows(20, 3, seed=1), 0.5) > 0.01
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 1.0, 20.0])
+def test_divergence_of_a_moved_sample_is_the_squared_way(epsilon):
+    a, way = rows(30, 2), torch.tensor([1.5, -0.5]).double()
+    found = sinkhorn_divergence(a, a + way, epsilon, n_iter=1000)
+    assert found.item() == pytest.approx(way.square().sum().item(), rel=1e-3)
+
+
+def entropic_cost(mean, variance_a, variance_b, epsilon):
+    """OT_ε of N(0, a) and N(mean, b) (Janati et al. 2020, arXiv 2006.02572, equation 11)."""
+    half = epsilon / 2
+    d = math.sqrt(4 * variance_a * variance_b + half**2)
+    entropy = half * (1 - math.log(2 * half)) + half * math.log(d + half)
+    return mean**2 + variance_a + variance_b - d + entropy
+
+
+def test_divergence_between_gaussians():
+    quantiles = norm.ppf((np.arange(500) + 0.5) / 500)
+    a = torch.from_numpy(quantiles)[:, None]
+    b = 0.7 + 0.5 * a
+    epsilon = 0.5
+    found = sinkhorn_divergence(a, b, epsilon, n_iter=1000).item()
+    selves = entropic_cost(0, 1, 1, epsilon) + entropic_cost(0, 0.25, 0.25, epsilon)
+    wanted = entropic_cost(0.7, 1, 0.25, epsilon) - selves / 2
+    assert found == pytest.approx(wanted, rel=0.01)
+    without = sinkhorn_divergence(a, b, epsilon, n_iter=1000, constant=False).item()
+    constant = found - without
+    assert constant == pytest.approx(-entropic_cost(0, 1, 1, epsilon) / 2, rel=0.02)
+
+
+def test_gradient_is_that_of_the_value():
+    a, b = rows(12, 2), rows(10, 2, seed=1).requires_grad_(True)
+    sinkhorn_divergence(a, b, 2.0, n_iter=2000, constant=False).backward()
+    step = 1e-4 * torch.eye(2).double()[0]
+    with torch.no_grad():
+        ahead, back = b.clone(), b.clone()
+        ahead[3] += step
+        back[3] -= step
+        values = [sinkhorn_divergence(a, c, 2.0, n_iter=2000) for c in (ahead, back)]
+    assert b.grad[3, 0].item() == pytest.approx(((values[0] - values[1]) / 2e-4).item(), rel=1e-2)
+
+
+# ------------------------------------------------------------------ the matcher
+def two_sided(n=600, seed=0):
+    """y = x ± 1 with a little noise."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 1))
+    return x, x[:, 0] + rng.choice([-1, 1], n) + 0.1 * rng.normal(size=n)
+
+
+def test_fitted_law():
+    X, y = two_sided()
+    matcher = SinkhornMatcher(max_steps=300, widths=(64, 64), batch_size=128)
+    est = LSDMRegressor(matcher=matcher, random_state=0).fit(X, y)
+    residual = est.sample(X, 20, random_state=0) - X
+    assert abs(residual.mean()) < 0.2
+    assert 0.8 < residual.std() < 1.2
+    assert (np.abs(residual) < 0.5).mean() < 0.2  # .38 under the Gaussian where training starts
+
+
+@pytest.mark.parametrize("matcher", ["sinkhorn", "transport"])
+def test_without_pot_the_error_names_the_extra(matcher, monkeypatch):
+    monkeypatch.delitem(sys.modules, "ot", raising=False)
+    real_import = builtins.__import__
+
+    def no_ot(name, *args, **kwargs):
+        if name == "ot":
+            raise ImportError("no ot here")
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", no_ot)
+    X, y = two_sided(30)
+    with pytest.raises(ImportError, match=r"pip install 'sklsdm\[transport\]'"):
+        LSDMRegressor(matcher=matcher).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epsilon": 0}, "epsilon must be above 0, got 0"),
+        ({"condition_weight": -1.0}, "condition_weight must be at least 0, got -1.0"),
+        ({"n_draws": 0}, "n_draws must be at least 1, got 0"),
+    ],
+)
+def test_bad_options(options, message):
+    X, y = two_sided(30)
+    with pytest.raises(ValueError, match=message):
+        LSDMRegressor(matcher=SinkhornMatcher(**options)).fit(X, y)

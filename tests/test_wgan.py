@@ -1,0 +1,264 @@
+"""Adversarial losses, penalties and critics against closed forms; the matcher's options."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from sklsdm import LSDMRegressor
+from sklsdm.batches import PairBatch
+from sklsdm.functional import adversarial
+from sklsdm.functional.penalties import flatness_penalty, gradient_penalty
+from sklsdm.matchers import WGANMatcher
+from sklsdm.modules import Critic, Critics, GroupSort, GroupSortCritic, OrthonormalLinear
+from sklsdm.nets import AdversarialObjective, SlopePenalty
+from sklsdm.nets import adversarial as players
+
+
+def rows(n, k, seed=0):
+    return torch.randn(n, k, generator=torch.Generator().manual_seed(seed))
+
+
+# ------------------------------------------------------------------ losses
+def test_wasserstein_losses():
+    real, drawn = torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0, 4.0], [2.0, 6.0]])
+    assert adversarial.wasserstein_critic_loss(real, drawn).item() == 3 - 2
+    assert adversarial.wasserstein_generator_loss(real, drawn).item() == -3
+
+
+def test_relativistic_losses():
+    real, drawn = rows(5, 1), rows(5, 3, seed=1)
+    found = adversarial.relativistic_critic_loss(real, drawn)
+    assert_close(found, (1 + (drawn - real).exp()).log().mean())
+    shift = 1000 * torch.arange(5.0)[:, None]  # what depends on x alone cancels
+    assert_close(adversarial.relativistic_critic_loss(real + shift, drawn + shift), found)
+    swapped = adversarial.relativistic_critic_loss(-real, -drawn)
+    assert_close(adversarial.relativistic_generator_loss(real, drawn), swapped)
+    assert adversarial.relativistic_critic_loss(real, real).item() == pytest.approx(math.log(2))
+    far = adversarial.relativistic_critic_loss(torch.zeros(1, 1), torch.full((1, 1), 500.0))
+    assert far.item() == 500
+
+
+# ------------------------------------------------------------------ penalties
+@pytest.mark.parametrize("slope", [0.25, 3.0])
+def test_penalties_of_a_linear_critic(slope):
+    points = rows(7, 4).requires_grad_(True)
+    direction = torch.tensor([0.6, 0.0, -0.8, 0.0])
+    values = slope * points @ direction
+    two = gradient_penalty(values, points, one_sided=False)
+    one = gradient_penalty(values, points, one_sided=True)
+    assert two.item() == pytest.approx((slope - 1) ** 2, rel=1e-5)
+    assert one.item() == pytest.approx(max(slope - 1, 0) ** 2, rel=1e-5, abs=1e-10)
+    assert flatness_penalty(values, points).item() == pytest.approx(slope**2 / 2, rel=1e-5)
+
+
+class Bowl(nn.Module):
+    """f(x, z) = ‖z‖²/2 + 3·sum(x)·z₁: its slope in z is z + 3·sum(x)·e₁."""
+
+    def features(self, condition):
+        return condition
+
+    def forward(self, features, latent):
+        return self.mlp(torch.cat([features, latent], dim=1)).squeeze(-1)
+
+    def mlp(self, points):
+        x, z = points[:, :2].sum(dim=1), points[:, 2:]
+        return (z.square().sum(dim=1) / 2 + 3 * x * z[:, 0])[:, None]
+
+
+def slopes(features, latent, joint):
+    total = features.sum(dim=1)
+    in_z = latent + 3 * total[:, None] * torch.eye(latent.shape[1])[0]
+    squared = in_z.square().sum(dim=1)
+    return squared + 2 * (3 * latent[:, 0]).square() if joint else squared
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_r1_and_r2(joint):
+    features, real, drawn = rows(6, 2), rows(6, 3, seed=1), rows(6, 3, seed=2)
+    penalty = SlopePenalty("flat", 0.4, joint)
+    found = penalty(Bowl(), features, real, drawn, torch.zeros(6, 1))
+    both = slopes(features, real, joint).mean() + slopes(features, drawn, joint).mean()
+    assert_close(found, 0.4 / 2 * both)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("kind", ["one-sided", "two-sided"])
+def test_penalty_between_real_and_drawn(kind, joint):
+    features, real, drawn = rows(6, 2), rows(6, 3, seed=1), rows(6, 3, seed=2)
+    mix = torch.linspace(0, 1, 6)[:, None]
+    found = SlopePenalty(kind, 10.0, joint)(Bowl(), features, real, drawn, mix)
+    between = real + mix * (drawn - real)
+    excess = slopes(features, between, joint).sqrt() - 1
+    if kind == "one-sided":
+        excess = excess.clamp(min=0)
+    assert_close(found, 10 * excess.square().mean())
+
+
+# ------------------------------------------------------------------ critics by construction
+def train(layer, inputs, n_steps=20):
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.05)
+    for _ in range(n_steps):
+        optimizer.zero_grad()
+        layer(inputs).square().sum(dim=-1).sin().sum().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize(("n_in", "n_out"), [(3, 8), (8, 3), (6, 6), (5, 1), (1, 5)])
+def test_weights_stay_orthonormal(n_in, n_out):
+    layer = OrthonormalLinear(n_in, n_out, torch.Generator().manual_seed(0))
+    before = layer.weight().detach()
+    train(layer, rows(20, n_in))
+    weight = layer.weight().detach()
+    assert weight.shape == (n_out, n_in)
+    product = weight @ weight.T if n_out <= n_in else weight.T @ weight
+    assert_close(product, torch.eye(min(n_in, n_out)), atol=1e-5, rtol=0)
+    assert (weight - before).abs().max() > 0.01
+
+
+def test_group_sort_permutes():
+    found = GroupSort()(torch.tensor([[3.0, -1.0, 2.0, 5.0]]))
+    assert found.tolist() == [[3.0, 5.0, 2.0, -1.0]]
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_group_sort_critic_has_no_slope_above_one(joint):
+    random = torch.Generator().manual_seed(0)
+    critic = GroupSortCritic(2, 3, (16, 16), generator=random, joint=joint)
+    features, latent = 3 * rows(200, 2), 3 * rows(200, 3, seed=1)
+    optimizer = torch.optim.Adam(critic.parameters(), lr=0.05)
+    for _ in range(30):
+        optimizer.zero_grad()
+        (critic(features, latent) * latent[:, 0].sin()).mean().backward()
+        optimizer.step()
+    points = torch.cat([features, latent], dim=1).requires_grad_(True)
+    values = critic(points[:, :2], points[:, 2:])
+    (gradient,) = torch.autograd.grad(values.sum(), points)
+    steepest = gradient[:, 2:].norm(dim=1).max()
+    assert 0.5 < steepest < 1 + 1e-5
+    assert (gradient.norm(dim=1).max() < 1 + 1e-5) == joint
+
+
+def test_group_sort_critic_finds_the_distance_of_two_laws():
+    """W1 of a law and itself moved by μ is |μ|; the dual value of a critic never exceeds it."""
+    shift = torch.tensor([1.2, -0.5])
+    critic = GroupSortCritic(0, 2, (16, 16), generator=torch.Generator().manual_seed(0))
+    optimizer = torch.optim.Adam(critic.parameters(), lr=0.01)
+    points, nothing = rows(500, 2), torch.empty(500, 0)
+    for _ in range(150):
+        optimizer.zero_grad()
+        gap = critic(nothing, points + shift).mean() - critic(nothing, points).mean()
+        (-gap).backward()
+        optimizer.step()
+    assert 0.97 * shift.norm() < gap < shift.norm() + 1e-4
+
+
+# ------------------------------------------------------------------ the objective
+class Line(nn.Module):
+    """H(x, η) = η, so that draws are the noise."""
+
+    def forward(self, condition, noise):
+        return noise
+
+
+def objective(n_draws, weight=0.0, unpaired_weight=0.0):
+    return AdversarialObjective(
+        adversarial.wasserstein_critic_loss,
+        adversarial.wasserstein_generator_loss,
+        SlopePenalty("one-sided", weight),
+        unpaired_weight,
+        n_draws,
+    )
+
+
+def batch(n_draws, other=None):
+    noise = rows(5 * n_draws, 3, seed=3)
+    return PairBatch(rows(5, 2), rows(5, 3, seed=1), noise, torch.full((5, 1), 0.5), other)
+
+
+@pytest.mark.parametrize("n_draws", [1, 4])
+def test_critics_see_all_draws_of_a_condition(n_draws):
+    part = batch(n_draws)
+    critic = Critic(2, 3, (8,), generator=torch.Generator().manual_seed(0))
+    repeated = part.condition.repeat_interleave(n_draws, dim=0)
+    real, drawn = critic(part.condition, part.latent), critic(repeated, part.noise)
+    players_ = Critics(critic, None)
+    found = objective(n_draws).critic_loss(Line(), players_, part)
+    assert_close(found, drawn.mean() - real.mean())
+    assert_close(objective(n_draws).generator_loss(Line(), players_, part), -drawn.mean())
+
+
+def test_marginal_critic_weighs_in():
+    part = batch(1, other=rows(5, 3, seed=4))
+    random = torch.Generator().manual_seed(0)
+    joint, marginal = Critic(2, 3, (8,), generator=random), Critic(0, 3, (8,), generator=random)
+    nothing = torch.empty(5, 0)
+    alone = objective(1).generator_loss(Line(), Critics(joint, None), part)
+    both = objective(1, unpaired_weight=0.3).generator_loss(Line(), Critics(joint, marginal), part)
+    assert_close(both, alone - 0.3 * marginal(nothing, part.noise).mean())
+    alone = objective(1).critic_loss(Line(), Critics(joint, None), part)
+    both = objective(1).critic_loss(Line(), Critics(joint, marginal), part)
+    gap = marginal(nothing, part.noise).mean() - marginal(nothing, part.other).mean()
+    assert_close(both, alone + gap)
+
+
+# ------------------------------------------------------------------ the matcher
+def two_sided(n=600, seed=0):
+    """y = x ± 1 with a little noise."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 1))
+    return x, x[:, 0] + rng.choice([-1, 1], n) + 0.1 * rng.normal(size=n)
+
+
+OPTIONS = [
+    {"loss": "wgan"},
+    {"loss": "wgan", "penalty": "two-sided", "penalty_on": "joint", "n_draws": 2},
+    {"loss": "r3gan", "gradient_penalty": 0.2},
+    {"critic": "groupsort"},
+    {"critic": "groupsort", "loss": "r3gan", "penalty_on": "joint"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(map(str, o.values())))
+def test_fitted_law(options):
+    X, y = two_sided()
+    matcher = WGANMatcher(max_steps=600, widths=(64, 64), critic_widths=(64, 64), **options)
+    est = LSDMRegressor(matcher=matcher, random_state=0).fit(X, y)
+    residual = est.sample(X, 20, random_state=0) - X
+    assert abs(residual.mean()) < 0.2
+    assert 0.8 < residual.std() < 1.2
+    between = (np.abs(residual) < 0.5).mean()
+    assert between < 0.2  # .38 under the Gaussian of the same spread, where training starts
+
+
+def test_group_sort_computes_no_penalty(monkeypatch):
+    def never(*args, **kwargs):
+        raise AssertionError("a penalty was computed")
+
+    monkeypatch.setattr(players, "gradient_penalty", never)
+    monkeypatch.setattr(players, "flatness_penalty", never)
+    X, y = two_sided(60)
+    for loss in ("wgan", "r3gan"):
+        matcher = WGANMatcher(critic="groupsort", loss=loss, max_steps=3)
+        LSDMRegressor(matcher=matcher, random_state=0).fit(X, y)
+        with pytest.raises(AssertionError, match="a penalty"):
+            LSDMRegressor(matcher=WGANMatcher(loss=loss, max_steps=3)).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss": "gan"}, "loss='gan' is unknown; choose one of 'r3gan', 'wgan'"),
+        ({"critic": "conv"}, "critic='conv' is unknown; choose one of 'groupsort', 'mlp'"),
+        ({"critic": "groupsort", "critic_widths": (64, 33)}, r"even numbers .* got \(64, 33\)"),
+        ({"critic": "groupsort", "critic_widths": ()}, "one or more even numbers"),
+        ({"n_draws": 0}, "n_draws must be at least 1, got 0"),
+    ],
+)
+def test_bad_options(options, message):
+    X, y = two_sided(30)
+    with pytest.raises(ValueError, match=message):
+        LSDMRegressor(matcher=WGANMatcher(**options)).fit(X, y)
