@@ -19,6 +19,7 @@ References
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -658,14 +659,16 @@ def _fetch_images(
             raise OSError(f"{path} lacks the array {error}, it has {sorted(arrays)}.") from None
         return images.astype(np.uint8, copy=False), labels.astype(np.int64)
     try:
-        bunch = fetch_openml(openml_name, version=1, as_frame=False, data_home=data_home)
+        with warnings.catch_warnings():  # the error below says what the retries' warnings say
+            warnings.filterwarnings("ignore", message="A network error occurred")
+            bunch = fetch_openml(openml_name, version=1, as_frame=False, data_home=data_home)
     except (OSError, ValueError, ImportError) as error:
         tried = f"{DATA_VARIABLE} is not set" if path is None else f"there is no {path}"
         raise OSError(
             f"{openml_name} was found neither way: {tried}, and fetch_openml failed "
             f"({type(error).__name__}: {error}). Set {DATA_VARIABLE} to a folder that holds "
             f"{name}.npz with x_train, y_train, x_test and y_test, or allow the download."
-        ) from error
+        ) from None  # the message names the cause; urllib's traceback is 40 lines
     rows = slice(0, 60_000) if subset == "train" else slice(60_000, None)  # OpenML joins the two
     images = np.asarray(bunch.data[rows]).reshape(-1, 28, 28).astype(np.uint8)
     return images, np.asarray(bunch.target[rows]).astype(np.int64)

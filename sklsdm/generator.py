@@ -264,6 +264,10 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         float
         """
         self._fitted_format()
+        with errors_name("X"):
+            validate_data(
+                self, X, dtype="numeric", allow_nd=True, ensure_all_finite=False, reset=False
+            )
         data = self._check_rows(X, "X")
         rows = flat_rows(data[:MAX_SCORE_ROWS]) / self._spread_
         draws = flat_rows(self.sample(N_SCORE_DRAWS, random_state=0)) / self._spread_

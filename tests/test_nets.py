@@ -233,24 +233,33 @@ def test_cosine_rate_moves_every_optimizer():
 
 
 def scripted(values):
-    """A held-out score that follows a script."""
+    """A held-out score that follows a script: rows, or one number, from the start on."""
     left = iter(values)
-    return lambda module: next(left)
+    return HeldOutScore("valid_score", lambda module: torch.as_tensor(next(left)).reshape(-1))
 
 
 def test_best_state_is_kept():
     trace = Trace()
-    held_out = HeldOutScore("valid_score", scripted([3.0, 1.0, 2.0, 1.5]))
-    net = trained(single, 0, trace, held_out, KeepBest("valid_score"))
+    held_out = scripted([9.0, 3.0, 1.0, 2.0, 1.5])
+    net = trained(single, 0, trace, held_out, KeepBest(held_out))
     assert_array_equal(net.module_.value.detach(), trace.values[1])
     assert_array_equal(history_arrays(net.history)["valid_score"], [3, 1, 2, 1.5])
 
 
 def test_start_is_kept_where_training_only_harms():
-    keep = KeepBest("valid_score", initial_score=lambda module: 0.5)
-    held_out = HeldOutScore("valid_score", scripted([3.0, 1.0, 2.0, 1.5]))
-    net = trained(single, 0, held_out, keep)
+    held_out = scripted([0.5, 3.0, 1.0, 2.0, 1.5])
+    net = trained(single, 0, held_out, KeepBest(held_out))
     assert_array_equal(net.module_.value.detach(), [4, -2])
+
+
+def test_of_states_that_held_out_rows_cannot_tell_apart_the_latest_is_kept():
+    """The best is the second epoch; a standard error of the third's excess is .1, its mean .05."""
+    best = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    third = best + torch.tensor([-0.15, 0.25, -0.15, 0.25])
+    trace, held_out = Trace(), scripted([best + 1, best + 0.5, best, third, best + 0.2])
+    net = trained(single, 0, trace, held_out, KeepBest(held_out, patience=2))
+    assert_array_equal(net.module_.value.detach(), trace.values[2])
+    assert len(net.history) == 4  # one epoch after it was worse
 
 
 def test_best_state_is_that_of_the_average():
@@ -258,33 +267,25 @@ def test_best_state_is_that_of_the_average():
 
     def score(module):
         seen.append(module.value.detach().clone())
-        return -float(len(seen))
+        return torch.tensor([-float(len(seen))])
 
-    net = trained(
-        single, 0, HeldOutScore("valid_score", score), KeepBest("valid_score"), ema_decay=0.9
-    )
+    held_out = HeldOutScore("valid_score", score)
+    net = trained(single, 0, held_out, KeepBest(held_out), ema_decay=0.9)
     assert_array_equal(net.module_.value.detach(), seen[-1])
     assert_array_equal(net.module_.value.detach(), net.averaged_[0])
 
 
 def test_patience_counts_epochs_without_improvement():
-    script = [3.0, 2.0, 2.5, 1.99, 2.2, 2.2, 2.2, 0.0, 0.0, 0.0]
-    trace = Trace()
-    net = trained(
-        single,
-        0,
-        trace,
-        HeldOutScore("valid_score", scripted(script)),
-        KeepBest("valid_score", patience=3),
-        max_epochs=10,
-    )
+    held_out = scripted([9.0, 3.0, 2.0, 2.5, 1.99, 2.2, 2.2, 2.2, 0.0, 0.0, 0.0])
+    trace, keep = Trace(), KeepBest(held_out, patience=3)
+    net = trained(single, 0, trace, held_out, keep, max_epochs=10)
     assert len(net.history) == 7  # three epochs after 1.99
     assert not net.interrupted_
     assert_array_equal(net.module_.value.detach(), trace.values[3])
 
 
-def test_without_a_monitor_the_last_average_is_kept():
-    net = trained(single, 0, KeepBest(None), ema_decay=0.9)
+def test_without_a_score_the_last_average_is_kept():
+    net = trained(single, 0, KeepBest(), ema_decay=0.9)
     assert_array_equal(net.module_.value.detach(), net.averaged_[0])
 
 

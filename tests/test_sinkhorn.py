@@ -121,7 +121,7 @@ def two_sided(n=600, seed=0):
 
 def test_fitted_law():
     X, y = two_sided()
-    matcher = SinkhornMatcher(max_steps=300, widths=(64, 64), batch_size=128)
+    matcher = SinkhornMatcher(max_steps=300, lr=5e-3, widths=(64, 64), batch_size=128)
     est = LSDMRegressor(matcher=matcher, random_state=0).fit(X, y)
     residual = est.sample(X, 20, random_state=0) - X
     assert abs(residual.mean()) < 0.2

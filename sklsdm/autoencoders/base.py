@@ -224,7 +224,7 @@ class TrainedAutoencoder(BaseAutoencoder):
             callbacks=default_callbacks(
                 "stage 1 (autoencoder)",
                 "autoencoder__lr",
-                monitor=None if score is None else "valid_loss",
+                monitor="valid_loss",
                 score=score,
                 patience=self.n_iter_no_change,
                 users=self.callbacks,
@@ -234,18 +234,16 @@ class TrainedAutoencoder(BaseAutoencoder):
 
     def _held_out_loss(
         self, form: ResponseFormat, check: Tensor, limit: SlopeLimit | None, run: Run
-    ) -> Callable[[Any], float]:
-        """The loss on held-out rows, always with the same noise."""
+    ) -> Callable[[Any], Tensor]:
+        """The loss on held-out rows, (1,), always with the same noise."""
 
         @torch.no_grad()
-        def score(coder: Any) -> float:
+        def score(coder: Any) -> Tensor:
             if limit is not None:
                 limit.settle(coder)
             loss = self._loss(form.inside, run.generator(2))
-            total = sum(
-                len(block) * loss(coder, block).item() for block in check.split(BLOCK_ROWS)
-            )
-            return total / len(check)
+            blocks = [len(b) * loss(coder, b).view(1) for b in check.split(BLOCK_ROWS)]
+            return torch.cat(blocks).sum(dim=0, keepdim=True) / len(check)
 
         return score
 

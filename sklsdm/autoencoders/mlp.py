@@ -24,13 +24,13 @@ class MLPAutoencoder(TrainedAutoencoder):
 
     Parameters
     ----------
-    widths : sequence of int, default=(512, 256)
+    widths : sequence of int, default=(256, 128)
         Hidden widths of the encoder; the decoder mirrors them.
     activation : {"silu", "elu", "gelu", "leaky_relu", "relu"}, default="silu"
         Between the layers.
-    max_epochs : int, default=30
+    max_epochs : int, default=60
         Most passes over the responses (at least 50 steps each, however few they are).
-    lr : float, default=2e-3
+    lr : float, default=1e-3
         Initial rate of AdamW; falls to zero along half a cosine.
     batch_size : int, default=128
         Responses in one step.
@@ -41,7 +41,7 @@ class MLPAutoencoder(TrainedAutoencoder):
         response by at most so many of its own standard deviations (root mean square over
         outputs). Certified by the layers' spectral norms, which is cautious: values from about 1
         up leave room for curvature. None sets no limit.
-    n_iter_no_change : int or None, default=10
+    n_iter_no_change : int or None, default=15
         Stop after so many epochs without a lower error on held-out responses; None never stops.
     callbacks : sequence of skorch callbacks or None, default=None
         Run besides ours, before the state to keep is chosen.
@@ -53,15 +53,15 @@ class MLPAutoencoder(TrainedAutoencoder):
 
     def __init__(
         self,
-        widths: Sequence[int] = (512, 256),
+        widths: Sequence[int] = (256, 128),
         *,
         activation: str = "silu",
-        max_epochs: int = 30,
-        lr: float = 2e-3,
+        max_epochs: int = 60,
+        lr: float = 1e-3,
         batch_size: int = 128,
         weight_decay: float = 0.1,
         lipschitz: float | None = None,
-        n_iter_no_change: int | None = 10,
+        n_iter_no_change: int | None = 15,
         callbacks: Sequence[Any] | None = None,
     ) -> None:
         self.widths = widths

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -35,7 +35,6 @@ EPOCH_STEPS = 100
 STEPS_PER_ROW = 10
 _HELD_OUT_DRAWS = 16
 _MAX_HELD_OUT = 256
-_ROUGH_STEPS = 8
 # Imputation of conditions: codes and candidate conditions a step, noise levels of a likelihood.
 _IMPUTED_ROWS = 32
 _CANDIDATES = 32
@@ -137,10 +136,6 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         """Codes (b, k) drawn by `module` for conditions (b, p) and noise (b, noise_dim)."""
         return module(condition, noise)
 
-    def _rough_draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
-        """Like `_draw`, and cheap enough for a score every 100 steps."""
-        return self._draw(module, condition, noise)
-
     def _noise_dim(self, latent_dim: int) -> int:
         """Numbers of noise that one draw takes."""
         return max(8, latent_dim) if self.noise_dim == "auto" else int(self.noise_dim)
@@ -187,8 +182,8 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
 
     def _held_out_score(
         self, data: MatchingData, run: Run, noise_dim: int
-    ) -> Callable[[Any], float]:
-        """Mean energy score of draws for the held-out pairs, always with the same noise."""
+    ) -> Callable[[Any], Tensor]:
+        """Energy scores of draws for the held-out pairs, always with the same noise."""
         latent = data.held_latent[:_MAX_HELD_OUT]
         repeated = data.held_condition[:_MAX_HELD_OUT].repeat_interleave(_HELD_OUT_DRAWS, dim=0)
         noise = torch.randn(
@@ -196,10 +191,10 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         )
 
         @torch.no_grad()
-        def score(module: Any) -> float:
-            draws = self._rough_draw(module, repeated, noise)
+        def score(module: Any) -> Tensor:
+            draws = self._draw(module, repeated, noise)
             grouped = draws.view(len(latent), _HELD_OUT_DRAWS, -1)
-            return energy_score(grouped, latent).mean().item()
+            return energy_score(grouped, latent)
 
         return score
 
@@ -217,7 +212,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
             "callbacks": default_callbacks(
                 stage,
                 "matcher__lr",
-                monitor="valid_energy_score" if plan.score else None,
+                monitor=plan.monitor,
                 score=plan.score,
                 patience=self.n_iter_no_change,
                 users=self.callbacks,
@@ -237,7 +232,8 @@ class Plan:
     epoch_steps: int
     batch_size: int
     unpaired_weight: float
-    score: Callable[[Any], float] | None
+    score: Callable[[Any], Tensor] | None  # of the module, by held-out pair; lower is better
+    monitor: str = "valid_energy_score"  # the name of `score` in the history
 
 
 class AdversarialMatcher(BaseMatcher):
@@ -341,11 +337,14 @@ class FieldMatcher(BaseMatcher):
         """What the field loses on a batch."""
 
     @abstractmethod
-    def _follow(self, field: Field, noise: Tensor, dim: int, n_steps: int) -> Tensor:
+    def _follow(self, field: Field, noise: Tensor, dim: int) -> Tensor:
         """Residuals (b, dim) from noise (b, noise_dim)."""
 
     def _net(self, module: Any, data: MatchingData, plan: Plan) -> SingleNet:
         objective = self._objective(data, plan)
+        if plan.score is not None:
+            loss = objective.held_out_loss(data, plan.run.generator(12))
+            plan = replace(plan, score=loss, monitor="valid_loss")
         return SingleNet(module, criterion=lambda: objective, **self._net_settings(plan))
 
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
@@ -363,14 +362,8 @@ class FieldMatcher(BaseMatcher):
         return latent_dim
 
     def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
-        return self._draw_in(self.n_steps, module, condition, noise)
-
-    def _rough_draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
-        return self._draw_in(min(self.n_steps, _ROUGH_STEPS), module, condition, noise)
-
-    def _draw_in(self, n_steps: int, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
         field = partial(module, module.features(condition))
-        residual = self._follow(field, noise, len(module.intercept), n_steps)
+        residual = self._follow(field, noise, len(module.intercept))
         return module.latent(condition, residual)
 
 
@@ -413,6 +406,28 @@ class FieldObjective(ABC):
         paired, imputed = errors.split([len(batch.latent), len(errors) - len(batch.latent)])
         loss = paired.mean()
         return loss if other is None else loss + self.weight * imputed.mean()
+
+    def held_out_loss(
+        self, data: MatchingData, random: torch.Generator
+    ) -> Callable[[TimeConditionedField], Tensor]:
+        """Mean squared errors by held-out pair, always with the same noise and all times.
+
+        Drawn anew for each pair many times over, they vary less than a score of draws.
+        """
+        condition = data.held_condition[:_MAX_HELD_OUT].repeat(_HELD_OUT_DRAWS, 1)
+        latent = data.held_latent[:_MAX_HELD_OUT].repeat(_HELD_OUT_DRAWS, 1)
+        noise = torch.randn(latent.shape, generator=random, device=latent.device)
+        times = (torch.arange(_HELD_OUT_DRAWS, device=latent.device) + 0.5) / _HELD_OUT_DRAWS
+        uniform = times.repeat_interleave(len(latent) // _HELD_OUT_DRAWS)[:, None]
+
+        @torch.no_grad()
+        def loss(field: TimeConditionedField) -> Tensor:
+            target = field.residual(condition, latent)
+            bound = partial(field, field.features(condition))
+            errors = self.errors(bound, condition, target, noise, uniform)
+            return errors.square().mean(dim=1).view(_HELD_OUT_DRAWS, -1).mean(dim=0)
+
+        return loss
 
     @torch.no_grad()
     def _impute(self, field: TimeConditionedField, latent: Tensor) -> Tensor:

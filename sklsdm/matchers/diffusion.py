@@ -68,7 +68,7 @@ class DiffusionMatcher(FieldMatcher):
         Between the layers.
     max_steps : int, default=3000
         Most steps; no more than 10 for each code learnt from are taken.
-    lr : float, default=2e-3
+    lr : float, default=1e-3
         Initial rate of Adam; falls to zero along half a cosine.
     batch_size : int, default=256
         Pairs in one step (no more than there are, at least 16).
@@ -79,7 +79,7 @@ class DiffusionMatcher(FieldMatcher):
         the field's own p(x | z) gives one of those of the pairs.
         "auto" is the unpaired share, N / (n + N).
     n_iter_no_change : int or None, default=10
-        Stop after so many times 100 steps without a lower energy score of held-out pairs.
+        Stop after so many times 100 steps without a lower error on held-out pairs.
     callbacks : sequence of skorch callbacks or None, default=None
         Run besides ours, before the state to keep is chosen.
 
@@ -102,7 +102,7 @@ class DiffusionMatcher(FieldMatcher):
         widths: Sequence[int] = (128, 128, 128),
         activation: str = "leaky_relu",
         max_steps: int = 3000,
-        lr: float = 2e-3,
+        lr: float = 1e-3,
         batch_size: int = 256,
         ema_decay: float = 0.995,
         unpaired_weight: float | str = "auto",
@@ -139,6 +139,6 @@ class DiffusionMatcher(FieldMatcher):
     def _noise_dim(self, latent_dim: int) -> int:
         return noise_columns(self.sampler, self.n_steps, latent_dim)
 
-    def _follow(self, field: Field, noise: Tensor, dim: int, n_steps: int) -> Tensor:
-        levels = noise_levels(n_steps, self.sigma_min, self.sigma_max, like=noise)
+    def _follow(self, field: Field, noise: Tensor, dim: int) -> Tensor:
+        levels = noise_levels(self.n_steps, self.sigma_min, self.sigma_max, like=noise)
         return solve(partial(denoise, field), noise, dim, levels.view(-1, 1, 1), self.sampler)

@@ -98,7 +98,7 @@ class FlowMatcher(FieldMatcher):
         the field's own p(x | z) gives one of those of the pairs.
         "auto" is the unpaired share, N / (n + N).
     n_iter_no_change : int or None, default=10
-        Stop after so many times 100 steps without a lower energy score of held-out pairs.
+        Stop after so many times 100 steps without a lower error on held-out pairs.
     callbacks : sequence of skorch callbacks or None, default=None
         Run besides ours, before the state to keep is chosen.
 
@@ -149,6 +149,8 @@ class FlowMatcher(FieldMatcher):
         check_real("matcher__coupling_weight", self.coupling_weight, 0.0)
         check_integer("matcher__coupling_size", self.coupling_size, 2)
         check_choice("matcher__sampler", self.sampler, SAMPLERS)
+        if not isinstance(self.distil, bool):
+            raise TypeError(f"matcher__distil must be True or False, got {self.distil!r}.")
 
     def fit(self, data: MatchingData, run: Run) -> FlowMatcher:
         self.distilled_ = False
@@ -196,7 +198,7 @@ class FlowMatcher(FieldMatcher):
         weight = self.coupling_weight if self.coupling == "conditional-ot" else None
         return FlowObjective(data, plan, weight, self.coupling_size)
 
-    def _follow(self, field: Field, noise: Tensor, dim: int, n_steps: int) -> Tensor:
+    def _follow(self, field: Field, noise: Tensor, dim: int) -> Tensor:
         if self.distilled_:
             return integrate(field, noise, 1, "euler")
-        return integrate(field, noise, n_steps, self.sampler)
+        return integrate(field, noise, self.n_steps, self.sampler)

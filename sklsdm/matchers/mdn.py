@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,6 +51,13 @@ class LikelihoodObjective:
         return (log_shares + log_density(residual, *density(rows))).logsumexp(dim=1)
 
 
+@torch.no_grad()
+def _held_out_loss(data: MatchingData, density: MixtureDensity) -> Tensor:
+    """−ln p(z | x) of the held-out pairs, (v,)."""
+    residual = density.residual(data.held_condition, data.held_latent)
+    return -log_density(residual, *density(data.held_condition))
+
+
 class MDNMatcher(BaseMatcher):
     r"""Mixture density network in latent space: the baseline by maximum likelihood.
 
@@ -82,7 +91,7 @@ class MDNMatcher(BaseMatcher):
         With `unpaired="match"`, the weight of the likelihood of codes without a condition under
         the mean of p(z | x) over the pairs' x. "auto" is the unpaired share, N / (n + N).
     n_iter_no_change : int or None, default=10
-        Stop after so many times 100 steps without a lower energy score of held-out pairs.
+        Stop after so many times 100 steps without a higher likelihood of held-out pairs.
     callbacks : sequence of skorch callbacks or None, default=None
         Run besides ours, before the state to keep is chosen.
 
@@ -142,6 +151,8 @@ class MDNMatcher(BaseMatcher):
 
     def _net(self, module: Any, data: MatchingData, plan: Plan) -> SingleNet:
         objective = LikelihoodObjective(data, plan)
+        if plan.score is not None:
+            plan = replace(plan, score=partial(_held_out_loss, data), monitor="valid_loss")
         return SingleNet(module, criterion=lambda: objective, **self._net_settings(plan))
 
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:

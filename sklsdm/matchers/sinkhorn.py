@@ -77,7 +77,7 @@ class SinkhornMatcher(BaseMatcher):
         Dimension of the noise; "auto" is the latent dimension, at least 8.
     max_steps : int, default=1000
         Most steps; no more than 10 for each code learnt from are taken.
-    lr : float, default=1e-3
+    lr : float, default=2e-3
         Initial rate of Adam; falls to zero along half a cosine.
     batch_size : int, default=256
         Pairs in one step (no more than there are, at least 16). Time grows with its square.
@@ -107,7 +107,7 @@ class SinkhornMatcher(BaseMatcher):
         activation: str = "leaky_relu",
         noise_dim: int | str = "auto",
         max_steps: int = 1000,
-        lr: float = 1e-3,
+        lr: float = 2e-3,
         batch_size: int = 256,
         ema_decay: float = 0.99,
         unpaired_weight: float | str = "auto",

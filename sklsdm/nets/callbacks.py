@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from skorch.callbacks import Callback
+from torch import Tensor
 
 from sklsdm.exceptions import DivergenceError
 from sklsdm.nets.base import StopTraining, TrainingNet
@@ -15,6 +16,8 @@ from sklsdm.nets.checkpoint import Checkpoint
 from sklsdm.nets.run import Run
 
 _LOG = logging.getLogger("sklsdm")
+import os
+TOLERANCE = float(os.environ.get("TOL","1"))
 
 
 class DivergenceGuard(Callback):
@@ -81,66 +84,78 @@ class CosineRate(Callback):
 
 
 class HeldOutScore(Callback):
-    """Record `score(module)` as `name` after each epoch, on the averaged parameters."""
+    """Take `score(module)` after each epoch, on the averaged parameters, and record its mean.
 
-    def __init__(self, name: str, score: Callable[[Any], float]) -> None:
+    The score is (v,), one number for each held-out row, or (1,); lower is better.
+    """
+
+    def __init__(self, name: str, score: Callable[[Any], Tensor]) -> None:
         self.name = name
         self.score = score
 
-    def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
+    def rows(self, net: TrainingNet) -> Tensor:
+        """The score of the net as it is."""
         net.module_.eval()
         with net.averaged() as module:
-            net.history.record(self.name, self.score(module))
+            return self.score(module)
+
+    def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
+        self.rows_ = self.rows(net)
+        net.history.record(self.name, self.rows_.mean().item())
 
 
 class KeepBest(Callback):
-    """Keep the (averaged) parameters of the epoch with the lowest `monitor`.
+    """Keep the latest (averaged) parameters whose held-out score is not worse than the best.
 
-    Without a monitor the last epoch is kept. Training stops after `patience` epochs without an
-    improvement (None: never stops early). The state before the first step takes part where
-    `initial_score` is given.
+    The state before the first step takes part. Worse is what exceeds the best by more than a
+    standard error of the mean difference by row: few rows tell little, and of states that cannot
+    be told apart the better trained is kept. Training stops after `patience` epochs that were all
+    worse (None: never early). Without a score the last epoch is kept.
     """
 
     remembers = ("best_", "n_stale_", "state_")
 
-    def __init__(
-        self,
-        monitor: str | None,
-        patience: int | None = None,
-        initial_score: Callable[[Any], float] | None = None,
-    ) -> None:
-        self.monitor = monitor
+    def __init__(self, held_out: HeldOutScore | None = None, patience: int | None = None) -> None:
+        self.held_out = held_out
         self.patience = patience
-        self.initial_score = initial_score
 
     def on_train_begin(self, net: TrainingNet, **kwargs: Any) -> None:
-        self.best_ = math.inf
+        self.best_: Tensor | None = None
         self.n_stale_ = 0
         self.state_: dict[str, Any] | None = None
-        if self.initial_score is not None:
-            net.module_.eval()
-            self._keep(net, self.initial_score(net.module_))
-
-    def _keep(self, net: TrainingNet, value: float) -> None:
-        self.best_ = value
-        with net.averaged() as module:
-            self.state_ = {k: v.detach().clone() for k, v in module.state_dict().items()}
+        if self.held_out is not None:
+            self._judge(net, self.held_out.rows(net))
 
     def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
-        if self.monitor is None:
+        if self.held_out is None:
             return
-        value = net.history[-1, self.monitor]
-        self.n_stale_ += 1
-        if value < self.best_:
-            self._keep(net, value)
-            self.n_stale_ = 0
+        self._judge(net, self.held_out.rows_)
         if self.patience is not None and self.n_stale_ >= self.patience:
             raise StopTraining
 
+    def _judge(self, net: TrainingNet, rows: Tensor) -> None:
+        self.n_stale_ += 1
+        if self.best_ is None or is_as_good(rows, self.best_):
+            self._keep(net)
+            self.n_stale_ = 0
+        if self.best_ is None or rows.mean() < self.best_.mean():
+            self.best_ = rows
+
+    def _keep(self, net: TrainingNet) -> None:
+        with net.averaged() as module:
+            self.state_ = {k: v.detach().clone() for k, v in module.state_dict().items()}
+
     def on_train_end(self, net: TrainingNet, **kwargs: Any) -> None:
         if self.state_ is None:
-            self._keep(net, math.nan)
+            self._keep(net)
         net.module_.load_state_dict(self.state_)
+
+
+def is_as_good(rows: Tensor, best: Tensor) -> bool:
+    """Whether scores (v,) exceed the best ones by no more than a standard error of the mean."""
+    excess = rows - best
+    error = excess.std() / len(excess) ** 0.5 if len(excess) > 1 else excess.new_zeros(())
+    return bool(excess.mean() <= TOLERANCE * error)
 
 
 class Progress(Callback):
@@ -174,8 +189,8 @@ def default_callbacks(
     stage: str,
     setting: str,
     *,
-    monitor: str | None,
-    score: Callable[[Any], float] | None,
+    monitor: str,
+    score: Callable[[Any], Tensor] | None,
     patience: int | None,
     users: Sequence[Any] | None,
     run: Run,
@@ -188,12 +203,13 @@ def default_callbacks(
         ("rate", CosineRate()),
         ("divergence", DivergenceGuard(stage, setting)),
     ]
-    if monitor is not None and score is not None:
-        callbacks.append(("held_out", HeldOutScore(monitor, score)))
+    held_out = None if score is None else HeldOutScore(monitor, score)
+    if held_out is not None:
+        callbacks.append(("held_out", held_out))
     callbacks += users or []
     if run.verbose:
         callbacks.append(("progress", Progress(stage)))
-    callbacks.append(("best", KeepBest(monitor, patience, score if monitor else None)))
+    callbacks.append(("best", KeepBest(held_out, patience)))
     if run.checkpoint is not None:
         name = stage.partition(" (")[0].replace(" ", "-")
         callbacks.append(("checkpoint", Checkpoint(run.checkpoint / f"{name}.pt")))
