@@ -88,6 +88,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
     n_iter_no_change: int | None
     callbacks: Sequence[Any] | None
 
+    _auto_weight = 1.0  # of codes without a condition, over their share
     noise_dim_: int
     network_: Any
     n_steps_: int
@@ -167,7 +168,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         weight = 0.0
         if data.codes is not None:
             extra = len(data.codes) - n_pairs
-            auto = extra / len(data.codes)
+            auto = self._auto_weight * extra / len(data.codes)
             weight = auto if self.unpaired_weight == "auto" else float(self.unpaired_weight)
         return Plan(
             run=run,
@@ -247,6 +248,7 @@ class AdversarialMatcher(BaseMatcher):
     critic_widths: Sequence[int]
     critic_lr: float
     betas: tuple[float, float]
+    _auto_weight = 2.0
 
     def validate(self) -> None:
         super().validate()

@@ -89,7 +89,7 @@ class FGANMatcher(AdversarialMatcher):
         Of the moving average of the generator's parameters, which is what draws.
     unpaired_weight : float >= 0 or "auto", default="auto"
         With `unpaired="match"`, the weight of an unconditional critic between draws and all
-        codes. "auto" is the unpaired share, N / (n + N).
+        codes. "auto" is twice the unpaired share, 2 N / (n + N).
     n_iter_no_change : int or None, default=10
         Stop after so many times 100 steps without a lower energy score of held-out pairs.
     callbacks : sequence of skorch callbacks or None, default=None

@@ -60,7 +60,7 @@ class WGANMatcher(AdversarialMatcher):
         an image condition, x stands for its features.
     critic_widths : sequence of int, default=(128, 128, 128)
         Hidden widths of the critic.
-    critic_lr : float, default=2e-3
+    critic_lr : float, default=1e-3
         Initial rate of its Adam.
     widths : sequence of int, default=(128, 128, 128)
         Hidden widths of the generator.
@@ -70,7 +70,7 @@ class WGANMatcher(AdversarialMatcher):
         Dimension of the noise; "auto" is the latent dimension, at least 8.
     max_steps : int, default=3000
         Most generator steps; no more than 10 for each code learnt from are taken.
-    lr : float, default=1e-3
+    lr : float, default=5e-4
         Initial rate of the generator's Adam; both rates fall to zero along half a cosine.
     betas : tuple of two floats, default=(0.5, 0.9)
         Of both Adams.
@@ -80,7 +80,7 @@ class WGANMatcher(AdversarialMatcher):
         Of the moving average of the generator's parameters, which is what draws.
     unpaired_weight : float >= 0 or "auto", default="auto"
         With `unpaired="match"`, the weight of an unconditional critic between draws and all
-        codes. "auto" is the unpaired share, N / (n + N).
+        codes. "auto" is twice the unpaired share, 2 N / (n + N).
     n_iter_no_change : int or None, default=10
         Stop after so many times 100 steps without a lower energy score of held-out pairs.
     callbacks : sequence of skorch callbacks or None, default=None
@@ -105,12 +105,12 @@ class WGANMatcher(AdversarialMatcher):
         penalty: str = "one-sided",
         penalty_on: str = "latent",
         critic_widths: Sequence[int] = (128, 128, 128),
-        critic_lr: float = 2e-3,
+        critic_lr: float = 1e-3,
         widths: Sequence[int] = (128, 128, 128),
         activation: str = "leaky_relu",
         noise_dim: int | str = "auto",
         max_steps: int = 3000,
-        lr: float = 1e-3,
+        lr: float = 5e-4,
         betas: tuple[float, float] = (0.5, 0.9),
         batch_size: int = 256,
         ema_decay: float = 0.995,

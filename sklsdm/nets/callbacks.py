@@ -16,8 +16,7 @@ from sklsdm.nets.checkpoint import Checkpoint
 from sklsdm.nets.run import Run
 
 _LOG = logging.getLogger("sklsdm")
-import os
-TOLERANCE = float(os.environ.get("TOL","1"))
+_TOLERANCE = 1.0  # standard errors
 
 
 class DivergenceGuard(Callback):
@@ -155,7 +154,7 @@ def is_as_good(rows: Tensor, best: Tensor) -> bool:
     """Whether scores (v,) exceed the best ones by no more than a standard error of the mean."""
     excess = rows - best
     error = excess.std() / len(excess) ** 0.5 if len(excess) > 1 else excess.new_zeros(())
-    return bool(excess.mean() <= TOLERANCE * error)
+    return bool(excess.mean() <= _TOLERANCE * error)
 
 
 class Progress(Callback):
