@@ -183,7 +183,7 @@ def two_sided(n=600, seed=0):
 @pytest.mark.parametrize("name", KNOWN)
 def test_fitted_law(name):
     X, y = two_sided()
-    matcher = FGANMatcher(name, max_steps=600, widths=(64, 64), critic_widths=(64, 64))
+    matcher = FGANMatcher(name, max_steps=900, widths=(64, 64), critic_widths=(64, 64))
     est = LSDMRegressor(matcher=matcher, random_state=0).fit(X, y)
     residual = est.sample(X, 20, random_state=0) - X
     assert abs(residual.mean()) < 0.2

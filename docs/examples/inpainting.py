@@ -5,11 +5,15 @@
 Data: MNIST; the condition is the upper left 14 x 14 pixels, the response the whole digit. Draws are
 scored on 1,000 test digits, on the pixels not seen (CRPS, diversity) and on those seen (error),
 beside the digits of the nearest pairs and the same estimator without the unpaired digits.
-`--validate` scores 1,000 training digits, kept out of the fit, in place of the test digits. The
-latent dimension, the autoencoder and the matcher were not chosen by validation.
+`--validate` scores 1,000 training digits, kept out of the fit, in place of the test digits.
 
-Found (seed 0): we lose. The nearest pairs have a lower CRPS than either fit, and draws mix digits;
-the unpaired digits lower the CRPS only a little. Draws are nearer to the quarter that is seen.
+The recipe was chosen on such training digits, by the energy score of the unseen pixels and by
+looking at draws: "flow", "diffusion", "wgan" and "energy", `unpaired` "latent" and "match", 13 and
+20 latent dimensions (20 score the same, but more draws are no digit), one seed.
+
+The nearest pairs kept a lower CRPS and energy score there than every recipe tried: in scores we
+lose. With this recipe the mean of draws has a lower squared error, and draws lie nearer to the
+quarter that is seen.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from sklsdm.datasets import fetch_mnist
 from sklsdm.metrics import crps
 
 N_PAIRS, N_SCORED, N_DRAWS, N_SHOWN = 2000, 1000, 20, 8
-LATENT_DIM = 32
+LATENT_DIM = 13
 N_NEIGHBOURS = 10
 HEADS = ("CRPS", "MSE of mean", "error, seen", "diversity", "fit s")
 
@@ -98,10 +102,13 @@ def draw_picture(path: Path, columns: list[tuple[str, np.ndarray]]) -> None:
 def main() -> None:
     """Fit both arms, print the table, write the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--matcher", default="energy")
-    parser.add_argument("--autoencoder", default="mlp", choices=["mlp", "conv"])
+    parser.add_argument("--matcher", default="diffusion")
+    parser.add_argument("--unpaired", default="latent", choices=["latent", "match"])
+    parser.add_argument("--latent-dim", type=int, default=LATENT_DIM)
+    parser.add_argument("--autoencoder", default="conv", choices=["mlp", "conv"])
     parser.add_argument("--validate", action="store_true", help="score training digits kept out")
     parser.add_argument("--quick", action="store_true", help="8,000 unpaired digits, short fits")
+    parser.add_argument("--condition-encoder", default="conv", choices=("conv", "flatten"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("inpainting.png"))
     arguments = parser.parse_args()
@@ -118,15 +125,17 @@ def main() -> None:
     shown = {}
     for name, extra in (("2,000 pairs", None), (f"and {len(unpaired):,} unpaired", unpaired)):
         model = LSDMRegressor(
-            LATENT_DIM,
+            arguments.latent_dim,
             arguments.matcher,
             autoencoder=arguments.autoencoder,
+            condition_encoder=arguments.condition_encoder,
+            unpaired=arguments.unpaired,
             y_range=(0, 1),
             random_state=arguments.seed,
         )
         model.set_params(
-            autoencoder__max_epochs=2 if arguments.quick else 6,
-            matcher__max_steps=300 if arguments.quick else 1500,
+            autoencoder__max_epochs=2 if arguments.quick else 4,
+            matcher__max_steps=300 if arguments.quick else 3000,
         )
         start = time.perf_counter()
         model.fit(quarter(pairs)[:, None], pairs, extra)

@@ -63,7 +63,7 @@ class SinkhornMatcher(BaseMatcher):
     epsilon : float > 0, default=0.1
         Regularisation, as a share of the mean squared distance of two codes. Smaller sees finer
         shapes, takes more iterations and errs more on small batches.
-    condition_weight : float >= 0, default=1.0
+    condition_weight : float >= 0, default=4.0
         Share of the condition in the cost: with 1, two random conditions are as far apart as two
         random codes. More separates conditions, but then hardly two pairs of a batch meet, and
         the draws narrow towards the conditional mean.
@@ -75,7 +75,7 @@ class SinkhornMatcher(BaseMatcher):
         Between its layers.
     noise_dim : int or "auto", default="auto"
         Dimension of the noise; "auto" is the latent dimension, at least 8.
-    max_steps : int, default=1000
+    max_steps : int, default=2000
         Most steps; no more than 10 for each code learnt from are taken.
     lr : float, default=2e-3
         Initial rate of Adam; falls to zero along half a cosine.
@@ -100,13 +100,13 @@ class SinkhornMatcher(BaseMatcher):
     def __init__(
         self,
         epsilon: float = 0.1,
-        condition_weight: float = 1.0,
+        condition_weight: float = 4.0,
         *,
         n_draws: int = 1,
         widths: Sequence[int] = (128, 128, 128),
         activation: str = "leaky_relu",
         noise_dim: int | str = "auto",
-        max_steps: int = 1000,
+        max_steps: int = 2000,
         lr: float = 2e-3,
         batch_size: int = 256,
         ema_decay: float = 0.99,
