@@ -8,8 +8,8 @@ space with "wgan"; `--only` takes a latent space, a matcher, or one pair of them
 drawn, 1,000 of each class, and compared with the test set by a classifier of our own (judge.py);
 "real" are 10,000 training digits that no estimator saw. Stage 1 is fitted once for each latent
 space and seed. Time is the processor's, on one thread; the time of stage 2 includes encoding all
-responses. "kept" is the step whose state is drawn from (0: that before the first step). Rows go
-into the JSON as they come; a run of some rows replaces only those.
+responses. Stage 2 uses the unlabelled codes (`unpaired="match"`). Rows go into the JSON as they come;
+a run of some rows replaces only those.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from common import RESULTS, print_table, save_results
 from judge import Bench, load_bench
 from numpy.typing import NDArray
 from sklearn.decomposition import FastICA
-from skorch.callbacks import Callback
 from torch import Tensor
 
 from sklsdm import LSDMRegressor
@@ -114,19 +113,6 @@ class FittedLatentSpace(BaseAutoencoder):
         return self.fitted.decode(latent, noise)
 
 
-class StartState(Callback):
-    """Remembers the state before the first step of stage 2, which may be the one kept."""
-
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        self.state_ = {k: v.detach().clone() for k, v in net.module_.state_dict().items()}
-
-    def is_state_of(self, module: Any) -> bool:
-        return all(torch.equal(value, self.state_[k]) for k, value in module.state_dict().items())
-
-    def __sklearn_clone__(self) -> StartState:
-        return self  # the estimator clones its parts; the state must come back to us
-
-
 def fit_latent_space(autoencoder: Any, split: Split, seed: int, epochs: int | None) -> Any:
     """Stage 1 (a stage 2 of one step comes with it), and its seconds."""
     model = LSDMRegressor(LATENT_DIM, "energy", autoencoder=autoencoder, random_state=seed)
@@ -152,16 +138,14 @@ def resample(split: Split, seed: int, per_class: int) -> tuple[Array, Array]:
     return split.pairs[np.concatenate(rows)] / np.float32(255), labels
 
 
-def training_record(model: LSDMRegressor, start: StartState) -> dict[str, Any]:
-    """Steps taken by stage 2, the step whose state was kept, and the held-out scores."""
+def training_record(model: LSDMRegressor) -> dict[str, Any]:
+    """Steps taken by stage 2, and the held-out scores."""
     matcher = model.matcher_
     monitor = next(name for name in matcher.history_ if name.startswith("valid_"))
     scores = matcher.history_[monitor]
-    best = round(matcher.n_steps_ / len(scores)) * (int(np.argmin(scores)) + 1)
     return {
         "steps": matcher.n_steps_,
         "most_steps": matcher.max_steps,
-        "kept_step": 0 if start.is_state_of(matcher.network_) else best,
         "monitor": monitor,
         "held_out": [round(float(score), 4) for score in scores],
     }
@@ -204,9 +188,9 @@ def run_seed(
         )
         shared = FittedLatentSpace(first.autoencoder_)
         for matcher in [matcher for where, matcher in cells if where == space]:
-            model = LSDMRegressor(LATENT_DIM, matcher, autoencoder=shared, random_state=seed)
-            untouched = StartState()
-            model.set_params(matcher__callbacks=[untouched])
+            model = LSDMRegressor(
+                LATENT_DIM, matcher, autoencoder=shared, unpaired="match", random_state=seed
+            )
             if quick:
                 model.set_params(matcher__max_steps=QUICK_STEPS)
             start = time.process_time()
@@ -218,7 +202,7 @@ def run_seed(
             yield (
                 row
                 | bench.full_score(draws, labels, split.seen)
-                | training_record(model, untouched)
+                | training_record(model)
             )
 
 
@@ -232,7 +216,6 @@ COLUMNS = {
     "coverage": ("coverage", "{:.2f}"),
     "nearest": ("nearest", "{:.2f}"),
     "steps": ("steps", "{:.0f}"),
-    "kept_step": ("kept", "{:.0f}"),
     "stage_1_s": ("stage 1 s", "{:.0f}"),
     "stage_2_s": ("stage 2 s", "{:.0f}"),
     "draw_s": ("draw s", "{:.2f}"),

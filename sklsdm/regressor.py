@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,8 +34,8 @@ from sklsdm.exceptions import DistributionShiftWarning
 from sklsdm.functional import scores
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.metrics import skill
-from sklsdm.nets import one_thread
-from sklsdm.nets.run import resolve_device
+from sklsdm.nets import is_as_good, one_thread
+from sklsdm.nets.run import Run, resolve_device
 from sklsdm.responses import (
     Responses,
     Standardiser,
@@ -114,8 +114,10 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         ("conv"); "auto" is "conv" for images.
     unpaired : {"latent", "match", "auto"}, default="auto"
         Use of the unpaired responses: in stage 1 only ("latent", the paper), or also in stage 2,
-        where the generated codes must then reproduce the law of all codes ("match"). "auto" is
-        "match" where there are unpaired responses.
+        where the generated codes must then reproduce the law of all codes ("match"). "auto" fits
+        stage 2 both ways and keeps "match", unless the held-out pairs score
+        worse with it by more than a standard error of the difference; it is "match" at once
+        where no pairs are held out, or where `matcher__unpaired_weight` is given.
     y_range : None or pair (low, high), default=None
         Range of the responses; every draw, mean and quantile is brought back into it. Each end
         is a number, None for an open one, or an array that fits one response: (0, 1) for pixels
@@ -147,6 +149,8 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         The fitted stage 1.
     matcher_ : BaseMatcher
         The fitted stage 2.
+    unpaired_ : str
+        Use of the unpaired responses that was chosen, "latent" or "match".
     history_ : dict
         `history_["autoencoder"]` and `history_["matcher"]`: losses and held-out scores by epoch,
         as arrays.
@@ -190,6 +194,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
     # Travels through Pipelines and searches with metadata routing on, without set_fit_request.
     __metadata_request__fit: ClassVar = {"Y_unpaired": True, "X_val": True, "y_val": True}
 
+    unpaired_: str
     y_shape_: tuple[int, ...]
     n_paired_: int
     n_unpaired_: int
@@ -301,18 +306,40 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         if validation is not None:
             held_condition = torch.from_numpy(validation[0]).to(run.device)
             held_latent = self._standard_codes(validation[1], run.device)
-        self._fit_matcher(
-            MatchingData(
-                condition=condition[train],
-                latent=codes[train],
-                held_condition=held_condition,
-                held_latent=held_latent,
-                codes=codes if self._matches_unpaired() else None,
-                image_shape=self._conditions_.image_shape,
-            ),
-            run,
+        data = MatchingData(
+            condition=condition[train],
+            latent=codes[train],
+            held_condition=held_condition,
+            held_latent=held_latent,
+            codes=codes if self._matches_unpaired() else None,
+            image_shape=self._conditions_.image_shape,
         )
+        self._fit_matcher(data, run)
+        self.unpaired_ = "latent" if data.codes is None else "match"
+        if self._may_do_without_codes(data):
+            self._try_without_codes(data, run)
         self._finish(run)
+
+    def _may_do_without_codes(self, data: MatchingData) -> bool:
+        return (
+            self.unpaired == "auto"
+            and self._part("matcher").unpaired_weight == "auto"
+            and data.codes is not None
+            and self.matcher_.held_out_scores_ is not None
+            and not self.matcher_.interrupted_
+        )
+
+    def _try_without_codes(self, data: MatchingData, run: Run) -> None:
+        """Let the held-out pairs say whether stage 2 is better off with the pairs alone."""
+        folder = None if run.checkpoint is None else run.checkpoint / "latent"
+        matcher = self._part("matcher")
+        matcher.fit(replace(data, codes=None), replace(run, checkpoint=folder))
+        if matcher.interrupted_:
+            self.matcher_.interrupted_ = True
+            return
+        scores = [torch.as_tensor(m.held_out_scores_) for m in (self.matcher_, matcher)]
+        if not is_as_good(*scores):
+            self.matcher_, self.unpaired_ = matcher, "latent"
 
     def _validate_settings(self) -> None:
         check_choice("unpaired", self.unpaired, UNPAIRED_USES)

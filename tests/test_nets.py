@@ -257,7 +257,7 @@ def test_of_states_that_held_out_rows_cannot_tell_apart_the_latest_is_kept():
     best = torch.tensor([1.0, 2.0, 3.0, 4.0])
     third = best + torch.tensor([-0.15, 0.25, -0.15, 0.25])
     trace, held_out = Trace(), scripted([best + 1, best + 0.5, best, third, best + 0.2])
-    net = trained(single, 0, trace, held_out, KeepBest(held_out, patience=2))
+    net = trained(single, 0, trace, held_out, KeepBest(held_out, 2, tolerance=1.0))
     assert_array_equal(net.module_.value.detach(), trace.values[2])
     assert len(net.history) == 4  # one epoch after it was worse
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, GradientNormClipping
 
@@ -390,3 +391,25 @@ def test_users_callbacks_run_in_every_net(stage, tmp_path):
     net = est.autoencoder_.coder_ if stage == "autoencoder" else est.matcher_.network_
     assert saved.keys() == net.state_dict().keys()
     assert (tmp_path / "optimizer.pt").exists()
+
+
+# ------------------------------------------------------------------ unpaired="auto"
+def two_sided(n, seed):
+    """y = x ± 1 with a little noise."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 1))
+    return x, x[:, 0] + rng.choice([-1, 1], n) + 0.1 * rng.normal(size=n)
+
+
+def test_misleading_unpaired_responses_are_left_out_of_stage_2():
+    """Responses from elsewhere hide the two sides; held-out pairs show what that costs."""
+    (X, y), (_, more) = two_sided(600, 0), two_sided(600, 1)
+    wrong = 5 * np.random.default_rng(2).normal(size=3000)
+    est = LSDMRegressor(matcher="mdn", random_state=0).set_params(matcher__max_steps=600)
+    assert est.fit(X, y, more).unpaired_ == "match"
+    assert est.fit(X, y, wrong).unpaired_ == "latent"
+    alone = clone(est).set_params(unpaired="latent").fit(X, y, wrong)
+    assert_array_equal(est.sample(X[:5], random_state=0), alone.sample(X[:5], random_state=0))
+    est.set_params(matcher__unpaired_weight=1.0)  # asked for
+    assert est.fit(X, y, wrong).unpaired_ == "match"
+    assert est.fit(X, y).unpaired_ == "latent"

@@ -28,13 +28,21 @@ from sklsdm.modules import (
     ModuleHolder,
     TimeConditionedField,
 )
-from sklsdm.nets import AdversarialNet, SingleNet, TrainingNet, default_callbacks, history_arrays
+from sklsdm.nets import (
+    AdversarialNet,
+    SingleNet,
+    TrainingNet,
+    default_callbacks,
+    history_arrays,
+    kept_scores,
+)
 from sklsdm.nets.run import Run
 
 EPOCH_STEPS = 100
 STEPS_PER_ROW = 10
 _HELD_OUT_DRAWS = 16
 _MAX_HELD_OUT = 256
+_TOLERANCE = 1.0  # of the held-out score where unpaired codes keep the law in shape
 # Imputation of conditions: codes and candidate conditions a step, noise levels of a likelihood.
 _IMPUTED_ROWS = 32
 _CANDIDATES = 32
@@ -71,6 +79,8 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         epoch.
     n_steps_ : int
         Steps trained.
+    held_out_scores_ : ndarray of shape (v,) or None
+        Score of each held-out pair at the state that was kept; lower is better.
     interrupted_ : bool
         Whether Ctrl-C ended training.
     history_ : dict of str to ndarray
@@ -91,6 +101,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
     _auto_weight = 1.0  # of codes without a condition, over their share
     noise_dim_: int
     network_: Any
+    held_out_scores_: NDArray[np.float32] | None
     n_steps_: int
     interrupted_: bool
     history_: dict[str, NDArray[np.float64]]
@@ -148,6 +159,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         net.fit(self._batches(data, plan))
         self.noise_dim_ = plan.noise_dim
         self.network_ = net.module_.eval()
+        self.held_out_scores_ = kept_scores(net)
         self.interrupted_ = net.interrupted_
         self.history_ = history_arrays(net.history)
         self.n_steps_ = int(sum(row.get("train_batch_count", 0) for row in net.history))
@@ -218,6 +230,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
                 patience=self.n_iter_no_change,
                 users=self.callbacks,
                 run=plan.run,
+                tolerance=_TOLERANCE if plan.unpaired_weight > 0 else 0.0,
             ),
         }
 

@@ -2,7 +2,14 @@
 
 from sklsdm.nets.adversarial import AdversarialNet, AdversarialObjective, SlopePenalty
 from sklsdm.nets.base import TrainingNet, history_arrays, one_thread
-from sklsdm.nets.callbacks import HeldOutScore, KeepBest, Progress, default_callbacks
+from sklsdm.nets.callbacks import (
+    HeldOutScore,
+    KeepBest,
+    Progress,
+    default_callbacks,
+    is_as_good,
+    kept_scores,
+)
 from sklsdm.nets.single import SingleNet
 
 __all__ = [
@@ -16,5 +23,7 @@ __all__ = [
     "TrainingNet",
     "default_callbacks",
     "history_arrays",
+    "is_as_good",
+    "kept_scores",
     "one_thread",
 ]

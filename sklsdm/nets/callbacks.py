@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from skorch.callbacks import Callback
 from torch import Tensor
 
@@ -16,7 +18,6 @@ from sklsdm.nets.checkpoint import Checkpoint
 from sklsdm.nets.run import Run
 
 _LOG = logging.getLogger("sklsdm")
-_TOLERANCE = 1.0  # standard errors
 
 
 class DivergenceGuard(Callback):
@@ -106,22 +107,30 @@ class HeldOutScore(Callback):
 class KeepBest(Callback):
     """Keep the latest (averaged) parameters whose held-out score is not worse than the best.
 
-    The state before the first step takes part. Worse is what exceeds the best by more than a
-    standard error of the mean difference by row: few rows tell little, and of states that cannot
-    be told apart the better trained is kept. Training stops after `patience` epochs that were all
-    worse (None: never early). Without a score the last epoch is kept.
+    The state before the first step takes part. Worse is what exceeds the best by more than
+    `tolerance` standard errors of the mean difference by row: few rows tell little, and where
+    little can go wrong the better trained of states that they cannot tell apart is preferred.
+    Training stops after `patience` epochs that were all worse (None: never early). Without a
+    score the last epoch is kept.
     """
 
-    remembers = ("best_", "n_stale_", "state_")
+    remembers = ("best_", "n_stale_", "state_", "rows_")
 
-    def __init__(self, held_out: HeldOutScore | None = None, patience: int | None = None) -> None:
+    def __init__(
+        self,
+        held_out: HeldOutScore | None = None,
+        patience: int | None = None,
+        tolerance: float = 0.0,
+    ) -> None:
         self.held_out = held_out
         self.patience = patience
+        self.tolerance = tolerance
 
     def on_train_begin(self, net: TrainingNet, **kwargs: Any) -> None:
         self.best_: Tensor | None = None
         self.n_stale_ = 0
         self.state_: dict[str, Any] | None = None
+        self.rows_: Tensor | None = None
         if self.held_out is not None:
             self._judge(net, self.held_out.rows(net))
 
@@ -134,8 +143,9 @@ class KeepBest(Callback):
 
     def _judge(self, net: TrainingNet, rows: Tensor) -> None:
         self.n_stale_ += 1
-        if self.best_ is None or is_as_good(rows, self.best_):
+        if self.best_ is None or is_as_good(rows, self.best_, self.tolerance):
             self._keep(net)
+            self.rows_ = rows
             self.n_stale_ = 0
         if self.best_ is None or rows.mean() < self.best_.mean():
             self.best_ = rows
@@ -150,11 +160,17 @@ class KeepBest(Callback):
         net.module_.load_state_dict(self.state_)
 
 
-def is_as_good(rows: Tensor, best: Tensor) -> bool:
-    """Whether scores (v,) exceed the best ones by no more than a standard error of the mean."""
+def is_as_good(rows: Tensor, best: Tensor, tolerance: float = 1.0) -> bool:
+    """Whether scores (v,) exceed the best ones by at most `tolerance` standard errors."""
     excess = rows - best
     error = excess.std() / len(excess) ** 0.5 if len(excess) > 1 else excess.new_zeros(())
-    return bool(excess.mean() <= _TOLERANCE * error)
+    return bool(excess.mean() <= tolerance * error)
+
+
+def kept_scores(net: TrainingNet) -> NDArray[np.float32] | None:
+    """Held-out scores, by row, of the state that a trained net has kept."""
+    rows = next(cb.rows_ for _, cb in net.callbacks_ if isinstance(cb, KeepBest))
+    return None if rows is None else rows.cpu().numpy()
 
 
 class Progress(Callback):
@@ -193,6 +209,7 @@ def default_callbacks(
     patience: int | None,
     users: Sequence[Any] | None,
     run: Run,
+    tolerance: float = 0.0,
 ) -> list[tuple[str, Callback]]:
     """Our callbacks and the users', in the order in which they must run.
 
@@ -208,7 +225,7 @@ def default_callbacks(
     callbacks += users or []
     if run.verbose:
         callbacks.append(("progress", Progress(stage)))
-    callbacks.append(("best", KeepBest(held_out, patience)))
+    callbacks.append(("best", KeepBest(held_out, patience, tolerance)))
     if run.checkpoint is not None:
         name = stage.partition(" (")[0].replace(" ", "-")
         callbacks.append(("checkpoint", Checkpoint(run.checkpoint / f"{name}.pt")))
