@@ -8,8 +8,8 @@ space with "wgan"; `--only` takes a latent space, a matcher, or one pair of them
 drawn, 1,000 of each class, and compared with the test set by a classifier of our own (judge.py);
 "real" are 10,000 training digits that no estimator saw. Stage 1 is fitted once for each latent
 space and seed. Time is the processor's, on one thread; the time of stage 2 includes encoding all
-responses. Stage 2 uses the unlabelled codes (`unpaired="match"`). Rows go into the JSON as they come;
-a run of some rows replaces only those.
+responses. Stage 2 uses the unlabelled codes (`unpaired="match"`). Rows go into the JSON as they
+come; a run of some rows replaces only those.
 """
 
 from __future__ import annotations

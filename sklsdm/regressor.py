@@ -100,8 +100,9 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         Dimension of the latent space. "auto": the number of outputs up to eight of them;
         above, 1.5 times the intrinsic dimension of the responses (Levina & Bickel 2004), rounded
         up. Capped, with a warning, below the number of responses.
-    matcher : {"wgan", "energy"} or matcher object, default="wgan"
-        How stage 2 matches; see `sklsdm.matchers`. Its settings are reachable as
+    matcher : str or matcher object, default="wgan"
+        How stage 2 matches: "wgan", "energy", "fgan", "diffusion", "flow", "transport",
+        "sinkhorn" or "mdn"; see `sklsdm.matchers`. Its settings are reachable as
         `matcher__<name>`, also while it is a name.
     autoencoder : str, autoencoder object, transformer or pair of modules, default="auto"
         Stage 1: "mlp", "conv" (images), "vae", "dpa" (stochastic decoder), "pca", "identity", or
@@ -337,8 +338,8 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         if matcher.interrupted_:
             self.matcher_.interrupted_ = True
             return
-        scores = [torch.as_tensor(m.held_out_scores_) for m in (self.matcher_, matcher)]
-        if not is_as_good(*scores):
+        with_codes, alone = (torch.as_tensor(m.held_out_scores_) for m in (self.matcher_, matcher))
+        if not is_as_good(with_codes, alone):
             self.matcher_, self.unpaired_ = matcher, "latent"
 
     def _validate_settings(self) -> None:

@@ -62,3 +62,10 @@ def test_public_objects_are_documented(name):
     assert found.__doc__
     if isinstance(found, type) and not issubclass(found, Exception):
         assert ">>>" in found.__doc__
+
+
+def test_no_docstring_is_unfinished():
+    for path in sorted((ROOT / "sklsdm").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        assert "PLACEHOLDER" not in text, path
+        assert "TODO" not in text, path

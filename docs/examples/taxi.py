@@ -10,7 +10,7 @@ the table has a tenth of the pairs, and the other drop-offs without their pick-u
 
 The validation part prefers "mdn" from pairs only, whether all or a tenth, and "energy" where there
 are unpaired drop-offs. Found (seed 0): "mdn" is ahead of nearest neighbours, by more where pairs
-are few. The unpaired drop-offs do not help here, and make "mdn" worse.
+are few. The unpaired drop-offs hardly help here.
 """
 
 from __future__ import annotations

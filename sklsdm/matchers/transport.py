@@ -167,7 +167,8 @@ class TransportMatcher(BaseMatcher):
     minimisation, no adversary.
 
     When to use: without conditions (latent space optimal transport), or with few; separate modes
-    stay separate and keep their shares. PLACEHOLDER. Cost: up to four plans of 2,048 starts
+    stay separate and keep their shares. In many dimensions with few pairs the plan leads to the
+    pairs' codes themselves; use another matcher there. Cost: up to four plans of 2,048 starts
     (about a second each), then steps without a critic; draws by "dual" take a backward pass.
 
     Parameters

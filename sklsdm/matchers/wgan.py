@@ -36,9 +36,10 @@ class WGANMatcher(AdversarialMatcher):
     with the squared slopes :math:`R_1 = E\|∇_z f(X, E(Y))\|^2` and :math:`R_2` at the draws, which
     converges locally where the plain game circles.
 
-    When to use: the paper's choice; keeps modes apart that score-based losses blur. "r3gan" is
-    PLACEHOLDER. Cost: `n_critic` critic steps (two backward passes each; one with "groupsort") for
-    each generator step.
+    When to use: the paper's choice; keeps modes apart that score-based losses blur, and stays sharp
+    in ten dimensions and more. Intervals come out a little narrow; `critic="groupsort"` widens
+    them. "r3gan" needs longer fits (arms, 1,500 steps: below the default). Cost: `n_critic` critic
+    steps (two backward passes each; one with "groupsort") for each generator step.
 
     Parameters
     ----------
