@@ -12,7 +12,7 @@ ALL_MATCHERS = pytest.mark.parametrize("matcher", list(MATCHERS))
 
 # Steps on 1,500 pairs of the arms problem, and the share of what there is to gain (from ignoring
 # X to knowing the law) that must be reached with them. Half of what was seen, or less.
-ARMS = {"wgan": (1500, 0.5), "energy": (600, 0.2)}
+ARMS = {"wgan": (2500, 0.5), "energy": (600, 0.2)}
 
 
 def fit(matcher, X, y, Y_unpaired=None, *, max_steps, **params):

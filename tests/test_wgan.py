@@ -225,7 +225,8 @@ OPTIONS = [
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(map(str, o.values())))
 def test_fitted_law(options):
     X, y = two_sided()
-    matcher = WGANMatcher(max_steps=600, widths=(64, 64), critic_widths=(64, 64), **options)
+    budget = {"max_steps": 600, "lr": 1e-3, "critic_lr": 2e-3}
+    matcher = WGANMatcher(widths=(64, 64), critic_widths=(64, 64), **budget, **options)
     est = LSDMRegressor(matcher=matcher, random_state=0).fit(X, y)
     residual = est.sample(X, 20, random_state=0) - X
     assert abs(residual.mean()) < 0.2

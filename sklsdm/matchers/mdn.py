@@ -81,7 +81,7 @@ class MDNMatcher(BaseMatcher):
         Between its layers.
     max_steps : int, default=3000
         Most steps; no more than 10 for each code learnt from are taken.
-    lr : float, default=1e-3
+    lr : float, default=3e-4
         Initial rate of Adam; falls to zero along half a cosine.
     batch_size : int, default=256
         Pairs in one step (no more than there are, at least 16).
@@ -111,7 +111,7 @@ class MDNMatcher(BaseMatcher):
         widths: Sequence[int] = (128, 128),
         activation: str = "leaky_relu",
         max_steps: int = 3000,
-        lr: float = 1e-3,
+        lr: float = 3e-4,
         batch_size: int = 256,
         ema_decay: float = 0.995,
         unpaired_weight: float | str = "auto",
