@@ -1,0 +1,90 @@
+"""LSDMGenerator: the promises of the unconditional case, with every matcher."""
+
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import cross_val_score
+
+from sklsdm import LSDMGenerator
+from sklsdm.matchers import MATCHERS
+
+ALL_MATCHERS = pytest.mark.parametrize("matcher", list(MATCHERS))
+DATA = np.random.default_rng(0).normal(size=(120, 3)) @ np.diag([1.0, 2.0, 0.5]) + 4
+
+
+def tiny(matcher, **params):
+    est = LSDMGenerator(matcher=matcher, random_state=0, **params)
+    return est.set_params(matcher__max_steps=30)
+
+
+@pytest.fixture(scope="module", params=list(MATCHERS))
+def fitted(request):
+    return tiny(request.param).fit(DATA)
+
+
+def test_draws_have_the_shape_and_place_of_the_data(fitted):
+    draws = fitted.sample(500, random_state=1)
+    assert draws.shape == (500, 3)
+    assert draws.dtype == np.float64
+    assert_allclose(draws.mean(axis=0), DATA.mean(axis=0), atol=0.5)
+    assert_allclose(draws.std(axis=0), DATA.std(axis=0), rtol=0.35)
+
+
+def test_equal_seeds_give_equal_draws(fitted):
+    draws = fitted.sample(50, random_state=1)
+    again = clone(fitted).fit(DATA)
+    assert_array_equal(again.sample(50, random_state=1), draws)
+    assert_allclose(fitted.sample(50, random_state=1, batch_size=7), draws, rtol=1e-5, atol=1e-5)
+    assert not np.array_equal(fitted.sample(50, random_state=2), draws)
+    out = np.empty((50, 3))
+    assert fitted.sample(50, random_state=1, out=out) is out
+    assert_array_equal(out, draws)
+
+
+def test_a_pickle_draws_the_same(fitted):
+    again = pickle.loads(pickle.dumps(fitted))
+    assert_array_equal(again.sample(20, random_state=3), fitted.sample(20, random_state=3))
+
+
+def test_score_is_higher_on_data_of_the_same_law(fitted):
+    assert fitted.score(DATA) > fitted.score(DATA + 2) + 0.1
+
+
+@ALL_MATCHERS
+def test_images_come_back_as_images_in_range(matcher):
+    images = np.random.default_rng(1).integers(0, 256, size=(60, 4, 4), dtype=np.uint8)
+    draws = tiny(matcher, latent_dim=3, autoencoder="pca").fit(images).sample(9, random_state=0)
+    assert draws.shape == (9, 4, 4)
+    assert draws.min() >= 0
+    assert draws.max() <= 1
+
+
+def test_cross_validation_scores_it():
+    assert cross_val_score(tiny("energy"), DATA, cv=2).max() < 0
+
+
+def test_a_failed_fit_keeps_what_was_learnt():
+    est = tiny("energy").fit(DATA)
+    draws = est.sample(5, random_state=0)
+    with pytest.raises(ValueError, match="X"):
+        est.fit(np.where(DATA > 6, np.nan, DATA))
+    assert_array_equal(est.sample(5, random_state=0), draws)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda est: est.sample(0), ValueError, "n_samples must be at least 1, got 0"),
+        (lambda est: est.sample(2, batch_size=0), ValueError, "batch_size must be at least 1"),
+        (lambda est: est.score(DATA[:, :2]), ValueError, "2 features, but LSDMGenerator"),
+        (lambda est: clone(est).sample(1), NotFittedError, "not fitted"),
+        (lambda est: clone(est).fit(DATA[:1]), ValueError, "at least 2 rows"),
+    ],
+)
+def test_calls_that_are_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call(tiny("energy").fit(DATA))
