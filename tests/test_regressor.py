@@ -394,22 +394,30 @@ def test_users_callbacks_run_in_every_net(stage, tmp_path):
 
 
 # ------------------------------------------------------------------ unpaired="auto"
-def two_sided(n, seed):
-    """y = x ± 1 with a little noise."""
+def two_sided(n, seed, slope):
+    """y = slope * x ± 1 with a little noise."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, 1))
-    return x, x[:, 0] + rng.choice([-1, 1], n) + 0.1 * rng.normal(size=n)
+    return x, slope * x[:, 0] + rng.choice([-1, 1], n) + 0.1 * rng.normal(size=n)
+
+
+def test_unpaired_responses_that_help_stay_in_stage_2():
+    """Thirty pairs hardly show the two sides, 3,000 responses do; 300 held-out pairs see it."""
+    (X, y), (_, more), (X_val, y_val) = (
+        two_sided(n, seed, 0.1) for n, seed in ((30, 0), (3000, 1), (300, 2))
+    )
+    est = LSDMRegressor(matcher="energy", random_state=0).set_params(matcher__max_steps=600)
+    assert est.fit(X, y, more, X_val=X_val, y_val=y_val).unpaired_ == "match"
+    assert est.fit(X, y).unpaired_ == "latent"
 
 
 def test_misleading_unpaired_responses_are_left_out_of_stage_2():
     """Responses from elsewhere hide the two sides; held-out pairs show what that costs."""
-    (X, y), (_, more) = two_sided(600, 0), two_sided(600, 1)
+    X, y = two_sided(600, 0, 1.0)
     wrong = 5 * np.random.default_rng(2).normal(size=3000)
     est = LSDMRegressor(matcher="mdn", random_state=0).set_params(matcher__max_steps=600)
-    assert est.fit(X, y, more).unpaired_ == "match"
     assert est.fit(X, y, wrong).unpaired_ == "latent"
     alone = clone(est).set_params(unpaired="latent").fit(X, y, wrong)
     assert_array_equal(est.sample(X[:5], random_state=0), alone.sample(X[:5], random_state=0))
     est.set_params(matcher__unpaired_weight=1.0)  # asked for
     assert est.fit(X, y, wrong).unpaired_ == "match"
-    assert est.fit(X, y).unpaired_ == "latent"
