@@ -36,6 +36,7 @@ from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.metrics import skill
 from sklsdm.nets import is_as_good, one_thread
 from sklsdm.nets.run import Run, resolve_device
+from sklsdm.pairing import draw_pseudo_pairs
 from sklsdm.responses import (
     Responses,
     Standardiser,
@@ -44,7 +45,8 @@ from sklsdm.responses import (
     open_unpaired,
 )
 
-UNPAIRED_USES = ("auto", "latent", "match")
+UNPAIRED_USES = ("auto", "latent", "match", "pair")
+TRIED_USES = ("pair", "match", "latent")
 CONDITION_ENCODERS = ("auto", "flatten", "conv")
 MAX_REFERENCE = 2000
 MIN_PAIRS_TO_HOLD_OUT = 20
@@ -113,12 +115,15 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
     condition_encoder : {"auto", "flatten", "conv"}, default="auto"
         How X enters the networks: rows as they are ("flatten"), images through convolutions
         ("conv"); "auto" is "conv" for images.
-    unpaired : {"latent", "match", "auto"}, default="auto"
-        Use of the unpaired responses: in stage 1 only ("latent", the paper), or also in stage 2,
-        where the generated codes must then reproduce the law of all codes ("match"). "auto" fits
-        stage 2 both ways and keeps "match", unless the held-out pairs score
-        worse with it by more than a standard error of the difference; it is "match" at once
-        where no pairs are held out, or where `matcher__unpaired_weight` is given.
+    unpaired : {"latent", "match", "pair", "auto"}, default="auto"
+        Use of the unpaired responses: in stage 1 only ("latent", the paper); also in stage 2,
+        where the generated codes must then reproduce the law of all codes ("match"); or also as
+        pseudo-pairs, with conditions from a model of x given the code (`sklsdm.pairing`), the
+        codes that get none being matched as before ("pair"). "auto" fits stage 2 in all three
+        ways and lets the held-out pairs choose: of those within a standard error of the best,
+        "pair" before "match" before "latent" where unpaired responses outnumber the pairs, the
+        other way round where not. It is "match" at once where no pairs are held out, or where
+        `matcher__unpaired_weight` is given.
     y_range : None or pair (low, high), default=None
         Range of the responses; every draw, mean and quantile is brought back into it. Each end
         is a number, None for an open one, or an array that fits one response: (0, 1) for pixels
@@ -151,7 +156,9 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
     matcher_ : BaseMatcher
         The fitted stage 2.
     unpaired_ : str
-        Use of the unpaired responses that was chosen, "latent" or "match".
+        Use of the unpaired responses that was chosen: "latent", "match" or "pair".
+    n_pseudo_pairs_ : int
+        Number of unpaired responses whose condition was guessed, with `unpaired_="pair"`.
     history_ : dict
         `history_["autoencoder"]` and `history_["matcher"]`: losses and held-out scores by epoch,
         as arrays.
@@ -199,6 +206,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
     y_shape_: tuple[int, ...]
     n_paired_: int
     n_unpaired_: int
+    n_pseudo_pairs_: int
 
     def __init__(
         self,
@@ -312,35 +320,71 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
             latent=codes[train],
             held_condition=held_condition,
             held_latent=held_latent,
-            codes=codes if self._matches_unpaired() else None,
+            codes=codes if self.n_unpaired_ else None,
             image_shape=self._conditions_.image_shape,
         )
-        self._fit_matcher(data, run)
-        self.unpaired_ = "latent" if data.codes is None else "match"
-        if self._may_do_without_codes(data):
-            self._try_without_codes(data, run)
+        self._fit_stage_2(data, run)
         self._finish(run)
 
-    def _may_do_without_codes(self, data: MatchingData) -> bool:
-        return (
-            self.unpaired == "auto"
-            and self._part("matcher").unpaired_weight == "auto"
-            and data.codes is not None
-            and self.matcher_.held_out_scores_ is not None
-            and not self.matcher_.interrupted_
+    def _fit_stage_2(self, data: MatchingData, run: Run) -> None:
+        """Stage 2 in every way that `unpaired` allows; the held-out pairs choose."""
+        fitted: dict[str, BaseMatcher] = {}
+        n_pseudo = {}
+        interrupted = False
+        for use in self._uses(data):
+            folder = None if run.checkpoint is None else run.checkpoint / use
+            try:
+                own = self._data_for(use, data, run)
+            except KeyboardInterrupt:
+                if not fitted:
+                    raise
+                interrupted = True
+                break
+            self._fit_matcher(own, replace(run, checkpoint=folder))
+            interrupted = self.matcher_.interrupted_
+            if interrupted and fitted:
+                break
+            fitted[use], n_pseudo[use] = self.matcher_, own.n_pseudo
+            if interrupted:
+                break
+        self.unpaired_ = self._choose_use(fitted)
+        self.n_pseudo_pairs_ = n_pseudo[self.unpaired_]
+        self.matcher_ = fitted[self.unpaired_]
+        self.matcher_.interrupted_ = interrupted
+
+    def _uses(self, data: MatchingData) -> tuple[str, ...]:
+        """Uses of the unpaired responses to try, the one to prefer first."""
+        if data.codes is None:
+            return ("latent",)
+        if self.unpaired != "auto":
+            return (self.unpaired,)
+        if self._part("matcher").unpaired_weight != "auto" or not len(data.held_latent):
+            return ("match",)
+        return TRIED_USES if self.n_unpaired_ > self.n_paired_ else TRIED_USES[::-1]
+
+    def _data_for(self, use: str, data: MatchingData, run: Run) -> MatchingData:
+        """What stage 2 learns from where unpaired responses are used so."""
+        if use == "latent" or data.codes is None:
+            return replace(data, codes=None)
+        if use == "match":
+            return data
+        max_steps = self._part("matcher").max_steps
+        pseudo = draw_pseudo_pairs(data, data.codes[self.n_paired_ :], run, max_steps)
+        return replace(
+            data,
+            condition=torch.cat([data.condition, pseudo.condition]),
+            latent=torch.cat([data.latent, pseudo.latent]),
+            n_pseudo=len(pseudo.latent),
         )
 
-    def _try_without_codes(self, data: MatchingData, run: Run) -> None:
-        """Let the held-out pairs say whether stage 2 is better off with the pairs alone."""
-        folder = None if run.checkpoint is None else run.checkpoint / "latent"
-        matcher = self._part("matcher")
-        matcher.fit(replace(data, codes=None), replace(run, checkpoint=folder))
-        if matcher.interrupted_:
-            self.matcher_.interrupted_ = True
-            return
-        with_codes, alone = (torch.as_tensor(m.held_out_scores_) for m in (self.matcher_, matcher))
-        if not is_as_good(with_codes, alone):
-            self.matcher_, self.unpaired_ = matcher, "latent"
+    @staticmethod
+    def _choose_use(fitted: dict[str, BaseMatcher]) -> str:
+        """The first use whose held-out scores the best one does not clearly beat."""
+        if len(fitted) == 1:
+            return next(iter(fitted))
+        scores = {use: torch.as_tensor(m.held_out_scores_) for use, m in fitted.items()}
+        best = min(scores.values(), key=lambda rows: float(rows.mean()))
+        return next(use for use, rows in scores.items() if is_as_good(rows, best))
 
     def _validate_settings(self) -> None:
         check_choice("unpaired", self.unpaired, UNPAIRED_USES)
@@ -457,9 +501,6 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         """Standardised codes (n, k) of raw responses, as stage 2 sees them."""
         codes = self._encode_rows(self._response_format_.flatten(y))
         return torch.from_numpy(self._latent_standardiser_.forward(codes)).to(device)
-
-    def _matches_unpaired(self) -> bool:
-        return self.unpaired in ("auto", "match") and self.n_unpaired_ > 0
 
     def _keep_reference(self, y: NDArray[Any], seed: int) -> None:
         """Training responses and their spread, in the units that are drawn."""

@@ -363,9 +363,10 @@ def test_uses_of_unpaired_responses(matcher):
     X, y = X[:18], y[:18]  # too few to hold any out: the last state is kept, never the start
     found = {
         use: draw(tiny((matcher, "pca"), unpaired=use).fit(X, y, Y_unpaired))
-        for use in ("latent", "match")
+        for use in ("latent", "match", "pair")
     }
     assert (found["latent"] != found["match"]).any()
+    assert (found["match"] != found["pair"]).any()
     alone = draw(tiny((matcher, "pca"), unpaired="match").fit(X, y))
     assert_array_equal(alone, draw(tiny((matcher, "pca"), unpaired="latent").fit(X, y)))
     assert (alone != found["latent"]).any()  # stage 1 used them

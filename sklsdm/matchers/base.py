@@ -42,7 +42,8 @@ EPOCH_STEPS = 100
 STEPS_PER_ROW = 10
 _HELD_OUT_DRAWS = 16
 _MAX_HELD_OUT = 256
-_TOLERANCE = 1.0  # of the held-out score where unpaired codes keep the law in shape
+_TOLERANCE = 1.0  # of the held-out score where unpaired codes keep the law in shape, as few
+# held-out pairs tell less than they do
 # Imputation of conditions: codes and candidate conditions a step, noise levels of a likelihood.
 _IMPUTED_ROWS = 32
 _CANDIDATES = 32
@@ -57,11 +58,12 @@ class MatchingData:
     """What stage 2 learns from, standardised and on the device."""
 
     condition: Tensor  # (n, p)
-    latent: Tensor  # (n, k): codes of the pairs
+    latent: Tensor  # (n, k): codes of the pairs, those of pseudo-pairs last
     held_condition: Tensor  # (v, p): pairs kept apart to choose the state; v may be 0
     held_latent: Tensor  # (v, k)
     codes: Tensor | None  # (n + N, k): codes of all responses, where stage 2 uses them
     image_shape: tuple[int, ...] | None  # (c, h, w) of an image condition, flattened in the rows
+    n_pseudo: int = 0  # pairs whose condition is a guess
 
 
 class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
@@ -191,6 +193,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
             batch_size=min(self.batch_size, max(16, n_pairs)),
             unpaired_weight=weight,
             score=self._held_out_score(data, run, noise_dim) if watched else None,
+            tolerance=_TOLERANCE if weight > 0 or data.n_pseudo else 0.0,
         )
 
     def _held_out_score(
@@ -230,7 +233,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
                 patience=self.n_iter_no_change,
                 users=self.callbacks,
                 run=plan.run,
-                tolerance=_TOLERANCE if plan.unpaired_weight > 0 else 0.0,
+                tolerance=plan.tolerance,
             ),
         }
 
@@ -247,6 +250,7 @@ class Plan:
     batch_size: int
     unpaired_weight: float
     score: Callable[[Any], Tensor] | None  # of the module, by held-out pair; lower is better
+    tolerance: float  # in choosing the state, in standard errors of that score
     monitor: str = "valid_energy_score"  # the name of `score` in the history
 
 

@@ -1,0 +1,149 @@
+"""Pseudo-pairs: the formulas, the model of x given the code, and fits that use them."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
+
+from sklsdm import LSDMRegressor, metrics
+from sklsdm.functional import adversity
+from sklsdm.matchers import MATCHERS, MatchingData
+from sklsdm.nets.run import Run
+from sklsdm.pairing import MIN_CONFIDENCE, draw_pseudo_pairs
+
+RUN = Run(torch.device("cpu"), 0)
+
+
+def tensor(array):
+    return torch.as_tensor(np.asarray(array), dtype=torch.float32)
+
+
+def pairs(X, Z, codes):
+    """Matching data without held-out pairs; the codes of the pairs come first."""
+    X, Z, codes = tensor(X), tensor(Z), tensor(codes)
+    return MatchingData(X, Z, X[:0], Z[:0], torch.cat([Z, codes]), None)
+
+
+# ------------------------------------------------------------------ formulas
+def test_divergence_and_entropy_of_classes():
+    p, q = np.random.default_rng(0).dirichlet(np.ones(4), size=(2, 6))
+    log_p, log_q = tensor(p).log(), tensor(q).log()
+    assert_allclose(
+        adversity.divergence_of_classes(log_p, log_q), stats.entropy(p, q, axis=1), rtol=1e-4
+    )
+    assert_allclose(adversity.class_entropy(log_p), stats.entropy(p, axis=1), rtol=1e-4)
+
+
+def test_the_virtual_adversary_moves_across_the_border():
+    """Of a linear classifier of two classes the worst way is along its weight."""
+    weight = torch.tensor([3.0, 4.0])
+
+    def log_probability(z):
+        return torch.stack([z @ weight, torch.zeros(len(z))], dim=1).log_softmax(dim=1)
+
+    random = torch.Generator().manual_seed(0)
+    points = 0.3 * torch.randn((50, 2), generator=random)  # where the classifier is not saturated
+    direction = torch.randn((50, 2), generator=random)
+    moved = adversity.virtual_adversary(log_probability, points, direction, radius=0.5)
+    along = (moved - points) @ (weight / 5)
+    assert_allclose(along.abs(), np.full(50, 0.5), atol=1e-3)
+
+
+# ------------------------------------------------------------------ labels
+def blobs(n, rng):
+    """Codes of three classes, each a curved band, and the classes."""
+    label = rng.integers(3, size=n)
+    angle = 2 * np.pi * (label + rng.uniform(0, 0.8, n)) / 3
+    radius = 1.5 + 0.1 * rng.normal(size=n)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1), label
+
+
+def test_labels_follow_the_bands_of_the_codes():
+    """Four pairs a class at one end of its band; the codes between show where it goes."""
+    rng = np.random.default_rng(0)
+    codes, label = blobs(2000, rng)
+    angle = np.arctan2(codes[:, 1], codes[:, 0]) % (2 * np.pi)
+    start = (angle * 3 / (2 * np.pi)) % 1 < 0.2
+    few = np.concatenate([np.flatnonzero(start & (label == k))[:4] for k in range(3)])
+    data = pairs(np.eye(3)[label[few]], codes[few], codes)
+    found = draw_pseudo_pairs(data, tensor(codes), RUN)
+    assert (found.confidence >= MIN_CONFIDENCE).all()
+    assert len(found.latent) > 1600
+    index = {tuple(code): k for code, k in zip(tensor(codes).tolist(), label, strict=True)}
+    true = np.array([index[tuple(code)] for code in found.latent.tolist()])
+    assert (found.condition.argmax(dim=1).numpy() == true).mean() > 0.98
+    assert set(map(tuple, found.condition.tolist())) <= set(map(tuple, np.eye(3).tolist()))
+
+
+# ------------------------------------------------------------------ numbers
+def numbers(n, rng, noise):
+    """x = z₁ + noise, beside a column that does not depend on z; z is normal."""
+    z = rng.normal(size=(n, 2))
+    return np.stack([z[:, 0] + noise * rng.normal(size=n), rng.normal(size=n)], axis=1), z
+
+
+def test_numbers_follow_their_law_given_the_code():
+    rng = np.random.default_rng(0)
+    X, Z = numbers(600, rng, 0.5)
+    _, codes = numbers(4000, rng, 0.5)
+    found = draw_pseudo_pairs(pairs(X, Z, codes), tensor(codes), RUN)
+    assert_array_equal(found.latent, tensor(codes))  # none is left out: that would bend their law
+    off = found.condition[:, 0] - found.latent[:, 0]
+    assert abs(float(off.mean())) < 0.1
+    assert float(off.std()) == pytest.approx(0.5, abs=0.1)
+    # Var x = 1.25 + 1, of which the code leaves .25 + 1.
+    assert float(found.confidence.mean()) == pytest.approx(1 - 1.25 / 2.25, abs=0.1)
+    assert set(map(tuple, found.condition.tolist())) <= set(map(tuple, tensor(X).tolist()))
+
+
+def test_numbers_that_the_code_does_not_tell_are_drawn_from_their_own_law():
+    rng = np.random.default_rng(0)
+    X, codes = rng.normal(size=(400, 1)), rng.normal(size=(3000, 2))
+    found = draw_pseudo_pairs(pairs(X, rng.normal(size=(400, 2)), codes), tensor(codes), RUN)
+    assert abs(float(found.confidence.mean())) < 0.1
+    assert stats.ks_2samp(found.condition[:, 0], X[:, 0]).statistic < 0.1
+    assert abs(np.corrcoef(found.condition[:, 0], found.latent[:, 0])[0, 1]) < 0.1
+
+
+def test_more_columns_than_pairs():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30, 3)) @ rng.normal(size=(3, 40))
+    X[:, 0] = 1.0
+    codes = rng.normal(size=(200, 2))
+    found = draw_pseudo_pairs(pairs(X, codes[:30], codes), tensor(codes), RUN)
+    assert found.condition.shape == (200, 40)
+    assert torch.isfinite(found.confidence).all()
+
+
+def test_equal_seeds_give_equal_pseudo_pairs():
+    rng = np.random.default_rng(0)
+    X, Z = numbers(100, rng, 0.5)
+    state = torch.get_rng_state()
+    one, two = (draw_pseudo_pairs(pairs(X, Z, Z), tensor(Z), RUN) for _ in range(2))
+    assert_array_equal(one.condition, two.condition)
+    assert_array_equal(torch.get_rng_state(), state)
+
+
+# ------------------------------------------------------------------ in a fit
+@pytest.mark.parametrize("matcher", sorted(MATCHERS))
+def test_pseudo_pairs_show_what_few_pairs_do_not(matcher):
+    """Two classes, of each the lower half among the pairs; 1,500 responses show both halves."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(2, size=1500)
+    y = np.where(label == 1, 2.5, -2.5)[:, None] * [1.0, 0.3] + rng.normal(size=(1500, 2))
+    lower = y[:, 1] < np.where(label == 1, 0.75, -0.75)
+    few = np.concatenate([np.flatnonzero(lower & (label == k))[:9] for k in (0, 1)])
+    asked = np.repeat(np.eye(2), 500, axis=0)
+    found = {}
+    for use in ("latent", "pair"):
+        est = LSDMRegressor(2, matcher, autoencoder="identity", unpaired=use, random_state=0)
+        est.set_params(matcher__max_steps=600)
+        est.fit(np.eye(2)[label[few]], y[few], np.delete(y, few, axis=0))
+        draws = est.sample(asked, random_state=0)[:, 0]
+        found[use] = metrics.energy_distance(draws, y)
+        right = ((draws[:, 0] > 0) == (asked[:, 1] == 1)).mean()
+    assert est.unpaired_ == "pair"
+    assert est.n_pseudo_pairs_ > 1300
+    assert found["pair"] < 0.5 * found["latent"]
+    assert right > 0.97
