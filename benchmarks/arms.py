@@ -1,24 +1,25 @@
-"""The arms: a three-armed conditional law, every matcher beside honest baselines.
+"""The arms: a three-armed conditional law, every matcher beside the peers (peers.py).
 
-    python benchmarks/arms.py [--quick] [--seeds 0 1 2] [--matchers wgan energy]
+    python benchmarks/arms.py [--quick] [--seeds 0 1 2] [--matchers wgan energy] [--peers NAME]
 
 1,500 training and 5,000 test pairs, 200 draws a row. skill_vs_oracle is (marginal − model) /
 (marginal − oracle) of the mean energy score; coverage is that of central 90 % intervals of both
-outputs. One thread.
+outputs. One thread. A run of some methods (`--matchers` or `--peers` alone, or both; empty for
+none) replaces only their rows of the JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from common import print_table, save_results
+from mnist_matchers import kept_rows, replace_row
 from numpy.typing import NDArray
-from sklearn.linear_model import LinearRegression
-from sklearn.neighbors import NearestNeighbors
+from peers import Draw, Fit, available_peers, marginal
 
 from sklsdm import LSDMRegressor
 from sklsdm.datasets import make_arms
@@ -27,40 +28,9 @@ from sklsdm.metrics import energy_score, interval_coverage
 
 N_DRAWS = 200
 Array = NDArray[np.float64]
-# fit(X, y, seed) gives draw(X, seed) -> (n, N_DRAWS, 2)
-Draw = Callable[[Array, int], Array]
 
 
-def marginal(X: Array, y: Array, seed: int) -> Draw:
-    """Training responses drawn at random: ignores X."""
-    return lambda Z, s: y[np.random.default_rng(s).integers(len(y), size=(len(Z), N_DRAWS))]
-
-
-def least_squares(X: Array, y: Array, seed: int) -> Draw:
-    """Least squares plus bootstrapped residuals."""
-    line = LinearRegression().fit(X, y)
-    residuals = y - line.predict(X)
-
-    def draw(Z: Array, s: int) -> Array:
-        chosen = np.random.default_rng(s).integers(len(y), size=(len(Z), N_DRAWS))
-        return line.predict(Z)[:, None] + residuals[chosen]
-
-    return draw
-
-
-def nearest_neighbours(X: Array, y: Array, seed: int, k: int = 25) -> Draw:
-    """Responses of the k nearest conditions, drawn at random."""
-    index = NearestNeighbors(n_neighbors=k).fit(X)
-
-    def draw(Z: Array, s: int) -> Array:
-        near = index.kneighbors(Z, return_distance=False)
-        chosen = np.random.default_rng(s).integers(k, size=(len(Z), N_DRAWS))
-        return y[np.take_along_axis(near, chosen, axis=1)]
-
-    return draw
-
-
-def matcher(name: str, quick: bool) -> Callable[[Array, Array, int], Draw]:
+def matcher(name: str, quick: bool) -> Fit:
     """One of our matchers with its defaults."""
 
     def fit(X: Array, y: Array, seed: int) -> Draw:
@@ -68,7 +38,7 @@ def matcher(name: str, quick: bool) -> Callable[[Array, Array, int], Draw]:
         if quick:
             model.set_params(matcher__max_steps=300)
         model.fit(X, y)
-        return lambda Z, s: model.sample(Z, N_DRAWS, random_state=s)
+        return lambda Z, n_draws, s: model.sample(Z, n_draws, random_state=s)
 
     return fit
 
@@ -85,27 +55,21 @@ def judge(draws: Array, y: Array, bounds: tuple[float, float]) -> dict[str, floa
     }
 
 
-def run_seed(seed: int, names: list[str], quick: bool) -> list[dict[str, float | str]]:
+def run_seed(seed: int, methods: dict[str, Fit], quick: bool) -> list[dict[str, float | str]]:
     """All methods on one training set."""
     train = make_arms(1500, random_state=1000 + seed)
     test = make_arms(500 if quick else 5000, random_state=9000 + seed)
     oracle = test.sample(test.X, N_DRAWS, random_state=seed)
     best = energy_score(test.y, oracle)
-    worst = energy_score(test.y, marginal(train.X, train.y, seed)(test.X, seed))
+    worst = energy_score(test.y, marginal(train.X, train.y, seed)(test.X, N_DRAWS, seed))
     rows: list[dict[str, float | str]] = [
         {"method": "oracle", "seed": seed, **judge(oracle, test.y, (worst, best))}
     ]
-    methods = {
-        "marginal": marginal,
-        "least squares + bootstrap": least_squares,
-        "kNN(25) resampling": nearest_neighbours,
-        **{name: matcher(name, quick) for name in names},
-    }
     for name, fit in methods.items():
         start = time.perf_counter()
         draw = fit(train.X, train.y, seed)
         middle = time.perf_counter()
-        draws = draw(test.X, seed)
+        draws = draw(test.X, N_DRAWS, seed)
         end = time.perf_counter()
         row = {"method": name, "seed": seed, **judge(draws, test.y, (worst, best))}
         rows.append({**row, "fit_s": middle - start, "draw_s": end - middle})
@@ -135,21 +99,45 @@ def summarise(rows: list[dict]) -> None:
     )
 
 
+def asked_methods(
+    peers: Sequence[str] | None, matchers: Sequence[str] | None, quick: bool
+) -> dict[str, Fit]:
+    """Methods by name: all, or those asked for."""
+    known = available_peers()
+    if peers is None and matchers is None:
+        peers, matchers = list(known), sorted(MATCHERS)
+    peers, matchers = peers or [], matchers or []
+    if unknown := (set(peers) - set(known)) | (set(matchers) - set(MATCHERS)):
+        raise SystemExit(f"{sorted(unknown)} not among {[*known, *sorted(MATCHERS)]}")
+    ours = {name: matcher(name, quick) for name in matchers}
+    return {name: known[name] for name in peers} | ours
+
+
+def order(row: dict) -> tuple[int, bool, bool]:
+    """Seeds in turn; in each the oracle first, our matchers last."""
+    return row["seed"], row["method"] != "oracle", row["method"] in MATCHERS
+
+
 def main() -> None:
     """Run all seeds, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small budgets, no JSON")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--matchers", nargs="+", default=sorted(MATCHERS))
+    parser.add_argument("--matchers", nargs="*")
+    parser.add_argument("--peers", nargs="*")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
+    methods = asked_methods(arguments.peers, arguments.matchers, arguments.quick)
+    rows = [] if arguments.quick else kept_rows("arms")
     for seed in arguments.seeds:
-        rows += run_seed(seed, arguments.matchers, arguments.quick)
+        for row in run_seed(seed, methods, arguments.quick):
+            replace_row(rows, row, ("method", "seed"))
+    rows.sort(key=order)
     print()
     summarise(rows)
     if not arguments.quick:
-        print(f"\nwritten: {save_results('arms', arguments.seeds, rows).name}")
+        seeds = sorted({row["seed"] for row in rows})
+        print(f"\nwritten: {save_results('arms', seeds, rows).name}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,435 @@
+"""Real tables: eight data sets, every peer beside ours; and what unpaired responses give back.
+
+    SKLSDM_DATA=folder python benchmarks/tabular.py                    # part "paired"
+    SKLSDM_DATA=folder python benchmarks/tabular.py --part unpaired
+    ... [--quick] [--sets uci_yacht storms24] [--splits 0 1 2 3 4] [--only flow "ours, chosen"]
+
+Five random splits a set, at most 1,000 test rows and 100 draws each; 0 to 4 are reported, others
+are for tuning. Conditions are standardised, and responses divided by their spread, over the
+training rows. UCI sets come in their published splits; storms are split by season, of which a
+split takes 80 % of the storms up to 2012 and random records since; taxi trips and load curves are
+split at random (80 %; 580 and 150 days). Everything else is by default: "ours, chosen" is
+`GridSearchCV` over CANDIDATES on the training rows alone. Part "unpaired" keeps a tenth of the
+pairs and all responses. Seconds are the processor's, on one thread. Rows go into the JSON as they
+come; a run of some rows replaces only those.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from common import print_table, save_results
+from mnist_matchers import kept_rows, replace_row
+from numpy.typing import NDArray
+from peers import Draw, Fit, available_peers
+from sklearn.model_selection import GridSearchCV, ShuffleSplit
+
+from sklsdm import LSDMRegressor
+from sklsdm.datasets import load_benchmark
+from sklsdm.metrics import crps, energy_score, interval_coverage, variogram_score
+from sklsdm.scorers import neg_energy_score
+
+Array = NDArray[Any]
+SPLITS = (0, 1, 2, 3, 4)
+N_TEST, N_DRAWS = 1000, 100
+QUICK_TRAIN, QUICK_TEST, QUICK_STEPS = 300, 100, 100
+MATCHERS = ("wgan", "flow", "mdn", "diffusion", "energy")
+CANDIDATES = ("flow", "diffusion", "energy")
+CHOSEN = "ours, chosen"
+
+
+# ---------------------------------------------------------------------------- data
+@dataclass(frozen=True)
+class Split:
+    """Conditions (n, p) standardised, responses (n, q) over their spread, by training rows."""
+
+    X: Array
+    y: Array
+    X_test: Array
+    y_test: Array
+
+
+def make_split(X: Array, y: Array, train: Array, test: Array, seed: int, quick: bool) -> Split:
+    """Scaled parts of one table; of the test rows at most N_TEST."""
+    rng = np.random.default_rng(seed)
+    test = rng.permutation(test)[: QUICK_TEST if quick else N_TEST]
+    if quick:
+        train = rng.permutation(train)[:QUICK_TRAIN]
+    X, y = X.astype(np.float64), y.astype(np.float64)
+    centre, spread = X[train].mean(axis=0), X[train].std(axis=0)
+    X = (X - centre) / np.where(spread > 1e-9, spread, 1.0)
+    y = (y - y[train].mean(axis=0)) / y[train].std(axis=0)
+    return Split(X[train], y[train], X[test], y[test])
+
+
+def load_uci(name: str, seed: int, quick: bool) -> Split:
+    """A published split of a UCI table; all its outputs."""
+    raw = load_benchmark(f"uci_{name}")
+    y = np.hstack([raw["y"], raw["y_extra"]]) if "y_extra" in raw else raw["y"]
+    return make_split(raw["x"], y, raw["index_train"][seed], raw["index_test"][seed], seed, quick)
+
+
+def load_storms(seed: int, quick: bool) -> Split:
+    """80 % of the storms up to 2012, records of later ones."""
+    raw = load_benchmark("storms24")
+    storms = np.unique(raw["storm_train"])
+    some = np.random.default_rng(100 + seed).permutation(storms)[: int(0.8 * len(storms))]
+    train = np.flatnonzero(np.isin(raw["storm_train"], some))
+    n_train = len(raw["x_train"])
+    X, y = (np.vstack([raw[f"{c}_train"], raw[f"{c}_test"]]) for c in "xy")
+    return make_split(X, y, train, np.arange(n_train, len(X)), seed, quick)
+
+
+def load_taxi(seed: int, quick: bool) -> Split:
+    """Pick-up and logarithm of the fare, drop-off; the file's parts put together."""
+    raw = load_benchmark("nyc_taxi_small")
+    X, y = (np.vstack([raw[f"{c}_{part}"] for part in ("train", "valid", "test")]) for c in "xy")
+    X = np.column_stack([X[:, :2], np.log(X[:, 2])])
+    order = np.random.default_rng(100 + seed).permutation(len(X))
+    return make_split(X, y, *np.split(order, [int(0.8 * len(X))]), seed, quick)
+
+
+def load_curves(seed: int, quick: bool) -> Split:
+    """Mean temperature by hour, weekday and season; the day's 24 loads."""
+    raw = load_benchmark("gefcom2014_load")
+    temperature = raw["temperature"].mean(axis=2)
+    angle = 2 * np.pi * (30.4 * (raw["date"][:, 1] - 1) + raw["date"][:, 2]) / 365
+    season = np.column_stack([np.sin(angle), np.cos(angle)])
+    X = np.hstack([temperature, np.eye(7)[raw["weekday"]], season])
+    order = np.random.default_rng(100 + seed).permutation(len(X))
+    return make_split(X, raw["load"], order[150:], order[:150], seed, quick)
+
+
+SETS: dict[str, Callable[[int, bool], Split]] = {
+    "uci_concrete": partial(load_uci, "concrete"),
+    "uci_energy": partial(load_uci, "energy"),
+    "uci_power": partial(load_uci, "power"),
+    "uci_yacht": partial(load_uci, "yacht"),
+    "uci_naval": partial(load_uci, "naval"),
+    "storms24": load_storms,
+    "nyc_taxi_small": load_taxi,
+    "gefcom2014_load": load_curves,
+}
+
+
+# ---------------------------------------------------------------------------- scores
+def judge(draws: Array, y: Array) -> dict[str, float]:
+    """Scores of draws (n, m, q), over the training spread of each output."""
+    interval = np.quantile(draws, [0.05, 0.95], axis=1).swapaxes(0, 1)
+    scores = {
+        "energy_score": energy_score(y, draws),
+        "crps": crps(y, draws),
+        "coverage": interval_coverage(y, interval),
+    }
+    if y.shape[1] > 1:
+        scores["variogram_score"] = variogram_score(y, draws, p=0.5)
+    return {name: float(score) for name, score in scores.items()}
+
+
+def timed(fit: Callable[[], Any], draw: Callable[[Any], Array], y: Array) -> dict[str, float]:
+    """Scores of what is fitted, with the seconds of the fit and of the draws."""
+    start = time.process_time()
+    fitted = fit()
+    middle = time.process_time()
+    draws = draw(fitted)
+    end = time.process_time()
+    return judge(draws, y) | {"fit_s": middle - start, "draw_s": end - middle}
+
+
+def estimator(seed: int, quick: bool, **settings: Any) -> LSDMRegressor:
+    """Ours, by default but for `settings`."""
+    model = LSDMRegressor(random_state=seed).set_params(**settings)
+    return model.set_params(matcher__max_steps=QUICK_STEPS) if quick else model
+
+
+# ---------------------------------------------------------------------------- part "paired"
+def fit_ours(matcher: str, quick: bool) -> Fit:
+    """One of our matchers."""
+
+    def fit(X: Array, y: Array, seed: int) -> Draw:
+        model = estimator(seed, quick, matcher=matcher).fit(X, y)
+        return lambda Z, n_draws, s: model.sample(Z, n_draws, random_state=s)
+
+    return fit
+
+
+def choose_matcher(X: Array, y: Array, seed: int, quick: bool) -> str:
+    """The candidate with the best energy score on a fifth of the training rows."""
+    search = GridSearchCV(
+        estimator(seed, False),
+        {"matcher": list(CANDIDATES)},
+        cv=ShuffleSplit(1, test_size=0.2, random_state=seed),
+        scoring=neg_energy_score,
+        refit=False,
+    )
+    if quick:
+        budget = {"matcher__max_steps": [QUICK_STEPS]}
+        search.set_params(param_grid={"matcher": list(CANDIDATES)} | budget)
+    return search.fit(X, y).best_params_["matcher"]
+
+
+def paired_methods(quick: bool) -> dict[str, Fit | None]:
+    """All methods by name; the chosen one is made from the row of what it chooses."""
+    ours = {matcher: fit_ours(matcher, quick) for matcher in MATCHERS}
+    return available_peers() | ours | {CHOSEN: None}
+
+
+def run_paired(
+    name: str, number: int, methods: dict[str, Fit | None], kept: Sequence[dict], quick: bool
+) -> Iterator[dict[str, Any]]:
+    """Rows of one split of one set.
+
+    The fit of the chosen matcher to all training rows is that of its own row (equal seeds give
+    equal fits), which is taken from this run or from `kept` where it is there.
+    """
+    split = SETS[name](number, quick)
+    common = {"n_train": len(split.y), "n_outputs": split.y.shape[1]}
+
+    def run(method: str, fit: Fit) -> dict[str, Any]:
+        return (
+            {"method": method}
+            | common
+            | timed(
+                lambda: fit(split.X, split.y, number),
+                lambda draw: draw(split.X_test, N_DRAWS, number),
+                split.y_test,
+            )
+        )
+
+    done = {row["method"]: row for row in kept if (row["set"], row["split"]) == (name, number)}
+    for method, fit in methods.items():
+        if fit is not None:
+            done[method] = run(method, fit)
+            yield done[method]
+            continue
+        start = time.process_time()
+        choice = choose_matcher(split.X, split.y, number, quick)
+        seconds = time.process_time() - start
+        row = done.get(choice) or run(choice, fit_ours(choice, quick))
+        yield row | {"method": CHOSEN, "fit_s": row["fit_s"] + seconds, "chosen": choice}
+
+
+def scores_of(rows: Sequence[dict], name: str, **keys: Any) -> dict[int, float]:
+    """A column of the rows that have `keys`, by split."""
+    chosen = [row for row in rows if all(row.get(key) == keys[key] for key in keys)]
+    return {row["split"]: row[name] for row in chosen if name in row}
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and its standard error; the error of a single value is not known."""
+    error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return float(np.mean(values)), float(error)
+
+
+def plus_minus(mean: float, error: float) -> str:
+    """A mean and its standard error as text."""
+    return f"{mean:+.2f} ± {error:.2f}"
+
+
+def paired_difference(a: dict[int, float], b: dict[int, float]) -> tuple[float, float]:
+    """Mean of a − b over the splits that both have, and its standard error."""
+    return mean_and_error([a[split] - b[split] for split in sorted(a.keys() & b.keys())])
+
+
+def summarise_paired(rows: Sequence[dict]) -> None:
+    """A table of each set, and who is ahead on it."""
+    columns = {
+        "energy_score": ("energy score", "{:.4f}"),
+        "crps": ("CRPS", "{:.4f}"),
+        "variogram_score": ("variogram", "{:.3f}"),
+        "coverage": ("coverage of 90 %", "{:.3f}"),
+        "fit_s": ("fit s", "{:.1f}"),
+        "draw_s": ("draw s", "{:.2f}"),
+    }
+    verdicts = []
+    for name in dict.fromkeys(row["set"] for row in rows):
+        mine = [row for row in rows if row["set"] == name]
+        table = []
+        for method in dict.fromkeys(row["method"] for row in mine):
+            cells = [method]
+            for column, (_, form) in columns.items():
+                values = list(scores_of(mine, column, method=method).values())
+                cells.append(form.format(np.mean(values)) if values else "")
+            table.append(cells)
+        n_splits = len({row["split"] for row in mine})
+        print(f"\n{name}: {mine[0]['n_train']:,} training rows, {n_splits} splits")
+        print_table(["method", *(title for title, _ in columns.values())], table)
+        verdicts.append([name, *verdict(mine)])
+    print("\nOurs against the best peer; the difference is paired over splits (± standard error)")
+    header = ["set", "best peer", "score", "best of ours", "score", CHOSEN, "− peer", "verdict"]
+    print_table(header, verdicts)
+    good = sum(row[-1] in ("best", "level") for row in verdicts)
+    print(f'"{CHOSEN}" is best or within a standard error of the best peer on {good} of them')
+
+
+def verdict(rows: Sequence[dict]) -> list[str]:
+    """Best peer, best of ours, the chosen one and its distance to the peer, for one set."""
+    means = {
+        method: float(np.mean(list(scores_of(rows, "energy_score", method=method).values())))
+        for method in dict.fromkeys(row["method"] for row in rows)
+    }
+    peers = {method: means[method] for method in means if method not in (*MATCHERS, CHOSEN)}
+    ours = {method: means[method] for method in means if method in MATCHERS}
+    cells = []
+    for group in (peers, ours):
+        best = min(group, key=group.__getitem__, default="")
+        cells += [best, f"{group[best]:.4f}" if best else ""]
+    if not peers or CHOSEN not in means:
+        return [*cells, "", "", ""]
+    chosen = scores_of(rows, "energy_score", method=CHOSEN)
+    gap, error = paired_difference(chosen, scores_of(rows, "energy_score", method=cells[0]))
+    word = "best" if gap <= 0 else "level" if gap <= error else "peer ahead"
+    return [*cells, f"{means[CHOSEN]:.4f}", f"{gap:+.4f} ± {error:.4f}", word]
+
+
+# ---------------------------------------------------------------------------- part "unpaired"
+# Settings of the estimator, and the sets that they are tried on (None: all).
+LABELS: dict[str, tuple[dict[str, Any], tuple[str, ...] | None]] = {
+    "default": ({}, None),
+    "energy": ({"matcher": "energy"}, None),
+    "energy, pca(6)": (
+        {"matcher": "energy", "autoencoder": "pca", "latent_dim": 6},
+        ("gefcom2014_load",),
+    ),
+}
+SUPERVISED = "supervised"
+USES: dict[float, tuple[str, ...]] = {  # by the share of the pairs that is kept
+    0.1: (SUPERVISED, "latent", "match", "auto"),
+    1.0: (SUPERVISED, "auto"),
+}
+
+
+def run_unpaired(
+    name: str, number: int, labels: Sequence[str], uses: Sequence[str] | None, quick: bool
+) -> Iterator[dict[str, Any]]:
+    """Rows of one split of one set. All pairs kept: the unpaired are their own responses."""
+    split = SETS[name](number, quick)
+    order = np.random.default_rng(200 + number).permutation(len(split.y))
+    for label in labels:
+        settings, only_sets = LABELS[label]
+        if only_sets is not None and name not in only_sets:
+            continue
+        for share, all_uses in USES.items():
+            pairs, rest = np.split(order, [round(share * len(order))])
+            unpaired = split.y[rest if len(rest) else order]
+            for use in all_uses:
+                if uses is not None and use not in uses:
+                    continue
+                model = estimator(number, quick, **settings)
+                extra = None
+                if use != SUPERVISED:
+                    model.set_params(unpaired=use)
+                    extra = unpaired
+                scores = timed(
+                    lambda m=model, p=pairs, e=extra: m.fit(split.X[p], split.y[p], e),
+                    lambda m: m.sample(split.X_test, N_DRAWS, random_state=number),
+                    split.y_test,
+                )
+                row = {"label": label, "share": share, "use": use, "n_pairs": len(pairs)}
+                yield row | {"unpaired_": model.unpaired_} | scores
+
+
+def share_back(
+    few: dict[int, float], semi: dict[int, float], full: dict[int, float]
+) -> tuple[float, float]:
+    """(few − semi) / (few − full), as a ratio of means, with the error of such a ratio."""
+    splits = sorted(few.keys() & semi.keys() & full.keys())
+    gain = np.array([few[split] - semi[split] for split in splits])
+    loss = np.array([few[split] - full[split] for split in splits])
+    ratio = gain.mean() / loss.mean()
+    error = mean_and_error(gain - ratio * loss)[1] / abs(loss.mean())
+    return float(ratio), float(error)
+
+
+def summarise_unpaired(rows: Sequence[dict]) -> None:
+    """The share of the lost score that comes back, and what "auto" costs where all is paired."""
+    uses = [use for use in USES[0.1] if use != SUPERVISED]
+    back, harm = [], []
+    pooled: dict[str, list[float]] = {}
+    for label in dict.fromkeys(row["label"] for row in rows):
+        for name in dict.fromkeys(row["set"] for row in rows if row["label"] == label):
+            score = partial(scores_of, rows, "energy_score", label=label, set=name)
+            few, full = score(share=0.1, use=SUPERVISED), score(share=1.0, use=SUPERVISED)
+            if few.keys() & full.keys():
+                cells = [f"{np.mean(list(part.values())):.4f}" for part in (few, full)]
+                for use in uses:
+                    semi = score(share=0.1, use=use)
+                    known = few.keys() & full.keys() & semi.keys()
+                    cells.append(plus_minus(*share_back(few, semi, full)) if known else "")
+                back.append([label, name, *cells])
+            auto = score(share=1.0, use="auto")
+            if both := sorted(full.keys() & auto.keys()):
+                losses = [100 * (auto[split] / full[split] - 1) for split in both]
+                pooled.setdefault(label, []).extend(losses)
+                harm.append([label, name, plus_minus(*mean_and_error(losses)) + " %"])
+        if label in pooled:
+            harm.append([label, "all", plus_minus(*mean_and_error(pooled[label])) + " %"])
+    print("\nEnergy score with 10 % and with all pairs; share of the difference that comes back")
+    print_table(["settings", "set", "10 %", "all pairs", *uses], back)
+    print('\nLoss of "auto" where all are paired and the unpaired are their responses')
+    print_table(["settings", "set", "energy score"], harm)
+
+
+# ---------------------------------------------------------------------------- command
+def chosen_names(asked: Sequence[str] | None, known: Sequence[str], option: str) -> list[str]:
+    """The names asked for, in the order known; all where none are."""
+    if asked is None:
+        return list(known)
+    if unknown := set(asked) - set(known):
+        raise SystemExit(f"{option}: {sorted(unknown)} not among {list(known)}")
+    return [name for name in known if name in asked]
+
+
+def main() -> None:
+    """Run the rows asked for, keep the JSON, print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--part", choices=("paired", "unpaired"), default="paired")
+    parser.add_argument("--quick", action="store_true", help="300 rows, short fits, no JSON")
+    parser.add_argument("--sets", nargs="+", metavar="SET")
+    parser.add_argument("--splits", type=int, nargs="+", default=list(SPLITS))
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="methods, or uses (unpaired)")
+    parser.add_argument("--settings", nargs="+", metavar="LABEL", help="of part unpaired")
+    parser.add_argument("--tuning", action="store_true", help="no JSON; for splits not reported")
+    parser.add_argument("--table", action="store_true", help="run nothing, print the kept rows")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    sets = chosen_names(arguments.sets, list(SETS), "--sets")
+    keeps = not (arguments.quick or arguments.tuning)
+    file = "tabular" if arguments.part == "paired" else "tabular_unpaired"
+    kept = kept_rows(file) if keeps else []
+    if arguments.part == "paired":
+        methods = paired_methods(arguments.quick)
+        only = chosen_names(arguments.only, list(methods), "--only")
+        keys, summarise = ("set", "split", "method"), summarise_paired
+        methods = {method: methods[method] for method in only}
+        run = partial(run_paired, methods=methods, kept=kept, quick=arguments.quick)
+    else:
+        known = dict.fromkeys(use for uses in USES.values() for use in uses)
+        uses = chosen_names(arguments.only, list(known), "--only")
+        labels = chosen_names(arguments.settings, list(LABELS), "--settings")
+        summarise = summarise_unpaired
+        keys = ("set", "split", "label", "share", "use")
+        run = partial(run_unpaired, labels=labels, uses=uses, quick=arguments.quick)
+    for number in [] if arguments.table else arguments.splits:
+        for name in sets:
+            for row in run(name, number):
+                row = {"set": name, "split": number} | row | {"date": time.strftime("%Y-%m-%d")}
+                shown = {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
+                print(*shown.values(), flush=True)
+                replace_row(kept, row, keys)
+                if keeps:
+                    save_results(file, sorted({row["split"] for row in kept}), kept)
+    summarise(kept)
+
+
+if __name__ == "__main__":
+    main()
