@@ -1,5 +1,6 @@
 """What the benchmarks measure with: the judge's distances against closed forms, without data."""
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -12,14 +13,18 @@ if not BENCHMARKS.is_dir():
     pytest.skip("the benchmarks do not come with the package", allow_module_level=True)
 
 
-@pytest.fixture(scope="module")
-def judge():
+def load(name):
+    """A benchmark as a module."""
     sys.path.insert(0, str(BENCHMARKS))
     try:
-        import judge
+        return importlib.import_module(name)
     finally:
         sys.path.remove(str(BENCHMARKS))
-    return judge
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return load("judge")
 
 
 @pytest.fixture
@@ -122,3 +127,14 @@ def test_judge_learns_is_kept_and_comes_back(judge, rng, tmp_path, monkeypatch):
     assert features.shape == (640, 64)
     assert (again.classes(features) == labels).mean() > 0.95
     assert [path.name for path in tmp_path.iterdir()] == ["mnist-seed3-epochs8.npz"]
+
+
+# ---------------------------------------------------------------------------- known laws
+@pytest.mark.parametrize("name", ["T1", "T2", "T3", "T4"])
+def test_moments_of_the_gcds_laws_are_those_of_their_draws(rng, name):
+    law = load("gcds_table1").LAWS[name]
+    for x in rng.normal(size=(3, 1, law.n_features)):
+        y = law.respond(np.repeat(x, 400_000, axis=0), rng)
+        sd = law.sd(x)[0]
+        assert abs(y.mean() - law.mean(x)[0]) < 5 * sd / np.sqrt(len(y))
+        assert y.std() == pytest.approx(sd, rel=0.02)
