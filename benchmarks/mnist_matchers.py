@@ -8,7 +8,8 @@ space with "wgan"; `--only` takes a latent space, a matcher, or one pair of them
 drawn, 1,000 of each class, and compared with the test set by a classifier of our own (judge.py);
 "real" are 10,000 training digits that no estimator saw. Stage 1 is fitted once for each latent
 space and seed. Time is the processor's, on one thread; the time of stage 2 includes encoding all
-responses. Stage 2 uses the unlabelled codes (`unpaired="match"`). Rows go into the JSON as they
+responses. Stage 2 uses the unlabelled codes (`unpaired="match"`); "diffusion-pair" and "wgan-pair"
+are recipes with pseudo-pairs (`RECIPES`). Rows go into the JSON as they
 come; a run of some rows replaces only those.
 """
 
@@ -48,7 +49,17 @@ LATENT_SPACES: dict[str, Any] = {
     "pca": "pca",
     "FastICA": FastICA(LATENT_DIM, tol=1e-3, max_iter=1000, random_state=0),
 }
-CELLS = [("conv", matcher) for matcher in MATCHERS] + [
+# Recipes: settings beside the defaults, under a name of their own.
+RECIPES: dict[str, dict[str, Any]] = {
+    "diffusion-pair": {
+        "matcher": "diffusion",
+        "unpaired": "pair",
+        "matcher__max_steps": 10_000,
+        "matcher__widths": (256, 256, 256),
+    },
+    "wgan-pair": {"matcher": "wgan", "unpaired": "pair"},
+}
+CELLS = [("conv", name) for name in (*MATCHERS, *RECIPES)] + [
     (space, "wgan") for space in LATENT_SPACES if space != "conv"
 ]
 
@@ -188,9 +199,9 @@ def run_seed(
         )
         shared = FittedLatentSpace(first.autoencoder_)
         for matcher in [matcher for where, matcher in cells if where == space]:
-            model = LSDMRegressor(
-                LATENT_DIM, matcher, autoencoder=shared, unpaired="match", random_state=seed
-            )
+            settings = RECIPES.get(matcher, {"matcher": matcher, "unpaired": "match"})
+            model = LSDMRegressor(LATENT_DIM, autoencoder=shared, random_state=seed)
+            model.set_params(**settings)
             if quick:
                 model.set_params(matcher__max_steps=QUICK_STEPS)
             start = time.process_time()
