@@ -219,7 +219,7 @@ KNOWN = {
         ("matchers.wgan", "from . import flow", "imports its sibling matchers.flow"),
         ("matchers.wgan", "from . import MATCHERS", "imports its sibling matchers;"),
         ("matchers.base", "from .wgan import WGANMatcher", "imports its sibling matchers.wgan"),
-        ("scorers", "from .persistence import save", "(layer 8) imports persistence"),
+        ("scorers", "from .persistence import save", "(layer 9) imports persistence"),
         ("scorers", "from . import __version__", "imports the top package"),
         ("scorers", "from sklsdm import LSDMRegressor", "imports the top package"),
         ("scorers", "import sklsdm", "imports the top package"),
