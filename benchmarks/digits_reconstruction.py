@@ -45,8 +45,7 @@ def best_of(images: np.ndarray, seed: int, names: list[str]) -> tuple[str, float
     """The candidate with the lowest error on a fifth of `images`, kept from its fit."""
     fit, check = train_test_split(images, test_size=0.2, random_state=seed)
     errors = {
-        name: relative_error(fit_autoencoder(CANDIDATES[name], fit, seed), check)
-        for name in names
+        name: relative_error(fit_autoencoder(CANDIDATES[name], fit, seed), check) for name in names
     }
     name = min(errors, key=lambda key: errors[key])
     return name, errors[name]

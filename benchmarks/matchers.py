@@ -58,9 +58,7 @@ def digits(matcher: str, seed: int, quick: bool) -> Row:
     data = digits_example.split_digits(seed)
     flat = data["train"].reshape(len(data["train"]), -1)
     classifier = SVC(gamma="scale").fit(flat, data["train_labels"])
-    model = LSDMRegressor(
-        digits_example.LATENT_DIM, matcher, unpaired="match", random_state=seed
-    )
+    model = LSDMRegressor(digits_example.LATENT_DIM, matcher, unpaired="match", random_state=seed)
     if quick:
         model.set_params(matcher__max_steps=QUICK_STEPS)
     X = digits_example.one_hot(data["pair_labels"])

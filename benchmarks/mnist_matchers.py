@@ -210,11 +210,7 @@ def run_seed(
             draws, labels = draw_by_class(model, per_class)
             end = time.process_time()
             row = common | {"matcher": matcher, "stage_2_s": middle - start, "draw_s": end - middle}
-            yield (
-                row
-                | bench.full_score(draws, labels, split.seen)
-                | training_record(model)
-            )
+            yield (row | bench.full_score(draws, labels, split.seen) | training_record(model))
 
 
 COLUMNS = {

@@ -1,6 +1,6 @@
 """What `import sklsdm` adds to its dependencies' own import, and how long the checks take.
 
-    python benchmarks/startup.py [--quick]
+python benchmarks/startup.py [--quick]
 """
 
 from __future__ import annotations

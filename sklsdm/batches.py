@@ -99,9 +99,7 @@ class StreamedBatches:
                 yield batch
 
     def _cpu(self) -> torch.Generator:
-        seed = torch.randint(
-            2**62, (1,), generator=self.random, device=self.random.device
-        )
+        seed = torch.randint(2**62, (1,), generator=self.random, device=self.random.device)
         return torch.Generator().manual_seed(int(seed.item()))
 
 

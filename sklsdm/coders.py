@@ -148,9 +148,7 @@ class ConvCoder(Coder):
         to_code = mlp(flat, latent_dim, [hidden], activation, generator, last_scale=0.0)
         from_code = mlp(latent_dim, flat, [hidden], activation, generator)
         self.encoder = nn.Sequential(nn.Unflatten(1, stages[0]), *down, nn.Flatten(), *to_code)
-        self.decoder = nn.Sequential(
-            *from_code, nn.Unflatten(1, stages[-1]), *up, nn.Flatten()
-        )
+        self.decoder = nn.Sequential(*from_code, nn.Unflatten(1, stages[-1]), *up, nn.Flatten())
         module: Any = self
         module.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
 

@@ -168,9 +168,7 @@ class LatentSpaceEstimator(BaseEstimator):
             return min(most, wanted)
         if isinstance(self.latent_dim, str):
             raise ValueError(f"latent_dim must be an integer or 'auto', got {self.latent_dim!r}.")
-        asked = check_integer(
-            "latent_dim", self.latent_dim, 1, width, f" (y has {width} outputs)"
-        )
+        asked = check_integer("latent_dim", self.latent_dim, 1, width, f" (y has {width} outputs)")
         if asked > most:
             warnings.warn(
                 f"latent_dim={asked} is more than {len(responses)} responses can span; "

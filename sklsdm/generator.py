@@ -193,9 +193,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
 
     def _check_data(self, X: Any) -> NDArray[Any]:
         with errors_name("X"):
-            data = validate_data(
-                self, X, dtype="numeric", allow_nd=True, ensure_all_finite=False
-            )
+            data = validate_data(self, X, dtype="numeric", allow_nd=True, ensure_all_finite=False)
         check_finite("X", data)
         check_response_shape("X", data)
         if len(data) < 2:

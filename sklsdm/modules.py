@@ -44,9 +44,7 @@ def linear(n_in: int, n_out: int, generator: torch.Generator | None, bias: bool 
     return layer
 
 
-def conv(
-    n_in: int, n_out: int, kernel: int, stride: int, generator: torch.Generator | None
-) -> Any:
+def conv(n_in: int, n_out: int, kernel: int, stride: int, generator: torch.Generator | None) -> Any:
     """A convolution with padding kernel // 2 whose weights come from `generator`."""
     layer = nn.utils.skip_init(
         nn.Conv2d, n_in, n_out, kernel_size=kernel, stride=stride, padding=kernel // 2

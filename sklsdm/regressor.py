@@ -724,7 +724,5 @@ def _check_levels(quantiles: Sequence[float]) -> NDArray[np.float64]:
     with errors_name("quantiles"):
         levels = np.atleast_1d(np.asarray(quantiles, dtype=np.float64))
     if levels.ndim != 1 or len(levels) == 0 or not ((levels > 0) & (levels < 1)).all():
-        raise ValueError(
-            f"quantiles must be levels strictly between 0 and 1, got {quantiles!r}."
-        )
+        raise ValueError(f"quantiles must be levels strictly between 0 and 1, got {quantiles!r}.")
     return levels

@@ -161,9 +161,7 @@ def fit_standardiser(blocks: Iterator[NDArray[Any]], *, shared: bool) -> Standar
 class ResponseFormat:
     """How responses came (shape, dtype) and how they are standardised, and the way back."""
 
-    def __init__(
-        self, y: NDArray[Any], standardiser: Standardiser, y_range: Any = None
-    ) -> None:
+    def __init__(self, y: NDArray[Any], standardiser: Standardiser, y_range: Any = None) -> None:
         self.shape = tuple(int(side) for side in y.shape[1:])
         self.is_image = y.ndim >= 3
         self.is_bytes = self.is_image and y.dtype == np.uint8

@@ -85,9 +85,7 @@ def test_killed_fit_ends_as_an_unbroken_one(tmp_path, matcher, part, epoch, left
     resumed = resume(tmp_path, part, epoch, matcher)
     whole = make_model(matcher, None).fit(*make_data())
     x = make_data()[0][:5]
-    assert_array_equal(
-        resumed.sample(x, 3, random_state=0), whole.sample(x, 3, random_state=0)
-    )
+    assert_array_equal(resumed.sample(x, 3, random_state=0), whole.sample(x, 3, random_state=0))
     for stage, losses in whole.history_.items():
         for name, values in losses.items():
             assert_array_equal(resumed.history_[stage][name], values)
@@ -102,9 +100,7 @@ def test_drawn_seed_is_remembered(tmp_path):
     seed = int(kept.split(":")[1].rstrip("} \n"))
     whole = make_model("energy", None, random_state=seed).fit(*make_data())
     x = make_data()[0][:5]
-    assert_array_equal(
-        resumed.sample(x, 3, random_state=0), whole.sample(x, 3, random_state=0)
-    )
+    assert_array_equal(resumed.sample(x, 3, random_state=0), whole.sample(x, 3, random_state=0))
 
 
 def test_other_data_or_settings_have_folders_of_their_own(tmp_path):

@@ -26,9 +26,7 @@ from sklsdm.batches import StreamedBatches
 from sklsdm.matchers import MATCHERS
 
 # (matcher, autoencoder): every row of either table, the other part being the cheapest.
-PARTS = list(
-    dict.fromkeys([(m, "auto") for m in MATCHERS] + [("energy", a) for a in AUTOENCODERS])
-)
+PARTS = list(dict.fromkeys([(m, "auto") for m in MATCHERS] + [("energy", a) for a in AUTOENCODERS]))
 ALL_PARTS = pytest.mark.parametrize("parts", PARTS, ids="-".join)
 ALL_MATCHERS = pytest.mark.parametrize("matcher", list(MATCHERS))
 TINY = {"matcher__max_steps": 30, "autoencoder__max_epochs": 2}

@@ -102,9 +102,7 @@ def test_samplers_reach_the_law_of_an_exact_denoiser(sampler):
 def test_order_of_the_ode_samplers(sampler, order):
     """Twice the steps leave about 2^-order of the error."""
     best = sampled("heun", 800, n=300)
-    coarse, fine = [
-        (sampled(sampler, n, n=300) - best).abs().mean().item() for n in (40, 80)
-    ]
+    coarse, fine = [(sampled(sampler, n, n=300) - best).abs().mean().item() for n in (40, 80)]
     assert 0.6 * 2**order < coarse / fine < 1.8 * 2**order
 
 

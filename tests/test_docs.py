@@ -13,9 +13,7 @@ import sklsdm
 
 ROOT = Path(sklsdm.__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-MODULES = sorted(
-    ["sklsdm", *(m.name for m in pkgutil.walk_packages(sklsdm.__path__, "sklsdm."))]
-)
+MODULES = sorted(["sklsdm", *(m.name for m in pkgutil.walk_packages(sklsdm.__path__, "sklsdm."))])
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 

@@ -67,12 +67,8 @@ ANALYTIC = {
     "kl": (SD**2 + MEAN**2 - 1) / 2 - math.log(SD),
     "reverse-kl": (1 + MEAN**2) / (2 * SD**2) - 0.5 + math.log(SD),
     "js": jensen_shannon(),
-    "pearson": SD**2
-    / math.sqrt(2 * SD**2 - 1)
-    * math.exp(MEAN**2 / (2 * SD**2 - 1))
-    - 1,
-    "hellinger": 2
-    - 2 * math.sqrt(2 * SD / (1 + SD**2)) * math.exp(-(MEAN**2) / (4 * (1 + SD**2))),
+    "pearson": SD**2 / math.sqrt(2 * SD**2 - 1) * math.exp(MEAN**2 / (2 * SD**2 - 1)) - 1,
+    "hellinger": 2 - 2 * math.sqrt(2 * SD / (1 + SD**2)) * math.exp(-(MEAN**2) / (4 * (1 + SD**2))),
 }
 
 

@@ -147,7 +147,7 @@ def test_the_marginal_is_the_mean_over_conditions():
     condition = torch.tensor([[0.0], [0.0], [1.0]])
     data = matching_data(condition, torch.zeros(3, 2), codes=torch.zeros(3, 2), n_held=0)
     random = torch.Generator().manual_seed(0)
-    plan = Plan(Run(CPU, 0), random, 3, 1, 1, 16, 1.0, None)
+    plan = Plan(Run(CPU, 0), random, 3, 1, 1, 16, 1.0, 0.0, None)
     network = MixtureDensity(1, 2, 3, True, (8,), generator=random)
     codes = normal(5, 2, dtype=torch.float32)
     found = LikelihoodObjective(data, plan)._marginal(network, codes)

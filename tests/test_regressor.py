@@ -411,13 +411,15 @@ def test_unpaired_responses_that_help_stay_in_stage_2():
     assert est.fit(X, y).unpaired_ == "latent"
 
 
-def test_misleading_unpaired_responses_are_left_out_of_stage_2():
-    """Responses from elsewhere hide the two sides; held-out pairs show what that costs."""
-    X, y = two_sided(600, 0, 1.0)
+@pytest.mark.parametrize("matcher", ["energy", "mdn"])
+def test_misleading_unpaired_responses_are_left_out_of_stage_2(matcher):
+    """Responses from elsewhere hide the two sides; 300 held-out pairs show what that costs."""
+    (X, y), (X_val, y_val) = two_sided(600, 0, 1.0), two_sided(300, 1, 1.0)
     wrong = 5 * np.random.default_rng(2).normal(size=3000)
-    est = LSDMRegressor(matcher="mdn", random_state=0).set_params(matcher__max_steps=600)
-    assert est.fit(X, y, wrong).unpaired_ == "latent"
-    alone = clone(est).set_params(unpaired="latent").fit(X, y, wrong)
+    held_out = {"X_val": X_val, "y_val": y_val}
+    est = LSDMRegressor(matcher=matcher, random_state=0).set_params(matcher__max_steps=600)
+    assert est.fit(X, y, wrong, **held_out).unpaired_ == "latent"
+    alone = clone(est).set_params(unpaired="latent").fit(X, y, wrong, **held_out)
     assert_array_equal(est.sample(X[:5], random_state=0), alone.sample(X[:5], random_state=0))
     est.set_params(matcher__unpaired_weight=1.0)  # asked for
     assert est.fit(X, y, wrong).unpaired_ == "match"

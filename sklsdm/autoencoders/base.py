@@ -146,9 +146,7 @@ class TrainedAutoencoder(BaseAutoencoder):
     def _module(self, form: ResponseFormat, latent_dim: int, random: torch.Generator) -> Any:
         """The untrained module."""
 
-    def _start(
-        self, coder: Any, responses: Responses, rows: NDArray[np.intp], run: Run
-    ) -> None:
+    def _start(self, coder: Any, responses: Responses, rows: NDArray[np.intp], run: Run) -> None:
         """Set the module's linear path to the principal components of the training rows."""
         latent_dim = len(coder.linear.components)
         start = principal_coder(responses, rows, latent_dim, run.seed)
@@ -156,9 +154,7 @@ class TrainedAutoencoder(BaseAutoencoder):
 
     @staticmethod
     @torch.no_grad()
-    def _linear_codes(
-        coder: LinearCoder, responses: Responses, rows: NDArray[np.intp]
-    ) -> Tensor:
+    def _linear_codes(coder: LinearCoder, responses: Responses, rows: NDArray[np.intp]) -> Tensor:
         """Linear codes of a bounded number of training rows."""
         return coder.encode(responses.take(rows[:_REFERENCE_ROWS]))
 

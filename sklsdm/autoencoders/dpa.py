@@ -77,9 +77,7 @@ class DistributionalLoss:
     def __call__(self, coder: DPACoder, target: Tensor) -> Tensor:
         latent = coder.encode(target).repeat_interleave(self.n_draws, dim=0)
         noise_dim = coder.bank.shape[1]
-        noise = torch.randn(
-            (len(latent), noise_dim), generator=self.random, device=latent.device
-        )
+        noise = torch.randn((len(latent), noise_dim), generator=self.random, device=latent.device)
         draws = self.inside(coder.decode(latent, noise)).view(len(target), self.n_draws, -1)
         return energy_score(draws, target).mean() / target.shape[1] ** 0.5
 

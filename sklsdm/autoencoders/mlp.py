@@ -79,7 +79,5 @@ class MLPAutoencoder(TrainedAutoencoder):
         for width in self.widths:
             check_integer("autoencoder__widths", width, 1)
 
-    def _module(
-        self, form: ResponseFormat, latent_dim: int, random: torch.Generator
-    ) -> MLPCoder:
+    def _module(self, form: ResponseFormat, latent_dim: int, random: torch.Generator) -> MLPCoder:
         return MLPCoder(form.width, latent_dim, self.widths, self.activation, random)

@@ -282,9 +282,7 @@ class TorchAutoencoder(TrainedAutoencoder):
         self.history_ = {}
         return self
 
-    def _module(
-        self, form: ResponseFormat, latent_dim: int, random: torch.Generator
-    ) -> TorchCoder:
+    def _module(self, form: ResponseFormat, latent_dim: int, random: torch.Generator) -> TorchCoder:
         return TorchCoder(copy.deepcopy(self.encoder), copy.deepcopy(self.decoder), form)
 
     def _start(

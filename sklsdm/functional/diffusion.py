@@ -46,9 +46,7 @@ def denoising_residual(field: Field, clean: Tensor, noise: Tensor, sigma: Tensor
     return found - (sigma * clean - noise) * scale
 
 
-def noise_levels(
-    n_steps: int, low: float, high: float, like: Tensor, power: float = 7.0
-) -> Tensor:
+def noise_levels(n_steps: int, low: float, high: float, like: Tensor, power: float = 7.0) -> Tensor:
     """Levels (n_steps + 1,) falling from `high` to `low`, then 0; [1]_, equation 5."""
     grid = torch.linspace(1, 0, n_steps, dtype=torch.float64)
     root = low ** (1 / power) + grid * (high ** (1 / power) - low ** (1 / power))

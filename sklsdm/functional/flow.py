@@ -42,9 +42,7 @@ def couple(noise: Tensor, target: Tensor, condition: Tensor, weight: float, size
     does not, and draws are biased.
     """
     blocks = []
-    for n, u, x in zip(
-        noise.split(size), target.split(size), condition.split(size), strict=True
-    ):
+    for n, u, x in zip(noise.split(size), target.split(size), condition.split(size), strict=True):
         cost = torch.cdist(u, n).square()
         if x.shape[1]:
             cost += weight * torch.cdist(x, x).square() / x.shape[1]

@@ -34,7 +34,6 @@ from sklsdm.nets import (
     TrainingNet,
     default_callbacks,
     history_arrays,
-    kept_scores,
 )
 from sklsdm.nets.run import Run
 
@@ -42,6 +41,7 @@ EPOCH_STEPS = 100
 STEPS_PER_ROW = 10
 _HELD_OUT_DRAWS = 16
 _MAX_HELD_OUT = 256
+_JUDGED = (64, 1024)  # draws and held-out pairs that judge the state that was kept
 _TOLERANCE = 1.0  # of the held-out score where unpaired codes keep the law in shape, as few
 # held-out pairs tell less than they do
 # Imputation of conditions: codes and candidate conditions a step, noise levels of a likelihood.
@@ -82,7 +82,8 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
     n_steps_ : int
         Steps trained.
     held_out_scores_ : ndarray of shape (v,) or None
-        Score of each held-out pair at the state that was kept; lower is better.
+        Energy score of each held-out pair (of at most 1,024), the same for all matchers and
+        uses of unpaired responses; lower is better.
     interrupted_ : bool
         Whether Ctrl-C ended training.
     history_ : dict of str to ndarray
@@ -161,7 +162,10 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         net.fit(self._batches(data, plan))
         self.noise_dim_ = plan.noise_dim
         self.network_ = net.module_.eval()
-        self.held_out_scores_ = kept_scores(net)
+        self.held_out_scores_ = None
+        if plan.score is not None:
+            judge = self._held_out_score(data, run, plan.noise_dim, *_JUDGED)
+            self.held_out_scores_ = judge(self.network_).cpu().numpy()
         self.interrupted_ = net.interrupted_
         self.history_ = history_arrays(net.history)
         self.n_steps_ = int(sum(row.get("train_batch_count", 0) for row in net.history))
@@ -197,11 +201,16 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         )
 
     def _held_out_score(
-        self, data: MatchingData, run: Run, noise_dim: int
+        self,
+        data: MatchingData,
+        run: Run,
+        noise_dim: int,
+        n_draws: int = _HELD_OUT_DRAWS,
+        most: int = _MAX_HELD_OUT,
     ) -> Callable[[Any], Tensor]:
         """Energy scores of draws for the held-out pairs, always with the same noise."""
-        latent = data.held_latent[:_MAX_HELD_OUT]
-        repeated = data.held_condition[:_MAX_HELD_OUT].repeat_interleave(_HELD_OUT_DRAWS, dim=0)
+        latent = data.held_latent[:most]
+        repeated = data.held_condition[:most].repeat_interleave(n_draws, dim=0)
         noise = torch.randn(
             (len(repeated), noise_dim), generator=run.generator(12), device=latent.device
         )
@@ -209,7 +218,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         @torch.no_grad()
         def score(module: Any) -> Tensor:
             draws = self._draw(module, repeated, noise)
-            grouped = draws.view(len(latent), _HELD_OUT_DRAWS, -1)
+            grouped = draws.view(len(latent), n_draws, -1)
             return energy_score(grouped, latent)
 
         return score

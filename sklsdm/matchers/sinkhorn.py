@@ -22,9 +22,7 @@ class SinkhornObjective:
     `scale` multiplies x in the cost, the squared distance of (scale · x, z).
     """
 
-    def __init__(
-        self, epsilon: float, scale: float, n_draws: int, unpaired_weight: float
-    ) -> None:
+    def __init__(self, epsilon: float, scale: float, n_draws: int, unpaired_weight: float) -> None:
         self.epsilon = epsilon
         self.scale = scale
         self.n_draws = n_draws

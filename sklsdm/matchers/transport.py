@@ -50,9 +50,9 @@ class CodePotentials:
     ) -> None:
         self.cost = cost
         # Squared distances of codes average 2 per dimension, those of scaled conditions 2 in all.
-        self.scale = condition_scale(data.condition) * (
-            condition_weight * data.latent.shape[1]
-        ) ** 0.5
+        self.scale = (
+            condition_scale(data.condition) * (condition_weight * data.latent.shape[1]) ** 0.5
+        )
         n_pairs, most = len(data.latent), CODES_PER_START * plan_size
         # Potentials of two blocks differ a little. Without conditions, where that would blur the
         # borders between modes, codes beyond one block are not needed.
@@ -74,12 +74,8 @@ class CodePotentials:
         condition, latent = self.condition[block], self.latent[block]
         total = latent.new_zeros(len(latent))
         for _ in range(n_plans):
-            rows = torch.randint(
-                len(latent), (n_starts,), generator=random, device=random.device
-            )
-            noise = torch.randn(
-                (n_starts, latent.shape[1]), generator=random, device=random.device
-            )
+            rows = torch.randint(len(latent), (n_starts,), generator=random, device=random.device)
+            noise = torch.randn((n_starts, latent.shape[1]), generator=random, device=random.device)
             with torch.no_grad():
                 start = module.start(condition[rows], noise)
             cost = self._cost(condition[rows], start, condition, latent)
@@ -311,9 +307,7 @@ class TransportMatcher(BaseMatcher):
         )
         objective: Any = partial(TransportObjective, potentials, plan.unpaired_weight)
         if self._reads_off(data.latent.shape[1]):
-            objective = partial(
-                DualObjective, potentials, plan.unpaired_weight, self.slope_weight
-            )
+            objective = partial(DualObjective, potentials, plan.unpaired_weight, self.slope_weight)
         return SingleNet(module, criterion=objective, **self._net_settings(plan))
 
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:

@@ -8,7 +8,6 @@ from sklsdm.nets.callbacks import (
     Progress,
     default_callbacks,
     is_as_good,
-    kept_scores,
 )
 from sklsdm.nets.single import SingleNet
 
@@ -24,6 +23,5 @@ __all__ = [
     "default_callbacks",
     "history_arrays",
     "is_as_good",
-    "kept_scores",
     "one_thread",
 ]

@@ -148,9 +148,7 @@ class AdversarialObjective:
         """Loss of the generator against critics whose parameters are frozen."""
         drawn = self._draw(generator, batch)
         features = critics.joint.features(batch.condition)
-        loss = self.loss_of_generator(
-            *self._values(critics.joint, features, batch.latent, drawn)
-        )
+        loss = self.loss_of_generator(*self._values(critics.joint, features, batch.latent, drawn))
         if critics.marginal is not None and batch.other is not None:
             values = self._values(critics.marginal, features[:, :0], batch.other, drawn)
             loss = loss + self.unpaired_weight * self.loss_of_generator(*values)

@@ -7,8 +7,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from skorch.callbacks import Callback
 from torch import Tensor
 
@@ -114,7 +112,7 @@ class KeepBest(Callback):
     score the last epoch is kept.
     """
 
-    remembers = ("best_", "n_stale_", "state_", "rows_")
+    remembers = ("best_", "n_stale_", "state_")
 
     def __init__(
         self,
@@ -130,7 +128,6 @@ class KeepBest(Callback):
         self.best_: Tensor | None = None
         self.n_stale_ = 0
         self.state_: dict[str, Any] | None = None
-        self.rows_: Tensor | None = None
         if self.held_out is not None:
             self._judge(net, self.held_out.rows(net))
 
@@ -145,7 +142,6 @@ class KeepBest(Callback):
         self.n_stale_ += 1
         if self.best_ is None or is_as_good(rows, self.best_, self.tolerance):
             self._keep(net)
-            self.rows_ = rows
             self.n_stale_ = 0
         if self.best_ is None or rows.mean() < self.best_.mean():
             self.best_ = rows
@@ -165,12 +161,6 @@ def is_as_good(rows: Tensor, best: Tensor, tolerance: float = 1.0) -> bool:
     excess = rows - best
     error = excess.std() / len(excess) ** 0.5 if len(excess) > 1 else excess.new_zeros(())
     return bool(excess.mean() <= tolerance * error)
-
-
-def kept_scores(net: TrainingNet) -> NDArray[np.float32] | None:
-    """Held-out scores, by row, of the state that a trained net has kept."""
-    rows = next(cb.rows_ for _, cb in net.callbacks_ if isinstance(cb, KeepBest))
-    return None if rows is None else rows.cpu().numpy()
 
 
 class Progress(Callback):
