@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from sklsdm import LSDMRegressor
 from sklsdm.datasets import load_benchmark
 from sklsdm.metrics import crps, energy_score, interval_coverage, variogram_score
+from sklsdm.regressor import TRIED_USES, choose_use
 from sklsdm.scorers import neg_energy_score
 
 Array = NDArray[Any]
@@ -299,41 +301,46 @@ LABELS: dict[str, tuple[dict[str, Any], tuple[str, ...] | None]] = {
         ("gefcom2014_load",),
     ),
 }
-SUPERVISED = "supervised"
-USES: dict[float, tuple[str, ...]] = {  # by the share of the pairs that is kept
-    0.1: (SUPERVISED, "latent", "match", "auto"),
-    1.0: (SUPERVISED, "auto"),
-}
+SUPERVISED, AUTO = "supervised", "auto"
+SHARES = (0.1, 1.0)  # of the pairs that are kept
+USES = (SUPERVISED, *TRIED_USES[::-1], AUTO)
 
 
 def run_unpaired(
-    name: str, number: int, labels: Sequence[str], uses: Sequence[str] | None, quick: bool
+    name: str, number: int, labels: Sequence[str], quick: bool
 ) -> Iterator[dict[str, Any]]:
-    """Rows of one split of one set. All pairs kept: the unpaired are their own responses."""
+    """Rows of one split of one set. All pairs kept: the unpaired are their own responses.
+
+    "auto" would fit the same three uses with the same seeds again; its row is that of the one that
+    it chooses, with the time of all three.
+    """
     split = SETS[name](number, quick)
     order = np.random.default_rng(200 + number).permutation(len(split.y))
-    for label in labels:
+    for label, share in product(labels, SHARES):
         settings, only_sets = LABELS[label]
         if only_sets is not None and name not in only_sets:
             continue
-        for share, all_uses in USES.items():
-            pairs, rest = np.split(order, [round(share * len(order))])
-            unpaired = split.y[rest if len(rest) else order]
-            for use in all_uses:
-                if uses is not None and use not in uses:
-                    continue
-                model = estimator(number, quick, **settings)
-                extra = None
-                if use != SUPERVISED:
-                    model.set_params(unpaired=use)
-                    extra = unpaired
-                scores = timed(
-                    lambda m=model, p=pairs, e=extra: m.fit(split.X[p], split.y[p], e),
-                    lambda m: m.sample(split.X_test, N_DRAWS, random_state=number),
-                    split.y_test,
-                )
-                row = {"label": label, "share": share, "use": use, "n_pairs": len(pairs)}
-                yield row | {"unpaired_": model.unpaired_} | scores
+        pairs, rest = np.split(order, [round(share * len(order))])
+        unpaired = split.y[rest if len(rest) else order]
+        common = {"label": label, "share": share, "n_pairs": len(pairs)}
+        held_out, rows = {}, {}
+        for use in USES[:-1]:
+            model = estimator(number, quick, **settings)
+            if use != SUPERVISED:
+                model.set_params(unpaired=use)
+            extra = None if use == SUPERVISED else unpaired
+            scores = timed(
+                lambda m=model, p=pairs, e=extra: m.fit(split.X[p], split.y[p], e),
+                lambda m=model: m.sample(split.X_test, N_DRAWS, random_state=number),
+                split.y_test,
+            )
+            yield common | {"use": use} | scores
+            if use != SUPERVISED:
+                held_out[use], rows[use] = model.held_out_scores_[use], scores
+        prefer = TRIED_USES if len(unpaired) > len(pairs) else TRIED_USES[::-1]
+        choice = choose_use({use: held_out[use] for use in prefer})
+        seconds = sum(row["fit_s"] for row in rows.values())
+        yield common | rows[choice] | {"use": AUTO, "fit_s": seconds, "chosen": choice}
 
 
 def share_back(
@@ -350,7 +357,7 @@ def share_back(
 
 def summarise_unpaired(rows: Sequence[dict]) -> None:
     """The share of the lost score that comes back, and what "auto" costs where all is paired."""
-    uses = [use for use in USES[0.1] if use != SUPERVISED]
+    uses = USES[1:]
     back, harm = [], []
     pooled: dict[str, list[float]] = {}
     for label in dict.fromkeys(row["label"] for row in rows):
@@ -396,7 +403,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="300 rows, short fits, no JSON")
     parser.add_argument("--sets", nargs="+", metavar="SET")
     parser.add_argument("--splits", type=int, nargs="+", default=list(SPLITS))
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="methods, or uses (unpaired)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="methods")
     parser.add_argument("--settings", nargs="+", metavar="LABEL", help="of part unpaired")
     parser.add_argument("--tuning", action="store_true", help="no JSON; for splits not reported")
     parser.add_argument("--table", action="store_true", help="run nothing, print the kept rows")
@@ -413,12 +420,12 @@ def main() -> None:
         methods = {method: methods[method] for method in only}
         run = partial(run_paired, methods=methods, kept=kept, quick=arguments.quick)
     else:
-        known = dict.fromkeys(use for uses in USES.values() for use in uses)
-        uses = chosen_names(arguments.only, list(known), "--only")
+        if arguments.only:
+            raise SystemExit("--only is for part paired; --settings chooses among these rows.")
         labels = chosen_names(arguments.settings, list(LABELS), "--settings")
         summarise = summarise_unpaired
         keys = ("set", "split", "label", "share", "use")
-        run = partial(run_unpaired, labels=labels, uses=uses, quick=arguments.quick)
+        run = partial(run_unpaired, labels=labels, quick=arguments.quick)
     for number in [] if arguments.table else arguments.splits:
         for name in sets:
             for row in run(name, number):

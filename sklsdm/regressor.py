@@ -49,6 +49,7 @@ UNPAIRED_USES = ("auto", "latent", "match", "pair")
 TRIED_USES = ("pair", "match", "latent")
 CONDITION_ENCODERS = ("auto", "flatten", "conv")
 MAX_REFERENCE = 2000
+MAX_JUDGED = 1024  # held-out pairs that choose the use of unpaired responses
 MIN_PAIRS_TO_HOLD_OUT = 20
 MAX_UNPAIRED_HELD_OUT = 2000
 N_MEAN_DRAWS = 256
@@ -87,6 +88,13 @@ class _Conditions:
     def rows(self, X: NDArray[Any]) -> NDArray[np.float32]:
         """Conditions as standardised flat rows."""
         return self.standardiser.forward(flat_rows(X))
+
+
+def choose_use(held_out: dict[str, NDArray[np.float64]]) -> str:
+    """Of scores by held-out pair, for each use, the first that the best do not clearly beat."""
+    rows = {use: torch.from_numpy(scores) for use, scores in held_out.items()}
+    best = min(rows.values(), key=lambda scores: float(scores.mean()))
+    return next(use for use, scores in rows.items() if is_as_good(scores, best))
 
 
 class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
@@ -157,6 +165,10 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         The fitted stage 2.
     unpaired_ : str
         Use of the unpaired responses that was chosen: "latent", "match" or "pair".
+    held_out_scores_ : dict of str to ndarray of shape (v,), float64
+        By each use of the unpaired responses that was tried, the energy score of every held-out
+        pair (at most 1,024), as in `score`: what the choice was made by. Empty where no pair was
+        held out.
     n_pseudo_pairs_ : int
         Number of unpaired responses whose condition was guessed, with `unpaired_="pair"`.
     history_ : dict
@@ -261,8 +273,9 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         y : array-like of shape (n,), (n, q), (n, h, w) or (n, c, h, w)
             Responses of the pairs. uint8 images are scaled by 1/255 and drawn in [0, 1].
         Y_unpaired : array-like, memmap, torch Dataset or Unpaired, optional
-            Responses without a condition, shaped like `y` after the first axis. In
-            cross-validation wrap them in :class:`sklsdm.Unpaired`. None: the supervised case.
+            Responses without a condition, shaped like `y` after the first axis. The pairs' own
+            may be among them: copies of held-out ones are kept from stage 2. In cross-validation
+            wrap them in :class:`sklsdm.Unpaired`. None: the supervised case.
         X_val, y_val : array-like, optional
             Pairs on which the state to keep is chosen, in place of a share of the pairs. In a
             plain Pipeline X_val is not transformed: use :class:`sklsdm.SamplingPipeline`.
@@ -310,26 +323,32 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         codes = self._fit_latent_space(responses, self._hold_out(held, responses, seed), run)
         condition = torch.from_numpy(self._conditions_.rows(X)).to(run.device)
         train = torch.from_numpy(np.setdiff1d(np.arange(len(y)), held)).to(run.device)
-        chosen = torch.from_numpy(held).to(run.device)
-        held_condition, held_latent = condition[chosen], codes[chosen]
-        if validation is not None:
-            held_condition = torch.from_numpy(validation[0]).to(run.device)
-            held_latent = self._standard_codes(validation[1], run.device)
+        if validation is None:
+            validation = self._conditions_.rows(X[held]), y[held]
+        held_condition, y_held = validation
+        copies = responses.unpaired_copies(self._response_format_.flatten(y_held))
+        others = np.setdiff1d(np.arange(len(y), len(responses)), copies)
         data = MatchingData(
             condition=condition[train],
             latent=codes[train],
-            held_condition=held_condition,
-            held_latent=held_latent,
-            codes=codes if self.n_unpaired_ else None,
+            held_condition=torch.from_numpy(held_condition).to(run.device),
+            held_latent=self._standard_codes(y_held, run.device),
+            codes=codes[torch.cat([train, torch.from_numpy(others).to(run.device)])]
+            if len(others)
+            else None,
             image_shape=self._conditions_.image_shape,
         )
-        self._fit_stage_2(data, run)
+        judged = held_condition[:MAX_JUDGED], y_held[:MAX_JUDGED]
+        self._fit_stage_2(data, judged, run)
         self._finish(run)
 
-    def _fit_stage_2(self, data: MatchingData, run: Run) -> None:
+    def _fit_stage_2(
+        self, data: MatchingData, judged: tuple[NDArray[np.float32], NDArray[Any]], run: Run
+    ) -> None:
         """Stage 2 in every way that `unpaired` allows; the held-out pairs choose."""
         fitted: dict[str, BaseMatcher] = {}
         n_pseudo = {}
+        held_out: dict[str, NDArray[np.float64]] = {}
         interrupted = False
         for use in self._uses(data):
             folder = None if run.checkpoint is None else run.checkpoint / use
@@ -345,9 +364,12 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
             if interrupted and fitted:
                 break
             fitted[use], n_pseudo[use] = self.matcher_, own.n_pseudo
+            if len(judged[1]):
+                held_out[use] = self._energy_scores(*judged)
             if interrupted:
                 break
-        self.unpaired_ = self._choose_use(fitted)
+        self.held_out_scores_ = held_out
+        self.unpaired_ = choose_use(held_out) if held_out else next(iter(fitted))
         self.n_pseudo_pairs_ = n_pseudo[self.unpaired_]
         self.matcher_ = fitted[self.unpaired_]
         self.matcher_.interrupted_ = interrupted
@@ -369,22 +391,13 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         if use == "match":
             return data
         max_steps = self._part("matcher").max_steps
-        pseudo = draw_pseudo_pairs(data, data.codes[self.n_paired_ :], run, max_steps)
+        pseudo = draw_pseudo_pairs(data, data.codes[len(data.latent) :], run, max_steps)
         return replace(
             data,
             condition=torch.cat([data.condition, pseudo.condition]),
             latent=torch.cat([data.latent, pseudo.latent]),
             n_pseudo=len(pseudo.latent),
         )
-
-    @staticmethod
-    def _choose_use(fitted: dict[str, BaseMatcher]) -> str:
-        """The first use whose held-out scores the best one does not clearly beat."""
-        if len(fitted) == 1:
-            return next(iter(fitted))
-        scores = {use: torch.as_tensor(m.held_out_scores_) for use, m in fitted.items()}
-        best = min(scores.values(), key=lambda rows: float(rows.mean()))
-        return next(use for use, rows in scores.items() if is_as_good(rows, best))
 
     def _validate_settings(self) -> None:
         check_choice("unpaired", self.unpaired, UNPAIRED_USES)
@@ -693,16 +706,24 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
                 "score compares with training responses, but store_reference=False kept none; "
                 "fit with store_reference=True or use a scorer of sklsdm.scorers."
             )
-        target = torch.from_numpy(flat_rows(self._check_rows(y, "y")) / self._spread_)
-        check_same_rows("X", condition, "y", target)
+        y = self._check_rows(y, "y")
+        check_same_rows("X", condition, "y", y)
+        target = torch.from_numpy(flat_rows(y) / self._spread_)
+        reference = torch.from_numpy(self._reference_ / self._spread_)
+        marginal = scores.energy_score_shared(reference, target)
+        return skill(self._energy_scores(condition, y), marginal.numpy(), sample_weight)
+
+    def _energy_scores(
+        self, condition: NDArray[np.float32], y: NDArray[Any]
+    ) -> NDArray[np.float64]:
+        """Energy score of each pair, over the training pairs' spread."""
+        target = torch.from_numpy(flat_rows(y) / self._spread_)
         spread = torch.from_numpy(self._spread_)
         found = [
             scores.energy_score(draws.cpu().double() / spread, target[rows])
             for rows, draws in self._banked_draws(condition, N_SCORE_DRAWS)
         ]
-        reference = torch.from_numpy(self._reference_ / self._spread_)
-        marginal = scores.energy_score_shared(reference, target)
-        return skill(torch.cat(found).numpy(), marginal.numpy(), sample_weight)
+        return torch.cat(found).numpy()
 
     # ------------------------------------------------------------------ checks
     def _check_condition(self, X: Any) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -264,8 +265,13 @@ def _same_range(first: Any, second: Any) -> bool:
 
 def flat_rows(raw: NDArray[Any]) -> NDArray[np.float64]:
     """Raw responses as float64 rows; uint8 images are scaled by 1/255."""
-    rows = np.asarray(raw).reshape(len(raw), -1).astype(np.float64)
+    rows = np.asarray(raw).reshape(len(raw), math.prod(raw.shape[1:])).astype(np.float64)
     return rows / 255.0 if raw.ndim >= 3 and raw.dtype == np.uint8 else rows
+
+
+def _as_bytes(rows: NDArray[np.float32]) -> NDArray[Any]:
+    """Each row as one value that can be compared and sorted."""
+    return np.ascontiguousarray(rows).view(f"V{rows.shape[1] * rows.itemsize}")[:, 0]
 
 
 class Responses:
@@ -314,6 +320,26 @@ class Responses:
                 found[chosen] = self.format.flatten(np.asarray(part[rows[chosen] - offset]))
             offset += len(part)
         return torch.from_numpy(found)
+
+    def unpaired_copies(self, rows: NDArray[np.float32]) -> NDArray[np.intp]:
+        """Unpaired responses equal to the given standardised rows, each as often as it is given.
+
+        Whoever has all responses in one table passes the pairs' own among the unpaired ones; what
+        is held out must not come back by that way.
+        """
+        wanted, left = np.unique(_as_bytes(rows), return_counts=True)
+        found, offset = [], 0
+        for block in self.blocks():
+            place = offset + np.flatnonzero(np.isin(_as_bytes(block.numpy()), wanted))
+            found.append(place[place >= self.n_paired])
+            offset += len(block)
+        places = np.concatenate(found) if found else np.arange(0)
+        if len(places) == 0:
+            return places
+        kind = np.searchsorted(wanted, _as_bytes(self.take(places).numpy()))
+        order = np.argsort(kind, kind="stable")
+        first = np.searchsorted(kind[order], kind[order], side="left")
+        return np.sort(places[order[np.arange(len(order)) - first < left[kind[order]]]])
 
     def tensor(self) -> Tensor:
         """All rows at once, on the CPU."""

@@ -13,6 +13,8 @@ from sklsdm import DivergenceError, LSDMRegressor
 from sklsdm.autoencoders import MLPAutoencoder, PCAAutoencoder
 from sklsdm.matchers import EnergyMatcher, WGANMatcher
 from sklsdm.metrics import energy_skill
+from sklsdm.regressor import choose_use
+from sklsdm.responses import Responses
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 2))
@@ -423,3 +425,40 @@ def test_misleading_unpaired_responses_are_left_out_of_stage_2(matcher):
     assert_array_equal(est.sample(X[:5], random_state=0), alone.sample(X[:5], random_state=0))
     est.set_params(matcher__unpaired_weight=1.0)  # asked for
     assert est.fit(X, y, wrong).unpaired_ == "match"
+
+
+def test_copies_of_held_out_pairs_are_kept_from_stage_2():
+    """Each held-out response once: a value that also comes by itself stays."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(40, 2)).astype(np.float32)
+    unpaired = np.concatenate([rng.normal(size=(5, 2)), y, y[:1], y[:1]])
+    responses = Responses(y, unpaired)
+    rows = responses.format.flatten(y[[0, 7, 0]])
+    assert_array_equal(responses.unpaired_copies(rows), [45, 52, 85])
+    assert len(responses.unpaired_copies(rows[:0])) == 0
+    seen = []
+
+    class Spy(EnergyMatcher):
+        def fit(self, data, run):
+            seen.append(data)
+            return super().fit(data, run)
+
+    est = LSDMRegressor(matcher=Spy(max_steps=2), unpaired="match", random_state=0)
+    est.fit(y, y, y)
+    (data,) = seen
+    assert len(data.held_latent) == 4
+    assert len(data.codes) == 36 + 36
+    gaps = np.abs(data.codes.numpy()[:, None] - data.held_latent.numpy()).sum(axis=2)
+    assert gaps.min() > 1e-3
+
+
+def test_the_use_is_chosen_by_the_scores_of_held_out_pairs():
+    X, y = two_sided(200, 0, 1.0)
+    est = LSDMRegressor(matcher="energy", random_state=0).set_params(matcher__max_steps=20)
+    est.fit(X, y, y)
+    assert list(est.held_out_scores_) == ["latent", "match", "pair"]
+    assert {len(scores) for scores in est.held_out_scores_.values()} == {20}
+    assert est.unpaired_ == choose_use(est.held_out_scores_)
+    worse = np.arange(5.0) % 2
+    assert choose_use({"pair": worse + 1, "match": worse}) == "match"
+    assert choose_use({"pair": worse, "match": worse[::-1] + 0.0}) == "pair"

@@ -1,6 +1,6 @@
 """Eight Gaussians without conditions: latent space optimal transport, its map drawn as arrows.
 
-    python docs/examples/eight_gaussians.py
+python docs/examples/eight_gaussians.py
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ import torch
 from sklsdm import LSDMGenerator
 from sklsdm.datasets import make_eight_gaussians
 
-CENTRES = 2 * np.column_stack(
-    [np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)]
-)
+CENTRES = 2 * np.column_stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)])
 SPREAD = 0.1
 
 

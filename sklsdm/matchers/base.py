@@ -41,7 +41,6 @@ EPOCH_STEPS = 100
 STEPS_PER_ROW = 10
 _HELD_OUT_DRAWS = 16
 _MAX_HELD_OUT = 256
-_JUDGED = (64, 1024)  # draws and held-out pairs that judge the state that was kept
 _TOLERANCE = 1.0  # of the held-out score where unpaired codes keep the law in shape, as few
 # held-out pairs tell less than they do
 # Imputation of conditions: codes and candidate conditions a step, noise levels of a likelihood.
@@ -81,9 +80,6 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         epoch.
     n_steps_ : int
         Steps trained.
-    held_out_scores_ : ndarray of shape (v,) or None
-        Energy score of each held-out pair (of at most 1,024), the same for all matchers and
-        uses of unpaired responses; lower is better.
     interrupted_ : bool
         Whether Ctrl-C ended training.
     history_ : dict of str to ndarray
@@ -104,7 +100,6 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
     _auto_weight = 1.0  # of codes without a condition, over their share
     noise_dim_: int
     network_: Any
-    held_out_scores_: NDArray[np.float32] | None
     n_steps_: int
     interrupted_: bool
     history_: dict[str, NDArray[np.float64]]
@@ -162,10 +157,6 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         net.fit(self._batches(data, plan))
         self.noise_dim_ = plan.noise_dim
         self.network_ = net.module_.eval()
-        self.held_out_scores_ = None
-        if plan.score is not None:
-            judge = self._held_out_score(data, run, plan.noise_dim, *_JUDGED)
-            self.held_out_scores_ = judge(self.network_).cpu().numpy()
         self.interrupted_ = net.interrupted_
         self.history_ = history_arrays(net.history)
         self.n_steps_ = int(sum(row.get("train_batch_count", 0) for row in net.history))
@@ -205,12 +196,10 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         data: MatchingData,
         run: Run,
         noise_dim: int,
-        n_draws: int = _HELD_OUT_DRAWS,
-        most: int = _MAX_HELD_OUT,
     ) -> Callable[[Any], Tensor]:
         """Energy scores of draws for the held-out pairs, always with the same noise."""
-        latent = data.held_latent[:most]
-        repeated = data.held_condition[:most].repeat_interleave(n_draws, dim=0)
+        latent = data.held_latent[:_MAX_HELD_OUT]
+        repeated = data.held_condition[:_MAX_HELD_OUT].repeat_interleave(_HELD_OUT_DRAWS, dim=0)
         noise = torch.randn(
             (len(repeated), noise_dim), generator=run.generator(12), device=latent.device
         )
@@ -218,7 +207,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         @torch.no_grad()
         def score(module: Any) -> Tensor:
             draws = self._draw(module, repeated, noise)
-            grouped = draws.view(len(latent), n_draws, -1)
+            grouped = draws.view(len(latent), _HELD_OUT_DRAWS, -1)
             return energy_score(grouped, latent)
 
         return score
