@@ -131,7 +131,8 @@ def fit_latent_space(autoencoder: Any, split: Split, seed: int, epochs: int | No
     if epochs is not None:
         model.set_params(autoencoder__max_epochs=epochs)
     start = time.process_time()
-    model.fit(one_hot(split.pair_labels), split.pairs, split.unlabelled)
+    unlabelled = split.unlabelled if len(split.unlabelled) else None
+    model.fit(one_hot(split.pair_labels), split.pairs, unlabelled)
     return model, time.process_time() - start
 
 
