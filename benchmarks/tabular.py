@@ -35,7 +35,7 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from sklsdm import LSDMRegressor
 from sklsdm.datasets import load_benchmark
 from sklsdm.metrics import crps, energy_score, interval_coverage, variogram_score
-from sklsdm.regressor import TRIED_USES, choose_use
+from sklsdm.regressor import choose_use, preferred_uses
 from sklsdm.scorers import neg_energy_score
 
 Array = NDArray[Any]
@@ -43,7 +43,7 @@ SPLITS = (0, 1, 2, 3, 4)
 N_TEST, N_DRAWS = 1000, 100
 QUICK_TRAIN, QUICK_TEST, QUICK_STEPS = 300, 100, 100
 MATCHERS = ("wgan", "flow", "mdn", "diffusion", "energy")
-CANDIDATES = ("flow", "diffusion", "energy")
+CANDIDATES = {"matcher": ["diffusion", "energy"], "matcher__condition_noise": [0.0, 0.1, 0.2]}
 CHOSEN = "ours, chosen"
 
 
@@ -152,34 +152,32 @@ def estimator(seed: int, quick: bool, **settings: Any) -> LSDMRegressor:
 
 
 # ---------------------------------------------------------------------------- part "paired"
-def fit_ours(matcher: str, quick: bool) -> Fit:
-    """One of our matchers."""
+def fit_ours(quick: bool, **settings: Any) -> Fit:
+    """Ours, by default but for `settings`."""
 
     def fit(X: Array, y: Array, seed: int) -> Draw:
-        model = estimator(seed, quick, matcher=matcher).fit(X, y)
+        model = estimator(seed, quick, **settings).fit(X, y)
         return lambda Z, n_draws, s: model.sample(Z, n_draws, random_state=s)
 
     return fit
 
 
-def choose_matcher(X: Array, y: Array, seed: int, quick: bool) -> str:
+def choose_settings(X: Array, y: Array, seed: int, quick: bool) -> dict[str, Any]:
     """The candidate with the best energy score on a fifth of the training rows."""
+    budget = {"matcher__max_steps": [QUICK_STEPS]} if quick else {}
     search = GridSearchCV(
         estimator(seed, False),
-        {"matcher": list(CANDIDATES)},
+        CANDIDATES | budget,
         cv=ShuffleSplit(1, test_size=0.2, random_state=seed),
         scoring=neg_energy_score,
         refit=False,
     )
-    if quick:
-        budget = {"matcher__max_steps": [QUICK_STEPS]}
-        search.set_params(param_grid={"matcher": list(CANDIDATES)} | budget)
-    return search.fit(X, y).best_params_["matcher"]
+    return search.fit(X, y).best_params_
 
 
 def paired_methods(quick: bool) -> dict[str, Fit | None]:
     """All methods by name; the chosen one is made from the row of what it chooses."""
-    ours = {matcher: fit_ours(matcher, quick) for matcher in MATCHERS}
+    ours = {matcher: fit_ours(quick, matcher=matcher) for matcher in MATCHERS}
     return available_peers() | ours | {CHOSEN: None}
 
 
@@ -212,10 +210,13 @@ def run_paired(
             yield done[method]
             continue
         start = time.process_time()
-        choice = choose_matcher(split.X, split.y, number, quick)
+        choice = choose_settings(split.X, split.y, number, quick)
         seconds = time.process_time() - start
-        row = done.get(choice) or run(choice, fit_ours(choice, quick))
-        yield row | {"method": CHOSEN, "fit_s": row["fit_s"] + seconds, "chosen": choice}
+        by_default = set(choice) == set(CANDIDATES) and choice["matcher__condition_noise"] == 0
+        row = done.get(choice["matcher"]) if by_default else None
+        row = row or run(choice["matcher"], fit_ours(quick, **choice))
+        text = f"{choice['matcher']}, {choice['matcher__condition_noise']}"
+        yield row | {"method": CHOSEN, "fit_s": row["fit_s"] + seconds, "chosen": text}
 
 
 def scores_of(rows: Sequence[dict], name: str, **keys: Any) -> dict[int, float]:
@@ -303,7 +304,7 @@ LABELS: dict[str, tuple[dict[str, Any], tuple[str, ...] | None]] = {
 }
 SUPERVISED, AUTO = "supervised", "auto"
 SHARES = (0.1, 1.0)  # of the pairs that are kept
-USES = (SUPERVISED, *TRIED_USES[::-1], AUTO)
+USES = (SUPERVISED, "latent", "match", "pair", AUTO)
 
 
 def run_unpaired(
@@ -337,7 +338,7 @@ def run_unpaired(
             yield common | {"use": use} | scores
             if use != SUPERVISED:
                 held_out[use], rows[use] = model.held_out_scores_[use], scores
-        prefer = TRIED_USES if len(unpaired) > len(pairs) else TRIED_USES[::-1]
+        prefer = preferred_uses(False, len(unpaired) > len(pairs))
         choice = choose_use({use: held_out[use] for use in prefer})
         seconds = sum(row["fit_s"] for row in rows.values())
         yield common | rows[choice] | {"use": AUTO, "fit_s": seconds, "chosen": choice}

@@ -117,7 +117,7 @@ class PairBatches:
     """Batches of pairs drawn with replacement: an epoch is `n_steps` steps, however few pairs.
 
     Each step yields `per_step` batches (the critic's steps and the generator's). All indices of
-    an epoch are drawn at once.
+    an epoch are drawn at once. Conditions get Gaussian noise of spread `condition_noise`.
     """
 
     def __init__(
@@ -132,6 +132,7 @@ class PairBatches:
         random: torch.Generator,
         per_step: int = 1,
         n_draws: int = 1,
+        condition_noise: float = 0.0,
     ) -> None:
         self.condition = condition
         self.latent = latent
@@ -142,6 +143,7 @@ class PairBatches:
         self.random = random
         self.per_step = per_step
         self.n_draws = n_draws
+        self.condition_noise = condition_noise
 
     def __len__(self) -> int:
         return self.n_steps
@@ -149,6 +151,13 @@ class PairBatches:
     def _indices(self, n_rows: int) -> Tensor:
         shape = (self.n_steps, self.per_step, self.batch_size)
         return torch.randint(n_rows, shape, generator=self.random, device=self.latent.device)
+
+    def _conditions(self, rows: Tensor) -> Tensor:
+        chosen = self.condition[rows]
+        if self.condition_noise == 0:
+            return chosen
+        noise = torch.randn(chosen.shape, generator=self.random, device=chosen.device)
+        return chosen + self.condition_noise * noise
 
     def __iter__(self) -> Iterator[list[PairBatch]]:
         pairs = self._indices(len(self.latent))
@@ -162,7 +171,7 @@ class PairBatches:
             )
             yield [
                 PairBatch(
-                    self.condition[pairs[step, part]],
+                    self._conditions(pairs[step, part]),
                     self.latent[pairs[step, part]],
                     noise[part],
                     mix[step, part],

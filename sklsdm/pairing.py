@@ -24,7 +24,7 @@ from sklsdm.functional.adversity import (
     divergence_of_classes,
     virtual_adversary,
 )
-from sklsdm.functional.imputation import distinct_rows, draw_index
+from sklsdm.functional.imputation import are_labels, distinct_rows, draw_index
 from sklsdm.functional.mixtures import log_density
 from sklsdm.matchers.base import EPOCH_STEPS, MatchingData
 from sklsdm.matchers.mdn import MDNMatcher
@@ -32,8 +32,6 @@ from sklsdm.modules import CodeClassifier
 from sklsdm.nets import SingleNet, default_callbacks
 from sklsdm.nets.run import Run
 
-# Conditions are labels where each comes so often, on average.
-REPEATS = 4
 MIN_CONFIDENCE = 0.9  # of a label that is used; see `PseudoPairs`
 _MAX_CANDIDATES = 1024  # of the pairs' conditions, where they do not repeat
 _MAX_DIMS = 8  # of the conditions that the mixture models: their principal components
@@ -52,6 +50,7 @@ class PseudoPairs:
     nothing; for labels, one minus the relative Gini impurity.
     """
 
+    by_label: bool  # whether a classifier chose the conditions
     condition: Tensor  # (m, p)
     latent: Tensor  # (m, k)
     confidence: Tensor  # (m,)
@@ -77,7 +76,7 @@ def draw_pseudo_pairs(
         Most steps for the model of x given the code.
     """
     rows, log_shares = distinct_rows(data.condition)
-    repeats = len(rows) * REPEATS <= len(data.condition)
+    repeats = are_labels(data.condition)
     if repeats:
         blocks = _label_weights(data, rows, log_shares, unpaired, run, max_steps)
     else:
@@ -98,7 +97,7 @@ def draw_pseudo_pairs(
         drawn.append(log_weight.argmax(dim=1) if repeats else draw_index(log_weight, random))
     sure = torch.cat(confidence)
     kept = sure >= MIN_CONFIDENCE if repeats else torch.ones_like(sure, dtype=torch.bool)
-    return PseudoPairs(rows[torch.cat(drawn)[kept]], unpaired[kept], sure[kept])
+    return PseudoPairs(repeats, rows[torch.cat(drawn)[kept]], unpaired[kept], sure[kept])
 
 
 # ---------------------------------------------------------------------------- labels

@@ -32,6 +32,7 @@ from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.estimator import LatentSpaceEstimator, check_out, draw_seed
 from sklsdm.exceptions import DistributionShiftWarning
 from sklsdm.functional import scores
+from sklsdm.functional.imputation import are_labels
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.metrics import skill
 from sklsdm.nets import is_as_good, one_thread
@@ -46,7 +47,9 @@ from sklsdm.responses import (
 )
 
 UNPAIRED_USES = ("auto", "latent", "match", "pair")
-TRIED_USES = ("pair", "match", "latent")
+# In the order in which they are preferred, where unpaired responses outnumber the pairs.
+LABEL_USES = ("pair", "match", "latent")
+NUMBER_USES = ("match", "latent", "pair")
 CONDITION_ENCODERS = ("auto", "flatten", "conv")
 MAX_REFERENCE = 2000
 MAX_JUDGED = 1024  # held-out pairs that choose the use of unpaired responses
@@ -90,6 +93,16 @@ class _Conditions:
         return self.standardiser.forward(flat_rows(X))
 
 
+def preferred_uses(labels: bool, outnumbered: bool) -> tuple[str, ...]:
+    """Uses of unpaired responses, the preferred first, for such conditions.
+
+    `outnumbered` are the pairs, by the unpaired responses.
+    """
+    if not outnumbered:
+        return ("latent", "match", "pair")
+    return LABEL_USES if labels else NUMBER_USES
+
+
 def choose_use(held_out: dict[str, NDArray[np.float64]]) -> str:
     """Of scores by held-out pair, for each use, the first that the best do not clearly beat."""
     rows = {use: torch.from_numpy(scores) for use, scores in held_out.items()}
@@ -129,9 +142,10 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         pseudo-pairs, with conditions from a model of x given the code (`sklsdm.pairing`), the
         codes that get none being matched as before ("pair"). "auto" fits stage 2 in all three
         ways and lets the held-out pairs choose: of those within a standard error of the best,
-        "pair" before "match" before "latent" where unpaired responses outnumber the pairs, the
-        other way round where not. It is "match" at once where no pairs are held out, or where
-        `matcher__unpaired_weight` is given.
+        "latent" before "match" before "pair" where the pairs are not outnumbered. Where they are:
+        "pair", "match", "latent" for labels (each different x comes four times or more, on
+        average), "match", "latent", "pair" for numbers. It is "match" at once where no pairs are
+        held out, or where `matcher__unpaired_weight` is given.
     y_range : None or pair (low, high), default=None
         Range of the responses; every draw, mean and quantile is brought back into it. Each end
         is a number, None for an open one, or an array that fits one response: (0, 1) for pixels
@@ -382,7 +396,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
             return (self.unpaired,)
         if self._part("matcher").unpaired_weight != "auto" or not len(data.held_latent):
             return ("match",)
-        return TRIED_USES if self.n_unpaired_ > self.n_paired_ else TRIED_USES[::-1]
+        return preferred_uses(are_labels(data.condition), self.n_unpaired_ > self.n_paired_)
 
     def _data_for(self, use: str, data: MatchingData, run: Run) -> MatchingData:
         """What stage 2 learns from where unpaired responses are used so."""
@@ -391,12 +405,16 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         if use == "match":
             return data
         max_steps = self._part("matcher").max_steps
-        pseudo = draw_pseudo_pairs(data, data.codes[len(data.latent) :], run, max_steps)
+        n_pairs = len(data.latent)
+        pseudo = draw_pseudo_pairs(data, data.codes[n_pairs:], run, max_steps)
+        n_pseudo = len(pseudo.latent)
+        # Drawn numbers are vaguer than labels that are sure: half of what is seen are pairs.
+        times = 1 if pseudo.by_label else max(1, round(n_pseudo / n_pairs))
         return replace(
             data,
-            condition=torch.cat([data.condition, pseudo.condition]),
-            latent=torch.cat([data.latent, pseudo.latent]),
-            n_pseudo=len(pseudo.latent),
+            condition=torch.cat([data.condition.repeat(times, 1), pseudo.condition]),
+            latent=torch.cat([data.latent.repeat(times, 1), pseudo.latent]),
+            n_pseudo=n_pseudo,
         )
 
     def _validate_settings(self) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sklsdm._validation import check_choice, check_integer, check_real
 from sklsdm.batches import PairBatch, PairBatches
-from sklsdm.functional.imputation import distinct_rows, draw_index
+from sklsdm.functional.imputation import are_labels, distinct_rows, draw_index
 from sklsdm.functional.scores import energy_score
 from sklsdm.modules import (
     ACTIVATIONS,
@@ -93,6 +93,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
     lr: float
     batch_size: int
     ema_decay: float
+    condition_noise: float
     unpaired_weight: float | str
     n_iter_no_change: int | None
     callbacks: Sequence[Any] | None
@@ -115,6 +116,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         check_real("matcher__lr", self.lr, 0.0, open_low=True)
         check_integer("matcher__batch_size", self.batch_size, 1)
         check_real("matcher__ema_decay", self.ema_decay, 0.0, 0.999999)
+        check_real("matcher__condition_noise", self.condition_noise, 0.0)
         if self.unpaired_weight != "auto":
             check_real("matcher__unpaired_weight", self.unpaired_weight, 0.0)
         if self.n_iter_no_change is not None:
@@ -138,9 +140,18 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
     def _net(self, module: Any, data: MatchingData, plan: Plan) -> TrainingNet:
         """The net that trains `module`."""
 
-    @abstractmethod
-    def _batches(self, data: MatchingData, plan: Plan) -> Any:
+    def _batches(self, data: MatchingData, plan: Plan, **settings: Any) -> PairBatches:
         """The batches to train it on, one epoch long."""
+        return PairBatches(
+            data.condition,
+            data.latent,
+            data.codes if plan.unpaired_weight > 0 else None,
+            batch_size=plan.batch_size,
+            n_steps=plan.epoch_steps,
+            random=plan.random,
+            condition_noise=self.condition_noise,
+            **{"noise_dim": plan.noise_dim} | settings,
+        )
 
     def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
         """Codes (b, k) drawn by `module` for conditions (b, p) and noise (b, noise_dim)."""
@@ -176,9 +187,10 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         watched = len(data.held_latent) > 0
         weight = 0.0
         if data.codes is not None:
-            extra = len(data.codes) - n_pairs
+            extra = max(0, len(data.codes) - n_pairs)  # pairs may be repeated
             auto = self._auto_weight * extra / len(data.codes)
             weight = auto if self.unpaired_weight == "auto" else float(self.unpaired_weight)
+        guarded = weight > 0 or data.n_pseudo > 0
         return Plan(
             run=run,
             random=run.generator(11),
@@ -188,7 +200,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
             batch_size=min(self.batch_size, max(16, n_pairs)),
             unpaired_weight=weight,
             score=self._held_out_score(data, run, noise_dim) if watched else None,
-            tolerance=_TOLERANCE if weight > 0 or data.n_pseudo else 0.0,
+            tolerance=_TOLERANCE if guarded and are_labels(data.condition) else 0.0,
         )
 
     def _held_out_score(
@@ -309,18 +321,8 @@ class AdversarialMatcher(BaseMatcher):
             **self._net_settings(plan),
         )
 
-    def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
-        return PairBatches(
-            data.condition,
-            data.latent,
-            data.codes if plan.unpaired_weight > 0 else None,
-            batch_size=plan.batch_size,
-            n_steps=plan.epoch_steps,
-            noise_dim=plan.noise_dim,
-            random=plan.random,
-            per_step=self.n_critic + 1,
-            n_draws=self.n_draws,
-        )
+    def _batches(self, data: MatchingData, plan: Plan, **settings: Any) -> PairBatches:
+        return super()._batches(data, plan, per_step=self.n_critic + 1, n_draws=self.n_draws)
 
 
 class FieldMatcher(BaseMatcher):
@@ -364,16 +366,8 @@ class FieldMatcher(BaseMatcher):
             plan = replace(plan, score=loss, monitor="valid_loss")
         return SingleNet(module, criterion=lambda: objective, **self._net_settings(plan))
 
-    def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
-        return PairBatches(
-            data.condition,
-            data.latent,
-            data.codes if plan.unpaired_weight > 0 else None,
-            batch_size=plan.batch_size,
-            n_steps=plan.epoch_steps,
-            noise_dim=data.latent.shape[1],
-            random=plan.random,
-        )
+    def _batches(self, data: MatchingData, plan: Plan, **settings: Any) -> PairBatches:
+        return super()._batches(data, plan, noise_dim=data.latent.shape[1])
 
     def _noise_dim(self, latent_dim: int) -> int:
         return latent_dim

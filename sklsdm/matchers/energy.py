@@ -57,6 +57,9 @@ class EnergyMatcher(BaseMatcher):
         Pairs in one step (no more than there are, at least 16).
     ema_decay : float in [0, 1), default=0.995
         Of the moving average of the generator's parameters, which is what draws.
+    condition_noise : float >= 0, default=0.0
+        Spread of Gaussian noise on x in every step, in standard deviations of X's columns
+        (`scale_X`). With few pairs for the columns of X it keeps the law from clinging to them.
     unpaired_weight : float >= 0 or "auto", default="auto"
         With `unpaired="match"`, the weight of the energy distance between draws and all codes.
         "auto" is the unpaired share, N / (n + N).
@@ -82,6 +85,7 @@ class EnergyMatcher(BaseMatcher):
         lr: float = 1e-3,
         batch_size: int = 256,
         ema_decay: float = 0.995,
+        condition_noise: float = 0.0,
         unpaired_weight: float | str = "auto",
         n_iter_no_change: int | None = 10,
         callbacks: Sequence[Any] | None = None,
@@ -94,6 +98,7 @@ class EnergyMatcher(BaseMatcher):
         self.lr = lr
         self.batch_size = batch_size
         self.ema_decay = ema_decay
+        self.condition_noise = condition_noise
         self.unpaired_weight = unpaired_weight
         self.n_iter_no_change = n_iter_no_change
         self.callbacks = callbacks
@@ -109,14 +114,5 @@ class EnergyMatcher(BaseMatcher):
             **self._net_settings(plan),
         )
 
-    def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
-        return PairBatches(
-            data.condition,
-            data.latent,
-            data.codes,
-            batch_size=plan.batch_size,
-            n_steps=plan.epoch_steps,
-            noise_dim=plan.noise_dim,
-            random=plan.random,
-            n_draws=self.n_draws,
-        )
+    def _batches(self, data: MatchingData, plan: Plan, **settings: Any) -> PairBatches:
+        return super()._batches(data, plan, n_draws=self.n_draws)

@@ -87,6 +87,9 @@ class FGANMatcher(AdversarialMatcher):
         Pairs in one step (no more than there are, at least 16).
     ema_decay : float in [0, 1), default=0.995
         Of the moving average of the generator's parameters, which is what draws.
+    condition_noise : float >= 0, default=0.0
+        Spread of Gaussian noise on x in every step, in standard deviations of X's columns
+        (`scale_X`). With few pairs for the columns of X it keeps the law from clinging to them.
     unpaired_weight : float >= 0 or "auto", default="auto"
         With `unpaired="match"`, the weight of an unconditional critic between draws and all
         codes. "auto" is twice the unpaired share, 2 N / (n + N).
@@ -119,6 +122,7 @@ class FGANMatcher(AdversarialMatcher):
         betas: tuple[float, float] = (0.5, 0.9),
         batch_size: int = 256,
         ema_decay: float = 0.995,
+        condition_noise: float = 0.0,
         unpaired_weight: float | str = "auto",
         n_iter_no_change: int | None = 10,
         callbacks: Sequence[Any] | None = None,
@@ -137,6 +141,7 @@ class FGANMatcher(AdversarialMatcher):
         self.betas = betas
         self.batch_size = batch_size
         self.ema_decay = ema_decay
+        self.condition_noise = condition_noise
         self.unpaired_weight = unpaired_weight
         self.n_iter_no_change = n_iter_no_change
         self.callbacks = callbacks

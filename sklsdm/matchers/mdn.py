@@ -87,6 +87,9 @@ class MDNMatcher(BaseMatcher):
         Pairs in one step (no more than there are, at least 16).
     ema_decay : float in [0, 1), default=0.995
         Of the moving average of the parameters, which is what draws.
+    condition_noise : float >= 0, default=0.0
+        Spread of Gaussian noise on x in every step, in standard deviations of X's columns
+        (`scale_X`). With few pairs for the columns of X it keeps the law from clinging to them.
     unpaired_weight : float >= 0 or "auto", default="auto"
         With `unpaired="match"`, the weight of the likelihood of codes without a condition under
         the mean of p(z | x) over the pairs' x. "auto" is the unpaired share, N / (n + N).
@@ -114,6 +117,7 @@ class MDNMatcher(BaseMatcher):
         lr: float = 3e-4,
         batch_size: int = 256,
         ema_decay: float = 0.995,
+        condition_noise: float = 0.0,
         unpaired_weight: float | str = "auto",
         n_iter_no_change: int | None = 10,
         callbacks: Sequence[Any] | None = None,
@@ -126,6 +130,7 @@ class MDNMatcher(BaseMatcher):
         self.lr = lr
         self.batch_size = batch_size
         self.ema_decay = ema_decay
+        self.condition_noise = condition_noise
         self.unpaired_weight = unpaired_weight
         self.n_iter_no_change = n_iter_no_change
         self.callbacks = callbacks
@@ -155,16 +160,8 @@ class MDNMatcher(BaseMatcher):
             plan = replace(plan, score=partial(_held_out_loss, data), monitor="valid_loss")
         return SingleNet(module, criterion=lambda: objective, **self._net_settings(plan))
 
-    def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
-        return PairBatches(
-            data.condition,
-            data.latent,
-            data.codes if plan.unpaired_weight > 0 else None,
-            batch_size=plan.batch_size,
-            n_steps=plan.epoch_steps,
-            noise_dim=0,
-            random=plan.random,
-        )
+    def _batches(self, data: MatchingData, plan: Plan, **settings: Any) -> PairBatches:
+        return super()._batches(data, plan, noise_dim=0)
 
     def _noise_dim(self, latent_dim: int) -> int:
         return 1 + latent_dim

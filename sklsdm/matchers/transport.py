@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sklsdm._validation import check_choice, check_integer, check_real
-from sklsdm.batches import PairBatch, PairBatches
+from sklsdm.batches import PairBatch
 from sklsdm.functional.transport import (
     condition_scale,
     exact_plan,
@@ -198,6 +198,9 @@ class TransportMatcher(BaseMatcher):
         Starts in one step (no more than there are pairs, at least 16).
     ema_decay : float in [0, 1), default=0.995
         Of the moving average of the network's parameters, which is what draws.
+    condition_noise : float >= 0, default=0.0
+        Spread of Gaussian noise on x in every step, in standard deviations of X's columns
+        (`scale_X`). With few pairs for the columns of X it keeps the law from clinging to them.
     unpaired_weight : float >= 0 or "auto", default="auto"
         With `unpaired="match"`, the weight of the mean squared way from draws to all codes by the
         unconditional plan of the batch. "auto" is the unpaired share, N / (n + N).
@@ -230,6 +233,7 @@ class TransportMatcher(BaseMatcher):
         lr: float = 5e-3,
         batch_size: int = 256,
         ema_decay: float = 0.995,
+        condition_noise: float = 0.0,
         unpaired_weight: float | str = "auto",
         n_iter_no_change: int | None = 10,
         callbacks: Sequence[Any] | None = None,
@@ -246,6 +250,7 @@ class TransportMatcher(BaseMatcher):
         self.lr = lr
         self.batch_size = batch_size
         self.ema_decay = ema_decay
+        self.condition_noise = condition_noise
         self.unpaired_weight = unpaired_weight
         self.n_iter_no_change = n_iter_no_change
         self.callbacks = callbacks
@@ -309,14 +314,3 @@ class TransportMatcher(BaseMatcher):
         if self._reads_off(data.latent.shape[1]):
             objective = partial(DualObjective, potentials, plan.unpaired_weight, self.slope_weight)
         return SingleNet(module, criterion=objective, **self._net_settings(plan))
-
-    def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
-        return PairBatches(
-            data.condition,
-            data.latent,
-            data.codes if plan.unpaired_weight > 0 else None,
-            batch_size=plan.batch_size,
-            n_steps=plan.epoch_steps,
-            noise_dim=plan.noise_dim,
-            random=plan.random,
-        )
