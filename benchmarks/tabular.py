@@ -35,7 +35,7 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from sklsdm import LSDMRegressor
 from sklsdm.datasets import load_benchmark
 from sklsdm.metrics import crps, energy_score, interval_coverage, variogram_score
-from sklsdm.regressor import choose_use, preferred_uses
+from sklsdm.regressor import MIN_HELD_OUT_TO_CHOOSE, choose_use, preferred_uses
 from sklsdm.scorers import neg_energy_score
 
 Array = NDArray[Any]
@@ -312,8 +312,8 @@ def run_unpaired(
 ) -> Iterator[dict[str, Any]]:
     """Rows of one split of one set. All pairs kept: the unpaired are their own responses.
 
-    "auto" would fit the same three uses with the same seeds again; its row is that of the one that
-    it chooses, with the time of all three.
+    "auto" would fit the same uses with the same seeds again; its row is that of the one that it
+    chooses, with the time of all that it tries.
     """
     split = SETS[name](number, quick)
     order = np.random.default_rng(200 + number).permutation(len(split.y))
@@ -339,8 +339,10 @@ def run_unpaired(
             if use != SUPERVISED:
                 held_out[use], rows[use] = model.held_out_scores_[use], scores
         prefer = preferred_uses(False, len(unpaired) > len(pairs))
+        if len(held_out[prefer[0]]) < MIN_HELD_OUT_TO_CHOOSE:
+            prefer = prefer[:1]
         choice = choose_use({use: held_out[use] for use in prefer})
-        seconds = sum(row["fit_s"] for row in rows.values())
+        seconds = sum(rows[use]["fit_s"] for use in prefer)
         yield common | rows[choice] | {"use": AUTO, "fit_s": seconds, "chosen": choice}
 
 

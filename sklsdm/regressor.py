@@ -52,6 +52,7 @@ LABEL_USES = ("pair", "match", "latent")
 NUMBER_USES = ("match", "latent", "pair")
 CONDITION_ENCODERS = ("auto", "flatten", "conv")
 MAX_REFERENCE = 2000
+MIN_HELD_OUT_TO_CHOOSE = 20  # fewer pairs cannot tell the uses of unpaired responses apart
 MAX_JUDGED = 1024  # held-out pairs that choose the use of unpaired responses
 MIN_PAIRS_TO_HOLD_OUT = 20
 MAX_UNPAIRED_HELD_OUT = 2000
@@ -144,8 +145,8 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         ways and lets the held-out pairs choose: of those within a standard error of the best,
         "latent" before "match" before "pair" where the pairs are not outnumbered. Where they are:
         "pair", "match", "latent" for labels (each different x comes four times or more, on
-        average), "match", "latent", "pair" for numbers. It is "match" at once where no pairs are
-        held out, or where `matcher__unpaired_weight` is given.
+        average), "match", "latent", "pair" for numbers. The first of these is taken at once where
+        fewer than 20 pairs are held out, and "match" where `matcher__unpaired_weight` is given.
     y_range : None or pair (low, high), default=None
         Range of the responses; every draw, mean and quantile is brought back into it. Each end
         is a number, None for an open one, or an array that fits one response: (0, 1) for pixels
@@ -394,9 +395,10 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
             return ("latent",)
         if self.unpaired != "auto":
             return (self.unpaired,)
-        if self._part("matcher").unpaired_weight != "auto" or not len(data.held_latent):
+        if self._part("matcher").unpaired_weight != "auto":
             return ("match",)
-        return preferred_uses(are_labels(data.condition), self.n_unpaired_ > self.n_paired_)
+        uses = preferred_uses(are_labels(data.condition), self.n_unpaired_ > self.n_paired_)
+        return uses if len(data.held_latent) >= MIN_HELD_OUT_TO_CHOOSE else uses[:1]
 
     def _data_for(self, use: str, data: MatchingData, run: Run) -> MatchingData:
         """What stage 2 learns from where unpaired responses are used so."""

@@ -77,7 +77,7 @@ def resume(folder, part, epoch, matcher="wgan", random_state=0):
     ("part", "epoch", "left"),
     [
         ("autoencoder", 3, ["seed.json", "stage-1.pt"]),
-        ("matcher", 3, ["pair", "seed.json", "stage-1.pt"]),  # the use tried first
+        ("matcher", 3, ["match", "seed.json", "stage-1.pt"]),
     ],
 )
 def test_killed_fit_ends_as_an_unbroken_one(tmp_path, matcher, part, epoch, left):
