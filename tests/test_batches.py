@@ -82,6 +82,22 @@ def test_pairs_stay_together():
         assert (first.condition != second.condition).any()
 
 
+def test_condition_noise_has_its_spread_and_moves_conditions_only():
+    condition, latent = torch.arange(50.0)[:, None].repeat(1, 3), torch.arange(50.0)[:, None]
+    batches = PairBatches(
+        *(condition, latent, None),
+        batch_size=500,
+        n_steps=4,
+        noise_dim=1,
+        random=seeded(),
+        condition_noise=0.2,
+    )
+    gaps = torch.cat([batch.condition - batch.latent for (batch,) in batches])
+    assert gaps.mean().abs() < 0.02
+    assert (gaps.std() - 0.2).abs() < 0.01
+    assert condition.equal(torch.arange(50.0)[:, None].repeat(1, 3))
+
+
 @pytest.mark.parametrize("portions", [[9000], [1, 4095, 4904], [5000, 4000], [100] * 90])
 def test_noise_is_the_same_in_any_portions(portions):
     whole = NoiseStream(3, 0, CPU).take(9000)

@@ -1,4 +1,4 @@
-"""What the benchmarks measure with: the judge's distances against closed forms, without data."""
+"""What the benchmarks measure with, against closed forms and without data; and the peers."""
 
 import importlib
 import sys
@@ -25,6 +25,16 @@ def load(name):
 @pytest.fixture(scope="module")
 def judge():
     return load("judge")
+
+
+@pytest.fixture(scope="module")
+def peers():
+    return load("peers")
+
+
+@pytest.fixture(scope="module")
+def tabular():
+    return load("tabular")
 
 
 @pytest.fixture
@@ -115,12 +125,12 @@ def test_judge_learns_is_kept_and_comes_back(judge, rng, tmp_path, monkeypatch):
     labels = rng.integers(10, size=640)
     digits = 20 * rng.uniform(size=(640, 28, 28))
     digits[np.arange(640), 2 * labels + 4] = 250
-    monkeypatch.setattr(judge, "fetch_mnist", lambda: (digits.astype(np.uint8), labels))
+    monkeypatch.setitem(judge.FETCH, "mnist", lambda subset: (digits.astype(np.uint8), labels))
     monkeypatch.setattr(judge, "N_EPOCHS", 8)
     before = torch.random.get_rng_state()
     first = judge.load_judge(3, tmp_path)
     assert torch.equal(torch.random.get_rng_state(), before)
-    monkeypatch.setattr(judge, "fetch_mnist", None)  # the second time it comes from the file
+    monkeypatch.setitem(judge.FETCH, "mnist", None)  # the second time it comes from the file
     again = judge.load_judge(3, tmp_path)
     features = again.features(digits / 255)
     np.testing.assert_array_equal(features, first.features(digits / 255))
@@ -138,3 +148,110 @@ def test_moments_of_the_gcds_laws_are_those_of_their_draws(rng, name):
         sd = law.sd(x)[0]
         assert abs(y.mean() - law.mean(x)[0]) < 5 * sd / np.sqrt(len(y))
         assert y.std() == pytest.approx(sd, rel=0.02)
+
+
+# ---------------------------------------------------------------------------- peers
+@pytest.fixture(scope="module")
+def two_outputs():
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(120, 3))
+    return X, X[:, :2] + 0.1 * rng.normal(size=(120, 2))
+
+
+@pytest.mark.parametrize("name", load("peers")._NEEDS)
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_peer_draws_by_seed_and_leaves_global_states(
+    peers, two_outputs, name, n_outputs, monkeypatch
+):
+    package, fit = peers._NEEDS[name]
+    if package:
+        pytest.importorskip(package)
+    monkeypatch.setattr(peers, "MOST_STEPS", 50)
+    X, y = two_outputs[0], two_outputs[1][:, :n_outputs]
+    torch_state = torch.random.get_rng_state()
+    draw = fit(X, y, 0)
+    first = draw(X[:7], 5, 3)
+    assert first.shape == (7, 5, n_outputs)
+    assert np.isfinite(first).all()
+    np.testing.assert_array_equal(first, draw(X[:7], 5, 3))
+    np.testing.assert_array_equal(first, fit(X, y, 0)(X[:7], 5, 3))
+    assert (first != draw(X[:7], 5, 4)).any()
+    assert torch.equal(torch.random.get_rng_state(), torch_state)
+
+
+@pytest.mark.parametrize("name", ["marginal", "kNN(25) resampling", "quantile-forest"])
+def test_resampling_peers_draw_whole_training_rows(peers, two_outputs, name):
+    package, fit = peers._NEEDS[name]
+    if package:
+        pytest.importorskip(package)
+    X, y = two_outputs
+    draws = fit(X, y, 0)(X[:9], 20, 0).reshape(-1, 2)
+    rows = {tuple(row) for row in y}
+    assert all(tuple(row) in rows for row in draws)
+
+
+def test_forest_draws_by_its_own_weights(peers, rng):
+    """Two far groups of conditions: never a response of the other group."""
+    pytest.importorskip("quantile_forest")
+    X = np.repeat([0.0, 10.0], 60)[:, None] + rng.uniform(size=(120, 1))
+    y = np.repeat([-1.0, 1.0], 60)[:, None] + 0.01 * rng.normal(size=(120, 1))
+    draws = peers.quantile_forest(X, y, 0)(np.array([[0.5], [10.5]]), 200, 0)
+    assert (draws[0] < 0).all()
+    assert (draws[1] > 0).all()
+
+
+def test_missing_package_is_left_out_with_a_line(peers, monkeypatch, capsys):
+    monkeypatch.setattr(peers, "find_spec", lambda name: None if name == "zuko" else object())
+    names = peers.available_peers()
+    assert not any("zuko" in name for name in names)
+    assert "engression" in names
+    assert capsys.readouterr().out.count("zuko is not installed") == 1
+
+
+# ---------------------------------------------------------------------------- tabular
+def test_split_is_scaled_by_its_training_rows(tabular, rng):
+    X = np.column_stack([5 + 3 * rng.normal(size=(400, 2)), np.ones(400)])
+    y = 7 * rng.normal(size=(400, 2))
+    split = tabular.make_split(X, y, np.arange(300), np.arange(300, 400), 0, False)
+    np.testing.assert_allclose(split.X.mean(axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose(split.X[:, :2].std(axis=0), 1)
+    np.testing.assert_allclose(split.y.std(axis=0), 1)
+    assert len(split.y_test) == 100
+    assert len(tabular.make_split(X, y, np.arange(300), np.arange(300, 400), 0, True).y) == 300
+
+
+def test_judge_of_the_exact_law(tabular, rng):
+    """CRPS of a standard normal forecast of itself: 1/sqrt(pi)."""
+    scores = tabular.judge(rng.normal(size=(4000, 100, 2)), rng.normal(size=(4000, 2)))
+    assert scores["crps"] == pytest.approx(1 / np.sqrt(np.pi), rel=0.03)
+    assert scores["coverage"] == pytest.approx(0.88, abs=0.02)  # of quantiles of 100 draws
+    assert "variogram_score" not in tabular.judge(np.zeros((3, 4, 1)), np.zeros((3, 1)))
+
+
+def test_share_that_comes_back(tabular):
+    few, full = {0: 1.0, 1: 1.2, 2: 9.0}, {0: 0.5, 1: 0.8}
+    semi = {0: 0.75, 1: 1.0}
+    ratio, error = tabular.share_back(few, semi, full)
+    assert ratio == pytest.approx(0.5)
+    assert error == pytest.approx(0.0, abs=1e-12) or error < 0.06
+    assert tabular.share_back(few, full, full) == pytest.approx((1.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("ours", "word"), [([0.9, 1.0], "best"), ([1.3, 0.9], "level"), ([1.2, 1.21], "peer ahead")]
+)
+def test_verdict_is_paired_over_splits(tabular, ours, word):
+    rows = [
+        {"set": "a", "split": split, "method": method, "energy_score": score}
+        for method, scores in {
+            "marginal": [2.0, 2.0],
+            "engression": [1.0, 1.1],
+            "flow": ours,
+            tabular.CHOSEN: ours,
+        }.items()
+        for split, score in enumerate(scores)
+    ]
+    cells = tabular.verdict(rows)
+    assert cells[0] == "engression"
+    assert cells[2] == "flow"
+    assert cells[-1] == word

@@ -464,3 +464,21 @@ def test_the_use_is_chosen_by_the_scores_of_held_out_pairs():
     worse = np.arange(5.0) % 2
     assert choose_use({"pair": worse + 1, "match": worse}) == "match"
     assert choose_use({"pair": worse, "match": worse[::-1] + 0.0}) == "pair"
+
+
+def test_condition_noise_keeps_few_pairs_from_being_learnt_by_heart():
+    """Twenty noisy copies of one number as columns, 60 pairs."""
+
+    def noisy_copies(n, seed):
+        rng = np.random.default_rng(seed)
+        t = rng.uniform(-2, 2, n)
+        y = np.column_stack([np.sin(2 * t), t**2]) + 0.2 * rng.normal(size=(n, 2))
+        return t[:, None] + 0.3 * rng.normal(size=(n, 20)), y
+
+    test = noisy_copies(500, 99)
+    est = LSDMRegressor(matcher="energy", random_state=0)
+    plain = est.fit(*noisy_copies(60, 0)).score(*test)
+    est.set_params(matcher__condition_noise=0.3).fit(*noisy_copies(60, 0))
+    assert est.score(*test) > plain + 0.03
+    with pytest.raises(ValueError, match=r"matcher__condition_noise must be .*-1"):
+        est.set_params(matcher__condition_noise=-1.0).fit(X, Y)
