@@ -16,8 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from common import print_table, save_results
-from mnist_matchers import kept_rows, replace_row
+from common import kept_rows, print_table, replace_row, save_results
 from numpy.typing import NDArray
 from peers import Draw, Fit, available_peers, marginal
 

@@ -54,3 +54,18 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         print("| " + " | ".join(cells) + " |")
+
+
+def kept_rows(name: str) -> list[dict[str, Any]]:
+    """Rows of earlier runs, from the JSON of that name."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text())["rows"] if path.is_file() else []
+
+
+def replace_row(rows: list[dict[str, Any]], row: dict[str, Any], keys: tuple[str, ...]) -> None:
+    """Put `row` where the row with the same `keys` is, or at the end."""
+    for place, other in enumerate(rows):
+        if all(other.get(key) == row.get(key) for key in keys):
+            rows[place] = row
+            return
+    rows.append(row)

@@ -30,8 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import print_table, save_results
-from mnist_matchers import kept_rows, replace_row
+from common import kept_rows, print_table, replace_row, save_results
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import NearestNeighbors

@@ -16,7 +16,6 @@ come; a run of some rows replaces only those.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, print_table, save_results
+from common import kept_rows, print_table, replace_row, save_results
 from judge import Bench, load_bench
 from numpy.typing import NDArray
 from sklearn.decomposition import FastICA
@@ -239,23 +238,10 @@ def summarise(rows: list[dict[str, Any]]) -> None:
         for name, (_, form) in COLUMNS.items():
             values = [row[name] for row in mine if row.get(name) is not None]
             cells.append(form.format(np.mean(values)) if values else "")
-        table.append([key[0], key[1], *cells])
-    print_table(["latent space", "matcher", *(title for title, _ in COLUMNS.values())], table)
-
-
-def kept_rows(name: str) -> list[dict[str, Any]]:
-    """Rows of earlier runs, from the JSON of that name."""
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text())["rows"] if path.is_file() else []
-
-
-def replace_row(rows: list[dict[str, Any]], row: dict[str, Any], keys: tuple[str, ...]) -> None:
-    """Put `row` where the row with the same `keys` is, or at the end."""
-    for place, other in enumerate(rows):
-        if all(other.get(key) == row.get(key) for key in keys):
-            rows[place] = row
-            return
-    rows.append(row)
+        table.append([key[0], key[1], str(len(mine)), *cells])
+    print_table(
+        ["latent space", "matcher", "seeds", *(title for title, _ in COLUMNS.values())], table
+    )
 
 
 def chosen_cells(only: list[str] | None) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import print_table, save_results
+from common import kept_rows, print_table, replace_row, save_results
 from judge import Bench, load_bench
 from mnist_matchers import (
     DRAWS_PER_CLASS,
@@ -38,9 +38,7 @@ from mnist_matchers import (
     Split,
     draw_by_class,
     fit_latent_space,
-    kept_rows,
     one_hot,
-    replace_row,
     resample,
     split_mnist,
 )
@@ -205,8 +203,8 @@ def summarise(rows: list[dict[str, Any]]) -> None:
         for name, (_, form) in COLUMNS.items():
             values = [row[name] for row in mine if name in row]
             cells.append(form.format(np.mean(values)) if values else "")
-        table.append([key[0], f"{key[1]:,}", f"{key[2]:,}", *cells])
-    print_table(["method", "n", "N", *(title for title, _ in COLUMNS.values())], table)
+        table.append([key[0], f"{key[1]:,}", f"{key[2]:,}", str(len(mine)), *cells])
+    print_table(["method", "n", "N", "seeds", *(title for title, _ in COLUMNS.values())], table)
 
 
 def curve(

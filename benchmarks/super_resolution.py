@@ -24,9 +24,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import print_table, save_results
+from common import kept_rows, print_table, replace_row, save_results
 from judge import Bench, frechet_distance, load_bench
-from mnist_matchers import kept_rows, replace_row
 from numpy.typing import NDArray
 from scipy.ndimage import zoom
 from sklearn.linear_model import RidgeCV

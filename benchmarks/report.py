@@ -1,0 +1,94 @@
+"""Writes README.md here: the tables of all rows in results/, with the command that makes each.
+
+python benchmarks/report.py
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from typing import Any
+
+import arms
+import gcds_table1
+import mnist_matchers
+import mnist_semi_supervised
+import super_resolution
+import tabular
+from common import RESULTS
+
+Summarise = Callable[[list[dict[str, Any]]], None]
+SECTIONS: Sequence[tuple[str, str, str, Summarise]] = (
+    ("Arms: a known law, beside the peers", "arms.py", "arms", arms.summarise),
+    (
+        "MNIST by class, 250 labelled and 29,750 unlabelled digits",
+        "mnist_matchers.py",
+        "mnist_matchers",
+        mnist_matchers.summarise,
+    ),
+    (
+        "MNIST by class, as the numbers of labelled and unlabelled digits vary",
+        "mnist_semi_supervised.py",
+        "mnist_semi_supervised",
+        mnist_semi_supervised.summarise,
+    ),
+    ("GCDS, table 1", "gcds_table1.py", "gcds_table1", gcds_table1.summarise),
+    ("Tables beside the peers", "tabular.py", "tabular", tabular.summarise_paired),
+    (
+        "Tables: what unpaired responses give back",
+        "tabular.py --part unpaired",
+        "tabular_unpaired",
+        tabular.summarise_unpaired,
+    ),
+    ("Super-resolution", "super_resolution.py", "super_resolution", super_resolution.summarise),
+)
+HEAD = """# Benchmarks
+
+Written by `python benchmarks/report.py` from the rows in `results/`: only what a command printed is
+here. Every command has `--quick`; `make bench` lists them all. What a benchmark measures and how,
+which settings were chosen and on what, stands at the head of its file (`--help`). Those that need
+data read the folder that `SKLSDM_DATA` names, or OpenML. The peers are installed with
+`pip install .[benchmarks]`.
+"""
+
+
+def describe(name: str, run: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Machine, versions and seeds of one set of rows."""
+    versions = ", ".join(f"{package} {number}" for package, number in run["versions"].items())
+    dates = sorted({row["date"] for row in rows if "date" in row} or {run["date"]})
+    seeds = ", ".join(map(str, run["seeds"]))
+    return (
+        f"`results/{name}.json`: {run['processor']}, {run['cores']} cores, one thread; Python "
+        f"{run['python']}, {versions}; seeds, splits or replicates {seeds}; {' to '.join(dates)}."
+    )
+
+
+def section(title: str, command: str, name: str, summarise: Summarise) -> str:
+    """One heading with its command, record and tables."""
+    record = json.loads((RESULTS / f"{name}.json").read_text())
+    text = io.StringIO()
+    with redirect_stdout(text):
+        summarise(record["rows"])
+    about = describe(name, record["run"], record["rows"])
+    lines = text.getvalue().strip().split("\n")
+    spaced = []  # a table needs an empty line before it
+    for before, line in zip(["", *lines], lines, strict=False):
+        if line.startswith("|") and before and not before.startswith("|"):
+            spaced.append("")
+        spaced.append(line)
+    return f"## {title}\n\n`python benchmarks/{command}`\n\n{about}\n\n" + "\n".join(spaced)
+
+
+def main() -> None:
+    """Write the page."""
+    parts = [HEAD.strip()]
+    parts += [section(*each) for each in SECTIONS if (RESULTS / f"{each[2]}.json").is_file()]
+    path = RESULTS.parent / "README.md"
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    print(f"written: {path.name}")
+
+
+if __name__ == "__main__":
+    main()
