@@ -1,8 +1,8 @@
 """The peers: what a user would take instead, all behind one call.
 
-    fit(X, y, seed) -> draw(X, n_draws, seed) -> draws (n, n_draws, q)
+    fit(X, y, seed, groups=None) -> draw(X, n_draws, seed) -> draws (n, n_draws, q)
 
-`PEERS` maps names to such `fit`s; X is (n, p), y (n, q). Honest floors first (marginal, least
+X is (n, p), y (n, q); rows of one group are held out together. Honest floors first (marginal, least
 squares, nearest neighbours), then engression, quantile-forest and zuko's densities, each only where
 its package is installed. All but the settings written here are the packages' defaults; whatever is
 chosen on data is chosen on a tenth of the training pairs. `python benchmarks/peers.py` lists them.
@@ -28,7 +28,8 @@ from sklsdm.metrics import energy_score
 
 Array = NDArray[Any]
 Draw = Callable[[Array, int, int], Array]  # of X, n_draws, seed
-Fit = Callable[[Array, Array, int], Draw]
+Groups = NDArray[Any] | None  # (n,)
+Fit = Callable[..., Draw]  # of X, y, seed, groups
 
 HELD_OUT = 0.1
 BATCH, CHECK_STEPS, MOST_STEPS = 256, 50, 3000
@@ -39,12 +40,12 @@ _CHUNK = 1 << 18  # numbers of conditions repeated at once while drawing
 
 
 # ---------------------------------------------------------------------------- floors
-def marginal(X: Array, y: Array, seed: int) -> Draw:
+def marginal(X: Array, y: Array, seed: int, groups: Groups = None) -> Draw:
     """Training responses drawn at random: ignores X."""
     return lambda Z, n_draws, s: y[_rows(len(y), len(Z), n_draws, s)]
 
 
-def least_squares(X: Array, y: Array, seed: int) -> Draw:
+def least_squares(X: Array, y: Array, seed: int, groups: Groups = None) -> Draw:
     """Least squares plus bootstrapped residuals."""
     line = LinearRegression().fit(X, y)
     residuals = y - line.predict(X)
@@ -53,7 +54,7 @@ def least_squares(X: Array, y: Array, seed: int) -> Draw:
     )
 
 
-def nearest_neighbours(X: Array, y: Array, seed: int, k: int = 25) -> Draw:
+def nearest_neighbours(X: Array, y: Array, seed: int, groups: Groups = None, k: int = 25) -> Draw:
     """Responses of the k nearest conditions, drawn at random."""
     index = NearestNeighbors(n_neighbors=k).fit(X)
 
@@ -69,13 +70,13 @@ def _rows(below: int, n: int, n_draws: int, seed: int) -> Array:
 
 
 # ---------------------------------------------------------------------------- quantile-forest
-def quantile_forest(X: Array, y: Array, seed: int) -> Draw:
+def quantile_forest(X: Array, y: Array, seed: int, groups: Groups = None) -> Draw:
     """A quantile forest, its smallest leaf chosen on held-out pairs.
 
     A draw is a training row from the leaf of a random tree, which are the forest's own weights; so
     the outputs of a draw belong together, where the package forecasts each by itself.
     """
-    train, held = _hold_out(len(y), seed)
+    train, held = hold_out(len(y), seed, groups)
     spread = _Scale(y).spread
 
     def loss(leaf: int) -> float:
@@ -111,7 +112,7 @@ def _fit_forest(X: Array, y: Array, seed: int, leaf: int) -> Draw:
 
 
 # ---------------------------------------------------------------------------- engression
-def engression(X: Array, y: Array, seed: int) -> Draw:
+def engression(X: Array, y: Array, seed: int, groups: Groups = None) -> Draw:
     """Engression as it comes: 500 epochs of the full batch."""
     from engression import engression as fit
 
@@ -120,11 +121,11 @@ def engression(X: Array, y: Array, seed: int) -> Draw:
     return _engression_draw(model)
 
 
-def engression_validated(X: Array, y: Array, seed: int) -> Draw:
+def engression_validated(X: Array, y: Array, seed: int, groups: Groups = None) -> Draw:
     """Engression with rate 1e-3 and its best state on held-out pairs."""
     from engression import engression as fit
 
-    train, held = _hold_out(len(y), seed)
+    train, held = hold_out(len(y), seed, groups)
     with _seeded(seed):
         model = fit(
             *(_float(X[train]), _float(y[train])),
@@ -146,7 +147,7 @@ def _engression_draw(model: Any) -> Draw:
 
 
 # ---------------------------------------------------------------------------- zuko
-def mixture_density(X: Array, y: Array, seed: int) -> Draw:
+def mixture_density(X: Array, y: Array, seed: int, groups: Groups = None) -> Draw:
     """zuko's mixture density network: ten Gaussians, full or diagonal by held-out energy score.
 
     One output has one kind; beyond FEW_OUTPUTS full ones are slow and (on load curves) worse.
@@ -162,8 +163,10 @@ def mixture_density(X: Array, y: Array, seed: int) -> Draw:
         )
 
     kinds = ["full", "diagonal"] if 1 < y.shape[1] <= FEW_OUTPUTS else ["diagonal"]
-    draws = [_fit_density(partial(make, covariance_type=kind), X, y, seed) for kind in kinds]
-    held = _hold_out(len(y), seed)[1]
+    draws = [
+        _fit_density(partial(make, covariance_type=kind), X, y, seed, groups) for kind in kinds
+    ]
+    held = hold_out(len(y), seed, groups)[1]
     spread = _Scale(y).spread
 
     def loss(draw: Draw) -> float:
@@ -172,24 +175,26 @@ def mixture_density(X: Array, y: Array, seed: int) -> Draw:
     return min(draws, key=loss) if len(draws) > 1 else draws[0]
 
 
-def spline_flow(X: Array, y: Array, seed: int) -> Draw:
+def spline_flow(X: Array, y: Array, seed: int, groups: Groups = None) -> Draw:
     """zuko's neural spline flow: three autoregressive transforms."""
     from zuko.flows import NSF
 
     def make(n_outputs: int, n_features: int) -> Any:
         return NSF(n_outputs, n_features, transforms=3, hidden_features=(64, 64))
 
-    return _fit_density(make, X, y, seed)
+    return _fit_density(make, X, y, seed, groups)
 
 
-def _fit_density(make: Callable[[int, int], Any], X: Array, y: Array, seed: int) -> Draw:
+def _fit_density(
+    make: Callable[[int, int], Any], X: Array, y: Array, seed: int, groups: Groups
+) -> Draw:
     """Maximum likelihood on standardised pairs, with the best state on held-out ones.
 
     Adam from 1e-3; the rate is halved after LR_PATIENCE checks that were no better.
     """
     scale_x, scale_y = _Scale(X), _Scale(y)
     condition, target = _float(scale_x.forward(X)), _float(scale_y.forward(y))
-    train, held = _hold_out(len(y), seed)
+    train, held = hold_out(len(y), seed, groups)
     with _seeded(seed):
         density = make(y.shape[1], X.shape[1])
         _train_density(density, condition[train], target[train], condition[held], target[held])
@@ -246,11 +251,15 @@ class _Scale:
         return table * self.spread + self.mean
 
 
-def _hold_out(n: int, seed: int) -> tuple[Array, Array]:
-    """Rows to train on and rows to choose the state by."""
-    order = np.random.default_rng(seed).permutation(n)
-    count = int(np.ceil(HELD_OUT * n))
-    return order[count:], order[:count]
+def hold_out(n: int, seed: int, groups: Groups = None) -> tuple[Array, Array]:
+    """Rows to train on, and rows to choose by: a tenth of the rows, or of the groups."""
+    members = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    order = np.random.default_rng(seed).permutation(members.max() + 1)
+    count = int(np.ceil(HELD_OUT * len(order)))
+    if groups is None:
+        return order[count:], order[:count]
+    held = np.isin(members, order[:count])
+    return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 def _float(table: Array) -> Tensor:
