@@ -42,7 +42,12 @@ Array = NDArray[Any]
 SPLITS = (0, 1, 2, 3, 4)
 N_TEST, N_DRAWS = 1000, 100
 QUICK_TRAIN, QUICK_TEST, QUICK_STEPS = 300, 100, 100
-MATCHERS = ("wgan", "flow", "mdn", "diffusion", "energy")
+OURS: dict[str, dict[str, Any]] = {
+    name: {"matcher": name} for name in ("wgan", "flow", "mdn", "diffusion", "energy")
+} | {
+    "diffusion, noise 0.1": {"matcher": "diffusion", "matcher__condition_noise": 0.1},
+    "energy, noise 0.2": {"matcher": "energy", "matcher__condition_noise": 0.2},
+}
 CANDIDATES = {"matcher": ["diffusion", "energy"], "matcher__condition_noise": [0.0, 0.1, 0.2]}
 CHOSEN = "ours, chosen"
 N_POOLED = 3  # fits of the chosen, whose draws are put together
@@ -214,7 +219,7 @@ def choose_settings(split: Split, seed: int, quick: bool) -> dict[str, Any]:
 
 def paired_methods(quick: bool) -> dict[str, Fit | None]:
     """All methods by name; the chosen one is made from the row of what it chooses."""
-    ours = {matcher: fit_ours(quick, matcher=matcher) for matcher in MATCHERS}
+    ours = {name: fit_ours(quick, **settings) for name, settings in OURS.items()}
     return available_peers() | ours | {CHOSEN: None}
 
 
@@ -300,8 +305,8 @@ def verdict(rows: Sequence[dict]) -> list[str]:
         method: float(np.mean(list(scores_of(rows, "energy_score", method=method).values())))
         for method in dict.fromkeys(row["method"] for row in rows)
     }
-    peers = {method: means[method] for method in means if method not in (*MATCHERS, CHOSEN)}
-    ours = {method: means[method] for method in means if method in MATCHERS}
+    peers = {method: means[method] for method in means if method not in (*OURS, CHOSEN)}
+    ours = {method: means[method] for method in means if method in OURS}
     cells = []
     for group in (peers, ours):
         best = min(group, key=group.__getitem__, default="")
