@@ -202,8 +202,8 @@ class TransportMatcher(BaseMatcher):
         Spread of Gaussian noise on x in every step, in standard deviations of X's columns
         (`scale_X`). With few pairs for the columns of X it keeps the law from clinging to them.
     unpaired_weight : float >= 0 or "auto", default="auto"
-        With `unpaired="match"`, the weight of the mean squared way from draws to all codes by the
-        unconditional plan of the batch. "auto" is the unpaired share, N / (n + N).
+        With `unpaired="match"` or "pair", the weight of the mean squared way from draws to all
+        codes by the unconditional plan of the batch. "auto" is the unpaired share, N / (n + N).
     n_iter_no_change : int or None, default=10
         Stop after so many times 100 steps without a lower energy score of held-out pairs. Without
         conditions nothing is held out: the last state is kept.

@@ -83,8 +83,8 @@ class WGANMatcher(AdversarialMatcher):
         Spread of Gaussian noise on x in every step, in standard deviations of X's columns
         (`scale_X`). With few pairs for the columns of X it keeps the law from clinging to them.
     unpaired_weight : float >= 0 or "auto", default="auto"
-        With `unpaired="match"`, the weight of an unconditional critic between draws and all
-        codes. "auto" is twice the unpaired share, 2 N / (n + N).
+        With `unpaired="match"` or "pair", the weight of an unconditional critic between draws and
+        all codes. "auto" is twice the unpaired share, 2 N / (n + N).
     n_iter_no_change : int or None, default=10
         Stop after so many times 100 steps without a lower energy score of held-out pairs.
     callbacks : sequence of skorch callbacks or None, default=None
