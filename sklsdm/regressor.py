@@ -53,6 +53,7 @@ NUMBER_USES = ("match", "latent", "pair")
 CONDITION_ENCODERS = ("auto", "flatten", "conv")
 MAX_REFERENCE = 2000
 MIN_HELD_OUT_TO_CHOOSE = 20  # fewer pairs cannot tell the uses of unpaired responses apart
+PSEUDO_HELD_OUT = 256  # pairs and pseudo-pairs with labels that choose the state
 MAX_JUDGED = 1024  # held-out pairs that choose the use of unpaired responses
 MIN_PAIRS_TO_HOLD_OUT = 20
 MAX_UNPAIRED_HELD_OUT = 2000
@@ -409,14 +410,25 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         max_steps = self._part("matcher").max_steps
         n_pairs = len(data.latent)
         pseudo = draw_pseudo_pairs(data, data.codes[n_pairs:], run, max_steps)
-        n_pseudo = len(pseudo.latent)
-        # Drawn numbers are vaguer than labels that are sure: half of what is seen are pairs.
-        times = 1 if pseudo.by_label else max(1, round(n_pseudo / n_pairs))
+        condition, latent, times = pseudo.condition, pseudo.latent, 1
+        held_condition, held_latent = data.held_condition, data.held_latent
+        if pseudo.by_label:  # sure labels: some help the few held-out pairs to choose the state
+            count = max(0, min(len(latent) // 10, PSEUDO_HELD_OUT - len(held_latent)))
+            random = run.generator(36)
+            order = torch.randperm(len(latent), generator=random, device=random.device)
+            held, kept = order[:count], order[count:]
+            held_condition = torch.cat([held_condition, condition[held]])
+            held_latent = torch.cat([held_latent, latent[held]])
+            condition, latent = condition[kept], latent[kept]
+        else:  # drawn numbers are vague: half of what is seen are pairs
+            times = max(1, round(len(latent) / n_pairs))
         return replace(
             data,
-            condition=torch.cat([data.condition.repeat(times, 1), pseudo.condition]),
-            latent=torch.cat([data.latent.repeat(times, 1), pseudo.latent]),
-            n_pseudo=n_pseudo,
+            condition=torch.cat([data.condition.repeat(times, 1), condition]),
+            latent=torch.cat([data.latent.repeat(times, 1), latent]),
+            held_condition=held_condition,
+            held_latent=held_latent,
+            n_pseudo=len(pseudo.latent),
         )
 
     def _validate_settings(self) -> None:

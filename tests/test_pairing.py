@@ -8,7 +8,7 @@ from scipy import stats
 
 from sklsdm import LSDMRegressor, metrics
 from sklsdm.functional import adversity
-from sklsdm.matchers import MATCHERS, MatchingData
+from sklsdm.matchers import MATCHERS, EnergyMatcher, MatchingData
 from sklsdm.nets.run import Run
 from sklsdm.pairing import MIN_CONFIDENCE, draw_pseudo_pairs
 
@@ -147,3 +147,27 @@ def test_pseudo_pairs_show_what_few_pairs_do_not(matcher):
     assert est.n_pseudo_pairs_ > 1300
     assert found["pair"] < 0.5 * found["latent"]
     assert right > 0.97
+
+
+@pytest.mark.parametrize(("labels", "held"), [(True, 4 + 36), (False, 4)])
+def test_sure_labels_help_to_choose_the_state(labels, held):
+    """A tenth of the pseudo-pairs is held out, and only real pairs compare the uses."""
+    rng = np.random.default_rng(0)
+    codes, label = blobs(400, rng)
+    X = np.eye(3)[label] if labels else codes + rng.normal(size=codes.shape)
+    seen = []
+
+    class Spy(EnergyMatcher):
+        def fit(self, data, run):
+            seen.append(data)
+            return super().fit(data, run)
+
+    est = LSDMRegressor(2, Spy(max_steps=300), unpaired="pair", random_state=0)
+    est.fit(X[:40], codes[:40], codes[40:])
+    (data,) = seen
+    assert len(data.held_latent) == pytest.approx(held, abs=2 * labels)
+    assert len(est.held_out_scores_["pair"]) == 4
+    n_trained = est.n_pseudo_pairs_ - (len(data.held_latent) - 4)
+    assert len(data.latent) == (36 + n_trained if labels else 36 * 10 + n_trained)
+    gaps = torch.cdist(data.held_latent, data.latent)
+    assert gaps.min() > 0
