@@ -328,6 +328,7 @@ LABELS: dict[str, tuple[dict[str, Any], tuple[str, ...] | None]] = {
         {"matcher": "energy", "autoencoder": "pca", "latent_dim": 6},
         ("gefcom2014_load",),
     ),
+    "diffusion, noise 0.1": (OURS["diffusion, noise 0.1"], ("gefcom2014_load",)),
 }
 SUPERVISED, AUTO = "supervised", "auto"
 SHARES = (0.1, 1.0)  # of the pairs that are kept
