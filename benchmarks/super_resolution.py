@@ -101,6 +101,11 @@ def fit_ours(pairs: Array, unpaired: Array | None, seed: int, quick: bool) -> An
     return model.fit(reduce_images(pairs)[:, None], pairs, unpaired)
 
 
+def sampler(model: LSDMRegressor) -> Draw:
+    """Draws of a fitted estimator, always with the same noise."""
+    return lambda low, n_draws: model.sample(low[:, None], n_draws, random_state=0)
+
+
 def measure(draw: Draw, truth: Array, bench: Bench, n_scored: int) -> dict[str, float]:
     """All columns of one method, with the seconds that one draw for each input took."""
     low = reduce_images(truth)
@@ -132,7 +137,7 @@ def run_seed(
         draw: Draw
         if name in ("pairs only", "ours"):
             model = fit_ours(pairs, unpaired if name == "ours" else None, seed, quick)
-            draw = lambda low, m, model=model: model.sample(low[:, None], m, random_state=0)  # noqa: E731
+            draw = sampler(model)
         else:
             fits = {"ridge": fit_ridge, "nearest pair": fit_nearest}
             draw = fits[name](pairs) if name in fits else bicubic

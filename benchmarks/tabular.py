@@ -218,7 +218,7 @@ def choose_settings(split: Split, seed: int, quick: bool) -> dict[str, Any]:
 
 
 def paired_methods(quick: bool) -> dict[str, Fit | None]:
-    """All methods by name; the chosen one is made from the row of what it chooses."""
+    """All methods by name; None is the one that first chooses its settings."""
     ours = {name: fit_ours(quick, **settings) for name, settings in OURS.items()}
     return available_peers() | ours | {CHOSEN: None}
 

@@ -167,9 +167,10 @@ def _label_weights(
     if net.interrupted_:
         raise KeyboardInterrupt
     fitted = net.module_.eval()
-    with torch.no_grad():
-        for block in unpaired.split(max(1, _BLOCK_NUMBERS // len(rows))):
-            yield fitted(block)
+    for block in unpaired.split(max(1, _BLOCK_NUMBERS // len(rows))):
+        with torch.no_grad():  # not held while the caller works
+            log_weight = fitted(block)
+        yield log_weight
 
 
 # ---------------------------------------------------------------------------- numbers

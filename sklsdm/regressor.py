@@ -235,6 +235,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
     n_paired_: int
     n_unpaired_: int
     n_pseudo_pairs_: int
+    held_out_scores_: dict[str, NDArray[np.float64]]
 
     def __init__(
         self,

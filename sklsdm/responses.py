@@ -327,13 +327,15 @@ class Responses:
         Whoever has all responses in one table passes the pairs' own among the unpaired ones; what
         is held out must not come back by that way.
         """
+        if len(rows) == 0 or len(self) == self.n_paired:
+            return np.arange(0)
         wanted, left = np.unique(_as_bytes(rows), return_counts=True)
         found, offset = [], 0
         for block in self.blocks():
             place = offset + np.flatnonzero(np.isin(_as_bytes(block.numpy()), wanted))
             found.append(place[place >= self.n_paired])
             offset += len(block)
-        places = np.concatenate(found) if found else np.arange(0)
+        places = np.concatenate(found)
         if len(places) == 0:
             return places
         kind = np.searchsorted(wanted, _as_bytes(self.take(places).numpy()))

@@ -140,8 +140,12 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
     def _net(self, module: Any, data: MatchingData, plan: Plan) -> TrainingNet:
         """The net that trains `module`."""
 
-    def _batches(self, data: MatchingData, plan: Plan, **settings: Any) -> PairBatches:
+    def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
         """The batches to train it on, one epoch long."""
+        return self._pair_batches(data, plan)
+
+    def _pair_batches(self, data: MatchingData, plan: Plan, **settings: Any) -> PairBatches:
+        """Batches as planned, but for `settings`."""
         return PairBatches(
             data.condition,
             data.latent,
@@ -321,8 +325,8 @@ class AdversarialMatcher(BaseMatcher):
             **self._net_settings(plan),
         )
 
-    def _batches(self, data: MatchingData, plan: Plan, **settings: Any) -> PairBatches:
-        return super()._batches(data, plan, per_step=self.n_critic + 1, n_draws=self.n_draws)
+    def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
+        return self._pair_batches(data, plan, per_step=self.n_critic + 1, n_draws=self.n_draws)
 
 
 class FieldMatcher(BaseMatcher):
@@ -366,8 +370,8 @@ class FieldMatcher(BaseMatcher):
             plan = replace(plan, score=loss, monitor="valid_loss")
         return SingleNet(module, criterion=lambda: objective, **self._net_settings(plan))
 
-    def _batches(self, data: MatchingData, plan: Plan, **settings: Any) -> PairBatches:
-        return super()._batches(data, plan, noise_dim=data.latent.shape[1])
+    def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
+        return self._pair_batches(data, plan, noise_dim=data.latent.shape[1])
 
     def _noise_dim(self, latent_dim: int) -> int:
         return latent_dim

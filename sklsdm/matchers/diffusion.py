@@ -79,8 +79,8 @@ class DiffusionMatcher(FieldMatcher):
         (`scale_X`). With few pairs for the columns of X it keeps the law from clinging to them.
     unpaired_weight : float >= 0 or "auto", default="auto"
         With `unpaired="match"` or "pair", the weight of codes without a condition, to which the
-        field's own p(x | z) gives one of those of the pairs. "auto" is the unpaired share, N / (n
-        + N).
+        field's own p(x | z) gives one of those of the pairs. "auto" is the unpaired share,
+        N / (n + N).
     n_iter_no_change : int or None, default=10
         Stop after so many times 100 steps without a lower error on held-out pairs.
     callbacks : sequence of skorch callbacks or None, default=None

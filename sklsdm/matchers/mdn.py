@@ -92,8 +92,8 @@ class MDNMatcher(BaseMatcher):
         (`scale_X`). With few pairs for the columns of X it keeps the law from clinging to them.
     unpaired_weight : float >= 0 or "auto", default="auto"
         With `unpaired="match"` or "pair", the weight of the likelihood of codes without a
-        condition under the mean of p(z | x) over the pairs' x. "auto" is the unpaired share, N /
-        (n + N).
+        condition under the mean of p(z | x) over the pairs' x. "auto" is the unpaired share,
+        N / (n + N).
     n_iter_no_change : int or None, default=10
         Stop after so many times 100 steps without a higher likelihood of held-out pairs.
     callbacks : sequence of skorch callbacks or None, default=None
@@ -161,8 +161,8 @@ class MDNMatcher(BaseMatcher):
             plan = replace(plan, score=partial(_held_out_loss, data), monitor="valid_loss")
         return SingleNet(module, criterion=lambda: objective, **self._net_settings(plan))
 
-    def _batches(self, data: MatchingData, plan: Plan, **settings: Any) -> PairBatches:
-        return super()._batches(data, plan, noise_dim=0)
+    def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
+        return self._pair_batches(data, plan, noise_dim=0)
 
     def _noise_dim(self, latent_dim: int) -> int:
         return 1 + latent_dim

@@ -152,5 +152,5 @@ class SinkhornMatcher(BaseMatcher):
             **self._net_settings(plan),
         )
 
-    def _batches(self, data: MatchingData, plan: Plan, **settings: Any) -> PairBatches:
-        return super()._batches(data, plan, n_draws=self.n_draws)
+    def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
+        return self._pair_batches(data, plan, n_draws=self.n_draws)
