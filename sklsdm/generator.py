@@ -63,8 +63,9 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         How stage 2 matches; its settings are reachable as `matcher__<name>`.
     autoencoder : str or autoencoder object, default="auto"
         Stage 1, as in :class:`LSDMRegressor`.
-    validation_fraction : float in (0, 1), default=0.1
-        Share of the data kept apart to choose the state of both stages, from 20 rows on.
+    validation_fraction : float in [0, 1), default=0.1
+        Share of the data kept apart to choose the state of both stages, from 20 rows on. With 0
+        all rows are learnt from, to the last step, and the last state draws.
     device : {"auto", "cpu", "cuda", "cuda:<index>"}, default="auto"
         Where to compute; "auto" takes CUDA where there is one.
     random_state : int, RandomState instance or None, default=None
@@ -160,7 +161,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         return self
 
     def _fit(self, X: Any, seed: int) -> None:
-        fraction = check_real("validation_fraction", self.validation_fraction, 0.0, open_low=True)
+        fraction = check_real("validation_fraction", self.validation_fraction, 0.0)
         if fraction >= 1:
             raise ValueError(f"validation_fraction must be below 1, got {fraction}.")
         self._part("matcher").validate()

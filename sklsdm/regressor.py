@@ -155,9 +155,10 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         always have (0, 1). See the Notes.
     scale_X : bool, default=True
         Standardise X inside (columns of rows; images by one number).
-    validation_fraction : float in (0, 1), default=0.1
-        Share of the pairs kept apart to choose the state of both stages, from 20 pairs on.
-        Ignored where `X_val`, `y_val` are given.
+    validation_fraction : float in [0, 1), default=0.1
+        Share of the pairs kept apart to choose the state of both stages, from 20 pairs on. With 0
+        all pairs are learnt from, to the last step, and the last state draws. Ignored where
+        `X_val`, `y_val` are given.
     store_reference : bool, default=True
         Keep up to 2,000 training responses, which `score` compares with.
     device : {"auto", "cpu", "cuda", "cuda:<index>"}, default="auto"
@@ -435,7 +436,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
     def _validate_settings(self) -> None:
         check_choice("unpaired", self.unpaired, UNPAIRED_USES)
         check_choice("condition_encoder", self.condition_encoder, CONDITION_ENCODERS)
-        fraction = check_real("validation_fraction", self.validation_fraction, 0.0, open_low=True)
+        fraction = check_real("validation_fraction", self.validation_fraction, 0.0)
         if fraction >= 1:
             raise ValueError(f"validation_fraction must be below 1, got {fraction}.")
         matcher = self._part("matcher")

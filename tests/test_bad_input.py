@@ -182,7 +182,11 @@ SETTINGS = {
         ValueError,
         r"validation_fraction must be below 1, got 1",
     ),
-    "validation_fraction 0": ({"validation_fraction": 0}, ValueError, r"validation_fraction .*0"),
+    "validation_fraction -0.1": (
+        {"validation_fraction": -0.1},
+        ValueError,
+        r"validation_fraction must be .*got -0.1",
+    ),
     "a weight that is not read": (
         {"unpaired": "latent", "matcher__unpaired_weight": 1.0},
         ValueError,

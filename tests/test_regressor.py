@@ -122,6 +122,15 @@ def test_validation_pairs_replace_the_share_held_out():
     assert away.history_["matcher"]["valid_energy_score"].min() > 30
 
 
+@pytest.mark.parametrize("matcher", ["wgan", "diffusion"])
+def test_nothing_held_out_learns_from_all_pairs_to_the_last_step(matcher):
+    params = {"matcher": matcher, "matcher__max_steps": 300, "validation_fraction": 0.0}
+    model = quick(**params).fit(X, Y, 2 * Y)
+    assert model.matcher_.n_steps_ == 300
+    assert all("valid" not in name for part in model.history_.values() for name in part)
+    assert model.held_out_scores_ == {}
+
+
 def test_the_state_is_chosen_on_the_validation_pairs():
     """Where training can only harm there, it stops at once and the start is kept."""
     params = {"matcher__max_steps": 1000, "matcher__n_iter_no_change": 2, "matcher__lr": 1e-2}
