@@ -35,7 +35,6 @@ from sklearn.model_selection import GridSearchCV, GroupShuffleSplit, ShuffleSpli
 from sklsdm import LSDMRegressor
 from sklsdm.datasets import load_benchmark
 from sklsdm.metrics import crps, energy_score, interval_coverage, variogram_score
-from sklsdm.regressor import MIN_HELD_OUT_TO_CHOOSE, choose_use, preferred_uses
 from sklsdm.scorers import neg_energy_score
 
 Array = NDArray[Any]
@@ -327,54 +326,48 @@ def verdict(rows: Sequence[dict]) -> list[str]:
 LABELS: dict[str, tuple[dict[str, Any], tuple[str, ...] | None]] = {
     "default": ({}, None),
     "energy": ({"matcher": "energy"}, None),
-    "energy, pca(6)": (
-        {"matcher": "energy", "autoencoder": "pca", "latent_dim": 6},
+    "diffusion": ({"matcher": "diffusion"}, None),
+    "diffusion, noise 0.1": (OURS["diffusion, noise 0.1"], ("gefcom2014_load",)),
+    "diffusion, noise 0.2, weight 0.5": (
+        {
+            "matcher": "diffusion",
+            "matcher__condition_noise": 0.2,
+            "matcher__unpaired_weight": 0.5,
+        },
         ("gefcom2014_load",),
     ),
-    "diffusion, noise 0.1": (OURS["diffusion, noise 0.1"], ("gefcom2014_load",)),
 }
 SUPERVISED, AUTO = "supervised", "auto"
-SHARES = (0.1, 1.0)  # of the pairs that are kept
-USES = (SUPERVISED, "latent", "match", "pair", AUTO)
+USES = {0.1: (SUPERVISED, "latent", "match", "pair", AUTO), 1.0: (SUPERVISED, AUTO)}  # by share
 
 
 def run_unpaired(
     name: str, number: int, labels: Sequence[str], quick: bool
 ) -> Iterator[dict[str, Any]]:
-    """Rows of one split of one set. All pairs kept: the unpaired are their own responses.
-
-    "auto" would fit the same uses with the same seeds again; its row is that of the one that it
-    chooses, with the time of all that it tries.
-    """
+    """Rows of one split of one set. All pairs kept: the unpaired are their own responses."""
     split = SETS[name](number, quick)
     order = np.random.default_rng(200 + number).permutation(len(split.y))
-    for label, share in product(labels, SHARES):
+    for label, share in product(labels, USES):
         settings, only_sets = LABELS[label]
         if only_sets is not None and name not in only_sets:
             continue
         pairs, rest = np.split(order, [round(share * len(order))])
         unpaired = split.y[rest if len(rest) else order]
         common = {"label": label, "share": share, "n_pairs": len(pairs)}
-        held_out, rows = {}, {}
-        for use in USES[:-1]:
+        for use in USES[share]:
             model = estimator(number, quick, **settings)
-            if use != SUPERVISED:
-                model.set_params(unpaired=use)
             extra = None if use == SUPERVISED else unpaired
+            if extra is not None:
+                model.set_params(unpaired=use)
+            if use == "latent":  # no weight is read
+                model.set_params(matcher__unpaired_weight="auto")
             scores = timed(
                 lambda m=model, p=pairs, e=extra: m.fit(split.X[p], split.y[p], e),
                 lambda m=model: m.sample(split.X_test, N_DRAWS, random_state=number),
                 split.y_test,
             )
-            yield common | {"use": use} | scores
-            if use != SUPERVISED:
-                held_out[use], rows[use] = model.held_out_scores_[use], scores
-        prefer = preferred_uses(False, len(unpaired) > len(pairs))
-        if len(held_out[prefer[0]]) < MIN_HELD_OUT_TO_CHOOSE:
-            prefer = prefer[:1]
-        choice = choose_use({use: held_out[use] for use in prefer})
-        seconds = sum(rows[use]["fit_s"] for use in prefer)
-        yield common | rows[choice] | {"use": AUTO, "fit_s": seconds, "chosen": choice}
+            chosen = {"chosen": model.unpaired_} if use == AUTO else {}
+            yield common | {"use": use} | scores | chosen
 
 
 def share_back(
@@ -391,7 +384,7 @@ def share_back(
 
 def summarise_unpaired(rows: Sequence[dict]) -> None:
     """The share of the lost score that comes back, and what "auto" costs where all is paired."""
-    uses = USES[1:]
+    uses = USES[0.1][1:]
     back, harm = [], []
     pooled: dict[str, list[float]] = {}
     for label in dict.fromkeys(row["label"] for row in rows):
