@@ -184,8 +184,8 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         Use of the unpaired responses that was chosen: "latent", "match" or "pair".
     held_out_scores_ : dict of str to ndarray of shape (v,), float64
         By each use of the unpaired responses that was tried, the energy score of every held-out
-        pair (at most 1,024), as in `score`: what the choice was made by. Empty where no pair was
-        held out.
+        pair (at most 1,024), as in `score`: what the choice was made by. Empty where there was
+        nothing to choose.
     n_pseudo_pairs_ : int
         Number of unpaired responses whose condition was guessed, with `unpaired_="pair"`.
     history_ : dict
@@ -368,7 +368,8 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         n_pseudo = {}
         held_out: dict[str, NDArray[np.float64]] = {}
         interrupted = False
-        for use in self._uses(data):
+        uses = self._uses(data)
+        for use in uses:
             folder = None if run.checkpoint is None else run.checkpoint / use
             try:
                 own = self._data_for(use, data, run)
@@ -382,7 +383,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
             if interrupted and fitted:
                 break
             fitted[use], n_pseudo[use] = self.matcher_, own.n_pseudo
-            if len(judged[1]):
+            if len(uses) > 1:
                 held_out[use] = self._energy_scores(*judged)
             if interrupted:
                 break

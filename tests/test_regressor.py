@@ -469,7 +469,7 @@ def test_the_use_is_chosen_by_the_scores_of_held_out_pairs():
     assert {len(scores) for scores in est.held_out_scores_.values()} == {20}
     assert est.unpaired_ == choose_use(est.held_out_scores_)
     est.fit(X[:100], y[:100], y)  # ten held-out pairs
-    assert list(est.held_out_scores_) == ["match"]
+    assert (est.unpaired_, est.held_out_scores_) == ("match", {})
     worse = np.arange(5.0) % 2
     assert choose_use({"pair": worse + 1, "match": worse}) == "match"
     assert choose_use({"pair": worse, "match": worse[::-1] + 0.0}) == "pair"
