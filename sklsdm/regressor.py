@@ -146,8 +146,8 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         ways and lets the held-out pairs choose: of those within a standard error of the best,
         "latent" before "match" before "pair" where the pairs are not outnumbered. Where they are:
         "pair", "match", "latent" for labels (each different x comes four times or more, on
-        average), "match", "latent", "pair" for numbers. The first of these is taken at once where
-        fewer than 20 pairs are held out, and "match" where `matcher__unpaired_weight` is given.
+        average), "match", "latent", "pair" for numbers. Where fewer than 20 pairs are held out the
+        first of these is taken at once ("match" where `matcher__unpaired_weight` is given).
     y_range : None or pair (low, high), default=None
         Range of the responses; every draw, mean and quantile is brought back into it. Each end
         is a number, None for an open one, or an array that fits one response: (0, 1) for pixels
@@ -399,10 +399,10 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
             return ("latent",)
         if self.unpaired != "auto":
             return (self.unpaired,)
-        if self._part("matcher").unpaired_weight != "auto":
-            return ("match",)
         uses = preferred_uses(are_labels(data.condition), self.n_unpaired_ > self.n_paired_)
-        return uses if len(data.held_latent) >= MIN_HELD_OUT_TO_CHOOSE else uses[:1]
+        if len(data.held_latent) >= MIN_HELD_OUT_TO_CHOOSE:
+            return uses
+        return uses[:1] if self._part("matcher").unpaired_weight == "auto" else ("match",)
 
     def _data_for(self, use: str, data: MatchingData, run: Run) -> MatchingData:
         """What stage 2 learns from where unpaired responses are used so."""

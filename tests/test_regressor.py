@@ -432,8 +432,9 @@ def test_misleading_unpaired_responses_are_left_out_of_stage_2(matcher):
     assert est.fit(X, y, wrong, **held_out).unpaired_ == "latent"
     alone = clone(est).set_params(unpaired="latent").fit(X, y, wrong, **held_out)
     assert_array_equal(est.sample(X[:5], random_state=0), alone.sample(X[:5], random_state=0))
-    est.set_params(matcher__unpaired_weight=1.0)  # asked for
-    assert est.fit(X, y, wrong).unpaired_ == "match"
+    est.set_params(matcher__unpaired_weight=1.0)
+    assert est.fit(X, y, wrong, **held_out).unpaired_ == "latent"
+    assert est.fit(X[:60], y[:60], y[:30]).unpaired_ == "match"  # too few to choose by
 
 
 def test_copies_of_held_out_pairs_are_kept_from_stage_2():
