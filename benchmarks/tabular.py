@@ -3,6 +3,7 @@
     SKLSDM_DATA=folder python benchmarks/tabular.py                    # part "paired"
     SKLSDM_DATA=folder python benchmarks/tabular.py --part unpaired
     ... [--quick] [--sets uci_yacht storms24] [--splits 0 1 2 3 4] [--only flow "ours, chosen"]
+    ... --tuning --splits 10 --only mdn --set "matcher__widths=(256, 256)" --fits 3
 
 Five random splits a set, at most 1,000 test rows and 100 draws each; 0 to 4 are reported, others
 are for tuning. Conditions are standardised, and responses divided by their spread, over the
@@ -18,6 +19,7 @@ thread. Rows go into the JSON as they come; a run of some rows replaces only tho
 from __future__ import annotations
 
 import argparse
+import ast
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -171,32 +173,24 @@ def estimator(seed: int, quick: bool, **settings: Any) -> LSDMRegressor:
 
 
 # ---------------------------------------------------------------------------- part "paired"
-def fit_ours(quick: bool, **settings: Any) -> Fit:
-    """Ours, by default but for `settings`."""
+def fit_ours(quick: bool, n_fits: int, settings: dict[str, Any]) -> Fit:
+    """Ours, by default but for `settings`; several fits share the draws evenly."""
 
-    def fit(X: Array, y: Array, seed: int, groups: Array | None = None) -> Draw:
+    def fit_one(X: Array, y: Array, seed: int, groups: Array | None) -> LSDMRegressor:
         model = estimator(seed, quick, **settings)
         if groups is None:
-            model.fit(X, y)
-        else:
-            train, held = hold_out(len(y), seed, groups)
-            model.fit(X[train], y[train], X_val=X[held], y_val=y[held])
-        return lambda Z, n_draws, s: model.sample(Z, n_draws, random_state=s)
-
-    return fit
-
-
-def fit_pooled(quick: bool, **settings: Any) -> Fit:
-    """Several fits, which share the draws evenly."""
-    one = fit_ours(quick, **settings)
+            return model.fit(X, y)
+        train, held = hold_out(len(y), seed, groups)
+        return model.fit(X[train], y[train], X_val=X[held], y_val=y[held])
 
     def fit(X: Array, y: Array, seed: int, groups: Array | None = None) -> Draw:
-        draws = [one(X, y, seed + 1000 * k, groups) for k in range(N_POOLED)]
+        models = [fit_one(X, y, seed + 1000 * k, groups) for k in range(n_fits)]
 
         def draw(Z: Array, n_draws: int, s: int) -> Array:
-            counts = [len(part) for part in np.array_split(np.arange(n_draws), N_POOLED)]
+            counts = [len(part) for part in np.array_split(np.arange(n_draws), n_fits)]
             parts = [
-                each(Z, m, s + k) for k, (each, m) in enumerate(zip(draws, counts, strict=True))
+                model.sample(Z, m, random_state=s + k)
+                for k, (model, m) in enumerate(zip(models, counts, strict=True))
             ]
             return np.concatenate(parts, axis=1)
 
@@ -219,9 +213,11 @@ def choose_settings(split: Split, seed: int, quick: bool) -> dict[str, Any]:
     return search.fit(split.X, split.y, groups=split.groups).best_params_
 
 
-def paired_methods(quick: bool) -> dict[str, Fit | None]:
-    """All methods by name; None is the one that first chooses its settings."""
-    ours = {name: fit_ours(quick, **settings) for name, settings in OURS.items()}
+def paired_methods(
+    quick: bool, n_fits: int = 1, settings: dict[str, Any] | None = None
+) -> dict[str, Fit | None]:
+    """All methods by name, ours with `settings`; None is the one that first chooses its own."""
+    ours = {name: fit_ours(quick, n_fits, own | (settings or {})) for name, own in OURS.items()}
     return available_peers() | ours | {CHOSEN: None}
 
 
@@ -237,7 +233,7 @@ def run_paired(
         if fit is None:
             settings = choose_settings(split, number, quick)
             chosen["chosen"] = ", ".join(map(str, settings.values()))
-            fit = fit_pooled(quick, **settings)
+            fit = fit_ours(quick, N_POOLED, settings)
         seconds = time.process_time() - start
         scores = timed(
             lambda fit=fit: fit(split.X, split.y, number, split.groups),
@@ -342,7 +338,7 @@ USES = {0.1: (SUPERVISED, "latent", "match", "pair", AUTO), 1.0: (SUPERVISED, AU
 
 
 def run_unpaired(
-    name: str, number: int, labels: Sequence[str], quick: bool
+    name: str, number: int, labels: Sequence[str], quick: bool, changed: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Rows of one split of one set. All pairs kept: the unpaired are their own responses."""
     split = SETS[name](number, quick)
@@ -355,7 +351,7 @@ def run_unpaired(
         unpaired = split.y[rest if len(rest) else order]
         common = {"label": label, "share": share, "n_pairs": len(pairs)}
         for use in USES[share]:
-            model = estimator(number, quick, **settings)
+            model = estimator(number, quick, **settings | changed)
             extra = None if use == SUPERVISED else unpaired
             if extra is not None:
                 model.set_params(unpaired=use)
@@ -412,6 +408,12 @@ def summarise_unpaired(rows: Sequence[dict]) -> None:
 
 
 # ---------------------------------------------------------------------------- command
+def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Settings of the estimator from NAME=VALUE."""
+    pairs = (text.split("=", 1) for text in texts)
+    return {name: ast.literal_eval(value) for name, value in pairs}
+
+
 def chosen_names(asked: Sequence[str] | None, known: Sequence[str], option: str) -> list[str]:
     """The names asked for, in the order known; all where none are."""
     if asked is None:
@@ -433,15 +435,22 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="methods")
     parser.add_argument("--settings", nargs="+", metavar="LABEL", help="of part unpaired")
     parser.add_argument("--tuning", action="store_true", help="no JSON; for splits not reported")
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="tuning: settings of ours"
+    )
+    parser.add_argument("--fits", type=int, default=1, help="tuning: fits of ours that are pooled")
     parser.add_argument("--table", action="store_true", help="run nothing, print the kept rows")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     sets = chosen_names(arguments.sets, list(SETS), "--sets")
     keeps = not (arguments.quick or arguments.tuning)
+    changed = parse_settings(arguments.set)
+    if (changed or arguments.fits > 1) and not arguments.tuning:
+        raise SystemExit("--set and --fits are for tuning; add --tuning.")
     file = "tabular" if arguments.part == "paired" else "tabular_unpaired"
     kept = kept_rows(file) if keeps else []
     if arguments.part == "paired":
-        methods = paired_methods(arguments.quick)
+        methods = paired_methods(arguments.quick, arguments.fits, changed)
         only = chosen_names(arguments.only, list(methods), "--only")
         keys, summarise = ("set", "split", "method"), summarise_paired
         methods = {method: methods[method] for method in only}
@@ -452,7 +461,7 @@ def main() -> None:
         labels = chosen_names(arguments.settings, list(LABELS), "--settings")
         summarise = summarise_unpaired
         keys = ("set", "split", "label", "share", "use")
-        run = partial(run_unpaired, labels=labels, quick=arguments.quick)
+        run = partial(run_unpaired, labels=labels, quick=arguments.quick, changed=changed)
     for number in [] if arguments.table else arguments.splits:
         for name in sets:
             for row in run(name, number):
