@@ -168,5 +168,7 @@ class MDNMatcher(BaseMatcher):
         return 1 + latent_dim
 
     def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
-        log_weights, means, precision = module(condition)
-        return module.latent(condition, draw_mixture(log_weights, means, precision, noise))
+        # The draws for one x come side by side: the network is asked once for them all.
+        distinct, row = condition.unique_consecutive(dim=0, return_inverse=True)
+        parts = [part[row] for part in module(distinct)]
+        return module.latent(condition, draw_mixture(*parts, noise))
