@@ -170,5 +170,5 @@ class MDNMatcher(BaseMatcher):
     def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
         # The draws for one x come side by side: the network is asked once for them all.
         distinct, row = condition.unique_consecutive(dim=0, return_inverse=True)
-        parts = [part[row] for part in module(distinct)]
-        return module.latent(condition, draw_mixture(*parts, noise))
+        log_weights, means, precision = (part[row] for part in module(distinct))
+        return module.latent(condition, draw_mixture(log_weights, means, precision, noise))
