@@ -169,6 +169,9 @@ class MDNMatcher(BaseMatcher):
 
     def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
         # The draws for one x come side by side: the network is asked once for them all.
-        distinct, row = condition.unique_consecutive(dim=0, return_inverse=True)
+        if condition.shape[1] > 0:
+            distinct, row = condition.unique_consecutive(dim=0, return_inverse=True)
+        else:
+            distinct, row = condition[:1], condition.new_zeros(len(condition), dtype=torch.long)
         log_weights, means, precision = (part[row] for part in module(distinct))
         return module.latent(condition, draw_mixture(log_weights, means, precision, noise))
