@@ -436,9 +436,15 @@ def main() -> None:
     parser.add_argument("--settings", nargs="+", metavar="LABEL", help="of part unpaired")
     parser.add_argument("--tuning", action="store_true", help="no JSON; for splits not reported")
     parser.add_argument(
-        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="tuning: settings of ours"
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="tuning: settings of ours, not of the chosen",
     )
-    parser.add_argument("--fits", type=int, default=1, help="tuning: fits of ours that are pooled")
+    parser.add_argument(
+        "--fits", type=int, default=1, help="tuning, part paired: fits of ours to pool"
+    )
     parser.add_argument("--table", action="store_true", help="run nothing, print the kept rows")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
