@@ -14,6 +14,7 @@ import hashlib
 import warnings
 
 import numpy as np
+from sklearn.base import clone
 
 from sklsdm import LSDMGenerator, LSDMRegressor
 from sklsdm.autoencoders import AUTOENCODERS
@@ -70,11 +71,13 @@ def main() -> None:
     for name in MATCHERS:
         base = LSDMRegressor(matcher=name, random_state=0).set_params(**budget("matcher", name))
         for use in ("latent", "match", "pair", "auto"):
-            est = base.set_params(unpaired=use)
+            # Without held-out pairs the last state draws, not the start where it was best.
+            held = 0.1 if use == "auto" else 0.0
+            est = clone(base).set_params(unpaired=use, validation_fraction=held)
             show(f"{name} numbers {use}", lambda est=est: fitted(est, X, y, unpaired))
-        est = base.set_params(unpaired="pair")
+        est = clone(base).set_params(unpaired="pair", validation_fraction=0.0)
         show(f"{name} labels pair", lambda est=est: fitted(est, labels[:80], y, unpaired))
-        est = base.set_params(unpaired="auto")
+        est = clone(base).set_params(validation_fraction=0.0)
         show(f"{name} pairs only", lambda est=est: fitted(est, X, y, None))
         generator = LSDMGenerator(matcher=name, random_state=0)
         generator.set_params(**budget("matcher", name))
@@ -89,6 +92,7 @@ def main() -> None:
         est.set_params(**budget("matcher", "energy"), **budget("autoencoder", name))
         show(f"autoencoder {name}", lambda est=est, data=data: fitted(est, *data))
     est = LSDMRegressor(5, "wgan", autoencoder="pca", unpaired="match", random_state=0)
+    est.set_params(validation_fraction=0.0)
     est.set_params(**budget("matcher", "wgan"))
     show("image conditions", lambda: fitted(est, spots[:60, None], spots[:60], spots[60:]))
     for key, value in (
@@ -100,6 +104,7 @@ def main() -> None:
         ("condition_noise", 0.2),
     ):
         est = LSDMRegressor(matcher="wgan", unpaired="match", random_state=0)
+        est.set_params(validation_fraction=0.0)
         est.set_params(**budget("matcher", "wgan"), **{f"matcher__{key}": value})
         show(f"wgan {key}={value}", lambda est=est: fitted(est, X, y, unpaired))
     est = LSDMRegressor(matcher="flow", random_state=0).set_params(matcher__distil=True)
