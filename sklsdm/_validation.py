@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numbers
 import re
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,15 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_array
 
 _BLOCK_BYTES = 64 * 2**20
+_PACKAGE = str(Path(__file__).parent)
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn, pointing at the line outside this package from which it was called."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 def check_integer(name: str, value: Any, low: int, high: int | None = None, why: str = "") -> int:
@@ -27,16 +39,27 @@ def check_integer(name: str, value: Any, low: int, high: int | None = None, why:
 
 
 def check_real(
-    name: str, value: Any, low: float, high: float = np.inf, *, open_low: bool = False
+    name: str,
+    value: Any,
+    low: float,
+    high: float = np.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
 ) -> float:
-    """Return `value` as a finite float within [low, high], or raise naming the argument."""
+    """Return `value` as a finite float within [low, high], or raise naming the argument.
+
+    `open_low` and `open_high` leave out the end itself.
+    """
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__}).")
     number = float(value)
     too_low = number <= low if open_low else number < low
-    if not np.isfinite(number) or too_low or number > high:
+    too_high = number >= high if open_high else number > high
+    if not np.isfinite(number) or too_low or too_high:
         wanted = f"{'above' if open_low else 'at least'} {low:g}"
-        wanted += "" if high == np.inf else f" and at most {high:g}"
+        if high != np.inf:
+            wanted += f" and {'below' if open_high else 'at most'} {high:g}"
         raise ValueError(f"{name} must be {wanted}, got {value}.")
     return number
 

@@ -41,7 +41,7 @@ class RowBatches:
     def __len__(self) -> int:
         return self.n_steps
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[list[Tensor]]:
         left = self.n_steps
         per_pass = len(self.rows) // self.batch_size
         while left:
@@ -49,7 +49,7 @@ class RowBatches:
                 len(self.rows), generator=self.random, device=self.random.device
             ).to(self.rows.device)
             for chosen in order.split(self.batch_size)[: min(per_pass, left)]:
-                yield self.rows[chosen]
+                yield [self.rows[chosen]]
             left -= min(per_pass, left)
 
 
@@ -79,7 +79,7 @@ class StreamedBatches:
     def __len__(self) -> int:
         return len(self.rows) // self.batch_size
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[list[Tensor]]:
         shift = int(torch.randint(self.block_rows, (1,), generator=self._cpu()).item())
         turned = np.roll(self.rows, -shift)
         blocks = np.array_split(turned, math.ceil(len(turned) / self.block_rows))
@@ -92,11 +92,11 @@ class StreamedBatches:
             batches = RowBatches(
                 block.to(self.device, non_blocking=True), self.batch_size, self.random
             )
-            for batch in batches:
+            for step in batches:
                 if left == 0:
                     return
                 left -= 1
-                yield batch
+                yield step
 
     def _cpu(self) -> torch.Generator:
         seed = torch.randint(2**62, (1,), generator=self.random, device=self.random.device)
@@ -181,27 +181,3 @@ class PairBatches:
                 )
                 for part in range(self.per_step)
             ]
-
-
-class NoiseStream:
-    """Standard normal noise handed out row by row, the same however the rows are asked for."""
-
-    BLOCK = 4096
-
-    def __init__(self, dim: int, seed: int, device: torch.device) -> None:
-        self.dim = dim
-        self.device = device
-        self.random = torch.Generator(device=device).manual_seed(seed)
-        self.left = torch.empty((0, dim), device=device)
-
-    def take(self, n_rows: int) -> Tensor:
-        """The next `n_rows` rows of noise, (n_rows, dim)."""
-        parts, found = [self.left], len(self.left)
-        while found < n_rows:
-            parts.append(
-                torch.randn((self.BLOCK, self.dim), generator=self.random, device=self.device)
-            )
-            found += self.BLOCK
-        rows = torch.cat(parts) if len(parts) > 1 else parts[0]
-        self.left = rows[n_rows:]
-        return rows[:n_rows]

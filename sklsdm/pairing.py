@@ -19,18 +19,20 @@ import torch
 from torch import Tensor, nn
 
 from sklsdm.batches import PairBatch, PairBatches
-from sklsdm.functional.adversity import (
+from sklsdm.functional.categorical import are_labels, distinct_rows, draw_index
+from sklsdm.functional.mixtures import log_density
+from sklsdm.functional.virtual_adversarial import (
     class_entropy,
     divergence_of_classes,
     virtual_adversary,
 )
-from sklsdm.functional.imputation import are_labels, distinct_rows, draw_index
-from sklsdm.functional.mixtures import log_density
 from sklsdm.matchers.base import EPOCH_STEPS, MatchingData
 from sklsdm.matchers.mdn import MDNMatcher
 from sklsdm.modules import CodeClassifier
-from sklsdm.nets import SingleNet, default_callbacks
-from sklsdm.nets.run import Run
+from sklsdm.nets import SingleNet, Stage, default_callbacks
+from sklsdm.run import Run, Stream
+
+PAIRING = Stage("pairing", "pairing.pt", "the share of extreme responses")
 
 MIN_CONFIDENCE = 0.9  # of a label that is used; see `PseudoPairs`
 _MAX_CANDIDATES = 1024  # of the pairs' conditions, where they do not repeat
@@ -80,11 +82,11 @@ def draw_pseudo_pairs(
     if repeats:
         blocks = _label_weights(data, rows, log_shares, unpaired, run, max_steps)
     else:
-        random = run.generator(31)
+        random = run.stream(Stream.PAIRING_CANDIDATES)
         chosen = torch.randperm(len(rows), generator=random, device=random.device)
         rows = rows[chosen[:_MAX_CANDIDATES]]
         blocks = _number_weights(data, rows, unpaired, run, max_steps)
-    random = run.generator(32)
+    random = run.stream(Stream.PAIRING_DRAWS)
     total = rows.square().T @ log_shares.exp() if repeats else rows.square().mean(dim=0)
     mean = rows.T @ log_shares.exp() if repeats else rows.mean(dim=0)
     spread = (total - mean.square()).sum().clamp(min=1e-12)
@@ -107,8 +109,7 @@ class LabelObjective:
     def __init__(self, log_shares: Tensor) -> None:
         self.log_shares = log_shares
 
-    def __call__(self, classifier: nn.Module, batches: list[PairBatch]) -> Tensor:
-        (batch,) = batches
+    def __call__(self, classifier: nn.Module, batch: PairBatch) -> Tensor:
         assert batch.other is not None
         labelled = classifier(batch.latent + _NOISE * batch.noise)
         loss = nn.functional.nll_loss(labelled, batch.condition)
@@ -133,9 +134,9 @@ def _label_weights(
     codes = data.latent if data.codes is None else data.codes
     latent_dim = data.latent.shape[1]
     classifier = CodeClassifier(
-        latent_dim, len(rows), _LABEL_WIDTHS, run.generator(33, torch.device("cpu"))
+        latent_dim, len(rows), _LABEL_WIDTHS, run.weights(Stream.CLASSIFIER_WEIGHTS)
     )
-    random = run.generator(34)
+    random = run.stream(Stream.CLASSIFIER_STEPS)
     steps = min(_LABEL_STEPS, max_steps)
     epoch_steps = min(EPOCH_STEPS, steps)
     net = SingleNet(
@@ -149,9 +150,7 @@ def _label_weights(
         random=random,
         device=str(run.device),
         verbose=0,
-        callbacks=default_callbacks(
-            "pairing", "matcher__lr", monitor="", score=None, patience=None, users=None, run=run
-        ),
+        callbacks=default_callbacks(PAIRING, run=run),
     )
     net.fit(
         PairBatches(
@@ -184,8 +183,6 @@ def _number_weights(
         latent=project(data.condition),
         held_condition=data.held_latent,
         held_latent=project(data.held_condition),
-        codes=None,
-        image_shape=None,
     )
     own = Run(run.device, run.seed + 1, run.verbose)
     mixture = MDNMatcher(max_steps=max_steps).fit(reverse, own)
@@ -201,7 +198,7 @@ def _number_weights(
         parts = (part.unsqueeze(1) for part in density(codes))
         return log_density(residual, *parts)
 
-    random = run.generator(35)
+    random = run.stream(Stream.PAIRING_MARGINAL)
     order = torch.randperm(len(unpaired), generator=random, device=random.device)
     some = unpaired[order[:_MARGINAL_CODES]]
     law = torch.cat([log_ratio(block) for block in some.split(size)])

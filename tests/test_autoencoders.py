@@ -29,8 +29,8 @@ from sklsdm.autoencoders import (
     VAEAutoencoder,
 )
 from sklsdm.autoencoders.conv import automatic_channels
-from sklsdm.coders import ConvCoder, MLPCoder
-from sklsdm.nets.run import Run
+from sklsdm.modules import ConvCoder, MLPCoder
+from sklsdm.run import Run
 from sklsdm.responses import Responses
 
 RUN = Run(torch.device("cpu"), seed=0)

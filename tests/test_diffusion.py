@@ -13,11 +13,11 @@ from sklsdm.functional.diffusion import (
     noise_levels,
     solve,
 )
-from sklsdm.functional.imputation import distinct_rows, draw_index
+from sklsdm.functional.categorical import distinct_rows, draw_index
 from sklsdm.functional.scores import energy_distance
 from sklsdm.matchers import MatchingData
 from sklsdm.matchers.diffusion import DiffusionMatcher
-from sklsdm.nets.run import Run
+from sklsdm.run import Run
 
 ODE_SAMPLERS = ("ddim", "heun", "multistep")
 CPU = torch.device("cpu")

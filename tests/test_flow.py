@@ -11,7 +11,7 @@ from sklsdm.functional.flow import SAMPLERS, couple, flow_residual, integrate
 from sklsdm.functional.scores import energy_distance
 from sklsdm.matchers import MatchingData
 from sklsdm.matchers.flow import FlowMatcher
-from sklsdm.nets.run import Run
+from sklsdm.run import Run
 
 CPU = torch.device("cpu")
 

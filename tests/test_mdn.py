@@ -13,7 +13,7 @@ from sklsdm.matchers import MatchingData
 from sklsdm.matchers.base import Plan
 from sklsdm.matchers.mdn import LikelihoodObjective, MDNMatcher
 from sklsdm.modules import MixtureDensity
-from sklsdm.nets.run import Run
+from sklsdm.run import Run
 
 CPU = torch.device("cpu")
 

@@ -20,7 +20,7 @@ from sklsdm.nets import (
     one_thread,
 )
 from sklsdm.nets.callbacks import CosineRate, DivergenceGuard
-from sklsdm.nets.run import Run, resolve_device
+from sklsdm.run import Run, resolve_device
 
 
 class Point(nn.Module):

@@ -7,9 +7,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
 from sklsdm import LSDMRegressor, metrics
-from sklsdm.functional import adversity
+from sklsdm.functional import virtual_adversarial
 from sklsdm.matchers import MATCHERS, EnergyMatcher, MatchingData
-from sklsdm.nets.run import Run
+from sklsdm.run import Run
 from sklsdm.pairing import MIN_CONFIDENCE, draw_pseudo_pairs
 
 RUN = Run(torch.device("cpu"), 0)

@@ -12,7 +12,7 @@ from sklsdm.functional.transport import exact_plan, squared_cost, transport_cost
 from sklsdm.matchers import MatchingData, TransportMatcher
 from sklsdm.matchers.transport import CodePotentials
 from sklsdm.modules import PotentialGenerator
-from sklsdm.nets.run import Run
+from sklsdm.run import Run
 
 pytest.importorskip("ot")
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from sklsdm import LSDMRegressor
 from sklsdm.batches import PairBatch
-from sklsdm.functional import adversarial
+from sklsdm.functional import critic_losses
 from sklsdm.functional.penalties import flatness_penalty, gradient_penalty
 from sklsdm.matchers import WGANMatcher
 from sklsdm.modules import Critic, Critics, GroupSort, GroupSortCritic, OrthonormalLinear

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from sklsdm.autoencoders.base import BaseAutoencoder, TrainedAutoencoder
+from sklsdm.autoencoders.base import BaseAutoencoder
 from sklsdm.autoencoders.conv import ConvAutoencoder
 from sklsdm.autoencoders.linear import IdentityAutoencoder
 from sklsdm.autoencoders.mlp import MLPAutoencoder
-from sklsdm.nets.run import Run
+from sklsdm.autoencoders.trained import TrainedAutoencoder
+from sklsdm.parameters import above, integer, or_none, parameter
 from sklsdm.responses import ResponseFormat, Responses
+from sklsdm.run import Run
 
+_HANDED_ON = "Handed to what is picked, where it trains; None leaves its own default."
 FEW_OUTPUTS = 8
 LARGE_IMAGE = 16
 
@@ -24,41 +28,26 @@ class AutoAutoencoder(BaseAutoencoder):
 
     The identity up to eight outputs, unless `latent_dim` is another number; convolutions for
     images whose shorter side has at least 16 pixels; an MLP for all others. Both start at PCA.
-
-    Parameters
-    ----------
-    max_epochs, lr, batch_size : number or None, default=None
-        Handed to what is picked, where it trains; None leaves its own default.
     """
 
-    def __init__(
-        self,
-        *,
-        max_epochs: int | None = None,
-        lr: float | None = None,
-        batch_size: int | None = None,
-    ) -> None:
-        self.max_epochs = max_epochs
-        self.lr = lr
-        self.batch_size = batch_size
+    max_epochs: int | None = parameter(default=None, rule=or_none(integer(1)), doc=_HANDED_ON)
+    lr: float | None = parameter(default=None, rule=or_none(above(0.0)), doc=_HANDED_ON)
+    batch_size: int | None = parameter(default=None, rule=or_none(integer(1)), doc=_HANDED_ON)
 
     def _trained(self, kind: type[TrainedAutoencoder]) -> TrainedAutoencoder:
         given = {name: value for name, value in self.get_params().items() if value is not None}
         return kind(**given)
 
-    def validate(self) -> None:
-        self._trained(MLPAutoencoder).validate()
-
-    def choose(self, form: ResponseFormat, latent_dim: int | str) -> BaseAutoencoder:
+    def resolve(self, form: ResponseFormat, latent_dim: int | str) -> BaseAutoencoder:
         if form.width <= FEW_OUTPUTS and latent_dim in ("auto", form.width):
             return IdentityAutoencoder()
         large = form.is_image and min(form.image_shape[1:]) >= LARGE_IMAGE
         return self._trained(ConvAutoencoder if large else MLPAutoencoder)
 
-    def fit(
+    def _fit_coder(
         self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
-    ) -> BaseAutoencoder:
-        return self.choose(responses.format, latent_dim).fit(responses, latent_dim, held_out, run)
+    ) -> Any:
+        raise TypeError("AutoAutoencoder is never fitted itself; call resolve(form, latent_dim).")
 
 
 def intrinsic_dimension(responses: Responses, seed: int, n_neighbors: int = 20) -> int:

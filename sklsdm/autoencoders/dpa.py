@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklsdm._validation import check_integer
-from sklsdm.autoencoders.base import Inside, Loss, TrainedAutoencoder, principal_coder
-from sklsdm.coders import Coder
+from sklsdm.autoencoders.base import principal_coder
+from sklsdm.autoencoders.trained import DenseAutoencoder, Inside, Loss
 from sklsdm.functional.scores import energy_score
-from sklsdm.modules import linear, mlp
-from sklsdm.nets.run import Run
+from sklsdm.modules import Coder, linear, mlp
+from sklsdm.parameters import integer, or_auto, parameter
 from sklsdm.responses import ResponseFormat, Responses
+from sklsdm.run import Run
 
 _MEAN_DRAWS = 16
 _AUTO_NOISE = 16
@@ -41,13 +40,6 @@ class DPACoder(Coder):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(width, latent_dim)
-        self.config = {
-            "width": width,
-            "latent_dim": latent_dim,
-            "noise_dim": noise_dim,
-            "widths": tuple(widths),
-            "activation": activation,
-        }
         inside = list(reversed(widths))
         self.encoder = mlp(width, latent_dim, widths, activation, generator, last_scale=0.0)
         self.decoder = mlp(
@@ -82,7 +74,7 @@ class DistributionalLoss:
         return energy_score(draws, target).mean() / target.shape[1] ** 0.5
 
 
-class DPAAutoencoder(TrainedAutoencoder):
+class DPAAutoencoder(DenseAutoencoder):
     r"""Distributional principal autoencoder: D(E(y), ε) follows the law of y given its code.
 
     Minimises the energy score of the reconstruction,
@@ -96,71 +88,20 @@ class DPAAutoencoder(TrainedAutoencoder):
     When to use: small `latent_dim` and responses with detail or noise that no code of that size
     holds: draws keep their spread. Cost: `n_draws` decoder passes a step.
 
-    Parameters
-    ----------
-    n_draws : int, default=2
-        Draws per response and step (at least 2).
-    noise_dim : int or "auto", default="auto"
-        Dimension of ε; "auto" is the number of outputs, at most 16.
-    widths : sequence of int, default=(512, 256)
-        Hidden widths of the encoder; the decoder mirrors them.
-    activation : {"silu", "elu", "gelu", "leaky_relu", "relu"}, default="silu"
-        Between the layers.
-    max_epochs : int, default=30
-        Most passes over the responses (at least 50 steps each, however few they are).
-    lr : float, default=2e-3
-        Initial rate of AdamW; falls to zero along half a cosine.
-    batch_size : int, default=128
-        Responses in one step.
-    weight_decay : float, default=0.1
-        Of AdamW (per step: lr times this).
-    lipschitz : float or None, default=None
-        Limit on the decoder's slope in the code, as in :class:`MLPAutoencoder`.
-    n_iter_no_change : int or None, default=10
-        Stop after so many epochs without a lower loss on held-out responses; None never stops.
-    callbacks : sequence of skorch callbacks or None, default=None
-        Run besides ours, before the state to keep is chosen.
-
     References
     ----------
     Shen & Meinshausen 2024, "Distributional principal autoencoders" (arXiv 2404.13649), section
     2, for one latent dimension.
     """
 
-    def __init__(
-        self,
-        n_draws: int = 2,
-        *,
-        noise_dim: int | str = "auto",
-        widths: Sequence[int] = (512, 256),
-        activation: str = "silu",
-        max_epochs: int = 30,
-        lr: float = 2e-3,
-        batch_size: int = 128,
-        weight_decay: float = 0.1,
-        lipschitz: float | None = None,
-        n_iter_no_change: int | None = 10,
-        callbacks: Sequence[Any] | None = None,
-    ) -> None:
-        self.n_draws = n_draws
-        self.noise_dim = noise_dim
-        self.widths = widths
-        self.activation = activation
-        self.max_epochs = max_epochs
-        self.lr = lr
-        self.batch_size = batch_size
-        self.weight_decay = weight_decay
-        self.lipschitz = lipschitz
-        self.n_iter_no_change = n_iter_no_change
-        self.callbacks = callbacks
-
-    def validate(self) -> None:
-        super().validate()
-        check_integer("autoencoder__n_draws", self.n_draws, 2)
-        if self.noise_dim != "auto":
-            check_integer("autoencoder__noise_dim", self.noise_dim, 1)
-        for width in self.widths:
-            check_integer("autoencoder__widths", width, 1)
+    n_draws: int = parameter(
+        default=2, rule=integer(2), doc="Draws for each response in one step.", kw_only=False
+    )
+    noise_dim: int | str = parameter(
+        default="auto",
+        rule=or_auto(integer(1)),
+        doc='Dimension of ε; "auto" is the number of outputs, at most 16.',
+    )
 
     def _module(self, form: ResponseFormat, latent_dim: int, random: torch.Generator) -> DPACoder:
         auto = min(_AUTO_NOISE, form.width)

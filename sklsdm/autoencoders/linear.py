@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklsdm.autoencoders.base import BaseAutoencoder, principal_coder, training_rows
-from sklsdm.coders import LinearCoder
-from sklsdm.nets.run import Run
+from sklsdm.modules import LinearCoder
 from sklsdm.responses import ResponseFormat, Responses
+from sklsdm.run import Run
 
 
 class PCAAutoencoder(BaseAutoencoder):
@@ -22,16 +22,13 @@ class PCAAutoencoder(BaseAutoencoder):
     Jolliffe, "Principal Component Analysis", 2nd edition, 2002.
     """
 
-    def fit(
+    def _fit_coder(
         self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
-    ) -> PCAAutoencoder:
+    ) -> LinearCoder:
         rows = training_rows(responses, held_out)
         if len(rows) <= latent_dim:  # too few to spare any
             rows = np.arange(len(responses))
-        self.coder_ = principal_coder(responses, rows, latent_dim, run.seed).to(run.device)
-        self.latent_dim_ = latent_dim
-        self.history_ = {}
-        return self
+        return principal_coder(responses, rows, latent_dim, run.seed).to(run.device)
 
 
 class IdentityAutoencoder(BaseAutoencoder):
@@ -43,10 +40,7 @@ class IdentityAutoencoder(BaseAutoencoder):
     def natural_dim(self, form: ResponseFormat) -> int:
         return form.width
 
-    def fit(
+    def _fit_coder(
         self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
-    ) -> IdentityAutoencoder:
-        self.coder_ = LinearCoder(responses.width, latent_dim).to(run.device)
-        self.latent_dim_ = latent_dim
-        self.history_ = {}
-        return self
+    ) -> LinearCoder:
+        return LinearCoder(responses.width, latent_dim).to(run.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,9 +15,11 @@ from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 
 from sklsdm._validation import shape_text
-from sklsdm.autoencoders.base import BaseAutoencoder, TrainedAutoencoder, training_rows
-from sklsdm.nets.run import Run
+from sklsdm.autoencoders.base import BaseAutoencoder, training_rows
+from sklsdm.autoencoders.trained import TrainedAutoencoder
+from sklsdm.parameters import anything, flag, parameter
 from sklsdm.responses import ResponseFormat, Responses
+from sklsdm.run import Run
 
 _PROBE_ROWS = 2
 
@@ -54,19 +56,15 @@ class TransformerAutoencoder(BaseAutoencoder):
     When to use: a decomposition that fits your field (ICA, kernel PCA, dictionaries, a Pipeline).
     Cost: its own; all responses lie in memory as float64 while it is fitted, and drawing runs
     on the CPU.
-
-    Parameters
-    ----------
-    transformer : scikit-learn transformer
-        Has `fit`, `transform` and `inverse_transform`. It is cloned, never fitted itself.
     """
 
-    _asked: int | str = "auto"
+    transformer: Any = parameter(
+        rule=anything("scikit-learn transformer"),
+        doc="Has `fit`, `transform` and `inverse_transform`. It is cloned, never fitted itself.",
+        kw_only=False,
+    )
 
-    def __init__(self, transformer: Any) -> None:
-        self.transformer = transformer
-
-    def validate(self) -> None:
+    def _check_further(self, prefix: str) -> None:
         name = type(self.transformer).__name__
         missing = [
             method
@@ -80,37 +78,30 @@ class TransformerAutoencoder(BaseAutoencoder):
                 f"fit_inverse_transform=True)."
             )
 
-    def choose(self, form: ResponseFormat, latent_dim: int | str) -> TransformerAutoencoder:
-        self._asked = latent_dim
-        return self
-
     def natural_dim(self, form: ResponseFormat) -> int | None:
         n_components = getattr(self.transformer, "n_components", None)
         return int(n_components) if isinstance(n_components, int | np.integer) else None
 
-    def fit(
+    def _fit_coder(
         self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
-    ) -> TransformerAutoencoder:
+    ) -> TransformerCoder:
         rows = responses.take(training_rows(responses, held_out))
         fitted = clone(self.transformer).fit(_array(rows))
-        self.coder_ = TransformerCoder(fitted)
-        self.latent_dim_ = self._probe(rows[:_PROBE_ROWS])
-        if self._asked not in ("auto", self.latent_dim_):
-            raise ValueError(_conflict(self._asked, self.transformer, self.latent_dim_))
-        self.history_ = {}
-        return self
+        coder = TransformerCoder(fitted)
+        self.latent_dim_ = self._probe(coder, rows[:_PROBE_ROWS])
+        return coder
 
-    def _probe(self, rows: Tensor) -> int:
+    def _probe(self, coder: TransformerCoder, rows: Tensor) -> int:
         """The dimension of the codes, after a way there and back."""
         name = type(self.transformer).__name__
-        codes = self.coder_.encode(rows)
+        codes = coder.encode(rows)
         if codes.ndim != 2 or len(codes) != len(rows):
             raise ValueError(
                 f"autoencoder={name}: transform must give codes of shape (n, k), but {len(rows)} "
                 f"responses gave shape {tuple(codes.shape)}."
             )
         try:
-            back = self.coder_.decode(codes)
+            back = coder.decode(codes)
         except (NotFittedError, NotImplementedError) as error:
             raise ValueError(
                 f"autoencoder={name}: inverse_transform does not work ({error})"
@@ -194,62 +185,37 @@ class TorchAutoencoder(TrainedAutoencoder):
     When to use: an autoencoder trained elsewhere on more data, or an architecture of your own.
     Cost: its own passes.
 
-    Parameters
-    ----------
-    encoder, decoder : torch.nn.Module
-        The pair.
-    frozen : bool, default=True
-        Keep both as they are; they must be in evaluation mode (`encoder.eval()`), since dropout
-        and batch norm in training mode would make codes random. False trains copies of both
-        further by reconstruction error, and keeps the state that is best on held-out responses.
-    max_epochs : int, default=20
-        Most passes over the responses where not frozen (at least 50 steps each).
-    lr : float, default=3e-4
-        Initial rate of AdamW; falls to zero along half a cosine.
-    batch_size : int, default=128
-        Responses in one step.
-    weight_decay : float, default=0.0
-        Of AdamW (per step: lr times this).
-    n_iter_no_change : int or None, default=5
-        Stop after so many epochs without a lower error on held-out responses; None never stops.
-    callbacks : sequence of skorch callbacks or None, default=None
-        Run besides ours, before the state to keep is chosen.
-
     Notes
     -----
     Dropout in modules that are trained further draws from PyTorch's global random state: it is
     theirs, and outside what `random_state` covers.
     """
 
-    def __init__(
-        self,
-        encoder: Any,
-        decoder: Any,
-        *,
-        frozen: bool = True,
-        max_epochs: int = 20,
-        lr: float = 3e-4,
-        batch_size: int = 128,
-        weight_decay: float = 0.0,
-        n_iter_no_change: int | None = 5,
-        callbacks: Sequence[Any] | None = None,
-    ) -> None:
-        self.encoder = encoder
-        self.decoder = decoder
-        self.frozen = frozen
-        self.max_epochs = max_epochs
-        self.lr = lr
-        self.batch_size = batch_size
-        self.weight_decay = weight_decay
-        self.n_iter_no_change = n_iter_no_change
-        self.callbacks = callbacks
+    encoder: Any = parameter(
+        rule=anything("torch.nn.Module"), doc="Gives codes (n, k).", kw_only=False
+    )
+    decoder: Any = parameter(
+        rule=anything("torch.nn.Module"), doc="Gives responses of codes.", kw_only=False
+    )
+    frozen: bool = parameter(
+        default=True,
+        rule=flag(),
+        doc="""Keep both as they are; they must be in evaluation mode (`encoder.eval()`), since
+        dropout and batch norm in training mode would make codes random. False trains copies of
+        both further by reconstruction error, and keeps the state that is best on held-out
+        responses.""",
+    )
+    max_epochs: int = 20
+    lr: float = 3e-4
+    weight_decay: float = 0.0
+    n_iter_no_change: int | None = 5
 
-    def validate(self) -> None:
+    def _check_further(self, prefix: str) -> None:
         for name in ("encoder", "decoder"):
             module = getattr(self, name)
             if not isinstance(module, nn.Module):
                 raise TypeError(
-                    f"autoencoder__{name} must be a torch.nn.Module, got {module!r} "
+                    f"{prefix}{name} must be a torch.nn.Module, got {module!r} "
                     f"({type(module).__name__})."
                 )
             if self.frozen and any(part.training for part in module.modules()):
@@ -258,7 +224,6 @@ class TorchAutoencoder(TrainedAutoencoder):
                     f"codes random; call {name}.eval() before the fit, or pass "
                     f"TorchAutoencoder(encoder, decoder, frozen=False) to train it further."
                 )
-        super().validate()
 
     def natural_dim(self, form: ResponseFormat) -> int:
         coder = self._module(form, 0, torch.Generator()).eval()
@@ -270,25 +235,16 @@ class TorchAutoencoder(TrainedAutoencoder):
                 coder.decode(codes)
         return codes.shape[1]
 
-    def fit(
+    def _fit_coder(
         self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
-    ) -> TorchAutoencoder:
+    ) -> Any:
         if not self.frozen:
-            super().fit(responses, latent_dim, held_out, run)
-            return self
+            return super()._fit_coder(responses, latent_dim, held_out, run)
         coder = self._module(responses.format, latent_dim, torch.Generator())
-        self.coder_ = coder.requires_grad_(False).to(run.device)
-        self.latent_dim_ = latent_dim
-        self.history_ = {}
-        return self
+        return coder.requires_grad_(False).to(run.device)
 
     def _module(self, form: ResponseFormat, latent_dim: int, random: torch.Generator) -> TorchCoder:
         return TorchCoder(copy.deepcopy(self.encoder), copy.deepcopy(self.decoder), form)
-
-    def _start(
-        self, coder: TorchCoder, responses: Responses, rows: NDArray[np.intp], run: Run
-    ) -> None:
-        """As it came."""
 
 
 def wrap(value: Any) -> Any:
@@ -300,10 +256,3 @@ def wrap(value: Any) -> Any:
     if hasattr(value, "fit") and hasattr(value, "get_params"):
         return TransformerAutoencoder(value)
     return value
-
-
-def _conflict(asked: int | str, transformer: Any, found: int) -> str:
-    return (
-        f"latent_dim={asked!r} does not fit autoencoder={transformer!r}, whose latent space has "
-        f"dimension {found}; use latent_dim='auto'."
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,15 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sklsdm._validation import check_choice, check_integer, check_real
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.flow import SAMPLERS, couple, flow_residual, integrate
-from sklsdm.matchers.base import Field, FieldMatcher, FieldObjective, MatchingData, Plan
+from sklsdm.matchers.base import MatchingData, Plan
+from sklsdm.matchers.field import Field, FieldMatcher, FieldObjective
 from sklsdm.modules import TimeConditionedField
-from sklsdm.nets import SingleNet, history_arrays
-from sklsdm.nets.run import Run
+from sklsdm.nets import SingleNet, Stage, history_arrays
+from sklsdm.parameters import at_least, flag, integer, learnt, one_of, parameter
+from sklsdm.run import Run, Stream
 
-COUPLINGS = ("conditional-ot", "independent")
+DISTILLATION = Stage("stage 3 (distillation)", "stage-3.pt", "the matcher's lr")
+
 _TAUGHT = 1 << 15  # draws of the flow from which its one-step form learns
 _BLOCK = 1 << 13
 
@@ -48,8 +49,7 @@ class FlowObjective(FieldObjective):
 class DistillationObjective:
     """Mean square of what one Euler step misses of the residuals (b, k) taught for noise (b, k)."""
 
-    def __call__(self, field: TimeConditionedField, batches: list[PairBatch]) -> Tensor:
-        (batch,) = batches
+    def __call__(self, field: TimeConditionedField, batch: PairBatch) -> Tensor:
         noise, taught = batch.latent.chunk(2, dim=1)
         found = integrate(partial(field, field.features(batch.condition)), noise, 1, "euler")
         return (found - taught).square().mean()
@@ -61,49 +61,11 @@ class FlowMatcher(FieldMatcher):
     .. math:: E\|v(z_t, t; x) - (z_1 - z_0)\|^2, \quad z_t = (1 - t) z_0 + t z_1,
 
     with noise z0 and codes z1 (whitened residuals from ridge regression on x), coupled within the
-    batch by exact assignment under the cost :math:`\|z_0 - z_1\|^2 + w \|x_0 - x_1\|^2`.
+    batch by exact assignment under the cost :math:`\|z_0 - z_1\|^2 + w \|x_0 - x_1\|^2`. Codes
+    without a condition are learnt with conditions of the pairs drawn from the field's own p(x | z).
 
     When to use: as `diffusion`, with straighter paths and so fewer steps a draw. Cost: one small
     backward pass a step, plus the assignment; a draw takes up to 2 `n_steps` passes.
-
-    Parameters
-    ----------
-    coupling : {"conditional-ot", "independent"}, default="conditional-ot"
-        How noise and codes are paired in training.
-    n_steps : int, default=8
-        Steps of the integration from noise to codes.
-    coupling_weight : float >= 0, default=10.0
-        w above; 0 ignores x, which is biased under conditions.
-    coupling_size : int, default=64
-        Rows among which an assignment is sought.
-    sampler : {"midpoint", "heun", "euler"}, default="midpoint"
-        Integration rule of a draw.
-    distil : bool, default=False
-        Whether the network, once fitted, is trained on to give in one Euler step what it gave in
-        `n_steps`. Draws then take one pass; fitting takes about twice as long.
-    widths : sequence of int, default=(128, 128, 128)
-        Hidden widths of the velocity field.
-    activation : {"leaky_relu", "relu", "elu", "silu", "gelu"}, default="leaky_relu"
-        Between the layers.
-    max_steps : int, default=3000
-        Most steps; no more than 10 for each code learnt from are taken.
-    lr : float, default=2e-3
-        Initial rate of Adam; falls to zero along half a cosine.
-    batch_size : int, default=256
-        Pairs in one step (no more than there are, at least 16).
-    ema_decay : float in [0, 1), default=0.995
-        Of the moving average of the parameters, which is what draws.
-    condition_noise : float >= 0, default=0.0
-        Spread of Gaussian noise on x in every step, in standard deviations of X's columns
-        (`scale_X`). With few pairs for the columns of X it keeps the law from clinging to them.
-    unpaired_weight : float >= 0 or "auto", default="auto"
-        With `unpaired="match"` or "pair", the weight of codes without a condition, to which the
-        field's own p(x | z) gives one of those of the pairs. "auto" is the unpaired share,
-        N / (n + N).
-    n_iter_no_change : int or None, default=10
-        Stop after so many times 100 steps without a lower error on held-out pairs.
-    callbacks : sequence of skorch callbacks or None, default=None
-        Run besides ours, before the state to keep is chosen.
 
     References
     ----------
@@ -111,51 +73,34 @@ class FlowMatcher(FieldMatcher):
     for the coupling; Liu, Gong & Liu 2023 (arXiv 2209.03003), section 2.2, for `distil`.
     """
 
-    def __init__(
-        self,
-        coupling: str = "conditional-ot",
-        n_steps: int = 8,
-        *,
-        coupling_weight: float = 10.0,
-        coupling_size: int = 64,
-        sampler: str = "midpoint",
-        distil: bool = False,
-        widths: Sequence[int] = (128, 128, 128),
-        activation: str = "leaky_relu",
-        max_steps: int = 3000,
-        lr: float = 2e-3,
-        batch_size: int = 256,
-        ema_decay: float = 0.995,
-        condition_noise: float = 0.0,
-        unpaired_weight: float | str = "auto",
-        n_iter_no_change: int | None = 10,
-        callbacks: Sequence[Any] | None = None,
-    ) -> None:
-        self.coupling = coupling
-        self.n_steps = n_steps
-        self.coupling_weight = coupling_weight
-        self.coupling_size = coupling_size
-        self.sampler = sampler
-        self.distil = distil
-        self.widths = widths
-        self.activation = activation
-        self.max_steps = max_steps
-        self.lr = lr
-        self.batch_size = batch_size
-        self.ema_decay = ema_decay
-        self.condition_noise = condition_noise
-        self.unpaired_weight = unpaired_weight
-        self.n_iter_no_change = n_iter_no_change
-        self.callbacks = callbacks
-
-    def validate(self) -> None:
-        super().validate()
-        check_choice("matcher__coupling", self.coupling, COUPLINGS)
-        check_real("matcher__coupling_weight", self.coupling_weight, 0.0)
-        check_integer("matcher__coupling_size", self.coupling_size, 2)
-        check_choice("matcher__sampler", self.sampler, SAMPLERS)
-        if not isinstance(self.distil, bool):
-            raise TypeError(f"matcher__distil must be True or False, got {self.distil!r}.")
+    coupling: str = parameter(
+        default="conditional-ot",
+        rule=one_of("conditional-ot", "independent"),
+        doc="How noise and codes are paired in training.",
+        kw_only=False,
+    )
+    n_steps: int = parameter(
+        default=8, doc="Steps of the integration from noise to codes.", kw_only=False
+    )
+    coupling_weight: float = parameter(
+        default=10.0,
+        rule=at_least(0.0),
+        doc="w above; 0 ignores x, which is biased under conditions.",
+    )
+    coupling_size: int = parameter(
+        default=64, rule=integer(2), doc="Rows among which an assignment is sought."
+    )
+    sampler: str = parameter(
+        default="midpoint", rule=one_of(*SAMPLERS), doc="Integration rule of a draw."
+    )
+    distil: bool = parameter(
+        default=False,
+        rule=flag(),
+        doc="""Whether the network, once fitted, is trained on to give in one Euler step what it
+        gave in `n_steps`. Draws then take one pass; fitting takes about twice as long.""",
+    )
+    lr: float = 2e-3
+    distilled_: bool = learnt("Whether draws take one step.")
 
     def fit(self, data: MatchingData, run: Run) -> FlowMatcher:
         self.distilled_ = False
@@ -166,7 +111,7 @@ class FlowMatcher(FieldMatcher):
 
     def _distil(self, data: MatchingData, run: Run) -> None:
         """Train the network on to give in one Euler step what it gave in `n_steps`."""
-        random = run.generator(30)
+        random = run.stream(Stream.DISTILLATION)
         plan = replace(self._plan(data, run), random=random)
         condition = data.condition.repeat(-(-_TAUGHT // len(data.condition)), 1)
         dim = data.latent.shape[1]
@@ -175,10 +120,11 @@ class FlowMatcher(FieldMatcher):
             parts = zip(condition.split(_BLOCK), noise.split(_BLOCK), strict=True)
             taught = torch.cat([self._residual(x, n) for x, n in parts])
         self.distilled_ = True
+        held_out = self._energy_score_of_draws(data, plan)
         net = SingleNet(
             self.network_,
             criterion=DistillationObjective,
-            **self._net_settings(plan, "stage 3 (distillation)"),
+            **self._net_settings(plan, DISTILLATION, held_out),
         )
         net.fit(
             PairBatches(
@@ -199,7 +145,7 @@ class FlowMatcher(FieldMatcher):
         field = partial(self.network_, self.network_.features(condition))
         return integrate(field, noise, self.n_steps, self.sampler)
 
-    def _objective(self, data: MatchingData, plan: Plan) -> FlowObjective:
+    def _objective(self, module: Any, data: MatchingData, plan: Plan) -> FlowObjective:
         weight = self.coupling_weight if self.coupling == "conditional-ot" else None
         return FlowObjective(data, plan, weight, self.coupling_size)
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sklsdm._validation import check_choice, check_integer, check_real
 from sklsdm.batches import PairBatch
 from sklsdm.functional.transport import (
     condition_scale,
@@ -20,11 +16,11 @@ from sklsdm.functional.transport import (
     transport_cost,
 )
 from sklsdm.matchers.base import BaseMatcher, MatchingData, Plan, start_linear
-from sklsdm.modules import PotentialGenerator
-from sklsdm.nets import SingleNet
+from sklsdm.modules import ConditionalGenerator, PotentialGenerator
+from sklsdm.nets import HeldOutScore
+from sklsdm.parameters import at_least, integer, one_of, parameter
+from sklsdm.run import Stream
 
-COSTS = ("quadratic", "l1")
-SOLVERS = ("auto", "dual", "map")
 MOST_DUAL_DIMS = 4
 N_PLANS = 4
 CODES_PER_START = 4
@@ -108,8 +104,7 @@ class TransportObjective:
         self.potentials = potentials
         self.unpaired_weight = unpaired_weight
 
-    def __call__(self, module: Any, batches: list[PairBatch]) -> Tensor:
-        (batch,) = batches
+    def __call__(self, module: Any, batch: PairBatch) -> Tensor:
         start = module.start(batch.condition, batch.noise)
         goal, price = self.potentials.goals(batch.condition, start, batch.mix[0, 0])
         loss, drawn = self._loss(module, batch, start, goal, price)
@@ -160,55 +155,13 @@ class TransportMatcher(BaseMatcher):
     is solved exactly on large batches (POT); the potentials of the codes then tell any start s
     its goal and its own potential. With the quadratic cost :math:`c = \frac12 \|s - z\|^2` a
     network φ(x, s) regressed on −u gives the map explicitly, :math:`H = s + ∇_s φ(x, s)`: a
-    minimisation, no adversary.
+    minimisation, no adversary. Codes without a condition add the mean squared way from draws to all
+    codes by the unconditional plan of the batch.
 
     When to use: without conditions (latent space optimal transport), or with few; separate modes
     stay separate and keep their shares. In many dimensions with few pairs the plan leads to the
     pairs' codes themselves; use another matcher there. Cost: up to four plans of 2,048 starts
     (about a second each), then steps without a critic; draws by "dual" take a backward pass.
-
-    Parameters
-    ----------
-    solver : {"auto", "dual", "map"}, default="auto"
-        "dual" reads the map off the potential, "map" regresses a network on the goals: no longer
-        a gradient, but it holds in more dimensions. "auto" is "dual" up to four latent
-        dimensions.
-    cost : {"quadratic", "l1"}, default="quadratic"
-        Cost c. With "l1", :math:`\|s - z\|_1`, the potential's slope gives the direction in every
-        coordinate and a second output of the network the length.
-    condition_weight : float >= 0, default=5.0
-        Cost of carrying a start to the code of another condition: with 1, two random conditions
-        are as far apart as two random codes. More holds the conditions apart and narrows the
-        draws, less blurs what depends on x.
-    plan_size : int, default=2048
-        Starts, and most codes, in one plan. Time grows with its square or faster.
-    slope_weight : float >= 0, default=0.3
-        Weight of the slope's regression beside the potential's ("dual").
-    widths : sequence of int, default=(128, 128, 128)
-        Hidden widths of the network.
-    activation : {"leaky_relu", "relu", "elu", "silu", "gelu"}, default="leaky_relu"
-        Between its layers.
-    noise_dim : int or "auto", default="auto"
-        Starts have the dimension of the codes: no other number is taken.
-    max_steps : int, default=3000
-        Most steps; no more than 10 for each code learnt from are taken.
-    lr : float, default=5e-3
-        Initial rate of Adam; falls to zero along half a cosine.
-    batch_size : int, default=256
-        Starts in one step (no more than there are pairs, at least 16).
-    ema_decay : float in [0, 1), default=0.995
-        Of the moving average of the network's parameters, which is what draws.
-    condition_noise : float >= 0, default=0.0
-        Spread of Gaussian noise on x in every step, in standard deviations of X's columns
-        (`scale_X`). With few pairs for the columns of X it keeps the law from clinging to them.
-    unpaired_weight : float >= 0 or "auto", default="auto"
-        With `unpaired="match"` or "pair", the weight of the mean squared way from draws to all
-        codes by the unconditional plan of the batch. "auto" is the unpaired share, N / (n + N).
-    n_iter_no_change : int or None, default=10
-        Stop after so many times 100 steps without a lower energy score of held-out pairs. Without
-        conditions nothing is held out: the last state is kept.
-    callbacks : sequence of skorch callbacks or None, default=None
-        Run besides ours, before the state to keep is chosen.
 
     References
     ----------
@@ -218,60 +171,45 @@ class TransportMatcher(BaseMatcher):
     "AE-OT" (ICLR) for semi-discrete potentials in latent space.
     """
 
-    def __init__(
-        self,
-        solver: str = "auto",
-        cost: str = "quadratic",
-        *,
-        condition_weight: float = 5.0,
-        plan_size: int = 2048,
-        slope_weight: float = 0.3,
-        widths: Sequence[int] = (128, 128, 128),
-        activation: str = "leaky_relu",
-        noise_dim: int | str = "auto",
-        max_steps: int = 3000,
-        lr: float = 5e-3,
-        batch_size: int = 256,
-        ema_decay: float = 0.995,
-        condition_noise: float = 0.0,
-        unpaired_weight: float | str = "auto",
-        n_iter_no_change: int | None = 10,
-        callbacks: Sequence[Any] | None = None,
-    ) -> None:
-        self.solver = solver
-        self.cost = cost
-        self.condition_weight = condition_weight
-        self.plan_size = plan_size
-        self.slope_weight = slope_weight
-        self.widths = widths
-        self.activation = activation
-        self.noise_dim = noise_dim
-        self.max_steps = max_steps
-        self.lr = lr
-        self.batch_size = batch_size
-        self.ema_decay = ema_decay
-        self.condition_noise = condition_noise
-        self.unpaired_weight = unpaired_weight
-        self.n_iter_no_change = n_iter_no_change
-        self.callbacks = callbacks
+    solver: str = parameter(
+        default="auto",
+        rule=one_of("auto", "dual", "map"),
+        doc=""""dual" reads the map off the potential, "map" regresses a network on the goals:
+        no longer a gradient, but it holds in more dimensions. "auto" is "dual" up to four
+        latent dimensions.""",
+        kw_only=False,
+    )
+    cost: str = parameter(
+        default="quadratic",
+        rule=one_of("quadratic", "l1"),
+        doc=r"""Cost c. With "l1", :math:`\|s - z\|_1`, the potential's slope gives the direction in
+        every coordinate and a second output of the network the length.""",
+        kw_only=False,
+    )
+    condition_weight: float = parameter(
+        default=5.0,
+        rule=at_least(0.0),
+        doc="""Cost of carrying a start to the code of another condition: with 1, two random
+        conditions are as far apart as two random codes. More holds the conditions apart and
+        narrows the draws, less blurs what depends on x.""",
+    )
+    plan_size: int = parameter(
+        default=2048,
+        rule=integer(1),
+        doc="Starts, and most codes, in one plan. Time grows with its square or faster.",
+    )
+    slope_weight: float = parameter(
+        default=0.3,
+        rule=at_least(0.0),
+        doc="""Weight of the slope's regression beside the potential's ("dual").""",
+    )
+    lr: float = 5e-3
 
-    def validate(self) -> None:
-        super().validate()
-        check_choice("matcher__solver", self.solver, SOLVERS)
-        check_choice("matcher__cost", self.cost, COSTS)
-        check_real("matcher__condition_weight", self.condition_weight, 0.0)
-        check_integer("matcher__plan_size", self.plan_size, 1)
-        check_real("matcher__slope_weight", self.slope_weight, 0.0)
+    def _check_further(self, prefix: str) -> None:
         import_pot()
 
     def _noise_dim(self, latent_dim: int) -> int:
-        if self.noise_dim not in ("auto", latent_dim):
-            raise ValueError(
-                f"matcher__noise_dim must be 'auto' or the latent dimension, {latent_dim}, with "
-                f"matcher='transport', whose starts lie in the latent space; got "
-                f"{self.noise_dim!r}."
-            )
-        return latent_dim
+        return latent_dim  # starts lie where the codes lie
 
     def _reads_off(self, latent_dim: int) -> bool:
         """Whether the map is read off the dual potential."""
@@ -279,27 +217,23 @@ class TransportMatcher(BaseMatcher):
             return latent_dim <= MOST_DUAL_DIMS
         return self.solver == "dual"
 
-    def _plan(self, data: MatchingData, run: Any) -> Plan:
-        plan = super()._plan(data, run)
-        return plan if data.condition.shape[1] else replace(plan, score=None)
-
     def _module(self, data: MatchingData, plan: Plan) -> Any:
-        if not self._reads_off(data.latent.shape[1]):
-            return super()._module(data, plan)
-        generator = PotentialGenerator(
-            data.condition.shape[1],
-            data.latent.shape[1],
+        reads_off = self._reads_off(data.latent_dim)
+        kind: Any = PotentialGenerator if reads_off else ConditionalGenerator
+        module = kind(
+            data.condition_dim,
+            data.latent_dim,
             plan.noise_dim,
             self.widths,
             self.activation,
             data.image_shape,
-            plan.run.generator(10, torch.device("cpu")),
-            with_lengths=self.cost == "l1",
+            plan.run.weights(Stream.MATCHER_WEIGHTS),
+            **({"with_lengths": self.cost == "l1"} if reads_off else {}),
         )
-        start_linear(generator, data.condition, data.latent)
-        return generator
+        start_linear(module, data.condition, data.latent)
+        return module
 
-    def _net(self, module: Any, data: MatchingData, plan: Plan) -> SingleNet:
+    def _objective(self, module: Any, data: MatchingData, plan: Plan) -> TransportObjective:
         for path in (module.mean, module.spread):  # the plans are made for these starts
             path.requires_grad_(False)
         potentials = CodePotentials(
@@ -308,9 +242,14 @@ class TransportMatcher(BaseMatcher):
             self.cost,
             self.condition_weight,
             self.plan_size,
-            plan.run.generator(13),
+            plan.run.stream(Stream.TRANSPORT_PLANS),
         )
-        objective: Any = partial(TransportObjective, potentials, plan.unpaired_weight)
-        if self._reads_off(data.latent.shape[1]):
-            objective = partial(DualObjective, potentials, plan.unpaired_weight, self.slope_weight)
-        return SingleNet(module, criterion=objective, **self._net_settings(plan))
+        if self._reads_off(data.latent_dim):
+            return DualObjective(potentials, plan.unpaired_weight, self.slope_weight)
+        return TransportObjective(potentials, plan.unpaired_weight)
+
+    def _held_out(self, objective: Any, data: MatchingData, plan: Plan) -> HeldOutScore | None:
+        return super()._held_out(objective, data, plan) if data.condition_dim else None
+
+    def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
+        return module(condition, noise)

@@ -1,11 +1,12 @@
 """skorch nets that run every training loop; the only place that imports skorch."""
 
-from sklsdm.nets.adversarial import AdversarialNet, AdversarialObjective, SlopePenalty
+from sklsdm.nets.adversarial import AdversarialNet
 from sklsdm.nets.base import TrainingNet, history_arrays, one_thread
 from sklsdm.nets.callbacks import (
     HeldOutScore,
     KeepBest,
     Progress,
+    Stage,
     default_callbacks,
     is_as_good,
 )
@@ -13,12 +14,11 @@ from sklsdm.nets.single import SingleNet
 
 __all__ = [
     "AdversarialNet",
-    "AdversarialObjective",
     "HeldOutScore",
     "KeepBest",
     "Progress",
     "SingleNet",
-    "SlopePenalty",
+    "Stage",
     "TrainingNet",
     "default_callbacks",
     "history_arrays",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from skorch.callbacks import Callback
@@ -13,7 +14,7 @@ from torch import Tensor
 from sklsdm.exceptions import DivergenceError
 from sklsdm.nets.base import StopTraining, TrainingNet
 from sklsdm.nets.checkpoint import Checkpoint
-from sklsdm.nets.run import Run
+from sklsdm.run import Run
 
 _LOG = logging.getLogger("sklsdm")
 
@@ -190,15 +191,22 @@ class Progress(Callback):
         return {key: value for key, value in self.__dict__.items() if key != "bar_"}
 
 
+@dataclass(frozen=True)
+class Stage:
+    """One training of a fit."""
+
+    title: str
+    file: str
+    advice: str
+
+
 def default_callbacks(
-    stage: str,
-    setting: str,
+    stage: Stage,
     *,
-    monitor: str,
-    score: Callable[[Any], Tensor] | None,
-    patience: int | None,
-    users: Sequence[Any] | None,
     run: Run,
+    held_out: HeldOutScore | None = None,
+    patience: int | None = None,
+    users: Sequence[Any] | None = None,
     tolerance: float = 0.0,
 ) -> list[tuple[str, Callback]]:
     """Our callbacks and the users', in the order in which they must run.
@@ -207,18 +215,16 @@ def default_callbacks(
     """
     callbacks: list[tuple[str, Callback]] = [
         ("rate", CosineRate()),
-        ("divergence", DivergenceGuard(stage, setting)),
+        ("divergence", DivergenceGuard(stage.title, stage.advice)),
     ]
-    held_out = None if score is None else HeldOutScore(monitor, score)
     if held_out is not None:
         callbacks.append(("held_out", held_out))
     callbacks += users or []
     if run.verbose:
-        callbacks.append(("progress", Progress(stage)))
+        callbacks.append(("progress", Progress(stage.title)))
     callbacks.append(("best", KeepBest(held_out, patience, tolerance)))
     if run.checkpoint is not None:
-        name = stage.partition(" (")[0].replace(" ", "-")
-        callbacks.append(("checkpoint", Checkpoint(run.checkpoint / f"{name}.pt")))
+        callbacks.append(("checkpoint", Checkpoint(run.checkpoint / stage.file)))
     return callbacks
 
 

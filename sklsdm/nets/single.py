@@ -10,9 +10,13 @@ from sklsdm.nets.base import TrainingNet
 
 
 class SingleNet(TrainingNet):
-    """One module trained on `criterion_(module_, batch) -> loss` (a scalar tensor)."""
+    """One module trained on `criterion_(module_, batch) -> loss` (a scalar tensor).
 
-    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
+    What is iterated over are steps, each a list of one batch.
+    """
+
+    def train_step(self, step: Any, **fit_params: Any) -> dict[str, Tensor]:
+        (batch,) = step
         loss = self.criterion_(self.module_, batch)
         self.update("module_", self.optimizer_, loss, batch)
         self.average()

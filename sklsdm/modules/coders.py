@@ -14,18 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sklsdm.modules import ACTIVATIONS, conv, conv_transpose, mlp
+from sklsdm.modules.layers import ACTIVATIONS, conv, conv_transpose, mlp
+from sklsdm.modules.packing import RebuildableModule
 
 _SLOPES = {nn.SiLU: 1.0999, nn.GELU: 1.1290}  # steepest slopes; those of the others are 1
 SETTLED = 200  # power iterations from which on a norm counts as found, to 1 %
 
 
-class LinearCoder(nn.Module):
+class LinearCoder(RebuildableModule):
     """z = W(y − c), ŷ = Wᵀz + c with orthonormal rows W: PCA, or the identity."""
 
     def __init__(self, width: int, latent_dim: int) -> None:
         super().__init__()
-        self.config = {"width": width, "latent_dim": latent_dim}
         self.center = nn.Parameter(torch.zeros(width))
         self.components = nn.Parameter(torch.eye(latent_dim, width))
 
@@ -43,7 +43,7 @@ class LinearCoder(nn.Module):
         return _few_rows_norm(spread[:, None] * self.components) / self.center.numel() ** 0.5
 
 
-class Coder(nn.Module):
+class Coder(RebuildableModule):
     """A linear autoencoder plus a network on either side: E = W(y − c) + e(y), and likewise D.
 
     The linear path starts at the principal components and the networks' last layers at zero, so
@@ -98,12 +98,6 @@ class MLPCoder(Coder):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(width, latent_dim)
-        self.config = {
-            "width": width,
-            "latent_dim": latent_dim,
-            "widths": tuple(widths),
-            "activation": activation,
-        }
         inside = list(reversed(widths))
         self.encoder = mlp(width, latent_dim, widths, activation, generator, last_scale=0.0)
         self.decoder = mlp(latent_dim, width, inside, activation, generator, last_scale=0.0)
@@ -126,13 +120,6 @@ class ConvCoder(Coder):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(math.prod(shape), latent_dim)
-        self.config = {
-            "shape": tuple(shape),
-            "latent_dim": latent_dim,
-            "channels": tuple(channels),
-            "hidden": hidden,
-            "activation": activation,
-        }
         stages = [tuple(shape)]
         for n_channels in channels:
             stages.append((n_channels, *((side + 1) // 2 for side in stages[-1][1:])))

@@ -1,0 +1,260 @@
+"""The template of the autoencoders that are trained, and the families that share parameters."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sklsdm.autoencoders.base import BaseAutoencoder, principal_coder, training_rows
+from sklsdm.batches import RowBatches, StreamedBatches, resident_limit
+from sklsdm.modules import ACTIVATIONS, SETTLED, Coder, LinearCoder
+from sklsdm.nets import HeldOutScore, SingleNet, Stage, default_callbacks, history_arrays
+from sklsdm.parameters import (
+    above,
+    anything,
+    at_least,
+    integer,
+    one_of,
+    or_none,
+    parameter,
+    sequence_of,
+)
+from sklsdm.responses import BLOCK_ROWS, ResponseFormat, Responses
+from sklsdm.run import Run, Stream
+
+AUTOENCODING = Stage("stage 1 (autoencoder)", "stage-1.pt", "the autoencoder's lr")
+
+Loss = Callable[[Any, Tensor], Tensor]  # of a coder and rows
+Inside = Callable[[Tensor], Tensor]  # rows brought into the responses' range
+
+_REFERENCE_ROWS = 8192
+_QUICK_ITERATIONS = 15
+_LEAK = 0.3
+_MAX_HELD_OUT = 2048
+
+
+class ReconstructionLoss:
+    """Mean squared error of D(E(y)), in units of the responses' variance."""
+
+    def __init__(self, inside: Inside) -> None:
+        self.inside = inside
+
+    def __call__(self, coder: Any, target: Tensor) -> Tensor:
+        return (self.inside(coder(target)) - target).square().mean()
+
+
+class TrainedAutoencoder(BaseAutoencoder):
+    """Template of the autoencoders that are trained: a subclass says its module and its loss.
+
+    The state with the lowest loss on held-out responses is kept, that before the first step
+    included. Where the responses have a range, the loss sees rows brought into it, as they will
+    be drawn: the decoder need not hit black exactly.
+    """
+
+    max_epochs: int = parameter(
+        default=30,
+        rule=integer(1),
+        doc="Most passes over the responses (at least 50 steps each, however few they are).",
+    )
+    lr: float = parameter(
+        default=2e-3,
+        rule=above(0.0),
+        doc="Initial rate of AdamW; falls to zero along half a cosine.",
+    )
+    batch_size: int = parameter(default=128, rule=integer(1), doc="Responses in one step.")
+    weight_decay: float = parameter(
+        default=0.1, rule=at_least(0.0), doc="Of AdamW (per step: lr times this)."
+    )
+    n_iter_no_change: int | None = parameter(
+        default=10,
+        rule=or_none(integer(1)),
+        doc="""Stop after so many epochs without a lower loss on held-out responses; None never
+        stops early.""",
+    )
+    callbacks: Sequence[Any] | None = parameter(
+        default=None,
+        rule=anything("sequence of skorch callbacks or None"),
+        doc="Run besides ours, before the state to keep is chosen.",
+    )
+
+    def _min_steps(self) -> int:
+        """Fewest steps of one epoch, however few the rows."""
+        return 50
+
+    @abstractmethod
+    def _module(self, form: ResponseFormat, latent_dim: int, random: torch.Generator) -> Any:
+        """The untrained module."""
+
+    def _start(self, coder: Any, responses: Responses, rows: NDArray[np.intp], run: Run) -> None:
+        """Set where training starts; as the module came, unless a subclass says."""
+
+    def _slope_limit(
+        self, responses: Responses, rows: NDArray[np.intp], run: Run
+    ) -> SlopeLimit | None:
+        """The limit on the decoder's slope; None where there is none."""
+        return None
+
+    def _loss(self, inside: Inside, random: torch.Generator) -> Loss:
+        """The loss of a batch; `inside` brings rows into range, noise is drawn from `random`."""
+        return ReconstructionLoss(inside)
+
+    def _fit_coder(
+        self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
+    ) -> Any:
+        rows = training_rows(responses, held_out)
+        if len(rows) <= latent_dim:  # too few to spare any
+            rows, held_out = np.arange(len(responses)), held_out[:0]
+        weights = run.weights(Stream.AUTOENCODER_WEIGHTS)
+        coder = self._module(responses.format, latent_dim, weights)
+        self._start(coder, responses, rows, run)
+        limit = self._slope_limit(responses, rows, run)
+        check = responses.take(held_out[:_MAX_HELD_OUT]).to(run.device)
+        random = run.stream(Stream.AUTOENCODER_STEPS)
+        net = self._net(coder, responses.format, check, limit, random, run)
+        net.fit(self._batches(responses, rows, random, run))
+        if net.interrupted_:
+            raise KeyboardInterrupt
+        self.history_ = history_arrays(net.history)
+        fitted = net.module_.eval()
+        if limit is not None:
+            limit.settle(fitted)
+        return fitted
+
+    def _batches(
+        self, responses: Responses, rows: NDArray[np.intp], random: torch.Generator, run: Run
+    ) -> RowBatches | StreamedBatches:
+        if 4 * len(rows) * responses.width <= resident_limit(run.device):
+            resident = responses.take(rows).to(run.device)
+            return RowBatches(resident, self.batch_size, random, self._min_steps())
+        return StreamedBatches(responses, rows, self.batch_size, random, run.device)
+
+    def _net(
+        self,
+        coder: Any,
+        form: ResponseFormat,
+        check: Tensor,
+        limit: SlopeLimit | None,
+        random: torch.Generator,
+        run: Run,
+    ) -> SingleNet:
+        loss = self._loss(partial(form.inside, leak=_LEAK), random)
+        held_out = None
+        if len(check):
+            held_out = HeldOutScore("valid_loss", self._held_out_loss(form, check, limit, run))
+        return SingleNet(
+            coder,
+            criterion=lambda: loss if limit is None else limit.within(loss),
+            optimizer=torch.optim.AdamW,
+            optimizer__fused=True,
+            optimizer__weight_decay=self.weight_decay,
+            lr=self.lr,
+            max_epochs=self.max_epochs,
+            random=random,
+            device=str(run.device),
+            verbose=0,
+            callbacks=default_callbacks(
+                AUTOENCODING,
+                run=run,
+                held_out=held_out,
+                patience=self.n_iter_no_change,
+                users=self.callbacks,
+            ),
+        )
+
+    def _held_out_loss(
+        self, form: ResponseFormat, check: Tensor, limit: SlopeLimit | None, run: Run
+    ) -> Callable[[Any], Tensor]:
+        """The loss on held-out rows, (1,), always with the same noise."""
+
+        @torch.no_grad()
+        def score(coder: Any) -> Tensor:
+            if limit is not None:
+                limit.settle(coder)
+            loss = self._loss(form.inside, run.stream(Stream.AUTOENCODER_HELD_OUT))
+            blocks = [len(b) * loss(coder, b).view(1) for b in check.split(BLOCK_ROWS)]
+            return torch.cat(blocks).sum(dim=0, keepdim=True) / len(check)
+
+        return score
+
+
+class CoderAutoencoder(TrainedAutoencoder):
+    """A trained autoencoder of ours: principal components plus a network on either side."""
+
+    activation: str = parameter(
+        default="silu", rule=one_of(*ACTIVATIONS), doc="Between the layers."
+    )
+    lipschitz: float | None = parameter(
+        default=None,
+        rule=or_none(above(0.0)),
+        doc="""Limit on the decoder's slope: a step of one standard deviation of the code then
+        moves the response by at most so many of its own standard deviations (root mean square
+        over outputs). Certified by the layers' spectral norms, which is cautious: values from
+        about 1 up leave room for curvature. None sets no limit.""",
+    )
+
+    def _start(self, coder: Any, responses: Responses, rows: NDArray[np.intp], run: Run) -> None:
+        """Set the module's linear path to the principal components of the training rows."""
+        latent_dim = len(coder.linear.components)
+        start = principal_coder(responses, rows, latent_dim, run.seed)
+        coder.linear.load_state_dict(start.state_dict())
+
+    @staticmethod
+    @torch.no_grad()
+    def _linear_codes(coder: LinearCoder, responses: Responses, rows: NDArray[np.intp]) -> Tensor:
+        """Linear codes of a bounded number of training rows."""
+        return coder.encode(responses.take(rows[:_REFERENCE_ROWS]))
+
+    def _slope_limit(
+        self, responses: Responses, rows: NDArray[np.intp], run: Run
+    ) -> SlopeLimit | None:
+        if self.lipschitz is None:
+            return None
+        reference = responses.take(rows[:_REFERENCE_ROWS]).to(run.device)
+        return SlopeLimit(float(self.lipschitz), reference)
+
+
+class DenseAutoencoder(CoderAutoencoder):
+    """One whose networks are MLPs."""
+
+    widths: Sequence[int] = parameter(
+        default=(512, 256),
+        rule=sequence_of(integer(1)),
+        doc="Hidden widths of the encoder; the decoder mirrors them.",
+    )
+
+
+class SlopeLimit:
+    """Keeps a decoder's slope within `limit` by scaling it about its centre.
+
+    The slope is :meth:`sklsdm.coders.Coder.slope` in units of the codes' standard deviations, so
+    that larger codes do not get round it.
+    """
+
+    def __init__(self, limit: float, reference: Tensor) -> None:
+        self.limit = limit
+        self.reference = reference
+
+    def _gain(self, coder: Coder, target: Tensor, n_iterations: int) -> Tensor:
+        spread = coder.encode(target).std(dim=0, correction=0)
+        return (self.limit / coder.slope(spread, n_iterations)).clamp(max=1.0)
+
+    def within(self, loss: Loss) -> Loss:
+        """`loss` with the decoder scaled, as the weights are now."""
+
+        def limited(coder: Any, target: Tensor) -> Tensor:
+            coder.gain = self._gain(coder, target, _QUICK_ITERATIONS)
+            return loss(coder, target)
+
+        return limited
+
+    @torch.no_grad()
+    def settle(self, coder: Coder) -> None:
+        """Set the gain for good, with the codes' spread over the reference rows."""
+        coder.gain = self._gain(coder, self.reference, SETTLED)

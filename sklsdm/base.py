@@ -1,0 +1,439 @@
+"""What the two estimators share: parameters, parts, one template of `fit`, the latent space."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from sklsdm._validation import (
+    check_choice,
+    check_integer,
+    check_numeric,
+    shape_text,
+    warn_user,
+)
+from sklsdm.autoencoders import (
+    AUTOENCODERS,
+    FEW_OUTPUTS,
+    BaseAutoencoder,
+    intrinsic_dimension,
+    wrap,
+)
+from sklsdm.drawing import Sampler, check_out, decode_rows, encode_rows, energy_scores
+from sklsdm.matchers import MATCHERS, BaseMatcher, MatchingData
+from sklsdm.nets import one_thread
+from sklsdm.parameters import (
+    Declared,
+    anything,
+    between,
+    check_parameters,
+    integer,
+    learnt,
+    parameter,
+)
+from sklsdm.randomness import RandomState, draw_seed
+from sklsdm.responses import ResponseFormat, Responses, Standardiser, flat_rows
+from sklsdm.run import Run, fit_folder, remembered_seed, resolve_device
+from sklsdm.unpaired import MAX_JUDGED, Choice, fit_and_choose
+
+MIN_ROWS_TO_HOLD_OUT = 20
+MAX_UNPAIRED_HELD_OUT = 2000
+
+Pairs = tuple[NDArray[np.float32], NDArray[Any]]  # standardised conditions, raw responses
+
+
+class LatentSpaceEstimator(Declared):
+    """Both stages and drawing; the subclasses say what a condition is and validate.
+
+    A part given by name ("wgan") has its parameters listed by `get_params(deep=True)` all the
+    same, and `set_params(matcher__n_critic=3)` turns the name into its object.
+    """
+
+    _parts: ClassVar[Mapping[str, Mapping[str, type]]] = {
+        "matcher": MATCHERS,
+        "autoencoder": AUTOENCODERS,
+    }
+
+    latent_dim: int | str = parameter(
+        default="auto",
+        rule=anything('int or "auto"'),
+        doc="""Dimension of the latent space. "auto": the number of outputs up to eight of them;
+        above, 1.5 times the intrinsic dimension of the responses (Levina & Bickel 2004), rounded
+        up. Capped, with a warning, below the number of responses.""",
+        kw_only=False,
+    )
+    matcher: str | BaseMatcher = parameter(
+        default="wgan",
+        rule=anything("str or matcher object"),
+        doc="""How stage 2 matches: "wgan", "energy", "fgan", "diffusion", "flow", "transport",
+        "sinkhorn" or "mdn"; see `sklsdm.matchers`. Its settings are reachable as
+        `matcher__<name>`, also while it is a name.""",
+        kw_only=False,
+    )
+    autoencoder: Any = parameter(
+        default="auto",
+        rule=anything("str, autoencoder object, transformer or pair of modules"),
+        doc="""Stage 1: "mlp", "conv" (images), "vae", "dpa" (stochastic decoder), "pca",
+        "identity", or "auto": the identity up to eight outputs, convolutions for images from
+        16×16 pixels, else an MLP. Also any scikit-learn transformer with `inverse_transform`,
+        and a pair ``(encoder, decoder)`` of torch modules, whose own dimension is the latent
+        one; see `sklsdm.autoencoders`.""",
+    )
+    validation_fraction: float = parameter(
+        default=0.1,
+        rule=between(0.0, 1.0),
+        doc="""Share of the data kept apart to choose the state of both stages, from 20 pairs
+        (or rows) on. With 0 all are learnt from, to the last step, and the last state draws.""",
+    )
+    device: Any = parameter(
+        default="auto",
+        rule=anything('{"auto", "cpu", "cuda", "cuda:<index>"}'),
+        doc='Where to compute; "auto" takes CUDA where there is one.',
+    )
+    random_state: RandomState = parameter(
+        default=None,
+        rule=anything("int, RandomState, Generator or None"),
+        doc="Seeds everything random in `fit`. Equal seeds on one machine give equal results.",
+    )
+    verbose: int = parameter(
+        default=0, rule=integer(0), doc="1 shows a progress bar for each stage."
+    )
+    checkpoint: str | Path | None = parameter(
+        default=None,
+        rule=anything("path-like or None"),
+        doc="""Folder for the state of an unfinished fit. A fit that was killed goes on from
+        there when it is called again with equal parameters and data, and ends in the same
+        result; each fit has a folder of its own in it, which is removed at the end.""",
+    )
+    latent_dim_: int = learnt("Dimension of the latent space.")
+    autoencoder_: BaseAutoencoder = learnt("The fitted stage 1.")
+    matcher_: BaseMatcher = learnt("The fitted stage 2.")
+    history_: dict[str, dict[str, NDArray[np.float64]]] = learnt(
+        """`history_["autoencoder"]` and `history_["matcher"]`: losses and held-out scores by epoch,
+        as arrays.""",
+        "dict",
+    )
+    interrupted_: bool = learnt("Whether Ctrl-C ended stage 2; the best state until then was kept.")
+    device_: str = learnt("Where it was computed.")
+
+    # ------------------------------------------------------------------ parameters
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters of this estimator; `deep` adds those of its parts, named ones included."""
+        params = super().get_params(deep=deep)
+        if deep:
+            for part, table in self._parts.items():
+                value = getattr(self, part)
+                if isinstance(value, str) and value in table:
+                    nested = table[value]().get_params()
+                    params |= {f"{part}__{key}": nested[key] for key in nested}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; `<part>__<name>` turns a part given by name into its object."""
+        parts = {part: params.pop(part) for part in self._parts if part in params}
+        super().set_params(**parts)
+        for part, table in self._parts.items():
+            value = getattr(self, part)
+            nested = any(key.startswith(f"{part}__") for key in params)
+            if nested and isinstance(value, str) and value in table:
+                setattr(self, part, table[value]())
+        super().set_params(**params)
+        return self
+
+    def _part(self, part: str) -> Any:
+        """A fresh copy of the matcher or autoencoder asked for."""
+        value = getattr(self, part)
+        table = self._parts[part]
+        if isinstance(value, str):
+            return table[check_choice(part, value, table)]()
+        base: type = BaseMatcher
+        others = ""
+        if part == "autoencoder":
+            base, value = BaseAutoencoder, wrap(value)
+            others = ", a transformer or a pair (encoder, decoder) of torch modules"
+        if not isinstance(value, base):
+            names = ", ".join(repr(name) for name in sorted(table))
+            raise TypeError(
+                f"{part} must be one of {names} or a {base.__name__} object{others}, got {value!r}."
+            )
+        return clone(value)
+
+    def _check_settings(self) -> None:
+        """Raise on parameters out of their range, in this estimator and in its parts."""
+        check_parameters(self)
+        for part in self._parts:
+            check_parameters(self._part(part), prefix=f"{part}__")
+        resolve_device(self.device)
+
+    # ------------------------------------------------------------------ fitting
+    def _fit_anew(self, learn: Callable[[Self, int], None]) -> Self:
+        """`learn(fresh, seed)` with a fresh copy, and take over what it learnt at the end."""
+        fresh = clone(self)
+        with one_thread():
+            learn(fresh, draw_seed(self.random_state))
+        self._adopt(fresh)
+        if self.interrupted_:
+            raise KeyboardInterrupt
+        return self
+
+    def _adopt(self, fresh: LatentSpaceEstimator) -> None:
+        """Take over what `fresh` learnt, in place of what was learnt before."""
+        for name in [name for name in vars(self) if _is_learnt(name)]:
+            delattr(self, name)
+        self.__dict__.update({k: v for k, v in vars(fresh).items() if _is_learnt(k)})
+
+    def _run(self, seed: int, *arrays: Any) -> Run:
+        """How this fit runs; with a checkpoint folder, as it began in an earlier process."""
+        device = resolve_device(self.device)
+        if self.checkpoint is None:
+            return Run(device, seed, self.verbose)
+        folder = fit_folder(self.checkpoint, self.get_params(deep=True), arrays)
+        return Run(device, remembered_seed(folder, seed), self.verbose, folder)
+
+    def _open_responses(self, y: NDArray[Any], unpaired: Any, y_range: Any = None) -> Responses:
+        """All responses, their format, and the pairs' spread in the units that are drawn."""
+        responses = Responses(y, unpaired, y_range)
+        self._response_format_ = responses.format
+        rows = flat_rows(y)
+        spread = rows.std(axis=0) if y.ndim <= 2 else np.full(rows.shape[1], rows.std())
+        self._spread_ = np.where(spread > 0, spread, 1.0)
+        return responses
+
+    def _fit_stages(
+        self,
+        condition: NDArray[np.float32],
+        y: NDArray[Any],
+        responses: Responses,
+        run: Run,
+        *,
+        image_shape: tuple[int, ...] | None = None,
+        validation: Pairs | None = None,
+    ) -> Choice:
+        """Both stages, on standardised conditions (n, p) and all responses, the pairs' first.
+
+        The state of both is chosen on `validation`, or on pairs held out where it is None.
+        """
+        n_pairs = len(y)
+        held = self._held_out_pairs(n_pairs, run.seed) if validation is None else np.arange(0)
+        codes = self._fit_latent_space(responses, self._held_out(held, responses, run.seed), run)
+        held_condition, held_y = validation or (condition[held], y[held])
+        copies = responses.unpaired_copies(self._response_format_.flatten(held_y))
+        others = np.setdiff1d(np.arange(n_pairs, len(responses)), copies)
+        train = torch.from_numpy(np.setdiff1d(np.arange(n_pairs), held)).to(run.device)
+        all_rows = torch.cat([train, torch.from_numpy(others).to(run.device)])
+        data = MatchingData(
+            condition=torch.from_numpy(condition).to(run.device)[train],
+            latent=codes[train],
+            held_condition=torch.from_numpy(held_condition).to(run.device),
+            held_latent=self._standard_codes(held_y, run.device),
+            codes=codes[all_rows] if len(others) else None,
+            image_shape=image_shape,
+        )
+        judged = held_condition[:MAX_JUDGED], flat_rows(held_y[:MAX_JUDGED])
+
+        def judge(matcher: BaseMatcher) -> NDArray[np.float64]:
+            return energy_scores(self._sampler(matcher), *judged, self._spread_)
+
+        choice = fit_and_choose(self._uses(data), lambda: self._part("matcher"), data, run, judge)
+        self.matcher_ = choice.matcher
+        self.interrupted_ = choice.interrupted
+        self.history_ = {
+            "autoencoder": self.autoencoder_.history_,
+            "matcher": self.matcher_.history_,
+        }
+        if run.checkpoint is not None and not self.interrupted_:
+            shutil.rmtree(run.checkpoint)
+        return choice
+
+    def _uses(self, data: MatchingData) -> tuple[str, ...]:
+        """Uses of unpaired responses to try."""
+        return ("latent",)
+
+    def _held_out_pairs(self, n_pairs: int, seed: int) -> NDArray[np.intp]:
+        """Pairs kept apart from both stages to choose the state; none below 20 pairs."""
+        if n_pairs < MIN_ROWS_TO_HOLD_OUT:
+            return np.arange(0)
+        count = min(n_pairs - 2, int(np.ceil(self.validation_fraction * n_pairs)))
+        return np.sort(np.random.default_rng(seed).permutation(n_pairs)[:count])
+
+    def _held_out(
+        self, pairs: NDArray[np.intp], responses: Responses, seed: int
+    ) -> NDArray[np.intp]:
+        """Rows kept apart from stage 1: those pairs and the like share of the other responses."""
+        first = 0 if len(pairs) == 0 else responses.n_paired
+        others = len(responses) - first
+        if others < MIN_ROWS_TO_HOLD_OUT:
+            return pairs
+        count = min(MAX_UNPAIRED_HELD_OUT, int(np.ceil(self.validation_fraction * others)))
+        random = np.random.default_rng(seed + 1)
+        return np.concatenate([pairs, first + random.choice(others, count, replace=False)])
+
+    def _fit_latent_space(
+        self, responses: Responses, held_out: NDArray[np.intp], run: Run
+    ) -> torch.Tensor:
+        """Stage 1; returns the standardised codes (n + N, k) of all responses."""
+        asked = self._part("autoencoder")
+        autoencoder = asked.resolve(responses.format, self.latent_dim)
+        autoencoder.check_format(responses.format)
+        latent_dim = self._choose_latent_dim(autoencoder, responses, run.seed)
+        self.autoencoder_ = autoencoder.fit(responses, latent_dim, held_out, run)
+        self.latent_dim_ = self.autoencoder_.latent_dim_
+        if self.latent_dim != "auto" and self.latent_dim_ != latent_dim:
+            raise self._other_dimension(self.latent_dim_)
+        self.device_ = str(run.device)
+        codes = self.autoencoder_.encode_all(responses, run.device)
+        mean = codes.mean(dim=0)
+        spread = codes.std(dim=0, correction=0)
+        spread = torch.where(spread > 1e-6, spread, torch.ones_like(spread))
+        self._latent_standardiser_ = Standardiser(
+            mean.double().cpu().numpy(), spread.double().cpu().numpy()
+        )
+        return (codes - mean) / spread
+
+    def _choose_latent_dim(
+        self, autoencoder: BaseAutoencoder, responses: Responses, seed: int
+    ) -> int:
+        width = responses.width
+        natural = autoencoder.natural_dim(responses.format)
+        if natural is not None:
+            if self.latent_dim not in ("auto", natural):
+                raise self._other_dimension(natural)
+            return natural
+        most = max(1, min(width, len(responses) - 1))
+        if self.latent_dim == "auto":
+            few = width <= FEW_OUTPUTS
+            wanted = width if few else math.ceil(1.5 * intrinsic_dimension(responses, seed))
+            return min(most, wanted)
+        if isinstance(self.latent_dim, str):
+            raise ValueError(f"latent_dim must be an integer or 'auto', got {self.latent_dim!r}.")
+        asked = check_integer("latent_dim", self.latent_dim, 1, width, f" (y has {width} outputs)")
+        if asked > most:
+            warn_user(
+                f"latent_dim={asked} is more than {len(responses)} responses can span; "
+                f"{most} is used."
+            )
+        return min(asked, most)
+
+    def _other_dimension(self, found: int) -> ValueError:
+        """The error where `latent_dim` is not the autoencoder's own dimension."""
+        return ValueError(
+            f"latent_dim={self.latent_dim!r} does not fit autoencoder={self.autoencoder!r}, whose "
+            f"latent space has dimension {found}; use latent_dim='auto', or autoencoder='pca' or "
+            f"'mlp'."
+        )
+
+    def _standard_codes(self, y: NDArray[Any], device: torch.device) -> torch.Tensor:
+        """Standardised codes (n, k) of raw responses, as stage 2 sees them."""
+        rows = self._response_format_.flatten(y)
+        codes = encode_rows(self.autoencoder_, rows, device)
+        return torch.from_numpy(self._latent_standardiser_.forward(codes)).to(device)
+
+    # ------------------------------------------------------------------ the latent space
+    def _fitted_format(self) -> ResponseFormat:
+        check_is_fitted(self, "matcher_")
+        return self._response_format_
+
+    def encode(self, Y: ArrayLike) -> NDArray[np.float32]:
+        """Codes E(y), (n, latent_dim_) float32, of responses shaped as in fit."""
+        form = self._fitted_format()
+        rows = form.flatten(self._check_rows(Y, "Y"))
+        return encode_rows(self.autoencoder_, rows, torch.device(self.device_))
+
+    def decode(self, Z: ArrayLike) -> NDArray[Any]:
+        """Responses D(z), shaped as in fit after the leading axes, of codes (..., latent_dim_)."""
+        form = self._fitted_format()
+        codes = check_numeric("Z", Z)
+        if codes.ndim < 2 or codes.shape[-1] != self.latent_dim_:
+            raise ValueError(
+                f"Z must have shape (n, ..., {self.latent_dim_}), the last axis being the latent "
+                f"dimension, got {codes.shape}."
+            )
+        flat = codes.reshape(-1, self.latent_dim_).astype(np.float32)
+        rows = decode_rows(self._sampler(), flat).astype(form.dtype)
+        return rows.reshape(*codes.shape[:-1], *form.shape)
+
+    def reconstruct(self, Y: ArrayLike) -> NDArray[Any]:
+        """D(E(y)) of responses shaped as in fit, in the shape and units of draws."""
+        return self.decode(self.encode(Y))
+
+    def _check_rows(self, value: Any, name: str) -> NDArray[Any]:
+        """Responses as finite numbers in the shape and range of those seen in fit."""
+        form = self._response_format_
+        array = check_numeric(name, value)
+        if array.ndim == 2 and array.shape[1] == 1 and form.shape == ():
+            array = array[:, 0]
+        if array.shape[1:] != form.shape:
+            wanted = shape_text("n", form.shape)
+            raise ValueError(f"{name} must have shape {wanted} as in fit, got {array.shape}.")
+        if form.is_bytes and array.dtype != np.uint8 and array.max() > 1:
+            raise ValueError(
+                f"{name} must be uint8 images as in fit, or floats in [0, 1] as they are drawn; "
+                f"got {array.dtype} up to {array.max():g}."
+            )
+        form.check_range(name, array)
+        return array
+
+    # ------------------------------------------------------------------ drawing
+    def _sampler(self, matcher: BaseMatcher | None = None) -> Sampler:
+        """What draws; with another matcher than the one chosen, where it is given."""
+        return Sampler(
+            matcher or self.matcher_,
+            self.autoencoder_,
+            self._latent_standardiser_,
+            self._response_format_,
+            torch.device(self.device_),
+        )
+
+    def _fill(
+        self,
+        condition: NDArray[np.float32],
+        n_samples: int,
+        random_state: RandomState,
+        batch_size: int | str,
+        out: NDArray[Any] | None,
+        *,
+        codes: bool = False,
+    ) -> NDArray[Any]:
+        """Draws (n, n_samples, *y_shape) for conditions (n, p); or their `codes`."""
+        form, sampler = self._response_format_, self._sampler()
+        n_samples = check_integer("n_samples", n_samples, 1)
+        if batch_size != "auto":
+            check_integer("batch_size", batch_size, 1)
+        tail = (self.latent_dim_,) if codes else form.shape
+        dtype = np.dtype(np.float32) if codes else form.dtype
+        out = check_out(out, (len(condition), n_samples, *tail), dtype)
+        last: Callable[..., torch.Tensor] = _as_is if codes else sampler.decode
+        sampler.fill(out, condition, draw_seed(random_state), batch_size, last)
+        return out
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if hasattr(self, "device_"):
+            self.device_ = str(_usable(self.device_))
+            self.autoencoder_.to(torch.device(self.device_))
+            self.matcher_.to(torch.device(self.device_))
+
+
+def _as_is(latent: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    return latent
+
+
+def _is_learnt(name: str) -> bool:
+    return name.endswith("_") and not name.startswith("__")
+
+
+def _usable(name: str) -> torch.device:
+    """The device named, or the CPU where a model trained on CUDA is loaded without one."""
+    try:
+        return resolve_device(name)
+    except ValueError:
+        return torch.device("cpu")

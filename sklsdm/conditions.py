@@ -1,0 +1,51 @@
+"""How conditions enter: their format, their units, and which network reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklsdm._validation import shape_text
+from sklsdm.responses import Standardiser, fit_standardiser, flat_rows
+
+
+@dataclass(frozen=True)
+class ConditionFormat:
+    """How conditions came in `fit` and how they are standardised."""
+
+    shape: tuple[int, ...]  # of one condition: (p,) or (c, h, w)
+    standardiser: Standardiser
+    encoder: str  # "flatten" or "conv"
+
+    @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """(c, h, w) where convolutions read the conditions; None where they enter as rows."""
+        return self.shape if self.encoder == "conv" else None
+
+    def rows(self, X: NDArray[Any]) -> NDArray[np.float32]:
+        """Conditions as standardised flat rows (n, p)."""
+        return self.standardiser.forward(flat_rows(X))
+
+    def check(self, name: str, X: NDArray[Any]) -> None:
+        """Raise where conditions have another shape than in `fit`."""
+        if X.shape[1:] != self.shape:
+            wanted = shape_text("n", self.shape)
+            raise ValueError(f"{name} must have shape {wanted} as in fit, got {X.shape}.")
+
+
+def learn_format(X: NDArray[Any], encoder: str, scale: bool) -> ConditionFormat:
+    """The format of the conditions X, read by `encoder` ("auto": "conv" for images)."""
+    is_image = X.ndim == 4
+    if encoder == "conv" and not is_image:
+        raise ValueError(
+            f"condition_encoder='conv' needs images X of shape (n, c, h, w), got {X.shape}."
+        )
+    if encoder == "auto":
+        encoder = "conv" if is_image else "flatten"
+    standardiser = Standardiser(np.zeros(1), np.ones(1))
+    if scale:
+        standardiser = fit_standardiser(iter([flat_rows(X)]), shared=is_image)
+    return ConditionFormat(X.shape[1:], standardiser, encoder)

@@ -1,0 +1,219 @@
+"""Draws in bounded memory: streams and banks of noise, chunks, forecasts made from draws."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import norm, qmc
+from torch import Tensor
+
+from sklsdm.autoencoders import BaseAutoencoder
+from sklsdm.functional.scores import energy_score
+from sklsdm.matchers import BaseMatcher
+from sklsdm.responses import BLOCK_ROWS, ResponseFormat, Standardiser
+
+N_MEAN_DRAWS = 256
+N_QUANTILE_DRAWS = 1024
+N_SCORE_DRAWS = 64
+_CHUNK_NUMBERS = 1 << 21
+_WIDEST_HIDDEN = 128
+
+
+class NoiseStream:
+    """Standard normal noise handed out row by row, the same however the rows are asked for."""
+
+    BLOCK = 4096
+
+    def __init__(self, dim: int, seed: int, device: torch.device) -> None:
+        self.dim = dim
+        self.device = device
+        self.random = torch.Generator(device=device).manual_seed(seed)
+        self.left = torch.empty((0, dim), device=device)
+
+    def take(self, n_rows: int) -> Tensor:
+        """The next `n_rows` rows of noise, (n_rows, dim)."""
+        parts, found = [self.left], len(self.left)
+        while found < n_rows:
+            parts.append(
+                torch.randn((self.BLOCK, self.dim), generator=self.random, device=self.device)
+            )
+            found += self.BLOCK
+        rows = torch.cat(parts) if len(parts) > 1 else parts[0]
+        self.left = rows[n_rows:]
+        return rows[:n_rows]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Both fitted stages and the units between them: what turns conditions into draws."""
+
+    matcher: BaseMatcher
+    autoencoder: BaseAutoencoder
+    latent_standardiser: Standardiser  # from the codes of the autoencoder to those of the matcher
+    form: ResponseFormat
+    device: torch.device
+
+    @property
+    def noise_dims(self) -> list[int]:
+        """Numbers of noise that one draw takes: in the matcher, in the decoder."""
+        return [self.matcher.noise_dim_, self.autoencoder.decoder_noise_dim_]
+
+    def draw_latent(self, condition: Tensor, noise: Tensor) -> Tensor:
+        """Codes (b, k), in the autoencoder's units, for conditions (b, p) and noise (b, d)."""
+        latent = self.matcher.draw(condition, noise)
+        mean, scale = self.latent_standardiser.tensors(latent)
+        return latent * scale + mean
+
+    def decode(self, latent: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Responses (b, q), in their own units, of codes (b, k) in the autoencoder's units.
+
+        A stochastic decoder takes `noise`; without it, the responses are its means.
+        """
+        return self.form.restore(self.autoencoder.decode(latent, noise))
+
+    def fill(
+        self,
+        out: NDArray[Any],
+        condition: NDArray[np.float32],
+        seed: int,
+        batch_size: int | str,
+        last: Callable[[Tensor, Tensor], Tensor],
+    ) -> None:
+        """Fill `out` (n, m, ...) with draws passed through `last`, a chunk at a time.
+
+        `last` gets codes and the noise of a stochastic decoder.
+        """
+        n_samples = out.shape[1]
+        flat = out.reshape(len(out) * n_samples, -1)
+        step = self._chunk(flat.shape[1]) if batch_size == "auto" else int(batch_size)
+        noise = NoiseStream(sum(self.noise_dims), seed, self.device)
+        for start in range(0, len(flat), step):
+            rows = np.arange(start, min(start + step, len(flat))) // n_samples
+            first = rows[0]
+            few = torch.from_numpy(condition[first : rows[-1] + 1]).to(self.device)
+            chosen = few[torch.from_numpy(rows - first).to(self.device)]
+            own, decoders = noise.take(len(rows)).split(self.noise_dims, dim=1)
+            latent = self.draw_latent(chosen, own)
+            flat[start : start + step] = last(latent, decoders).cpu().numpy()
+
+    def banked(
+        self, condition: NDArray[np.float32], n_draws: int
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Draws (rows, n_draws, q) for blocks of rows, all rows with the same bank of noise.
+
+        The bank is a scrambled Sobol sequence mapped to the normal law: means and quantiles
+        over it vary far less than over as many independent draws.
+        """
+        sobol = qmc.Sobol(sum(self.noise_dims), rng=np.random.default_rng(0))
+        points = np.clip(sobol.random(n_draws), 1e-6, 1 - 1e-6)
+        bank = torch.as_tensor(norm.ppf(points), dtype=torch.float32, device=self.device)
+        step = max(1, self._chunk(self.form.width) // n_draws)
+        for start in range(0, len(condition), step):
+            block = torch.from_numpy(condition[start : start + step]).to(self.device)
+            repeated = block.repeat_interleave(n_draws, dim=0)
+            own, decoders = bank.repeat(len(block), 1).split(self.noise_dims, dim=1)
+            rows = self.decode(self.draw_latent(repeated, own), decoders)
+            yield slice(start, start + len(block)), rows.view(len(block), n_draws, -1)
+
+    @staticmethod
+    def _chunk(width: int) -> int:
+        """Draws made at once: what keeps the widest layer within a few MiB."""
+        return max(64, _CHUNK_NUMBERS // max(width, _WIDEST_HIDDEN))
+
+
+def encode_rows(
+    autoencoder: BaseAutoencoder, rows: NDArray[np.float32], device: torch.device
+) -> NDArray[np.float32]:
+    """Codes (n, k), in the autoencoder's units, of standardised rows (n, q)."""
+    blocks = torch.from_numpy(rows).split(BLOCK_ROWS)
+    return torch.cat([autoencoder.encode(b.to(device)).cpu() for b in blocks]).numpy()
+
+
+def decode_rows(sampler: Sampler, codes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Responses (n, q), in their own units, of codes (n, k)."""
+    blocks = torch.from_numpy(codes).split(BLOCK_ROWS)
+    return torch.cat([sampler.decode(b.to(sampler.device)).cpu() for b in blocks]).numpy()
+
+
+def estimate_moments(
+    sampler: Sampler, condition: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Conditional means and standard deviations, both (n, q), over a bank of draws."""
+    mean = np.empty((len(condition), sampler.form.width))
+    std = np.empty_like(mean)
+    for rows, draws in sampler.banked(condition, N_MEAN_DRAWS):
+        exact = draws.double()
+        mean[rows] = exact.mean(dim=1).cpu().numpy()
+        std[rows] = exact.std(dim=1, correction=0).cpu().numpy()
+    return mean, std
+
+
+def estimate_quantiles(
+    sampler: Sampler, condition: NDArray[np.float32], levels: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Conditional quantiles (n, len(levels), q) of each output over a bank of draws."""
+    found = np.empty((len(condition), len(levels), sampler.form.width))
+    for rows, draws in sampler.banked(condition, N_QUANTILE_DRAWS):
+        exact = draws.double()
+        at = torch.as_tensor(levels, dtype=exact.dtype, device=exact.device)
+        found[rows] = torch.quantile(exact, at, dim=1).transpose(0, 1).cpu().numpy()
+    return found
+
+
+def energy_scores(
+    sampler: Sampler,
+    condition: NDArray[np.float32],
+    target: NDArray[np.float64],
+    spread: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Energy score (n,) of each pair over a bank of draws, with responses divided by `spread`."""
+    divided = torch.from_numpy(target / spread)
+    scale = torch.from_numpy(spread)
+    found = [
+        energy_score(draws.cpu().double() / scale, divided[rows])
+        for rows, draws in sampler.banked(condition, N_SCORE_DRAWS)
+    ]
+    return torch.cat(found).numpy()
+
+
+def check_out(
+    out: NDArray[Any] | None, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """The array to fill with draws: `out` where it fits, a new one where it is None."""
+    if out is None:
+        return allocate(shape, dtype)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a numpy array or memmap, got {type(out).__name__}.")
+    if out.shape != shape or out.dtype.kind != "f" or not out.flags.c_contiguous:
+        raise ValueError(
+            f"out must be a C-contiguous float array of shape {shape}, got shape {out.shape}, "
+            f"dtype {out.dtype}."
+        )
+    return out
+
+
+def allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An empty array for draws, or a clear error where it is larger than this machine's memory."""
+    n_bytes = int(np.prod([int(side) for side in shape], dtype=object)) * dtype.itemsize
+    limit = _physical_memory()
+    if n_bytes > limit:
+        raise ValueError(
+            f"{'x'.join(map(str, shape))} draws of {dtype} take {n_bytes / 2**30:,.1f} GiB, but "
+            f"this machine has {limit / 2**30:,.1f} GiB: ask for a smaller n_samples, or pass "
+            f"out=, for example numpy.lib.format.open_memmap('draws.npy', 'w+', dtype='{dtype}', "
+            f"shape={shape})."
+        )
+    return np.empty(shape, dtype)
+
+
+def _physical_memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not a POSIX system
+        return 2**63

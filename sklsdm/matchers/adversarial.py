@@ -1,0 +1,210 @@
+"""What matchers with critics share: the two players' objective, its penalty, the template."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sklsdm.batches import PairBatch, PairBatches
+from sklsdm.functional.penalties import flatness_penalty, gradient_penalty
+from sklsdm.matchers.base import MATCHING, GeneratorMatcher, MatchingData, Plan
+from sklsdm.modules import Critic, Critics
+from sklsdm.nets import AdversarialNet
+from sklsdm.parameters import above, at_least, between, integer, parameter, sequence_of
+from sklsdm.run import Stream
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # of critic values: real (b, 1), drawn (b, n_draws)
+
+
+class SlopePenalty:
+    """A penalty on the critic's slope in z, or in (x, z) where `joint`.
+
+    `kind`: "one-sided" and "two-sided" hold it near 1 at random points between real and drawn;
+    "flat" pulls it to 0 at both ends (R1 + R2). Nothing is computed where `weight` is 0.
+    """
+
+    def __init__(self, kind: str, weight: float, joint: bool = False) -> None:
+        self.kind = kind
+        self.weight = weight
+        self.joint = joint
+
+    def __call__(
+        self, critic: Any, features: Tensor, real: Tensor, drawn: Tensor, mix: Tensor
+    ) -> Tensor:
+        """The weighted penalty; all arguments have b rows."""
+        if self.kind != "flat":
+            values, points = self._values(critic, features, torch.lerp(real, drawn, mix))
+            one_sided = self.kind == "one-sided"
+            return self.weight * gradient_penalty(values, points, one_sided=one_sided)
+        both = torch.cat([features, features])
+        values, points = self._values(critic, both, torch.cat([real, drawn]))
+        # The mean over both ends is half of R1 + R2.
+        return self.weight * 2 * flatness_penalty(values, points)
+
+    def _values(self, critic: Any, features: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """The critic's values and the leaf in which their slope is taken."""
+        if self.joint and features.shape[1]:
+            points = torch.cat([features.detach(), latent], dim=1).requires_grad_(True)
+            return critic.mlp(points).squeeze(-1), points
+        points = latent.requires_grad_(True)
+        return critic(features, points), points
+
+
+class AdversarialObjective:
+    """Losses of both players on the pairs and, where there is a second critic, on all codes.
+
+    Parameters
+    ----------
+    critic_loss, generator_loss : callables
+        Scalars of critic values: real (b, 1), drawn (b, n_draws). See `functional.adversarial`.
+    penalty : SlopePenalty
+        Added to the critics' loss.
+    unpaired_weight : float
+        Weight of the unconditional critic in the generator's loss.
+    n_draws : int
+        Draws for each condition.
+    """
+
+    def __init__(
+        self,
+        critic_loss: Loss,
+        generator_loss: Loss,
+        penalty: SlopePenalty,
+        unpaired_weight: float,
+        n_draws: int,
+    ) -> None:
+        self.loss_of_critic = critic_loss
+        self.loss_of_generator = generator_loss
+        self.penalty = penalty
+        self.unpaired_weight = unpaired_weight
+        self.n_draws = n_draws
+
+    def _draw(self, generator: nn.Module, batch: PairBatch) -> Tensor:
+        """Draws (b * n_draws, k), those of one condition one after another."""
+        return generator(batch.condition.repeat_interleave(self.n_draws, dim=0), batch.noise)
+
+    def _values(
+        self, critic: Any, features: Tensor, real: Tensor, drawn: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Critic values, real (b, 1) and drawn (b, n_draws)."""
+        repeated = features.repeat_interleave(self.n_draws, dim=0)
+        values = critic(torch.cat([features, repeated]), torch.cat([real, drawn]))
+        return values[: len(real), None], values[len(real) :].view(len(real), self.n_draws)
+
+    def critic_loss(self, generator: nn.Module, critics: Critics, batch: PairBatch) -> Tensor:
+        """Loss of the critics; the generator gets no gradient."""
+        with torch.no_grad():
+            drawn = self._draw(generator, batch)
+        features = critics.joint.features(batch.condition)
+        matches = [(critics.joint, features, batch.latent)]
+        if critics.marginal is not None and batch.other is not None:
+            matches.append((critics.marginal, features[:, :0], batch.other))
+        losses = []
+        for critic, seen, real in matches:
+            losses.append(self.loss_of_critic(*self._values(critic, seen, real, drawn)))
+            if self.penalty.weight > 0:
+                first = drawn[:: self.n_draws]
+                losses.append(self.penalty(critic, seen, real, first, batch.mix))
+        return torch.stack(losses).sum()
+
+    def generator_loss(self, generator: nn.Module, critics: Critics, batch: PairBatch) -> Tensor:
+        """Loss of the generator against critics whose parameters are frozen."""
+        drawn = self._draw(generator, batch)
+        features = critics.joint.features(batch.condition)
+        loss = self.loss_of_generator(*self._values(critics.joint, features, batch.latent, drawn))
+        if critics.marginal is not None and batch.other is not None:
+            values = self._values(critics.marginal, features[:, :0], batch.other, drawn)
+            loss = loss + self.unpaired_weight * self.loss_of_generator(*values)
+        return loss
+
+
+class AdversarialMatcher(GeneratorMatcher):
+    """A matcher whose generator learns against critics: of the pairs and, maybe, of all codes.
+
+    A subclass says what the two players lose (`_losses`) and how the critic's slope is held
+    (`_penalty`), and may bring its own critics (`_critic`).
+    """
+
+    lr: float = parameter(
+        default=5e-4,
+        doc="Initial rate of the generator's Adam; falls to zero along "
+        "half a cosine, as the critic's does.",
+    )
+    n_critic: int = parameter(
+        default=1, rule=integer(1), doc="Critic steps for each generator step."
+    )
+    gradient_penalty: float = parameter(
+        default=1.0, rule=at_least(0.0), doc="Weight of the penalty on the critic's slope."
+    )
+    n_draws: int = parameter(
+        default=1,
+        rule=integer(1),
+        doc="Draws for each condition in one step, all of which the critic sees.",
+    )
+    critic_widths: Sequence[int] = parameter(
+        default=(128, 128, 128), rule=sequence_of(integer(1)), doc="Hidden widths of the critic."
+    )
+    critic_lr: float = parameter(
+        default=1e-3, rule=above(0.0), doc="Initial rate of the critic's Adam."
+    )
+    betas: tuple[float, float] = parameter(
+        default=(0.5, 0.9), rule=sequence_of(between(0.0, 1.0)), doc="Of both Adams."
+    )
+    unpaired_weight: float | str = parameter(
+        default="auto",
+        doc="""With `unpaired="match"` or "pair", the weight of an unconditional critic between
+        draws and all codes. "auto" is twice the unpaired share, 2 N / (n + N).""",
+    )
+
+    @abstractmethod
+    def _losses(self) -> tuple[Loss, Loss]:
+        """What the critic loses and what the generator loses."""
+
+    @abstractmethod
+    def _penalty(self) -> SlopePenalty:
+        """The penalty on the critic's slope."""
+
+    def _critic(
+        self,
+        condition_dim: int,
+        latent_dim: int,
+        image_shape: tuple[int, ...] | None,
+        random: torch.Generator,
+    ) -> Any:
+        """A critic f(x, z), or f(z) where `condition_dim` is 0."""
+        return Critic(
+            condition_dim, latent_dim, self.critic_widths, self.activation, image_shape, random
+        )
+
+    def _auto_weight(self, unpaired_share: float) -> float:
+        return 2 * unpaired_share
+
+    def _objective(self, module: Any, data: MatchingData, plan: Plan) -> AdversarialObjective:
+        return AdversarialObjective(
+            *self._losses(), self._penalty(), plan.unpaired_weight, self.n_draws
+        )
+
+    def _net(self, module: Any, data: MatchingData, plan: Plan) -> AdversarialNet:
+        random = plan.run.weights(Stream.CRITIC_WEIGHTS)
+        joint = self._critic(data.condition_dim, data.latent_dim, data.image_shape, random)
+        matches_codes = plan.unpaired_weight > 0
+        marginal = self._critic(0, data.latent_dim, None, random) if matches_codes else None
+        objective = self._objective(module, data, plan)
+        return AdversarialNet(
+            module,
+            Critics(joint, marginal),
+            criterion=lambda: objective,
+            optimizer__betas=tuple(self.betas),
+            critic_optimizer=torch.optim.Adam,
+            critic_optimizer__lr=self.critic_lr,
+            critic_optimizer__betas=tuple(self.betas),
+            critic_optimizer__fused=True,
+            **self._net_settings(plan, MATCHING, self._held_out(objective, data, plan)),
+        )
+
+    def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
+        return self._pair_batches(data, plan, per_step=self.n_critic + 1, n_draws=self.n_draws)

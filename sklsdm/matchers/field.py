@@ -1,0 +1,172 @@
+"""What matchers share that learn a vector field and draw by following it from noise."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sklsdm.batches import PairBatch, PairBatches
+from sklsdm.functional.categorical import distinct_rows, draw_index
+from sklsdm.matchers.base import (
+    HELD_OUT_DRAWS,
+    MAX_HELD_OUT,
+    BaseMatcher,
+    MatchingData,
+    Plan,
+    start_linear,
+)
+from sklsdm.modules import TimeConditionedField
+from sklsdm.nets import HeldOutScore
+from sklsdm.parameters import integer, parameter
+from sklsdm.run import Stream
+
+Field = Callable[[Tensor, Tensor], Tensor]  # of points (b, k) and times (b, 1) or (1, 1)
+
+# Imputing conditions: codes and candidate conditions in a step, noise levels of a likelihood.
+_IMPUTED_ROWS = 32
+_CANDIDATES = 32
+_N_LEVELS = 4
+_LOG_SIGMA_RANGE = (-2.0, 1.0)
+
+
+class FieldObjective(ABC):
+    """Mean squared error of a field on the pairs, and on codes whose conditions it imputes.
+
+    A code z without a condition gets one of those of the pairs, drawn from p(x | z) ∝ p(x) p(z | x)
+    with the field's own likelihood p(z | x): stochastic EM for the likelihood of all codes under
+    the mixture of p(z | x) over x. So the drawn codes follow the law of all codes, and each keeps
+    a condition that suits it.
+    """
+
+    def __init__(self, data: MatchingData, plan: Plan) -> None:
+        self.weight = plan.unpaired_weight
+        self.random = plan.random
+        if self.weight > 0:
+            self.conditions, self.log_shares = distinct_rows(data.condition)
+
+    @abstractmethod
+    def errors(
+        self, field: Field, condition: Tensor, target: Tensor, noise: Tensor, uniform: Tensor
+    ) -> Tensor:
+        """What the field is off by (b, k) at points given by noise and uniform numbers."""
+
+    @abstractmethod
+    def misfit(self, field: Field, target: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        """Derivative (b,) by ln σ, at a ratio of noise to signal σ, of −ln p(target)."""
+
+    def __call__(self, field: TimeConditionedField, batch: PairBatch) -> Tensor:
+        condition, latent, noise, uniform, other = batch
+        if other is not None:
+            other = other[:_IMPUTED_ROWS]
+            condition = torch.cat([condition, self._impute(field, other)])
+            latent = torch.cat([latent, other])
+            noise = torch.cat([noise, self._normal(other)])
+            uniform = torch.cat([uniform, self._uniform(len(other), 1)])
+        errors = self._errors_by_row(field, condition, latent, noise, uniform)
+        paired, imputed = errors.split([len(batch.latent), len(errors) - len(batch.latent)])
+        loss = paired.mean()
+        return loss if other is None else loss + self.weight * imputed.mean()
+
+    def _errors_by_row(
+        self,
+        field: TimeConditionedField,
+        condition: Tensor,
+        latent: Tensor,
+        noise: Tensor,
+        uniform: Tensor,
+    ) -> Tensor:
+        """Mean squared errors (b,) for codes (b, k) and their conditions (b, p)."""
+        target = field.residual(condition, latent)
+        bound = partial(field, field.features(condition))
+        return self.errors(bound, condition, target, noise, uniform).square().mean(dim=1)
+
+    def held_out_loss(self, data: MatchingData, random: torch.Generator) -> HeldOutScore | None:
+        """Mean squared errors by held-out pair, always with the same noise and all times.
+
+        Each pair is seen with many noises and times, so that they vary less than a score of
+        draws.
+        """
+        if len(data.held_latent) == 0:
+            return None
+        condition = data.held_condition[:MAX_HELD_OUT].repeat(HELD_OUT_DRAWS, 1)
+        latent = data.held_latent[:MAX_HELD_OUT].repeat(HELD_OUT_DRAWS, 1)
+        noise = torch.randn(latent.shape, generator=random, device=latent.device)
+        times = (torch.arange(HELD_OUT_DRAWS, device=latent.device) + 0.5) / HELD_OUT_DRAWS
+        uniform = times.repeat_interleave(len(latent) // HELD_OUT_DRAWS)[:, None]
+
+        @torch.no_grad()
+        def loss(field: TimeConditionedField) -> Tensor:
+            errors = self._errors_by_row(field, condition, latent, noise, uniform)
+            return errors.view(HELD_OUT_DRAWS, -1).mean(dim=0)
+
+        return HeldOutScore("valid_loss", loss)
+
+    @torch.no_grad()
+    def _impute(self, field: TimeConditionedField, latent: Tensor) -> Tensor:
+        """A condition (b, p) of the pairs for each code (b, k), drawn from p(x | z)."""
+        some = self._uniform(len(self.conditions)).argsort()[:_CANDIDATES]
+        rows, n_rows = self.conditions[some], len(some)
+        target = field.residual(rows, latent[:, None])
+        bound = partial(field, field.features(rows).repeat(len(latent), 1))
+        low, high = _LOG_SIGMA_RANGE
+        width = (high - low) / _N_LEVELS
+        log_weight = self.log_shares[some].expand(len(latent), -1)
+        for level in (low + width * (torch.arange(_N_LEVELS) + self._uniform(1))).tolist():
+            noise = self._normal(latent).repeat_interleave(n_rows, dim=0)
+            sigma = latent.new_full((1, 1), math.exp(level))
+            misfit = self.misfit(bound, target.flatten(0, 1), noise, sigma)
+            log_weight = log_weight - width * misfit.view(len(latent), n_rows)
+        return rows[draw_index(log_weight, self.random)]
+
+    def _normal(self, like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=self.random, device=like.device)
+
+    def _uniform(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.random, device=self.random.device)
+
+
+class FieldMatcher(BaseMatcher):
+    """A matcher that learns a vector field over (u, t) and draws by following it from noise.
+
+    u is the whitened residual of the code from ridge regression (`TimeConditionedField`). A
+    subclass says what the field loses (`_objective`) and how it is followed (`_follow`). Codes
+    without a condition get one from the field's own p(x | z) (`FieldObjective`).
+    """
+
+    n_steps: int = parameter(default=16, rule=integer(1), doc="Steps of a draw from noise to code.")
+
+    @abstractmethod
+    def _follow(self, field: Field, noise: Tensor, dim: int) -> Tensor:
+        """Residuals (b, dim) from noise (b, noise_dim)."""
+
+    def _module(self, data: MatchingData, plan: Plan) -> TimeConditionedField:
+        field = TimeConditionedField(
+            data.condition_dim,
+            data.latent_dim,
+            self.widths,
+            self.activation,
+            data.image_shape,
+            plan.run.weights(Stream.MATCHER_WEIGHTS),
+        )
+        start_linear(field, data.condition, data.latent, invertible=True)
+        return field
+
+    def _held_out(self, objective: Any, data: MatchingData, plan: Plan) -> HeldOutScore | None:
+        return objective.held_out_loss(data, plan.run.stream(Stream.MATCHER_HELD_OUT))
+
+    def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
+        return self._pair_batches(data, plan, noise_dim=data.latent_dim)
+
+    def _noise_dim(self, latent_dim: int) -> int:
+        return latent_dim
+
+    def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
+        field = partial(module, module.features(condition))
+        residual = self._follow(field, noise, len(module.intercept))
+        return module.latent(condition, residual)

@@ -1,0 +1,39 @@
+"""Torch modules: layers, generators, critics, fields, coders, and how they travel."""
+
+from sklsdm.modules.coders import SETTLED, Coder, ConvCoder, LinearCoder, MLPCoder
+from sklsdm.modules.critics import (
+    CodeClassifier,
+    Critic,
+    Critics,
+    GroupSort,
+    GroupSortCritic,
+    OrthonormalLinear,
+)
+from sklsdm.modules.fields import MixtureDensity, TimeConditionedField
+from sklsdm.modules.generators import ConditionalGenerator, PotentialGenerator
+from sklsdm.modules.layers import ACTIVATIONS, linear, mlp
+from sklsdm.modules.packing import ModuleHolder, PackedModule, RebuildableModule
+
+__all__ = [
+    "ACTIVATIONS",
+    "SETTLED",
+    "CodeClassifier",
+    "Coder",
+    "ConditionalGenerator",
+    "ConvCoder",
+    "Critic",
+    "Critics",
+    "GroupSort",
+    "GroupSortCritic",
+    "LinearCoder",
+    "MLPCoder",
+    "MixtureDensity",
+    "ModuleHolder",
+    "OrthonormalLinear",
+    "PackedModule",
+    "PotentialGenerator",
+    "RebuildableModule",
+    "TimeConditionedField",
+    "linear",
+    "mlp",
+]

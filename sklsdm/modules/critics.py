@@ -1,0 +1,151 @@
+"""Critics f(x, z) and f(z), and the classifier of codes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sklsdm.modules.conditioned import ConditionedModule
+from sklsdm.modules.layers import mlp
+
+
+class Critic(ConditionedModule):
+    """f(x, z), a number per row; `condition_dim=0` is the unconditional critic f(z)."""
+
+    def __init__(
+        self,
+        condition_dim: int,
+        latent_dim: int,
+        widths: Sequence[int],
+        activation: str = "leaky_relu",
+        image_shape: Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        n_features = self._encode_with(image_shape, condition_dim, generator)
+        self.mlp = mlp(n_features + latent_dim, 1, widths, activation, generator)
+
+    def features(self, condition: Tensor) -> Tensor:
+        """What the critic sees of the condition; shared by real, drawn and penalty rows."""
+        return self.condition_encoder(condition)
+
+    def forward(self, features: Tensor, latent: Tensor) -> Tensor:
+        return self.mlp(torch.cat([features, latent], dim=-1)).squeeze(-1)
+
+
+class OrthonormalLinear(nn.Module):
+    """A linear layer whose weight has orthonormal rows or columns (the fewer), always.
+
+    The weight is B(I + S)(I − S)⁻¹ up to a transpose: a fixed orthonormal B, drawn at the start,
+    turned by the Cayley transform of a trained skew-symmetric S. A single row or column is a
+    trained vector divided by its length.
+    """
+
+    base: Tensor
+
+    def __init__(self, n_in: int, n_out: int, generator: torch.Generator | None) -> None:
+        super().__init__()
+        few, many = sorted((n_in, n_out))
+        start = torch.randn(many, few, generator=generator)
+        self.wide = n_in == many
+        self.single = few == 1
+        self.register_buffer("base", torch.linalg.qr(start).Q)
+        self.turn = nn.Parameter(self.base.clone() if self.single else torch.zeros(many, many))
+        self.bias = nn.Parameter(torch.zeros(n_out))
+
+    def weight(self) -> Tensor:
+        """The weight (n_out, n_in)."""
+        if self.single:
+            tall = self.turn / self.turn.norm()
+        else:
+            skew = self.turn - self.turn.T
+            eye = torch.eye(len(skew), dtype=skew.dtype, device=skew.device)
+            tall = torch.linalg.solve(eye - skew, (eye + skew) @ self.base)
+        return tall.T if self.wide else tall
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return nn.functional.linear(rows, self.weight(), self.bias)
+
+
+class GroupSort(nn.Module):
+    """Sorts pairs of units: keeps lengths, so that slopes are neither cut nor raised.
+
+    Anil, Lucas & Grosse 2019 (arXiv 1811.05381), section 4.2, with groups of two (MaxMin).
+    """
+
+    def forward(self, rows: Tensor) -> Tensor:
+        first, second = rows.chunk(2, dim=-1)
+        return torch.cat([torch.maximum(first, second), torch.minimum(first, second)], dim=-1)
+
+
+class GroupSortCritic(ConditionedModule):
+    """f(x, z), 1-Lipschitz by construction: orthonormal weights and sorted pairs of units.
+
+    In (x, z) where `joint` (an image counts by its features); otherwise in z alone: the
+    condition then shifts the first layer through an unconstrained MLP.
+    """
+
+    def __init__(
+        self,
+        condition_dim: int,
+        latent_dim: int,
+        widths: Sequence[int],
+        image_shape: Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+        *,
+        joint: bool = False,
+    ) -> None:
+        super().__init__()
+        n_features = self._encode_with(image_shape, condition_dim, generator)
+        n_in = latent_dim + (n_features if joint else 0)
+        self.joint = joint
+        self.first = OrthonormalLinear(n_in, widths[0], generator)
+        self.shift: nn.Module | None = None
+        if n_features and not joint:
+            self.shift = mlp(n_features, widths[0], widths[:1], "leaky_relu", generator)
+        layers: list[nn.Module] = [GroupSort()]
+        for n_in, n_out in itertools.pairwise(widths):
+            layers += [OrthonormalLinear(n_in, n_out, generator), GroupSort()]
+        self.rest = nn.Sequential(*layers, OrthonormalLinear(widths[-1], 1, generator))
+
+    def features(self, condition: Tensor) -> Tensor:
+        """What the critic sees of the condition; shared by real and drawn rows."""
+        return self.condition_encoder(condition)
+
+    def forward(self, features: Tensor, latent: Tensor) -> Tensor:
+        if self.joint:
+            return self.rest(self.first(torch.cat([features, latent], dim=-1))).squeeze(-1)
+        hidden = self.first(latent)
+        if self.shift is not None:
+            hidden = hidden + self.shift(features)
+        return self.rest(hidden).squeeze(-1)
+
+
+class CodeClassifier(nn.Module):
+    """ln p(class | z), (n, c), of codes (n, k)."""
+
+    def __init__(
+        self,
+        latent_dim: int,
+        n_classes: int,
+        widths: Sequence[int],
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.mlp = mlp(latent_dim, n_classes, widths, "silu", generator)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return self.mlp(latent).log_softmax(dim=1)
+
+
+class Critics(nn.Module):
+    """The critic f(x, z) of the pairs and, where unpaired codes are matched too, f(z)."""
+
+    def __init__(self, joint: nn.Module, marginal: nn.Module | None) -> None:
+        super().__init__()
+        self.joint: Any = joint
+        self.marginal: Any = marginal

@@ -1,0 +1,128 @@
+"""Networks that see a code's whitened residual: vector fields and mixture densities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sklsdm.modules.conditioned import ConditionedModule
+from sklsdm.modules.layers import mlp
+
+_LOG_PRECISION = 4.6  # a mixture's component is at least exp(-4.6) = 0.01 wide
+
+
+class WhitenedResidual(ConditionedModule):
+    """Shared by densities and fields: they see the code's residual from a fixed linear path.
+
+    u = L⁻¹(z − A·x − b) is white where least squares with Gaussian noise is the truth, so
+    training starts from there.
+    """
+
+    coef: Tensor  # A (k, p)
+    intercept: Tensor  # b (k,)
+    factor: Tensor  # L (k, k)
+    whitener: Tensor  # L⁻¹
+
+    def _start_path(self, condition_dim: int, latent_dim: int) -> None:
+        self.register_buffer("coef", torch.zeros(latent_dim, condition_dim))
+        self.register_buffer("intercept", torch.zeros(latent_dim))
+        self.register_buffer("factor", torch.eye(latent_dim))
+        self.register_buffer("whitener", torch.eye(latent_dim))
+
+    @torch.no_grad()
+    def set_linear(self, coef: Tensor, intercept: Tensor, factor: Tensor) -> None:
+        """Set A (k, p), b (k,) and an invertible L (k, k)."""
+        self.coef.copy_(coef)
+        self.intercept.copy_(intercept)
+        self.factor.copy_(factor)
+        self.whitener.copy_(torch.linalg.inv(factor))
+
+    def _centre(self, condition: Tensor) -> Tensor:
+        return nn.functional.linear(condition, self.coef, self.intercept)
+
+    def residual(self, condition: Tensor, latent: Tensor) -> Tensor:
+        """u = L⁻¹(z − A·x − b), (..., k)."""
+        return nn.functional.linear(latent - self._centre(condition), self.whitener)
+
+    def latent(self, condition: Tensor, residual: Tensor) -> Tensor:
+        """z = A·x + b + L·u, (..., k)."""
+        return self._centre(condition) + nn.functional.linear(residual, self.factor)
+
+    def features(self, condition: Tensor) -> Tensor:
+        """What the network sees of the condition."""
+        return self.condition_encoder(condition)
+
+
+class TimeConditionedField(WhitenedResidual):
+    """F(x, u, t), a vector of u's dimension: the network of a flow or of a diffusion."""
+
+    frequencies: Tensor
+
+    def __init__(
+        self,
+        condition_dim: int,
+        latent_dim: int,
+        widths: Sequence[int],
+        activation: str = "leaky_relu",
+        image_shape: Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        n_features = self._encode_with(image_shape, condition_dim, generator)
+        self._start_path(condition_dim, latent_dim)
+        self.register_buffer("frequencies", 2.0 ** torch.linspace(0, 3, 8))
+        n_inputs = n_features + latent_dim + 1 + 2 * len(self.frequencies)
+        self.mlp = mlp(n_inputs, latent_dim, widths, activation, generator, last_scale=0.1)
+
+    def forward(self, features: Tensor, residual: Tensor, time: Tensor) -> Tensor:
+        """The field (n, k) at residuals (n, k) and times (n, 1) or (1, 1)."""
+        waves = time * self.frequencies
+        clock = torch.cat([time, waves.cos(), waves.sin()], dim=-1).expand(len(residual), -1)
+        return self.mlp(torch.cat([features, residual, clock], dim=-1))
+
+
+class MixtureDensity(WhitenedResidual):
+    """p(u | x), a mixture of Gaussians whose parameters an MLP gives.
+
+    A component has a weight, a mean μ and a lower triangular factor P of its precision, PᵀP;
+    P is diagonal where not `full`. At the start the mixture is near N(0, I).
+    """
+
+    below_diagonal: Tensor
+
+    def __init__(
+        self,
+        condition_dim: int,
+        latent_dim: int,
+        n_components: int,
+        full: bool,
+        widths: Sequence[int],
+        activation: str = "leaky_relu",
+        image_shape: Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        n_features = self._encode_with(image_shape, condition_dim, generator)
+        self._start_path(condition_dim, latent_dim)
+        self.register_buffer("below_diagonal", torch.tril_indices(latent_dim, latent_dim, -1))
+        self.sizes = [1, latent_dim, latent_dim, self.below_diagonal.shape[1] if full else 0]
+        n_outputs = n_components * sum(self.sizes)
+        self.mlp = mlp(n_features, n_outputs, widths, activation, generator, last_scale=0.1)
+        self.start = nn.Parameter(torch.zeros(n_components, sum(self.sizes)))
+        if n_components > 1 and generator is not None:
+            means = torch.randn((n_components, latent_dim), generator=generator)
+            with torch.no_grad():
+                self.start[:, 1 : 1 + latent_dim] = (means - means.mean(dim=0)) * math.sqrt(0.5)
+                self.start[:, 1 + latent_dim : 1 + 2 * latent_dim] = 0.5 * math.log(2)
+
+    def forward(self, condition: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log weights (n, c), means (n, c, k) and factors P (n, c, k, k) given x (n, p)."""
+        raw = self.mlp(self.features(condition)).view(len(condition), *self.start.shape)
+        logits, means, scales, rest = (raw + self.start).split(self.sizes, dim=-1)
+        precision = torch.diag_embed((_LOG_PRECISION * (scales / _LOG_PRECISION).tanh()).exp())
+        if rest.shape[-1]:
+            precision[..., self.below_diagonal[0], self.below_diagonal[1]] = rest
+        return logits.squeeze(-1).log_softmax(dim=1), means, precision

@@ -1,0 +1,108 @@
+"""Generators H(x, η), each started at least squares with Gaussian noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sklsdm.modules.conditioned import ConditionedModule
+from sklsdm.modules.layers import linear, mlp
+
+
+class LinearStart(ConditionedModule):
+    """Shared by generators: a linear-Gaussian path, A·x + b + L·η, from which they start.
+
+    It can be set to the least-squares fit of the codes on the conditions with its residual
+    covariance: training then starts from "least squares with Gaussian noise".
+    """
+
+    def _start_path(
+        self, condition_dim: int, latent_dim: int, noise_dim: int, random: torch.Generator | None
+    ) -> None:
+        self.mean = linear(condition_dim, latent_dim, random)
+        self.spread = linear(noise_dim, latent_dim, random, bias=False)
+
+    @torch.no_grad()
+    def set_linear(self, coef: Tensor, intercept: Tensor, factor: Tensor) -> None:
+        """Set A (k, p), b (k,) and L (k, d); d beyond the factor's columns stays zero."""
+        self.mean.weight.copy_(coef)
+        self.mean.bias.copy_(intercept)
+        self.spread.weight.zero_()
+        columns = min(factor.shape[1], self.spread.weight.shape[1])
+        self.spread.weight[:, :columns] = factor[:, :columns]
+
+    def start(self, condition: Tensor, noise: Tensor) -> Tensor:
+        """A·x + b + L·η, (n, k)."""
+        return self.mean(condition) + self.spread(noise)
+
+
+class ConditionalGenerator(LinearStart):
+    """H(x, η): the linear-Gaussian start plus an MLP on (features of x, η)."""
+
+    def __init__(
+        self,
+        condition_dim: int,
+        latent_dim: int,
+        noise_dim: int,
+        widths: Sequence[int],
+        activation: str = "leaky_relu",
+        image_shape: Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        n_features = self._encode_with(image_shape, condition_dim, generator)
+        self._start_path(condition_dim, latent_dim, noise_dim, generator)
+        self.mlp = mlp(
+            n_features + noise_dim, latent_dim, widths, activation, generator, last_scale=0.1
+        )
+
+    def forward(self, condition: Tensor, noise: Tensor) -> Tensor:
+        features = self.condition_encoder(condition)
+        return self.start(condition, noise) + self.mlp(torch.cat([features, noise], dim=-1))
+
+
+class PotentialGenerator(LinearStart):
+    """H(x, η) = s + ∇φ(x, s) ⊙ ℓ(x, s): the start s moved along the slope of a potential φ.
+
+    φ is an MLP on (features of x, s). The lengths ℓ are 1, or a second output of it where
+    `with_lengths`; the slope then gives directions only and is kept within [-1, 1].
+    """
+
+    def __init__(
+        self,
+        condition_dim: int,
+        latent_dim: int,
+        noise_dim: int,
+        widths: Sequence[int],
+        activation: str = "silu",
+        image_shape: Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+        with_lengths: bool = False,
+    ) -> None:
+        super().__init__()
+        n_features = self._encode_with(image_shape, condition_dim, generator)
+        self._start_path(condition_dim, latent_dim, noise_dim, generator)
+        self.with_lengths = with_lengths
+        n_out = 1 + (latent_dim if with_lengths else 0)
+        self.mlp = mlp(
+            n_features + latent_dim, n_out, widths, activation, generator, last_scale=0.1
+        )
+
+    def potential(
+        self, condition: Tensor, start: Tensor, *, create_graph: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """φ (n,), its slope in s (n, k) and the lengths (n, k), None where they are 1."""
+        with torch.enable_grad():
+            points = start.detach().requires_grad_(True)
+            out = self.mlp(torch.cat([self.condition_encoder(condition), points], dim=-1))
+            (slope,) = torch.autograd.grad(out[:, 0].sum(), points, create_graph=create_graph)
+        if not self.with_lengths:
+            return out[:, 0], slope, None
+        return out[:, 0], slope.clamp(-1.0, 1.0), nn.functional.softplus(out[:, 1:])
+
+    def forward(self, condition: Tensor, noise: Tensor) -> Tensor:
+        start = self.start(condition, noise)
+        _, slope, lengths = self.potential(condition, start, create_graph=self.training)
+        return start + (slope if lengths is None else slope * lengths)

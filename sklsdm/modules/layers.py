@@ -1,0 +1,90 @@
+"""Layers whose weights come from the `torch.Generator` handed in.
+
+So the global random state is neither read nor moved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "leaky_relu": nn.LeakyReLU,
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+}
+
+
+def _init_weights(layer: nn.Module, fan_in: int, generator: torch.Generator | None) -> None:
+    """PyTorch's own uniform rule, U(±1/√fan_in), drawn from `generator`."""
+    if generator is None:
+        return
+    bound = 1.0 / math.sqrt(max(fan_in, 1))
+    for parameter in layer.parameters():
+        nn.init.uniform_(parameter, -bound, bound, generator=generator)
+
+
+def linear(n_in: int, n_out: int, generator: torch.Generator | None, bias: bool = True) -> Any:
+    """A linear layer whose weights come from `generator` (left unset where it is None)."""
+    layer = nn.utils.skip_init(nn.Linear, max(n_in, 1), n_out, bias=bias)
+    if n_in == 0:  # no condition: nothing but the bias
+        layer.in_features, layer.weight = 0, nn.Parameter(torch.empty(n_out, 0))
+    _init_weights(layer, n_in, generator)
+    return layer
+
+
+def conv(n_in: int, n_out: int, kernel: int, stride: int, generator: torch.Generator | None) -> Any:
+    """A convolution with padding kernel // 2 whose weights come from `generator`."""
+    layer = nn.utils.skip_init(
+        nn.Conv2d, n_in, n_out, kernel_size=kernel, stride=stride, padding=kernel // 2
+    )
+    _init_weights(layer, n_in * kernel**2, generator)
+    return layer
+
+
+def conv_transpose(
+    n_in: int,
+    n_out: int,
+    kernel: int,
+    sides: Sequence[int],
+    generator: torch.Generator | None,
+) -> Any:
+    """The way back of `conv` with stride 2, to maps whose sides (h, w) are given."""
+    layer = nn.utils.skip_init(
+        nn.ConvTranspose2d,
+        n_in,
+        n_out,
+        kernel_size=kernel,
+        stride=2,
+        padding=kernel // 2,
+        output_padding=tuple(1 - side % 2 for side in sides),
+    )
+    _init_weights(layer, n_in * kernel**2 // 4, generator)
+    return layer
+
+
+def mlp(
+    n_in: int,
+    n_out: int,
+    widths: Sequence[int],
+    activation: str,
+    generator: torch.Generator | None,
+    *,
+    last_scale: float = 1.0,
+) -> nn.Sequential:
+    """Linear layers with an activation between them; `last_scale` shrinks the last one."""
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers += [linear(n_in, width, generator), ACTIVATIONS[activation]()]
+        n_in = width
+    last = linear(n_in, n_out, generator)
+    with torch.no_grad():
+        last.weight.mul_(last_scale)
+        last.bias.mul_(last_scale)
+    return nn.Sequential(*layers, last)

@@ -1,0 +1,233 @@
+"""Declared parameters: each one's default, range and documentation, written once.
+
+A class derived from :class:`Declared` lists its parameters as fields,
+
+    lr: float = parameter(default=1e-3, rule=above(0.0), doc="Initial rate of Adam.")
+
+and gets its `__init__`, its checks and the "Parameters" section of its docstring from them. A
+subclass inherits all three, and changes a default by naming it again: ``lr: float = 5e-3``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, dataclass_transform
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from sklsdm._validation import check_choice, check_integer, check_real
+
+_WIDTH = 95  # of a line of documentation
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What a parameter may be: in words, and as a check that raises ``check(name, value)``."""
+
+    text: str
+    check: Callable[[str, Any], object]
+
+
+def integer(low: int) -> Rule:
+    """Integers from `low` on."""
+    return Rule(f"int >= {low}", lambda name, value: check_integer(name, value, low))
+
+
+def at_least(low: float) -> Rule:
+    """Finite numbers from `low` on."""
+    return Rule(f"float >= {low:g}", lambda name, value: check_real(name, value, low))
+
+
+def above(low: float) -> Rule:
+    """Finite numbers above `low`."""
+    return Rule(f"float > {low:g}", lambda name, value: check_real(name, value, low, open_low=True))
+
+
+def within(low: float, high: float) -> Rule:
+    """Numbers in [low, high]."""
+    return Rule(
+        f"float in [{low:g}, {high:g}]",
+        lambda name, value: check_real(name, value, low, high),
+    )
+
+
+def between(low: float, high: float) -> Rule:
+    """Numbers in [low, high)."""
+    return Rule(
+        f"float in [{low:g}, {high:g})",
+        lambda name, value: check_real(name, value, low, high, open_high=True),
+    )
+
+
+def one_of(*names: str) -> Rule:
+    """One of some names."""
+    listed = ", ".join(f'"{name}"' for name in names)
+    return Rule(f"{{{listed}}}", lambda name, value: check_choice(name, value, names))
+
+
+def sequence_of(rule: Rule) -> Rule:
+    """A list or tuple whose members all keep `rule`."""
+
+    def check(name: str, value: Any) -> None:
+        if not isinstance(value, list | tuple | np.ndarray):
+            raise TypeError(
+                f"{name} must be a sequence (a list or tuple) of {rule.text}, got {value!r}."
+            )
+        for member in value:
+            rule.check(name, member)
+
+    return Rule(f"sequence of {rule.text}", check)
+
+
+def some(rule: Rule) -> Rule:
+    """As :func:`sequence_of`, but not empty."""
+    members = sequence_of(rule)
+
+    def check(name: str, value: Any) -> None:
+        members.check(name, value)
+        if len(value) == 0:
+            raise ValueError(f"{name} must hold at least one {rule.text}, got none.")
+
+    return Rule(members.text, check)
+
+
+def or_auto(rule: Rule) -> Rule:
+    """`rule`, or the word "auto"."""
+
+    def check(name: str, value: Any) -> None:
+        if isinstance(value, str):
+            if value != "auto":
+                raise ValueError(f"{name} must be {rule.text} or 'auto', got {value!r}.")
+            return
+        rule.check(name, value)
+
+    return Rule(f'{rule.text} or "auto"', check)
+
+
+def or_none(rule: Rule) -> Rule:
+    """`rule`, or None."""
+    return Rule(
+        f"{rule.text} or None",
+        lambda name, value: None if value is None else rule.check(name, value),
+    )
+
+
+def flag() -> Rule:
+    """True or False."""
+
+    def check(name: str, value: Any) -> None:
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"{name} must be True or False, got {value!r}.")
+
+    return Rule("bool", check)
+
+
+def anything(text: str) -> Rule:
+    """Whatever `text` says; checked where it is used."""
+    return Rule(text, lambda name, value: None)
+
+
+def parameter(
+    *,
+    default: Any = dataclasses.MISSING,
+    rule: Rule | None = None,
+    doc: str = "",
+    kw_only: bool = True,
+) -> Any:
+    """A parameter of the constructor; `kw_only=False` where it may be given by position.
+
+    Where a subclass names a parameter again, an omitted `rule` or `doc` is that of the base class.
+    """
+    told = {"rule": rule, "doc": inspect.cleandoc(doc)}
+    return dataclasses.field(
+        default=default,
+        kw_only=kw_only,
+        metadata={key: value for key, value in told.items() if value},
+    )
+
+
+def learnt(doc: str, text: str = "", *, init: Literal[False] = False) -> Any:
+    """An attribute that `fit` sets; `text` is its type, where the annotation does not say it."""
+    return dataclasses.field(init=init, metadata={"doc": inspect.cleandoc(doc), "text": text})
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(parameter, learnt))
+class Declared(BaseEstimator):
+    """A scikit-learn object whose parameters are declared as fields with :func:`parameter`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(eq=False, repr=False, kw_only=True)(cls)
+        if cls.__doc__:
+            cls.__doc__ = _documented(cls)
+
+    def _check_further(self, prefix: str) -> None:
+        """Raise on what the ranges of single parameters cannot tell; they hold by then."""
+
+
+def check_parameters(declared: Declared, prefix: str = "") -> None:
+    """Raise on a parameter out of its range.
+
+    `prefix` is what an owner writes before the names, such as "matcher__".
+    """
+    for field in _parameters(type(declared)):
+        rule = _told(type(declared), field.name, "rule")
+        if rule is not None:
+            rule.check(prefix + field.name, getattr(declared, field.name))
+    declared._check_further(prefix)
+
+
+def _parameters(cls: Any) -> list[dataclasses.Field[Any]]:
+    """Fields of the constructor, in its order: those that may stand by position come first."""
+    fields = [field for field in dataclasses.fields(cls) if field.init]
+    return sorted(fields, key=lambda field: bool(field.kw_only))
+
+
+def _told(cls: type, name: str, key: str) -> Any:
+    """What the class nearest to `cls` among its bases tells of a field under `key`."""
+    for base in cls.__mro__:
+        field = vars(base).get("__dataclass_fields__", {}).get(name)
+        if field is not None and field.metadata.get(key):
+            return field.metadata[key]
+    return None
+
+
+def _documented(cls: Any) -> str:
+    """The docstring of `cls`, with sections on its parameters and on what `fit` sets."""
+    text = inspect.cleandoc(cls.__doc__)
+    later = re.search(r"^(Notes|References|Examples)\n-+$", text, re.MULTILINE)
+    head, tail = (text[: later.start()], text[later.start() :]) if later else (text, "")
+    sections = [head.rstrip()]
+    for title, entries in (("Parameters", _arguments(cls)), ("Attributes", _attributes(cls))):
+        listed = list(entries)
+        if listed:
+            sections.append("\n".join([title, "-" * len(title), *listed]))
+    return "\n\n".join([*sections, tail]).rstrip() + "\n"
+
+
+def _arguments(cls: Any) -> Iterator[str]:
+    for field in _parameters(cls):
+        rule = _told(cls, field.name, "rule")
+        text = str(field.type) if rule is None else rule.text
+        if field.default is not dataclasses.MISSING:
+            default = f'"{field.default}"' if isinstance(field.default, str) else field.default
+            text = f"{text}, default={default}"
+        yield _entry(field.name, text, _told(cls, field.name, "doc"))
+
+
+def _attributes(cls: Any) -> Iterator[str]:
+    for field in dataclasses.fields(cls):
+        if not field.init:
+            text = _told(cls, field.name, "text") or str(field.type)
+            yield _entry(field.name, text, _told(cls, field.name, "doc"))
+
+
+def _entry(name: str, text: str, doc: str | None) -> str:
+    paragraphs = [p.replace("\n", " ") for p in (doc or "").split("\n\n")]
+    filled = "\n\n".join(textwrap.fill(p, _WIDTH - 4, break_long_words=False) for p in paragraphs)
+    return f"{name} : {text}\n{textwrap.indent(filled, '    ')}"

@@ -1,0 +1,113 @@
+"""Where and how one fit runs: device, seed, random streams, checkpoint folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklsdm._validation import row_blocks
+
+# Parameters that change neither the result nor what can be resumed.
+_NOT_PART_OF_THE_FIT = ("checkpoint", "verbose")
+
+
+class Stream(IntEnum):
+    """The random streams of one fit, by use. The numbers are part of what a seed draws."""
+
+    AUTOENCODER_WEIGHTS = 0
+    AUTOENCODER_STEPS = 1
+    AUTOENCODER_HELD_OUT = 2
+    MATCHER_WEIGHTS = 10
+    MATCHER_STEPS = 11
+    MATCHER_HELD_OUT = 12
+    TRANSPORT_PLANS = 13
+    CRITIC_WEIGHTS = 20
+    DISTILLATION = 30
+    PAIRING_CANDIDATES = 31
+    PAIRING_DRAWS = 32
+    CLASSIFIER_WEIGHTS = 33
+    CLASSIFIER_STEPS = 34
+    PAIRING_MARGINAL = 35
+    PSEUDO_HELD_OUT = 36
+
+
+@dataclass(frozen=True)
+class Run:
+    """What both stages need to know of the fit that they are part of."""
+
+    device: torch.device
+    seed: int
+    verbose: int = 0
+    checkpoint: Path | None = None  # folder for the state of an unfinished fit
+
+    def stream(self, stream: Stream) -> torch.Generator:
+        """A random stream of this fit, on its device; the streams are independent."""
+        return self._generator(stream, self.device)
+
+    def weights(self, stream: Stream) -> torch.Generator:
+        """The stream on the CPU, where initial weights are drawn whatever the device."""
+        return self._generator(stream, torch.device("cpu"))
+
+    def _generator(self, stream: Stream, device: torch.device) -> torch.Generator:
+        random = torch.Generator(device=device)
+        return random.manual_seed((self.seed * 1_000_003 + stream) % (2**63 - 1))
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device for "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:<index>"."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not isinstance(name, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ValueError(
+            f"device={name!r} is unknown; choose one of 'auto', 'cpu', 'cuda', 'cuda:<index>'."
+        )
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= _n_cuda_devices():
+        raise ValueError(
+            f"device={name!r} was asked for, but PyTorch finds {_n_cuda_devices()} CUDA devices "
+            f"here; use device='auto' or 'cpu'."
+        )
+    return device
+
+
+def _n_cuda_devices() -> int:
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def fit_folder(root: str | Path, params: dict[str, Any], arrays: Iterable[Any]) -> Path:
+    """Folder below `root` for the fit with these parameters on these arrays (None allowed).
+
+    Its name is a hash of both, so the folds and candidates of a search do not meet.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(params):
+        if name not in _NOT_PART_OF_THE_FIT:
+            text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(params[name]))
+            digest.update(f"{name}={text};".encode())
+    for array in arrays:
+        if array is None:
+            digest.update(b"none;")
+            continue
+        digest.update(f"{array.shape}{array.dtype};".encode())
+        for rows in row_blocks(array):
+            digest.update(np.ascontiguousarray(array[rows]).tobytes())
+    return Path(root) / digest.hexdigest()[:24]
+
+
+def remembered_seed(folder: Path, seed: int) -> int:
+    """The seed with which the fit in `folder` began; `seed` is noted where it begins now."""
+    path = folder / "seed.json"
+    if path.exists():
+        return int(json.loads(path.read_text())["seed"])
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"seed": seed}))
+    return seed
