@@ -4,8 +4,8 @@
 a formula exists the mean and standard deviation, of the true law of y given X at any X. A model
 is then measured against the truth and not only against the noise of held-out responses.
 
-All randomness comes from ``numpy.random.default_rng(random_state)``; conditions are drawn first,
-then the responses, so that an int gives the same problem on every machine with the same numpy.
+An int as ``random_state`` gives the same problem on every machine with the same numpy: it seeds
+``numpy.random.default_rng``, and the conditions are drawn first, then the responses.
 
 References
 ----------
@@ -33,6 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.datasets import fetch_openml
 
 from sklsdm._validation import check_choice, check_integer, check_numeric, check_real
+from sklsdm.randomness import RandomState, as_generator
 
 __all__ = [
     "Problem",
@@ -49,7 +50,6 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-RandomState = int | Generator | None
 Moment = Callable[[ArrayLike], Array]
 DATA_VARIABLE = "SKLSDM_DATA"
 _BLOCK = 1 << 22  # numbers of repeated conditions at once while drawing
@@ -105,7 +105,7 @@ class Problem:
             Conditions to draw at; None for an unconditional problem, and only there.
         n_samples : int, default=1
             Draws for each row.
-        random_state : int, Generator or None, default=None
+        random_state : int, RandomState, Generator or None, default=None
             For the draws.
 
         Returns
@@ -113,7 +113,7 @@ class Problem:
         ndarray of shape (n, n_samples, \*y_shape), or (n_samples, \*y_shape) without X
         """
         check_integer("n_samples", n_samples, 1)
-        rng = np.random.default_rng(random_state)
+        rng = as_generator(random_state)
         if self.X is None:
             if X is not None:
                 raise ValueError(f"X must be None: the problem {self.name!r} is unconditional.")
@@ -147,7 +147,7 @@ def _start(n_samples: int, noise: float, random_state: RandomState) -> Generator
     """Check the arguments that all problems share."""
     check_integer("n_samples", n_samples, 1)
     check_real("noise", noise, 0)
-    return np.random.default_rng(random_state)
+    return as_generator(random_state)
 
 
 def _polar(radius: ArrayLike, angle: Array) -> Array:
@@ -175,7 +175,7 @@ def make_arms(
         Pairs.
     noise : float, default=0.1
         Standard deviation of the errors.
-    random_state : int, Generator or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         For the pairs.
 
     Returns
@@ -234,7 +234,7 @@ def make_gcds(
         Pairs.
     noise : float, optional
         Factor of e; None for the paper's, 1 and in T4 .25.
-    random_state : int, Generator or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         For the pairs.
 
     Returns
@@ -346,7 +346,7 @@ def make_two_moons(
         Pairs.
     noise : float, default=0.1
         Standard deviation of the errors.
-    random_state : int, Generator or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         For the pairs.
 
     Returns
@@ -392,7 +392,7 @@ def make_helix(
         Pairs.
     noise : float, default=0.4
         Standard deviation of the errors.
-    random_state : int, Generator or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         For the pairs.
 
     Returns
@@ -438,7 +438,7 @@ def make_rings(
         Pairs.
     noise : float, default=0.1
         Standard deviation of the errors.
-    random_state : int, Generator or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         For the pairs.
 
     Returns
@@ -476,7 +476,7 @@ def make_asymmetric_mixture(
         Pairs.
     noise : float, default=1.0
         Factor of both modes' standard deviations.
-    random_state : int, Generator or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         For the pairs.
 
     Returns
@@ -521,7 +521,7 @@ def make_eight_gaussians(
         Responses.
     noise : float, default=0.1
         Standard deviation of each Gaussian.
-    random_state : int, Generator or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         For the responses.
 
     Returns

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 import os
 import shutil
 import warnings
@@ -30,6 +29,7 @@ from sklsdm.autoencoders import (
 from sklsdm.batches import NoiseStream
 from sklsdm.matchers import MATCHERS, BaseMatcher, MatchingData
 from sklsdm.nets.run import Run, resolve_device
+from sklsdm.randomness import RandomState
 from sklsdm.responses import BLOCK_ROWS, ResponseFormat, Responses, Standardiser
 from sklsdm.resume import remembered_seed, resume_folder
 
@@ -50,7 +50,7 @@ class LatentSpaceEstimator(BaseEstimator):
     matcher: str | BaseMatcher
     autoencoder: str | BaseAutoencoder
     device: str
-    random_state: int | np.random.RandomState | None
+    random_state: RandomState
     verbose: int
     checkpoint: str | Path | None
 
@@ -317,20 +317,6 @@ class LatentSpaceEstimator(BaseEstimator):
 
 def _is_learnt(name: str) -> bool:
     return name.endswith("_") and not name.startswith("__")
-
-
-def draw_seed(random_state: int | np.random.RandomState | None) -> int:
-    """A seed from `random_state`; None never reads NumPy's global state."""
-    if random_state is None:
-        return int(np.random.default_rng().integers(2**31 - 1))
-    if isinstance(random_state, np.random.RandomState):
-        return int(random_state.randint(2**31 - 1))
-    if not isinstance(random_state, numbers.Integral):
-        raise TypeError(
-            f"random_state must be an integer, a numpy.random.RandomState or None, got "
-            f"{random_state!r}."
-        )
-    return check_integer("random_state", random_state, 0, 2**32 - 1)
 
 
 def _usable(name: str) -> torch.device:

@@ -21,11 +21,12 @@ from sklsdm._validation import (
     errors_name,
 )
 from sklsdm.autoencoders import BaseAutoencoder
-from sklsdm.estimator import LatentSpaceEstimator, check_out, draw_seed
+from sklsdm.estimator import LatentSpaceEstimator, check_out
 from sklsdm.functional import scores
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.nets import one_thread
 from sklsdm.nets.run import resolve_device
+from sklsdm.randomness import RandomState, draw_seed
 from sklsdm.responses import Responses, flat_rows
 
 MIN_ROWS_TO_HOLD_OUT = 20
@@ -68,8 +69,10 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         all rows are learnt from, to the last step, and the last state draws.
     device : {"auto", "cpu", "cuda", "cuda:<index>"}, default="auto"
         Where to compute; "auto" takes CUDA where there is one.
-    random_state : int, RandomState instance or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Seeds everything random in `fit`.
+        A Generator or RandomState moves on with every fit; `clone` copies it, so that a clone
+        starts from the same state.
     verbose : int, default=0
         1 shows a progress bar for each stage.
     checkpoint : path-like or None, default=None
@@ -116,7 +119,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         autoencoder: str | BaseAutoencoder = "auto",
         validation_fraction: float = 0.1,
         device: str = "auto",
-        random_state: int | np.random.RandomState | None = None,
+        random_state: RandomState = None,
         verbose: int = 0,
         checkpoint: str | Path | None = None,
     ) -> None:
@@ -152,9 +155,10 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         DivergenceError
             Training stayed non-finite after retries at lower rates.
         """
+        seed = draw_seed(self.random_state)
         fresh = clone(self)
         with one_thread():
-            fresh._fit(X, seed=draw_seed(self.random_state))
+            fresh._fit(X, seed)
         self._adopt(fresh)
         if self.interrupted_:
             raise KeyboardInterrupt
@@ -214,7 +218,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         self,
         n_samples: int = 1,
         *,
-        random_state: int | np.random.RandomState | None = None,
+        random_state: RandomState = None,
         batch_size: int | str = "auto",
         out: NDArray[Any] | None = None,
     ) -> NDArray[Any]:
@@ -224,7 +228,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         ----------
         n_samples : int, default=1
             Number of draws.
-        random_state : int, RandomState instance or None, default=None
+        random_state : int, RandomState, Generator or None, default=None
             Seeds the noise; equal seeds give equal draws on one kind of device.
         batch_size : int or "auto", default="auto"
             Draws made at once; bounds the memory and does not change the draws.

@@ -25,11 +25,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist
-from sklearn.utils import check_random_state
 from torch import Tensor
 
 from sklsdm._validation import check_integer, check_numeric, check_real
 from sklsdm.functional import scores
+from sklsdm.randomness import RandomState, as_generator
 
 __all__ = [
     "crps",
@@ -438,7 +438,7 @@ def sliced_wasserstein(
     *,
     n_projections: int = 128,
     p: float = 1,
-    random_state: int | np.random.RandomState | np.random.Generator | None = None,
+    random_state: RandomState = None,
 ) -> float:
     r"""Sliced p-Wasserstein distance between two samples.
 
@@ -456,8 +456,7 @@ def sliced_wasserstein(
     p : float, default=1
         Order, at least 1; larger weighs far transports more.
     random_state : int, RandomState, Generator or None, default=None
-        For the directions: an int for the same ones every time, None for fresh ones (the global
-        numpy state is neither read nor moved).
+        For the directions: an int for the same ones every time, None for fresh ones.
 
     Returns
     -------
@@ -738,18 +737,9 @@ def _average(per_row: Array, sample_weight: ArrayLike | None, average: bool) -> 
     return float(np.average(per_row, weights=weight))
 
 
-def _directions(
-    q: int,
-    n_projections: int,
-    random_state: int | np.random.RandomState | np.random.Generator | None,
-) -> Tensor:
+def _directions(q: int, n_projections: int, random_state: RandomState) -> Tensor:
     """Directions (n_projections, q) uniform on the unit sphere; one dimension has but one."""
     if q == 1:
         return torch.ones(1, 1, dtype=torch.float64)
-    rng: Any = random_state
-    if random_state is None:
-        rng = np.random.default_rng()
-    elif not isinstance(random_state, np.random.Generator):
-        rng = check_random_state(random_state)
-    normal = rng.normal(size=(n_projections, q))
+    normal = as_generator(random_state).normal(size=(n_projections, q))
     return torch.from_numpy(normal / np.linalg.norm(normal, axis=1, keepdims=True))

@@ -29,7 +29,7 @@ from sklsdm._validation import (
     shape_text,
 )
 from sklsdm.autoencoders import BaseAutoencoder
-from sklsdm.estimator import LatentSpaceEstimator, check_out, draw_seed
+from sklsdm.estimator import LatentSpaceEstimator, check_out
 from sklsdm.exceptions import DistributionShiftWarning
 from sklsdm.functional import scores
 from sklsdm.functional.imputation import are_labels
@@ -38,6 +38,7 @@ from sklsdm.metrics import skill
 from sklsdm.nets import is_as_good, one_thread
 from sklsdm.nets.run import Run, resolve_device
 from sklsdm.pairing import draw_pseudo_pairs
+from sklsdm.randomness import RandomState, draw_seed
 from sklsdm.responses import (
     Responses,
     Standardiser,
@@ -163,8 +164,10 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         Keep up to 2,000 training responses, which `score` compares with.
     device : {"auto", "cpu", "cuda", "cuda:<index>"}, default="auto"
         Where to compute; "auto" takes CUDA where there is one.
-    random_state : int, RandomState instance or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Seeds everything random in `fit`. Equal seeds on one machine give equal results.
+        A Generator or RandomState moves on with every fit; `clone` copies it, so that a clone
+        starts from the same state.
     verbose : int, default=0
         1 shows a progress bar for each stage.
     checkpoint : path-like or None, default=None
@@ -251,7 +254,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         validation_fraction: float = 0.1,
         store_reference: bool = True,
         device: str = "auto",
-        random_state: int | np.random.RandomState | None = None,
+        random_state: RandomState = None,
         verbose: int = 0,
         checkpoint: str | Path | None = None,
     ) -> None:
@@ -312,9 +315,10 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         KeyboardInterrupt
             On Ctrl-C; in stage 2 after the best state so far was kept (`interrupted_`).
         """
+        seed = draw_seed(self.random_state)
         fresh = clone(self)
         with one_thread():
-            fresh._fit(X, y, Y_unpaired, X_val, y_val, seed=draw_seed(self.random_state))
+            fresh._fit(X, y, Y_unpaired, X_val, y_val, seed)
         self._adopt(fresh)
         if self.interrupted_:
             raise KeyboardInterrupt
@@ -564,7 +568,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         X: ArrayLike,
         n_samples: int = 1,
         *,
-        random_state: int | np.random.RandomState | None = None,
+        random_state: RandomState = None,
         batch_size: int | str = "auto",
         out: NDArray[Any] | None = None,
     ) -> NDArray[Any]:
@@ -576,7 +580,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
             Conditions.
         n_samples : int, default=1
             Draws for each condition.
-        random_state : int, RandomState instance or None, default=None
+        random_state : int, RandomState, Generator or None, default=None
             Seeds the noise; equal seeds give equal draws on one kind of device.
         batch_size : int or "auto", default="auto"
             Draws made at once. It bounds the memory and does not change the draws.
@@ -604,7 +608,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         X: ArrayLike,
         n_samples: int = 1,
         *,
-        random_state: int | np.random.RandomState | None = None,
+        random_state: RandomState = None,
         batch_size: int | str = "auto",
     ) -> NDArray[np.float32]:
         """Draw codes H(x, η); `decode` of them are the draws of `sample` for the same seed.
@@ -623,7 +627,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         self,
         X: ArrayLike,
         n_samples: int,
-        random_state: int | np.random.RandomState | None,
+        random_state: RandomState,
         batch_size: int | str,
         out: NDArray[Any] | None,
         tail: tuple[int, ...],

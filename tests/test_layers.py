@@ -12,7 +12,7 @@ PACKAGE = "sklsdm"
 
 # A unit is a module or a folder of sklsdm. It may import the units of lower layers only.
 LAYERS = [
-    {"exceptions", "_validation", "functional", "distributed"},
+    {"exceptions", "_validation", "functional", "distributed", "randomness"},
     {"modules", "responses", "datasets", "metrics", "resume", "serialise"},
     {"batches", "coders"},
     {"nets"},

@@ -445,8 +445,8 @@ def test_projections_follow_random_state():
     def distance(random_state):
         return metrics.sliced_wasserstein(a, b, n_projections=4, random_state=random_state)
 
-    assert distance(0) == distance(0) == distance(np.random.RandomState(0)) != distance(1)
-    assert distance(np.random.default_rng(7)) == distance(np.random.default_rng(7))
+    assert distance(0) == distance(0) == distance(np.random.default_rng(0)) != distance(1)
+    assert distance(np.random.RandomState(7)) == distance(np.random.RandomState(7))
     assert distance(None) != distance(None)
 
 
