@@ -340,7 +340,7 @@ def test_blocks_do_not_change_values(q, monkeypatch):
         evaluate.append(lambda: metrics.variogram_score(y, draws))
     whole = [compute() for compute in evaluate]
     monkeypatch.setattr(scores, "_BLOCK", 10)
-    monkeypatch.setattr(metrics, "_ROW_BLOCK", 20)
+    monkeypatch.setattr(metrics.forecasts, "_ROW_BLOCK", 20)
     # wide data go through matrix products, which lose half the digits of distances near zero
     tolerance = {"rtol": 1e-12} if q < 100 else {"rtol": 1e-7, "atol": 1e-7}
     np.testing.assert_allclose([compute() for compute in evaluate], whole, **tolerance)
