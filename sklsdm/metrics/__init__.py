@@ -16,19 +16,16 @@ argument. Rows are worked through in blocks: beside the arguments themselves (wh
 memory-mapped), memory is bounded.
 """
 
+from sklsdm.metrics.calibration import interval_coverage, interval_width
 from sklsdm.metrics.forecasts import (
     crps,
-    energy_distance,
     energy_score,
     energy_skill,
-    interval_coverage,
-    interval_width,
-    mmd,
     quantile_loss,
-    sliced_wasserstein,
     variogram_score,
 )
 from sklsdm.metrics.forecasts import skill as skill  # the estimators' own, not listed
+from sklsdm.metrics.two_samples import energy_distance, mmd, sliced_wasserstein
 
 __all__ = [
     "crps",
