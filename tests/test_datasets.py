@@ -78,7 +78,7 @@ def test_training_pairs_follow_the_law_that_is_sampled(name):
 
 def test_drawing_in_blocks_covers_every_row(monkeypatch):
     problem = datasets.make_rings(7, noise=0.0, random_state=0)
-    monkeypatch.setattr(datasets, "_BLOCK", 6)  # 2 rows a block
+    monkeypatch.setattr(datasets.laws, "_BLOCK", 6)  # 2 rows a block
     radius = np.linalg.norm(problem.sample(problem.X, n_samples=3, random_state=0), axis=-1)
     np.testing.assert_allclose(radius, np.repeat(problem.X, 3, axis=1))
 
@@ -256,7 +256,9 @@ def folder(tmp_path, monkeypatch):
             y_test=test[1],
         )
     monkeypatch.setenv("SKLSDM_DATA", str(tmp_path))
-    monkeypatch.setattr(datasets, "fetch_openml", lambda *args, **kw: pytest.fail("no download"))
+    monkeypatch.setattr(
+        datasets.laws, "fetch_openml", lambda *args, **kw: pytest.fail("no download")
+    )
     return tmp_path
 
 
@@ -282,7 +284,7 @@ def test_images_come_from_openml_otherwise(name, other_folder, tmp_path, monkeyp
         asked.append((name, settings["data_home"]))
         return Bunch(data=data, target=target)
 
-    monkeypatch.setattr(datasets, "fetch_openml", fetch)
+    monkeypatch.setattr(datasets.laws, "fetch_openml", fetch)
     monkeypatch.delenv("SKLSDM_DATA", raising=False)
     if other_folder:
         monkeypatch.setenv("SKLSDM_DATA", str(tmp_path))
@@ -301,7 +303,7 @@ def test_no_way_to_the_images_names_both(name, monkeypatch):
     def fetch(*args, **settings):
         raise OSError("no network")
 
-    monkeypatch.setattr(datasets, "fetch_openml", fetch)
+    monkeypatch.setattr(datasets.laws, "fetch_openml", fetch)
     monkeypatch.delenv("SKLSDM_DATA", raising=False)
     message = rf"SKLSDM_DATA is not set.*fetch_openml failed.*no network.*{name}\.npz"
     with pytest.raises(OSError, match=message):
