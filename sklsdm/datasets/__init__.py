@@ -1,8 +1,8 @@
 """Problems whose true conditional law is known, and loaders for real data.
 
-``make_*`` functions return a :class:`Problem`: training pairs together with exact draws, and where
-a formula exists the mean and standard deviation, of the true law of y given X at any X. A model
-is then measured against the truth and not only against the noise of held-out responses.
+``make_*`` functions return a :class:`Problem`: training pairs together with the true law of y given
+X, its exact draws, mean and standard deviation at any X. A model is then measured against the truth
+and not only against the noise of held-out responses.
 
 An int as ``random_state`` gives the same problem on every machine with the same numpy: it seeds
 ``numpy.random.default_rng``, and the conditions are drawn first, then the responses.
@@ -16,19 +16,17 @@ References
 .. [3] H. Liu et al., "Latent space optimal transport for generative models", arXiv 1809.05964.
 """
 
+from sklsdm.datasets.fetch import fetch_fashion_mnist, fetch_mnist, load_benchmark
+from sklsdm.datasets.gcds import make_gcds
 from sklsdm.datasets.laws import (
-    Problem,
-    fetch_fashion_mnist,
-    fetch_mnist,
-    load_benchmark,
     make_arms,
     make_asymmetric_mixture,
     make_eight_gaussians,
-    make_gcds,
     make_helix,
     make_rings,
     make_two_moons,
 )
+from sklsdm.datasets.problem import Problem
 
 __all__ = [
     "Problem",
