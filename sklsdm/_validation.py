@@ -72,7 +72,7 @@ def check_choice(name: str, value: Any, known: Any) -> str:
     return value
 
 
-def shape_text(rows: str | int, shape: tuple[int, ...]) -> str:
+def shape_text(rows: str | int, shape: tuple[int | str, ...]) -> str:
     """A shape whose first axis is `rows`, as it is written in Python: (n, 2), (n,)."""
     sides = ", ".join(map(str, shape))
     return f"({rows}, {sides})" if shape else f"({rows},)"

@@ -102,7 +102,9 @@ class LatentSpaceEstimator(Declared):
     random_state: RandomState = parameter(
         default=None,
         rule=anything("int, RandomState, Generator or None"),
-        doc="Seeds everything random in `fit`. Equal seeds on one machine give equal results.",
+        doc="""Seeds everything random in `fit`. Equal seeds on one machine give equal results. A
+        Generator or RandomState moves on with every fit; `clone` copies it, so that a clone starts
+        from the same state.""",
     )
     verbose: int = parameter(
         default=0, rule=integer(0), doc="1 shows a progress bar for each stage."
@@ -177,9 +179,10 @@ class LatentSpaceEstimator(Declared):
     # ------------------------------------------------------------------ fitting
     def _fit_anew(self, learn: Callable[[Self, int], None]) -> Self:
         """`learn(fresh, seed)` with a fresh copy, and take over what it learnt at the end."""
+        seed = draw_seed(self.random_state)
         fresh = clone(self)
         with one_thread():
-            learn(fresh, draw_seed(self.random_state))
+            learn(fresh, seed)
         self._adopt(fresh)
         if self.interrupted_:
             raise KeyboardInterrupt

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
+
+from sklsdm.randomness import RandomState
 
 FIT_EXTRAS = ("Y_unpaired", "X_val", "y_val")
 
@@ -19,7 +20,7 @@ def sample(
     X: ArrayLike,
     n_samples: int = 1,
     *,
-    random_state: int | np.random.RandomState | None = None,
+    random_state: RandomState = None,
     **kwargs: Any,
 ) -> NDArray[Any]:
     """Draw from p(Y | X) with anything that wraps an estimator of this package.
@@ -33,7 +34,7 @@ def sample(
         Conditions as `model` takes them.
     n_samples : int, default=1
         Draws for each condition.
-    random_state : int, RandomState instance or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Seeds the noise.
     **kwargs
         Handed to the estimator's `sample` (`batch_size`, `out`).

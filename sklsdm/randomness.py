@@ -1,26 +1,64 @@
-"""One meaning of `random_state`."""
+"""What every `random_state` argument of the package may be, and the randomness it stands for."""
 
 from __future__ import annotations
 
 import numbers
-from typing import TypeAlias
+from typing import Any
 
 import numpy as np
 
-from sklsdm._validation import check_integer
+RandomState = int | np.random.RandomState | np.random.Generator | None
+LARGEST_SEED = 2**32 - 1  # as in NumPy's RandomState and scikit-learn
 
-RandomState: TypeAlias = int | np.random.RandomState | np.random.Generator | None
+
+def as_generator(random_state: RandomState) -> np.random.Generator:
+    """The NumPy Generator that `random_state` stands for.
+
+    Parameters
+    ----------
+    random_state : int, RandomState, Generator or None
+        An int between 0 and 2**32 - 1 gives the same Generator every time. A RandomState seeds a
+        new Generator with one integer drawn from it. A Generator is returned itself. None gives
+        a Generator that nobody can repeat; NumPy's global state is neither read nor moved.
+
+    Returns
+    -------
+    numpy.random.Generator
+
+    Raises
+    ------
+    TypeError
+        Anything else.
+    ValueError
+        An int that is negative or above 2**32 - 1.
+    """
+    if random_state is None:
+        return np.random.default_rng()
+    if isinstance(random_state, np.random.Generator):
+        return random_state
+    return np.random.default_rng(draw_seed(random_state))
 
 
 def draw_seed(random_state: RandomState) -> int:
-    """A seed from `random_state`; None never reads NumPy's global state."""
-    if random_state is None:
-        return int(np.random.default_rng().integers(2**31 - 1))
+    """One integer seed: an int itself, otherwise a number drawn from `random_state`.
+
+    So a RandomState or Generator moves on, and the next call gives another seed. What it may be
+    and what is refused is told in :func:`as_generator`.
+    """
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31 - 1))
-    if not isinstance(random_state, numbers.Integral):
+    if random_state is None or isinstance(random_state, np.random.Generator):
+        return int(as_generator(random_state).integers(2**31 - 1))
+    return _check_seed(random_state)
+
+
+def _check_seed(value: Any) -> int:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
         raise TypeError(
-            f"random_state must be an integer, a numpy.random.RandomState or None, got "
-            f"{random_state!r}."
+            "random_state must be an integer, a numpy.random.RandomState, a numpy.random.Generator "
+            f"or None, got {value!r} ({type(value).__name__})."
         )
-    return check_integer("random_state", random_state, 0, 2**32 - 1)
+    seed = int(value)
+    if not 0 <= seed <= LARGEST_SEED:
+        raise ValueError(f"random_state must be between 0 and {LARGEST_SEED}, got {seed}.")
+    return seed

@@ -19,6 +19,7 @@ from sklearn.metrics import r2_score
 
 from sklsdm import metrics
 from sklsdm.pipeline import sample
+from sklsdm.randomness import RandomState
 
 __all__ = [
     "neg_coverage_error",
@@ -29,7 +30,6 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-RandomState = int | np.random.RandomState | None
 
 
 def neg_energy_score(
@@ -55,7 +55,7 @@ def neg_energy_score(
         Observed responses.
     n_samples : int, default=100
         Draws for each row, at least 2. The score is unbiased at any number; more lower its noise.
-    random_state : int, RandomState or None, default=0
+    random_state : int, RandomState, Generator or None, default=0
         For the draws.
 
     Returns

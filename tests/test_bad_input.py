@@ -286,7 +286,7 @@ CALLS = {
     ),
     "type of out": (lambda e: e.sample(X, out=[1]), TypeError, r"out must be .*got list"),
     "random_state": (
-        lambda e: e.sample(X, random_state=np.random.default_rng(0)),
+        lambda e: e.sample(X, random_state=np.random.SeedSequence(0)),
         TypeError,
         r"random_state must be .*RandomState.*Generator",
     ),

@@ -1,7 +1,6 @@
 """Problems against their formulas and by Monte Carlo; loaders against files made here."""
 
 import dataclasses
-import doctest
 import pickle
 
 import numpy as np
@@ -21,19 +20,19 @@ MAKERS = GCDS | {
     "helix": datasets.make_helix,
     "rings": datasets.make_rings,
     "asymmetric_mixture": datasets.make_asymmetric_mixture,
+    "eight_gaussians": datasets.make_eight_gaussians,
 }
-ALL = MAKERS | {"eight_gaussians": datasets.make_eight_gaussians}
 
 
 # ------------------------------------------------------------------ what all problems promise
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", MAKERS)
 def test_problems_repeat_and_vary(name):
-    problem, again, other = (ALL[name](50, random_state=seed) for seed in (3, 3, 4))
+    problem, again, other = (MAKERS[name](50, random_state=seed) for seed in (3, 3, 4))
     assert isinstance(problem, Problem)
     assert problem.name == name
     np.testing.assert_array_equal(problem.y, again.y)
     assert (problem.y != other.y).any()
-    generator = ALL[name](50, random_state=np.random.default_rng(3))
+    generator = MAKERS[name](50, random_state=np.random.default_rng(3))
     np.testing.assert_array_equal(problem.y, generator.y)
     assert problem.y.dtype == np.float64
 
@@ -51,7 +50,8 @@ def test_draws_have_the_promised_shape(name):
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("factor", [1.0, 0.4])
 def test_moments_are_those_of_the_draws(name, factor):
-    usual = {"arms": 0.1, "two_moons": 0.1, "rings": 0.1, "helix": 0.4, "gcds_T4": 0.25}
+    usual = {"helix": 0.4, "gcds_T4": 0.25}
+    usual |= dict.fromkeys(["arms", "two_moons", "rings", "eight_gaussians"], 0.1)
     problem = MAKERS[name](4, noise=factor * usual.get(name, 1.0), random_state=0)
     n_draws = 100_000
     draws = problem.sample(problem.X, n_draws, random_state=1)
@@ -78,14 +78,14 @@ def test_training_pairs_follow_the_law_that_is_sampled(name):
 
 def test_drawing_in_blocks_covers_every_row(monkeypatch):
     problem = datasets.make_rings(7, noise=0.0, random_state=0)
-    monkeypatch.setattr(datasets, "_BLOCK", 6)  # 2 rows a block
+    monkeypatch.setattr(datasets.problem, "_BLOCK", 6)  # 2 rows a block
     radius = np.linalg.norm(problem.sample(problem.X, n_samples=3, random_state=0), axis=-1)
     np.testing.assert_allclose(radius, np.repeat(problem.X, 3, axis=1))
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", MAKERS)
 def test_problems_pickle_and_are_frozen(name):
-    problem = ALL[name](10, random_state=0)
+    problem = MAKERS[name](10, random_state=0)
     copy = pickle.loads(pickle.dumps(problem))
     np.testing.assert_array_equal(
         copy.sample(problem.X, 2, random_state=0), problem.sample(problem.X, 2, random_state=0)
@@ -202,13 +202,14 @@ def test_asymmetric_mixture_has_the_stated_modes():
 
 def test_eight_gaussians_are_unconditional():
     problem = datasets.make_eight_gaussians(200, noise=0.0, random_state=0)
-    assert problem.X is None
-    assert problem.mean is None
-    assert problem.std is None
+    assert problem.X.shape == (200, 0)
+    assert repr(problem) == "Problem('eight_gaussians', X (200, 0), y (200, 2))"
     centres = np.unique(np.round(problem.y, 9) + 0.0, axis=0)
     assert len(centres) == 8
     np.testing.assert_allclose(np.linalg.norm(centres, axis=1), 2, rtol=1e-6)
     assert problem.sample(None, 500).shape == (500, 2)
+    draws = problem.sample(problem.X[:4], 500, random_state=0)
+    np.testing.assert_array_equal(draws.reshape(-1, 2), problem.sample(None, 2000, random_state=0))
     blurred = datasets.make_eight_gaussians(4000, random_state=0).y
     nearest = np.linalg.norm(blurred[:, None] - centres, axis=-1).min(axis=1)
     assert np.sqrt(np.mean(nearest**2) / 2) == pytest.approx(0.1, rel=0.05)
@@ -228,6 +229,8 @@ def test_eight_gaussians_are_unconditional():
         (lambda: datasets.make_arms(5).sample([[1.0, np.nan]]), r"X contains 1 NaN"),
         (lambda: datasets.make_arms(5).sample([[1.0, 1.0]], 0), r"n_samples must be at least 1"),
         (lambda: datasets.make_eight_gaussians(5).sample([[1.0]]), r"X must be None.*eight"),
+        (lambda: datasets.make_eight_gaussians(5).sample(np.zeros((0, 0))), r"X must be None"),
+        (lambda: datasets.make_eight_gaussians(5).sample(3.0), r"X must be None.*got \(\)"),
     ],
 )
 def test_bad_input_is_named(call, message):
@@ -256,7 +259,9 @@ def folder(tmp_path, monkeypatch):
             y_test=test[1],
         )
     monkeypatch.setenv("SKLSDM_DATA", str(tmp_path))
-    monkeypatch.setattr(datasets, "fetch_openml", lambda *args, **kw: pytest.fail("no download"))
+    monkeypatch.setattr(
+        datasets.fetch, "fetch_openml", lambda *args, **kw: pytest.fail("no download")
+    )
     return tmp_path
 
 
@@ -282,7 +287,7 @@ def test_images_come_from_openml_otherwise(name, other_folder, tmp_path, monkeyp
         asked.append((name, settings["data_home"]))
         return Bunch(data=data, target=target)
 
-    monkeypatch.setattr(datasets, "fetch_openml", fetch)
+    monkeypatch.setattr(datasets.fetch, "fetch_openml", fetch)
     monkeypatch.delenv("SKLSDM_DATA", raising=False)
     if other_folder:
         monkeypatch.setenv("SKLSDM_DATA", str(tmp_path))
@@ -301,7 +306,7 @@ def test_no_way_to_the_images_names_both(name, monkeypatch):
     def fetch(*args, **settings):
         raise OSError("no network")
 
-    monkeypatch.setattr(datasets, "fetch_openml", fetch)
+    monkeypatch.setattr(datasets.fetch, "fetch_openml", fetch)
     monkeypatch.delenv("SKLSDM_DATA", raising=False)
     message = rf"SKLSDM_DATA is not set.*fetch_openml failed.*no network.*{name}\.npz"
     with pytest.raises(OSError, match=message):
@@ -350,7 +355,3 @@ def test_unreadable_files_are_named_and_never_unpickled(content, folder):
         path.write_bytes(whole[: len(whole) // 2] if content == "truncated" else b"")
     with pytest.raises(OSError, match=r"bad\.npz is not a readable \.npz file"):
         datasets.load_benchmark("bad")
-
-
-def test_examples_run():
-    assert doctest.testmod(datasets).failed == 0

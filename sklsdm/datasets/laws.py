@@ -1,0 +1,262 @@
+"""Laws in one and two dimensions: arms, curves in the plane and mixtures of Gaussians.
+
+Each has a function that draws, and one each for the mean and the standard deviation. All three
+take the conditions and the size of the noise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import ArrayLike
+
+from sklsdm.datasets.problem import Array, Problem, build_problem, start
+from sklsdm.randomness import RandomState
+
+
+def _polar(radius: ArrayLike, angle: Array) -> Array:
+    """Points (n, 2) at a radius and an angle."""
+    return np.asarray(radius)[..., None] * np.column_stack([np.cos(angle), np.sin(angle)])
+
+
+def _zero_mean(X: ArrayLike, noise: float) -> Array:
+    return np.zeros((len(np.asarray(X)), 2))
+
+
+# ---------------------------------------------------------------------------- arms
+def make_arms(
+    n_samples: int = 1500, *, noise: float = 0.1, random_state: RandomState = None
+) -> Problem:
+    r"""Three arms: a two-dimensional response with three modes that turn and stretch with x.
+
+    x is uniform on [-1, 1]², k uniform on {0, 1, 2}, and
+
+    .. math:: y = (1 + x_2 / 2) (\cos a, \sin a) + \epsilon, \quad a = \pi x_1 / 2 + 2 \pi k / 3,
+
+    with independent N(0, noise²) errors. The conditional mean is 0 everywhere, so that any method
+    that models the mean alone learns nothing. At noise .1 the energy score of the truth is about
+    .610, of the marginal law .671.
+
+    Parameters
+    ----------
+    n_samples : int, default=1500
+        Pairs.
+    noise : float, default=0.1
+        Standard deviation of the errors.
+    random_state : int, RandomState, Generator or None, default=None
+        For the pairs.
+
+    Returns
+    -------
+    Problem
+    """
+    rng = start(n_samples, noise, random_state)
+    X = rng.uniform(-1, 1, size=(n_samples, 2))
+    return build_problem("arms", X, rng, noise, _arms_law, _zero_mean, _arms_std)
+
+
+def _arms_law(X: Array, rng: Generator, noise: float) -> Array:
+    arm = rng.integers(3, size=len(X))
+    points = _polar(1 + X[:, 1] / 2, np.pi * X[:, 0] / 2 + 2 * np.pi * arm / 3)
+    return points + noise * rng.normal(size=points.shape)
+
+
+def _arms_std(X: ArrayLike, noise: float) -> Array:
+    """Three directions at thirds of a turn have mean 0 and covariance half the identity."""
+    radius = 1 + np.asarray(X)[:, 1] / 2
+    return np.repeat(np.sqrt(radius**2 / 2 + noise**2)[:, None], 2, axis=1)
+
+
+# ---------------------------------------------------------------------------- plane curves
+def make_two_moons(
+    n_samples: int = 1000, *, noise: float = 0.1, random_state: RandomState = None
+) -> Problem:
+    r"""Two interleaved half circles, given which one.
+
+    x is 0 or 1 with equal probability, t uniform on [0, pi]; y is :math:`(\cos t, \sin t)` for
+    x = 0 and :math:`(1 - \cos t, 1/2 - \sin t)` for x = 1, plus N(0, noise²) errors.
+
+    Parameters
+    ----------
+    n_samples, noise, random_state
+        As for :func:`make_arms`.
+
+    Returns
+    -------
+    Problem
+        X of shape (n, 1) holds 0.0 and 1.0.
+    """
+    rng = start(n_samples, noise, random_state)
+    X = rng.integers(2, size=(n_samples, 1)).astype(np.float64)
+    return build_problem("two_moons", X, rng, noise, _moons_law, _moons_mean, _moons_std)
+
+
+def _moons_law(X: Array, rng: Generator, noise: float) -> Array:
+    upper = _polar(1.0, rng.uniform(0, np.pi, size=len(X)))
+    points = np.where(X == 0, upper, np.array([1.0, 0.5]) - upper)
+    return points + noise * rng.normal(size=points.shape)
+
+
+def _moons_mean(X: ArrayLike, noise: float) -> Array:
+    upper = np.array([0.0, 2 / np.pi])
+    return np.where(np.asarray(X) == 0, upper, np.array([1.0, 0.5]) - upper)
+
+
+def _moons_std(X: ArrayLike, noise: float) -> Array:
+    variance = np.array([0.5, 0.5 - 4 / np.pi**2]) + noise**2
+    return np.tile(np.sqrt(variance), (len(np.asarray(X)), 1))
+
+
+def make_helix(
+    n_samples: int = 5000, *, noise: float = 0.4, random_state: RandomState = None
+) -> Problem:
+    r"""A spiral whose centre moves with x: a curve as conditional law, after [2]_.
+
+    .. math:: y = (2x + u \sin 2u,\; 2x + u \cos 2u) + \epsilon,
+
+    x standard normal, u uniform on [0, 2 pi], independent N(0, noise²) errors (the laws of x, u
+    and the errors are our choice).
+
+    Parameters
+    ----------
+    n_samples, noise, random_state
+        As for :func:`make_arms`.
+
+    Returns
+    -------
+    Problem
+    """
+    rng = start(n_samples, noise, random_state)
+    X = rng.normal(size=(n_samples, 1))
+    return build_problem("helix", X, rng, noise, _helix_law, _helix_mean, _helix_std)
+
+
+def _helix_law(X: Array, rng: Generator, noise: float) -> Array:
+    u = rng.uniform(0, 2 * np.pi, size=len(X))
+    spiral = u[:, None] * np.column_stack([np.sin(2 * u), np.cos(2 * u)])
+    return 2 * X + spiral + noise * rng.normal(size=spiral.shape)
+
+
+def _helix_mean(X: ArrayLike, noise: float) -> Array:
+    """E u sin 2u = -1/2 and E u cos 2u = 0, by parts."""
+    return 2 * np.asarray(X) + np.array([-0.5, 0.0])
+
+
+def _helix_std(X: ArrayLike, noise: float) -> Array:
+    """E u² sin² 2u = E u²/2 - 1/16 and E u² cos² 2u = E u²/2 + 1/16, with E u² = 4 pi²/3."""
+    half = 2 * np.pi**2 / 3
+    variance = np.array([half - 1 / 16 - 1 / 4, half + 1 / 16]) + noise**2
+    return np.tile(np.sqrt(variance), (len(np.asarray(X)), 1))
+
+
+def make_rings(
+    n_samples: int = 1000, *, noise: float = 0.1, random_state: RandomState = None
+) -> Problem:
+    r"""A circle of radius x around the origin.
+
+    x is uniform on [.5, 2] (our choice), the angle uniform, with N(0, noise²) errors. The
+    conditional mean is 0 and every direction is alike, yet the law is far from Gaussian.
+
+    Parameters
+    ----------
+    n_samples, noise, random_state
+        As for :func:`make_arms`.
+
+    Returns
+    -------
+    Problem
+    """
+    rng = start(n_samples, noise, random_state)
+    X = rng.uniform(0.5, 2, size=(n_samples, 1))
+    return build_problem("rings", X, rng, noise, _rings_law, _zero_mean, _rings_std)
+
+
+def _rings_law(X: Array, rng: Generator, noise: float) -> Array:
+    points = _polar(X[:, 0], rng.uniform(0, 2 * np.pi, size=len(X)))
+    return points + noise * rng.normal(size=points.shape)
+
+
+def _rings_std(X: ArrayLike, noise: float) -> Array:
+    return np.repeat(np.sqrt(np.asarray(X) ** 2 / 2 + noise**2), 2, axis=1)
+
+
+# ---------------------------------------------------------------------------- mixtures
+def make_asymmetric_mixture(
+    n_samples: int = 2000, *, noise: float = 1.0, random_state: RandomState = None
+) -> Problem:
+    r"""Two unequal modes that part and meet with x: :math:`\frac23 N(a, 1) + \frac13 N(-a, .25)`.
+
+    :math:`a = 1 + x_1 + x_2 / 2` with x standard normal in two dimensions. .25 is the variance of
+    the smaller mode, its standard deviation is .5.
+
+    Parameters
+    ----------
+    noise : float, default=1.0
+        Factor of both modes' standard deviations.
+    n_samples, random_state
+        As for :func:`make_arms`.
+
+    Returns
+    -------
+    Problem
+        With y of shape (n,).
+    """
+    rng = start(n_samples, noise, random_state)
+    X = rng.normal(size=(n_samples, 2))
+    return build_problem(
+        "asymmetric_mixture", X, rng, noise, _mixture_law, _mixture_mean, _mixture_std
+    )
+
+
+def _mixture_centre(X: ArrayLike) -> Array:
+    table = np.asarray(X)
+    return 1 + table[:, 0] + table[:, 1] / 2
+
+
+def _mixture_law(X: Array, rng: Generator, noise: float) -> Array:
+    large = rng.uniform(size=len(X)) < 2 / 3
+    centre = _mixture_centre(X) * np.where(large, 1.0, -1.0)
+    return centre + noise * np.where(large, 1.0, 0.5) * rng.normal(size=len(X))
+
+
+def _mixture_mean(X: ArrayLike, noise: float) -> Array:
+    return _mixture_centre(X) / 3
+
+
+def _mixture_std(X: ArrayLike, noise: float) -> Array:
+    """Between the modes 8a²/9, within them (2/3) 1 + (1/3) .25 = .75."""
+    return np.sqrt(8 * _mixture_centre(X) ** 2 / 9 + 0.75 * noise**2)
+
+
+def make_eight_gaussians(
+    n_samples: int = 1000, *, noise: float = 0.1, random_state: RandomState = None
+) -> Problem:
+    """Eight small Gaussians on a circle of radius 2, unconditional, as in [3]_.
+
+    Parameters
+    ----------
+    noise : float, default=0.1
+        Standard deviation of each Gaussian.
+    n_samples, random_state
+        As for :func:`make_arms`.
+
+    Returns
+    -------
+    Problem
+        With X of shape (n, 0); ``problem.sample(None, 500)`` has shape (500, 2).
+    """
+    rng = start(n_samples, noise, random_state)
+    X = np.empty((n_samples, 0))
+    return build_problem(
+        "eight_gaussians", X, rng, noise, _eight_gaussians_law, _zero_mean, _eight_gaussians_std
+    )
+
+
+def _eight_gaussians_law(X: Array, rng: Generator, noise: float) -> Array:
+    points = _polar(2.0, np.pi * rng.integers(8, size=len(X)) / 4)
+    return points + noise * rng.normal(size=points.shape)
+
+
+def _eight_gaussians_std(X: ArrayLike, noise: float) -> Array:
+    """Eight even directions at radius 2 have mean 0 and covariance twice the identity."""
+    return np.full((len(np.asarray(X)), 2), np.sqrt(2 + noise**2))
