@@ -15,8 +15,8 @@ class _RecordsArguments(type):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         module = super().__call__(*args, **kwargs)
-        given = inspect.signature(cls).bind(*args, **kwargs).arguments
-        module.config = {name: given[name] for name in given if name != "generator"}
+        given = inspect.signature(cls.__init__).bind(module, *args, **kwargs).arguments
+        module.config = {name: given[name] for name in given if name not in ("self", "generator")}
         return module
 
 
