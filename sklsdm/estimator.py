@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, qmc
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -29,6 +29,7 @@ from sklsdm.autoencoders import (
 )
 from sklsdm.batches import NoiseStream
 from sklsdm.matchers import MATCHERS, BaseMatcher, MatchingData
+from sklsdm.nets import clone_to_fit
 from sklsdm.nets.run import Run, resolve_device
 from sklsdm.responses import BLOCK_ROWS, ResponseFormat, Responses, Standardiser
 from sklsdm.resume import remembered_seed, resume_folder
@@ -103,7 +104,7 @@ class LatentSpaceEstimator(BaseEstimator):
             raise TypeError(
                 f"{part} must be one of {names} or a {base.__name__} object{others}, got {value!r}."
             )
-        return clone(value)
+        return clone_to_fit(value)
 
     # ------------------------------------------------------------------ fitting
     def _run(self, seed: int, arrays: list[Any]) -> Run:

@@ -29,7 +29,7 @@ from sklsdm.functional.mixtures import log_density
 from sklsdm.matchers.base import EPOCH_STEPS, MatchingData
 from sklsdm.matchers.mdn import MDNMatcher
 from sklsdm.modules import CodeClassifier
-from sklsdm.nets import SingleNet, default_callbacks
+from sklsdm.nets import SingleNet, Stage, default_callbacks
 from sklsdm.nets.run import Run
 
 MIN_CONFIDENCE = 0.9  # of a label that is used; see `PseudoPairs`
@@ -149,9 +149,7 @@ def _label_weights(
         random=random,
         device=str(run.device),
         verbose=0,
-        callbacks=default_callbacks(
-            "pairing", "matcher__lr", monitor="", score=None, patience=None, users=None, run=run
-        ),
+        callbacks=default_callbacks(Stage("pairing", "pairing.pt", "the matcher's lr"), run=run),
     )
     net.fit(
         PairBatches(

@@ -18,13 +18,22 @@ from sklsdm._validation import check_choice, check_integer, check_real
 from sklsdm.batches import RESIDENT_BYTES, RowBatches, StreamedBatches, resident_limit
 from sklsdm.coders import SETTLED, Coder, LinearCoder
 from sklsdm.modules import ACTIVATIONS, ModuleHolder
-from sklsdm.nets import SingleNet, default_callbacks, history_arrays
+from sklsdm.nets import (
+    CallbackHolder,
+    HeldOutScore,
+    SingleNet,
+    Stage,
+    check_callbacks,
+    default_callbacks,
+    history_arrays,
+)
 from sklsdm.nets.run import Run
 from sklsdm.responses import BLOCK_ROWS, ResponseFormat, Responses
 
 Loss = Callable[[Any, Tensor], Tensor]
 Inside = Callable[[Tensor], Tensor]
 
+_AUTOENCODING = Stage("stage 1 (autoencoder)", "stage-1.pt", "the autoencoder's lr")
 _INCREMENTAL_ROWS = 8192
 _REFERENCE_ROWS = 8192
 _QUICK_ITERATIONS = 15
@@ -113,12 +122,17 @@ class ReconstructionLoss:
         return (self.inside(coder(target)) - target).square().mean()
 
 
-class TrainedAutoencoder(BaseAutoencoder):
+class TrainedAutoencoder(CallbackHolder, BaseAutoencoder):
     """Template of the autoencoders that are trained: a subclass says its module and its loss.
 
     The state with the lowest loss on held-out responses is kept, that before the first step
     included. Where the responses have a range, the loss sees rows brought into it, as they will
     be drawn: the decoder need not hit black exactly.
+
+    Attributes
+    ----------
+    callbacks_ : list of skorch callbacks
+        Those of `callbacks` that were called, in their order, without their names.
     """
 
     activation: str = "silu"
@@ -129,6 +143,7 @@ class TrainedAutoencoder(BaseAutoencoder):
     lipschitz: float | None = None
     n_iter_no_change: int | None
     callbacks: Sequence[Any] | None
+    callbacks_: list[Any]
     _min_steps = 50  # of one epoch, however few the rows
 
     def validate(self) -> None:
@@ -141,6 +156,7 @@ class TrainedAutoencoder(BaseAutoencoder):
             check_real("autoencoder__lipschitz", self.lipschitz, 0.0, open_low=True)
         if self.n_iter_no_change is not None:
             check_integer("autoencoder__n_iter_no_change", self.n_iter_no_change, 1)
+        check_callbacks(self.callbacks, type(self).__name__)
 
     @abstractmethod
     def _module(self, form: ResponseFormat, latent_dim: int, random: torch.Generator) -> Any:
@@ -185,6 +201,7 @@ class TrainedAutoencoder(BaseAutoencoder):
             limit.settle(self.coder_)
         self.latent_dim_ = latent_dim
         self.history_ = history_arrays(net.history)
+        self.callbacks_ = check_callbacks(self.callbacks, type(self).__name__)
         return self
 
     def _batches(
@@ -218,13 +235,11 @@ class TrainedAutoencoder(BaseAutoencoder):
             device=str(run.device),
             verbose=0,
             callbacks=default_callbacks(
-                "stage 1 (autoencoder)",
-                "autoencoder__lr",
-                monitor="valid_loss",
-                score=score,
+                _AUTOENCODING,
+                run=run,
+                held_out=None if score is None else HeldOutScore("valid_loss", score),
                 patience=self.n_iter_no_change,
                 users=self.callbacks,
-                run=run,
             ),
         )
 

@@ -30,8 +30,12 @@ from sklsdm.modules import (
 )
 from sklsdm.nets import (
     AdversarialNet,
+    CallbackHolder,
+    HeldOutScore,
     SingleNet,
+    Stage,
     TrainingNet,
+    check_callbacks,
     default_callbacks,
     history_arrays,
 )
@@ -39,6 +43,7 @@ from sklsdm.nets.run import Run
 
 EPOCH_STEPS = 100
 STEPS_PER_ROW = 10
+_MATCHING = Stage("stage 2 (matching)", "stage-2.pt", "the matcher's lr")
 _HELD_OUT_DRAWS = 16
 _MAX_HELD_OUT = 256
 _TOLERANCE = 1.0  # of the held-out score where unpaired codes keep the law in shape, as few
@@ -65,7 +70,7 @@ class MatchingData:
     n_pseudo: int = 0  # pairs whose condition is a guess
 
 
-class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
+class BaseMatcher(CallbackHolder, ModuleHolder, BaseEstimator, ABC):
     """Stage 2. A subclass says which module to train, in which net, on which batches.
 
     The template is `fit`: `_plan`, `_module`, `_net`, `_batches`; `_draw` turns a trained module,
@@ -84,6 +89,8 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         Whether Ctrl-C ended training.
     history_ : dict of str to ndarray
         Losses and held-out score by epoch.
+    callbacks_ : list of skorch callbacks
+        Those of `callbacks` that were called, in their order, without their names.
     """
 
     widths: Sequence[int]
@@ -104,6 +111,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
     n_steps_: int
     interrupted_: bool
     history_: dict[str, NDArray[np.float64]]
+    callbacks_: list[Any]
 
     def validate(self) -> None:
         """Raise on a parameter out of its range."""
@@ -121,6 +129,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
             check_real("matcher__unpaired_weight", self.unpaired_weight, 0.0)
         if self.n_iter_no_change is not None:
             check_integer("matcher__n_iter_no_change", self.n_iter_no_change, 1)
+        check_callbacks(self.callbacks, type(self).__name__)
 
     def _module(self, data: MatchingData, plan: Plan) -> Any:
         """The network to train: H(x, η), started at ridge regression with Gaussian noise."""
@@ -174,6 +183,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
         self.network_ = net.module_.eval()
         self.interrupted_ = net.interrupted_
         self.history_ = history_arrays(net.history)
+        self.callbacks_ = check_callbacks(self.callbacks, type(self).__name__)
         self.n_steps_ = int(sum(row.get("train_batch_count", 0) for row in net.history))
         return self
 
@@ -228,7 +238,7 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
 
         return score
 
-    def _net_settings(self, plan: Plan, stage: str = "stage 2 (matching)") -> dict[str, Any]:
+    def _net_settings(self, plan: Plan, stage: Stage = _MATCHING) -> dict[str, Any]:
         """Arguments that every matcher's net shares."""
         return {
             "optimizer": torch.optim.Adam,
@@ -241,12 +251,10 @@ class BaseMatcher(ModuleHolder, BaseEstimator, ABC):
             "verbose": 0,
             "callbacks": default_callbacks(
                 stage,
-                "matcher__lr",
-                monitor=plan.monitor,
-                score=plan.score,
+                run=plan.run,
+                held_out=None if plan.score is None else HeldOutScore(plan.monitor, plan.score),
                 patience=self.n_iter_no_change,
                 users=self.callbacks,
-                run=plan.run,
                 tolerance=plan.tolerance,
             ),
         }

@@ -15,12 +15,13 @@ from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.flow import SAMPLERS, couple, flow_residual, integrate
 from sklsdm.matchers.base import Field, FieldMatcher, FieldObjective, MatchingData, Plan
 from sklsdm.modules import TimeConditionedField
-from sklsdm.nets import SingleNet, history_arrays
+from sklsdm.nets import SingleNet, Stage, history_arrays
 from sklsdm.nets.run import Run
 
 COUPLINGS = ("conditional-ot", "independent")
 _TAUGHT = 1 << 15  # draws of the flow from which its one-step form learns
 _BLOCK = 1 << 13
+_DISTILLATION = Stage("stage 3 (distillation)", "stage-3.pt", "the matcher's lr")
 
 
 class FlowObjective(FieldObjective):
@@ -178,7 +179,7 @@ class FlowMatcher(FieldMatcher):
         net = SingleNet(
             self.network_,
             criterion=DistillationObjective,
-            **self._net_settings(plan, "stage 3 (distillation)"),
+            **self._net_settings(plan, _DISTILLATION),
         )
         net.fit(
             PairBatches(

@@ -1,4 +1,4 @@
-"""Where and how one fit runs: device, seed, verbosity, checkpoints."""
+"""Where and how one fit runs: device, seed, verbosity, checkpoints, the names of its stages."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ class Run:
         """A random stream of this fit; streams with other numbers are independent of it."""
         random = torch.Generator(device=device or self.device)
         return random.manual_seed((self.seed * 1_000_003 + stream) % (2**63 - 1))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of a fit, as it is named to users and on disk."""
+
+    title: str  # in the progress bar, errors and logs: "stage 2 (matching)"
+    file: str  # of its checkpoint: "stage-2.pt"
+    advice: str  # what to lower when it diverges: "the matcher's lr"
 
 
 def resolve_device(name: str) -> torch.device:
