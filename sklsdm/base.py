@@ -30,7 +30,7 @@ from sklsdm.autoencoders import (
 )
 from sklsdm.drawing import Sampler, check_out, decode_rows, encode_rows, energy_scores
 from sklsdm.matchers import MATCHERS, BaseMatcher, MatchingData
-from sklsdm.nets import one_thread
+from sklsdm.nets import clone_to_fit, one_thread
 from sklsdm.parameters import (
     Declared,
     anything,
@@ -167,7 +167,7 @@ class LatentSpaceEstimator(Declared):
             raise TypeError(
                 f"{part} must be one of {names} or a {base.__name__} object{others}, got {value!r}."
             )
-        return clone(value)
+        return clone_to_fit(value)
 
     def _check_settings(self) -> None:
         """Raise on parameters out of their range, in this estimator and in its parts."""

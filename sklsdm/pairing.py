@@ -29,10 +29,10 @@ from sklsdm.functional.virtual_adversarial import (
 from sklsdm.matchers.base import EPOCH_STEPS, MatchingData
 from sklsdm.matchers.mdn import MDNMatcher
 from sklsdm.modules import CodeClassifier
-from sklsdm.nets import SingleNet, Stage, default_callbacks
-from sklsdm.run import Run, Stream
+from sklsdm.nets import SingleNet, default_callbacks
+from sklsdm.run import Run, Stage, Stream
 
-PAIRING = Stage("pairing", "pairing.pt", "the share of extreme responses")
+PAIRING = Stage("pairing", "pairing.pt", "the matcher's lr")
 
 MIN_CONFIDENCE = 0.9  # of a label that is used; see `PseudoPairs`
 _MAX_CANDIDATES = 1024  # of the pairs' conditions, where they do not repeat

@@ -62,6 +62,15 @@ class Run:
         return random.manual_seed((self.seed * 1_000_003 + stream) % (2**63 - 1))
 
 
+@dataclass(frozen=True)
+class Stage:
+    """One training of a fit, as it is named to users and on disk."""
+
+    title: str  # in the progress bar, errors and logs: "stage 2 (matching)"
+    file: str  # of its checkpoint: "stage-2.pt"
+    advice: str  # what to lower when it diverges: "the matcher's lr"
+
+
 def resolve_device(name: str) -> torch.device:
     """The torch device for "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:<index>"."""
     if name == "auto":

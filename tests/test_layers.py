@@ -16,6 +16,7 @@ LAYERS = [
     {"parameters", "randomness", "modules", "responses", "run"},
     {"conditions", "batches", "datasets", "metrics"},
     {"nets"},
+    {"parts"},
     {"autoencoders", "matchers"},
     {"pairing"},
     {"unpaired", "drawing"},

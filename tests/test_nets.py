@@ -19,8 +19,11 @@ from sklsdm.nets import (
     history_arrays,
     one_thread,
 )
-from sklsdm.nets.callbacks import CosineRate, DivergenceGuard
-from sklsdm.run import Run, resolve_device
+from sklsdm.nets.divergence import DivergenceGuard
+from sklsdm.nets.rates import CosineRate
+from sklsdm.run import Run, Stage, resolve_device
+
+STAGE = Stage("stage 9", "stage-9.pt", "the ninth lr")
 
 
 class Point(nn.Module):
@@ -293,7 +296,7 @@ def test_without_a_score_the_last_average_is_kept():
 @BOTH
 @pytest.mark.parametrize("step", [7, 4], ids=["inside an epoch", "at an epoch's last step"])
 def test_one_bad_step_is_rolled_back(make, per_step, step):
-    guard = DivergenceGuard("stage 9")
+    guard = DivergenceGuard(STAGE)
     steps = step * max(per_step, 1) + max(per_step - 1, 0)
     net = trained(make, per_step, SpoilAt(steps), CosineRate(), guard)
     assert guard.n_retries_ == 1
@@ -306,7 +309,7 @@ def test_one_bad_step_is_rolled_back(make, per_step, step):
 
 def test_rolling_back_repeats_the_epoch_from_its_start():
     """The epoch after the bad one starts where that one did, with the same batches."""
-    guard, trace = DivergenceGuard("stage 9"), Trace()
+    guard, trace = DivergenceGuard(STAGE), Trace()
     trained(single, 0, SpoilAt(7), guard, trace)
     untroubled = Trace()
     trained(single, 0, untroubled)
@@ -316,15 +319,15 @@ def test_rolling_back_repeats_the_epoch_from_its_start():
 
 
 def test_lasting_divergence_is_an_error():
-    guard = DivergenceGuard("stage 9", "some__lr")
-    message = r"stage 9: .*step 25.*nan.*3 retries.*\(now 0\.013\).*Lower some__lr"
+    guard = DivergenceGuard(STAGE)
+    message = r"stage 9: .*step 25.*nan.*3 retries.*\(now 0\.013\).*Lower the ninth lr"
     with pytest.raises(DivergenceError, match=message):
         trained(single, 0, SpoilAt(5, once=False), guard, max_epochs=9)
 
 
 def test_divergence_that_outlasts_the_budget_is_an_error():
     with pytest.raises(DivergenceError, match=r"stage 9: .*1 retries"):
-        trained(single, 0, SpoilAt(0, once=False), DivergenceGuard("stage 9"), max_epochs=1)
+        trained(single, 0, SpoilAt(0, once=False), DivergenceGuard(STAGE), max_epochs=1)
 
 
 # ------------------------------------------------------------------ interrupts and users' hooks

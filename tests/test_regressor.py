@@ -313,10 +313,10 @@ def test_ctrl_c_stops_a_search():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"matcher__lr": 1e30}, r"stage 2 \(matching\): .*step \d+ .*Lower matcher__lr"),
+        ({"matcher__lr": 1e30}, r"stage 2 \(matching\): .*step \d+ .*Lower the matcher's lr"),
         (
             {"autoencoder": "mlp", "autoencoder__lr": 1e30, "latent_dim": 1},
-            r"stage 1 \(autoencoder\): .*step \d+ .*Lower autoencoder__lr",
+            r"stage 1 \(autoencoder\): .*step \d+ .*Lower the autoencoder's lr",
         ),
     ],
     ids=["matcher", "autoencoder"],

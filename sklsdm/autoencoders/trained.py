@@ -15,10 +15,15 @@ from torch import Tensor
 from sklsdm.autoencoders.base import BaseAutoencoder, principal_coder, training_rows
 from sklsdm.batches import RowBatches, StreamedBatches, resident_limit
 from sklsdm.modules import ACTIVATIONS, SETTLED, Coder, LinearCoder
-from sklsdm.nets import HeldOutScore, SingleNet, Stage, default_callbacks, history_arrays
+from sklsdm.nets import (
+    HeldOutScore,
+    SingleNet,
+    check_callbacks,
+    default_callbacks,
+    history_arrays,
+)
 from sklsdm.parameters import (
     above,
-    anything,
     at_least,
     integer,
     one_of,
@@ -26,8 +31,9 @@ from sklsdm.parameters import (
     parameter,
     sequence_of,
 )
+from sklsdm.parts import TrainedPart
 from sklsdm.responses import BLOCK_ROWS, ResponseFormat, Responses
-from sklsdm.run import Run, Stream
+from sklsdm.run import Run, Stage, Stream
 
 AUTOENCODING = Stage("stage 1 (autoencoder)", "stage-1.pt", "the autoencoder's lr")
 
@@ -50,7 +56,7 @@ class ReconstructionLoss:
         return (self.inside(coder(target)) - target).square().mean()
 
 
-class TrainedAutoencoder(BaseAutoencoder):
+class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
     """Template of the autoencoders that are trained: a subclass says its module and its loss.
 
     The state with the lowest loss on held-out responses is kept, that before the first step
@@ -63,25 +69,9 @@ class TrainedAutoencoder(BaseAutoencoder):
         rule=integer(1),
         doc="Most passes over the responses (at least 50 steps each, however few they are).",
     )
-    lr: float = parameter(
-        default=2e-3,
-        rule=above(0.0),
-        doc="Initial rate of AdamW; falls to zero along half a cosine.",
-    )
-    batch_size: int = parameter(default=128, rule=integer(1), doc="Responses in one step.")
+    lr: float = 2e-3
     weight_decay: float = parameter(
         default=0.1, rule=at_least(0.0), doc="Of AdamW (per step: lr times this)."
-    )
-    n_iter_no_change: int | None = parameter(
-        default=10,
-        rule=or_none(integer(1)),
-        doc="""Stop after so many epochs without a lower loss on held-out responses; None never
-        stops early.""",
-    )
-    callbacks: Sequence[Any] | None = parameter(
-        default=None,
-        rule=anything("sequence of skorch callbacks or None"),
-        doc="Run besides ours, before the state to keep is chosen.",
     )
 
     def _min_steps(self) -> int:
@@ -122,6 +112,7 @@ class TrainedAutoencoder(BaseAutoencoder):
         if net.interrupted_:
             raise KeyboardInterrupt
         self.history_ = history_arrays(net.history)
+        self.callbacks_ = check_callbacks(self.callbacks)
         fitted = net.module_.eval()
         if limit is not None:
             limit.settle(fitted)

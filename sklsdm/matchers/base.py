@@ -9,37 +9,33 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
 from sklsdm.batches import PairBatches
 from sklsdm.functional.categorical import are_labels
 from sklsdm.functional.scores import energy_score
-from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, ModuleHolder
+from sklsdm.modules import ACTIVATIONS, ConditionalGenerator
 from sklsdm.nets import (
     HeldOutScore,
     SingleNet,
-    Stage,
     TrainingNet,
+    check_callbacks,
     default_callbacks,
     history_arrays,
 )
 from sklsdm.parameters import (
-    Declared,
-    above,
-    anything,
     at_least,
     between,
     integer,
     learnt,
     one_of,
     or_auto,
-    or_none,
     parameter,
     sequence_of,
 )
-from sklsdm.run import Run, Stream
+from sklsdm.parts import TrainedPart
+from sklsdm.run import Run, Stage, Stream
 
 MATCHING = Stage("stage 2 (matching)", "stage-2.pt", "the matcher's lr")
 
@@ -88,7 +84,7 @@ class Plan:
     tolerance: float  # in choosing the state, in standard errors of the held-out score
 
 
-class BaseMatcher(ModuleHolder, Declared, ABC):
+class BaseMatcher(TrainedPart, ABC):
     """Stage 2. A subclass says which module to train, on what objective, on which batches.
 
     The template is `fit`: `_module`, `_objective` and `_batches` fill it in, `_draw` turns a
@@ -108,13 +104,8 @@ class BaseMatcher(ModuleHolder, Declared, ABC):
         rule=integer(1),
         doc="Most training steps; no more than 10 for each code learnt from are taken.",
     )
-    lr: float = parameter(
-        default=1e-3,
-        rule=above(0.0),
-        doc="Initial rate of Adam; falls to zero along half a cosine.",
-    )
     batch_size: int = parameter(
-        default=256, rule=integer(1), doc="Pairs in one step (no more than there are, at least 16)."
+        default=256, doc="Pairs in one step (no more than there are, at least 16)."
     )
     ema_decay: float = parameter(
         default=0.995,
@@ -133,17 +124,6 @@ class BaseMatcher(ModuleHolder, Declared, ABC):
         doc="""With `unpaired="match"` or "pair", the weight of the term that codes without a
         condition add to the loss (above). "auto" is the unpaired share, N / (n + N).""",
     )
-    n_iter_no_change: int | None = parameter(
-        default=10,
-        rule=or_none(integer(1)),
-        doc="""Stop after so many times 100 steps without a better score of held-out pairs; None
-        never stops early.""",
-    )
-    callbacks: Sequence[Any] | None = parameter(
-        default=None,
-        rule=anything("sequence of skorch callbacks or None"),
-        doc="Run besides ours, before the state to keep is chosen.",
-    )
     noise_dim_: int = learnt("Numbers of noise that one draw takes.")
     network_: Any = learnt(
         """The trained network (H, for one-step matchers), with the averaged parameters of the
@@ -152,9 +132,6 @@ class BaseMatcher(ModuleHolder, Declared, ABC):
     )
     n_steps_: int = learnt("Steps trained.")
     interrupted_: bool = learnt("Whether Ctrl-C ended training.")
-    history_: dict[str, NDArray[np.float64]] = learnt(
-        "Losses and held-out score by epoch.", "dict of str to ndarray"
-    )
 
     def fit(self, data: MatchingData, run: Run) -> BaseMatcher:
         """Train on the pairs (and, where given, all codes)."""
@@ -165,6 +142,7 @@ class BaseMatcher(ModuleHolder, Declared, ABC):
         self.network_ = net.module_.eval()
         self.interrupted_ = net.interrupted_
         self.history_ = history_arrays(net.history)
+        self.callbacks_ = check_callbacks(self.callbacks)
         self.n_steps_ = int(sum(row.get("train_batch_count", 0) for row in net.history))
         return self
 

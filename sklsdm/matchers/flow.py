@@ -14,9 +14,9 @@ from sklsdm.functional.flow import SAMPLERS, couple, flow_residual, integrate
 from sklsdm.matchers.base import MatchingData, Plan
 from sklsdm.matchers.field import Field, FieldMatcher, FieldObjective
 from sklsdm.modules import TimeConditionedField
-from sklsdm.nets import SingleNet, Stage, history_arrays
+from sklsdm.nets import SingleNet, history_arrays
 from sklsdm.parameters import at_least, flag, integer, learnt, one_of, parameter
-from sklsdm.run import Run, Stream
+from sklsdm.run import Run, Stage, Stream
 
 DISTILLATION = Stage("stage 3 (distillation)", "stage-3.pt", "the matcher's lr")
 

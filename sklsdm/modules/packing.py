@@ -14,8 +14,9 @@ class _RecordsArguments(type):
     """Metaclass that notes in `config` the arguments with which a module was made."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        module = super().__call__(*args, **kwargs)
-        given = inspect.signature(cls.__init__).bind(module, *args, **kwargs).arguments
+        module: Any = super().__call__(*args, **kwargs)
+        init = inspect.signature(type(module).__init__)
+        given = init.bind(module, *args, **kwargs).arguments
         module.config = {name: given[name] for name in given if name not in ("self", "generator")}
         return module
 

@@ -2,24 +2,21 @@
 
 from sklsdm.nets.adversarial import AdversarialNet
 from sklsdm.nets.base import TrainingNet, history_arrays, one_thread
-from sklsdm.nets.callbacks import (
-    HeldOutScore,
-    KeepBest,
-    Progress,
-    Stage,
-    default_callbacks,
-    is_as_good,
-)
+from sklsdm.nets.callbacks import Progress, default_callbacks
+from sklsdm.nets.held_out import HeldOutScore, KeepBest, is_as_good
 from sklsdm.nets.single import SingleNet
+from sklsdm.nets.users import CallbackHolder, check_callbacks, clone_to_fit
 
 __all__ = [
     "AdversarialNet",
+    "CallbackHolder",
     "HeldOutScore",
     "KeepBest",
     "Progress",
     "SingleNet",
-    "Stage",
     "TrainingNet",
+    "check_callbacks",
+    "clone_to_fit",
     "default_callbacks",
     "history_arrays",
     "is_as_good",

@@ -38,9 +38,11 @@ class AdversarialNet(TrainingNet):
         for part in critic_batches:
             critic_loss = self.criterion_.critic_loss(self.module_, self.critic_, part)
             self.update("critic_", self.critic_optimizer_, critic_loss, part)
+        trained = [p for p in self.critic_.parameters() if p.requires_grad]  # the user may freeze
         self.critic_.requires_grad_(False)
         loss = self.criterion_.generator_loss(self.module_, self.critic_, last)
         self.update("module_", self.optimizer_, loss, last)
-        self.critic_.requires_grad_(True)
+        for parameter in trained:
+            parameter.requires_grad_(True)
         self.average()
         return {"loss": loss.detach(), "critic_loss": critic_loss.detach()}

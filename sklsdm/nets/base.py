@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler, PrintLog
 from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
@@ -43,6 +43,7 @@ class TrainingNet(NeuralNet):
         self.ema_decay = ema_decay
         self.random = random
         kwargs.setdefault("train_split", None)
+        kwargs.setdefault("batch_size", 1)  # the data's length is in batches, for ProgressBar
         super().__init__(module, *args, **kwargs)
 
     @property
@@ -52,11 +53,16 @@ class TrainingNet(NeuralNet):
     def initialize(self) -> TrainingNet:
         super().initialize()
         self.interrupted_ = False
-        self.averaged_ = [p.detach().clone() for p in self.module_.parameters()]
-        self._n_averaged = 0
+        self._restart_average()
         self._batch_callbacks = {
             hook: [cb for _, cb in self.callbacks_ if _defines(cb, hook)] for hook in _BATCH_HOOKS
         }
+        return self
+
+    def initialize_callbacks(self) -> TrainingNet:
+        super().initialize_callbacks()
+        if any(isinstance(callback, PrintLog) for _, callback in self.callbacks_):
+            self.verbose = 1  # it prints nothing otherwise, and whoever passes it wants it to
         return self
 
     def get_dataset(self, X: Any, y: Any = None) -> Any:
@@ -118,7 +124,20 @@ class TrainingNet(NeuralNet):
         except KeyboardInterrupt:
             self.interrupted_ = True
         self.notify("on_train_end", X=X, y=y)
+        for _, callback in self.callbacks_:
+            if isinstance(callback, LRScheduler):
+                callback.lr_scheduler_ = None  # it holds the optimizer, which is not to be pickled
         return self
+
+    def load_params(self, *args: Any, **kwargs: Any) -> None:
+        super().load_params(*args, **kwargs)
+        self._restart_average()
+
+    def _get_module(self, name: str, msg: str) -> Any:
+        """What skorch saves and loads by name; a criterion without a state has an empty one."""
+        if name == "criterion_" and not hasattr(self.criterion_, "state_dict"):
+            return nn.Module()
+        return super()._get_module(name, msg)
 
     def update(self, name: str, optimizer: torch.optim.Optimizer, loss: Tensor, batch: Any) -> None:
         """One optimizer step on the parameters of module `name`, with the gradient hook between."""
@@ -132,6 +151,10 @@ class TrainingNet(NeuralNet):
                 training=True,
             )
         optimizer.step()
+
+    def _restart_average(self) -> None:
+        self.averaged_ = [p.detach().clone() for p in self.module_.parameters()]
+        self._n_averaged = 0
 
     @torch.no_grad()
     def is_finite(self) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 
 from sklsdm.nets.base import TrainingNet
 
@@ -17,8 +17,9 @@ class Checkpoint(Callback):
 
     Modules, optimizers, the moving average, the random state, the history and what the callbacks
     of this package remember are saved, so that a resumed training ends in the same result as an
-    unbroken one. Users' own callbacks start afresh. Must stand last among the callbacks: the
-    epoch in which another stops training is then not saved, but done again.
+    unbroken one. Users' own callbacks start afresh, but for skorch's rate schedulers, which go on
+    too. Must stand last among the callbacks: the epoch in which another stops training is then
+    not saved, but done again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,8 +35,7 @@ class Checkpoint(Callback):
             for name, value in row.items():
                 net.history.record(name, value)
         for name, callback in net.callbacks_:
-            for key, value in state["callbacks"].get(name, {}).items():
-                setattr(callback, key, value)
+            _remember(callback, state["callbacks"].get(name, {}))
 
     def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
         state = {
@@ -53,9 +53,23 @@ class Checkpoint(Callback):
 
 
 def _memory(callback: Callback) -> dict[str, Any]:
-    """What one of our callbacks remembers from epoch to epoch."""
+    """What one of our callbacks, or a rate scheduler, remembers from epoch to epoch."""
+    if isinstance(callback, LRScheduler):
+        state = callback.lr_scheduler_.state_dict()
+        plain = (bool, int, float, str, list, type(None))  # the rest are settings of its own
+        kept = {name: value for name, value in state.items() if isinstance(value, plain)}
+        return {"scheduler": kept, "batch_idx_": callback.batch_idx_}
     names = getattr(callback, "remembers", ())
     return {name: getattr(callback, name) for name in names}
+
+
+def _remember(callback: Callback, memory: dict[str, Any]) -> None:
+    """Give back to a callback what `_memory` took from it."""
+    for name, value in memory.items():
+        if name == "scheduler":
+            callback.lr_scheduler_.load_state_dict(value)
+        else:
+            setattr(callback, name, value)
 
 
 def _on_cpu(state: Any) -> Any:

@@ -1,0 +1,46 @@
+"""What matchers and trained autoencoders share: settings of the training of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklsdm.modules import ModuleHolder
+from sklsdm.nets import CallbackHolder, check_callbacks
+from sklsdm.parameters import Declared, Rule, above, integer, learnt, or_none, parameter
+
+
+class TrainedPart(CallbackHolder, ModuleHolder, Declared):
+    """A matcher, or an autoencoder that is trained."""
+
+    lr: float = parameter(
+        default=1e-3,
+        rule=above(0.0),
+        doc="Initial rate of the optimizer (Adam); falls to zero along half a cosine.",
+    )
+    batch_size: int = parameter(
+        default=128, rule=integer(1), doc="Rows in one step, no more than there are."
+    )
+    n_iter_no_change: int | None = parameter(
+        default=10,
+        rule=or_none(integer(1)),
+        doc="""Stop after so many epochs (in stage 2 of 100 steps each) without a better score on
+        held-out data; None never stops early.""",
+    )
+    callbacks: Sequence[Any] | None = parameter(
+        default=None,
+        rule=Rule(
+            "list of skorch callbacks or None", lambda name, value: check_callbacks(value, name)
+        ),
+        doc="Run besides ours, before the state to keep is chosen; see docs/callbacks.md.",
+    )
+    history_: dict[str, NDArray[np.float64]] = learnt(
+        "Losses and held-out score by epoch.", "dict of str to ndarray"
+    )
+    callbacks_: list[Any] = learnt(
+        "Those of `callbacks` that were called, in their order, without their names.",
+        "list of skorch callbacks",
+    )
