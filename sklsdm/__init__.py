@@ -1,13 +1,12 @@
 """Semi-supervised conditional generation by latent space distribution matching."""
 
 from sklsdm import datasets, metrics, scorers
+from sklsdm._version import __version__
 from sklsdm.exceptions import DistributionShiftWarning, DivergenceError
 from sklsdm.generator import LSDMGenerator
 from sklsdm.pipeline import SamplingPipeline, make_sampling_pipeline, sample
 from sklsdm.regressor import LSDMRegressor
 from sklsdm.responses import Unpaired
-
-__version__ = "0.1.0"
 
 __all__ = [
     "DistributionShiftWarning",
@@ -16,6 +15,7 @@ __all__ = [
     "LSDMRegressor",
     "SamplingPipeline",
     "Unpaired",
+    "__version__",
     "datasets",
     "make_sampling_pipeline",
     "metrics",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -11,10 +10,10 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from sklsdm._validation import row_blocks
+from sklsdm._version import __version__
+from sklsdm.hashing import content_hash
 
 # Parameters that change neither the result nor what can be resumed.
 _NOT_PART_OF_THE_FIT = ("checkpoint", "verbose")
@@ -95,21 +94,11 @@ def _n_cuda_devices() -> int:
 def fit_folder(root: str | Path, params: dict[str, Any], arrays: Iterable[Any]) -> Path:
     """Folder below `root` for the fit with these parameters on these arrays (None allowed).
 
-    Its name is a hash of both, so the folds and candidates of a search do not meet.
+    Its name is a hash of both and of the package's version, so that fits which may end in other
+    draws never meet in one folder.
     """
-    digest = hashlib.sha256()
-    for name in sorted(params):
-        if name not in _NOT_PART_OF_THE_FIT:
-            text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(params[name]))
-            digest.update(f"{name}={text};".encode())
-    for array in arrays:
-        if array is None:
-            digest.update(b"none;")
-            continue
-        digest.update(f"{array.shape}{array.dtype};".encode())
-        for rows in row_blocks(array):
-            digest.update(np.ascontiguousarray(array[rows]).tobytes())
-    return Path(root) / digest.hexdigest()[:24]
+    part = {name: params[name] for name in params if name not in _NOT_PART_OF_THE_FIT}
+    return Path(root) / content_hash(__version__, part, list(arrays))[:24]
 
 
 def remembered_seed(folder: Path, seed: int) -> int:
