@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_array
 
-_BLOCK_BYTES = 64 * 2**20
+from sklsdm.blocks import row_blocks
+
 _PACKAGE = str(Path(__file__).parent)
 
 
@@ -102,14 +103,6 @@ def check_same_rows(first: str, a: Any, second: str, b: Any) -> None:
             f"{first} and {second} must have as many rows as each other, but {first} has {len(a)} "
             f"and {second} has {len(b)}."
         )
-
-
-def row_blocks(array: Any) -> Iterator[slice]:
-    """Slices over the first axis that each cover a bounded number of bytes."""
-    row_bytes = max(1, int(np.prod(array.shape[1:])) * array.dtype.itemsize)
-    step = max(1, _BLOCK_BYTES // row_bytes)
-    for start in range(0, len(array), step):
-        yield slice(start, min(start + step, len(array)))
 
 
 def check_finite(name: str, array: NDArray[Any]) -> None:

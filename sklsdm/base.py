@@ -24,11 +24,12 @@ from sklsdm._validation import (
 from sklsdm.autoencoders import (
     AUTOENCODERS,
     FEW_OUTPUTS,
+    MAX_HELD_OUT,
     BaseAutoencoder,
     intrinsic_dimension,
     wrap,
 )
-from sklsdm.drawing import Sampler, check_out, decode_rows, encode_rows, energy_scores
+from sklsdm.drawing import Sampler, check_out, energy_scores
 from sklsdm.matchers import MATCHERS, BaseMatcher, MatchingData
 from sklsdm.nets import clone_to_fit, one_thread
 from sklsdm.parameters import (
@@ -41,12 +42,11 @@ from sklsdm.parameters import (
     parameter,
 )
 from sklsdm.randomness import RandomState, draw_seed
-from sklsdm.responses import ResponseFormat, Responses, Standardiser, flat_rows
+from sklsdm.responses import ResponseFormat, Responses, Standardiser
 from sklsdm.run import Run, fit_folder, remembered_seed, resolve_device
 from sklsdm.unpaired import MAX_JUDGED, Choice, fit_and_choose
 
 MIN_ROWS_TO_HOLD_OUT = 20
-MAX_UNPAIRED_HELD_OUT = 2000
 
 Pairs = tuple[NDArray[np.float32], NDArray[Any]]  # standardised conditions, raw responses
 
@@ -206,9 +206,7 @@ class LatentSpaceEstimator(Declared):
         """All responses, their format, and the pairs' spread in the units that are drawn."""
         responses = Responses(y, unpaired, y_range)
         self._response_format_ = responses.format
-        rows = flat_rows(y)
-        spread = rows.std(axis=0) if y.ndim <= 2 else np.full(rows.shape[1], rows.std())
-        self._spread_ = np.where(spread > 0, spread, 1.0)
+        self._spread_ = responses.paired_spread()
         return responses
 
     def _fit_stages(
@@ -241,7 +239,7 @@ class LatentSpaceEstimator(Declared):
             codes=codes[all_rows] if len(others) else None,
             image_shape=image_shape,
         )
-        judged = held_condition[:MAX_JUDGED], flat_rows(held_y[:MAX_JUDGED])
+        judged = held_condition[:MAX_JUDGED], held_y[:MAX_JUDGED]
 
         def judge(matcher: BaseMatcher) -> NDArray[np.float64]:
             return energy_scores(self._sampler(matcher), *judged, self._spread_)
@@ -276,7 +274,7 @@ class LatentSpaceEstimator(Declared):
         others = len(responses) - first
         if others < MIN_ROWS_TO_HOLD_OUT:
             return pairs
-        count = min(MAX_UNPAIRED_HELD_OUT, int(np.ceil(self.validation_fraction * others)))
+        count = min(MAX_HELD_OUT, int(np.ceil(self.validation_fraction * others)))
         random = np.random.default_rng(seed + 1)
         return np.concatenate([pairs, first + random.choice(others, count, replace=False)])
 
@@ -336,8 +334,8 @@ class LatentSpaceEstimator(Declared):
 
     def _standard_codes(self, y: NDArray[Any], device: torch.device) -> torch.Tensor:
         """Standardised codes (n, k) of raw responses, as stage 2 sees them."""
-        rows = self._response_format_.flatten(y)
-        codes = encode_rows(self.autoencoder_, rows, device)
+        rows = torch.from_numpy(self._response_format_.flatten(y))
+        codes = self.autoencoder_.encode_block(rows, device).cpu().numpy()
         return torch.from_numpy(self._latent_standardiser_.forward(codes)).to(device)
 
     # ------------------------------------------------------------------ the latent space
@@ -348,8 +346,8 @@ class LatentSpaceEstimator(Declared):
     def encode(self, Y: ArrayLike) -> NDArray[np.float32]:
         """Codes E(y), (n, latent_dim_) float32, of responses shaped as in fit."""
         form = self._fitted_format()
-        rows = form.flatten(self._check_rows(Y, "Y"))
-        return encode_rows(self.autoencoder_, rows, torch.device(self.device_))
+        rows = torch.from_numpy(form.flatten(self._check_rows(Y, "Y")))
+        return self.autoencoder_.encode_block(rows, torch.device(self.device_)).cpu().numpy()
 
     def decode(self, Z: ArrayLike) -> NDArray[Any]:
         """Responses D(z), shaped as in fit after the leading axes, of codes (..., latent_dim_)."""
@@ -361,7 +359,7 @@ class LatentSpaceEstimator(Declared):
                 f"dimension, got {codes.shape}."
             )
         flat = codes.reshape(-1, self.latent_dim_).astype(np.float32)
-        rows = decode_rows(self._sampler(), flat).astype(form.dtype)
+        rows = self._sampler().decode_all(flat).astype(form.dtype)
         return rows.reshape(*codes.shape[:-1], *form.shape)
 
     def reconstruct(self, Y: ArrayLike) -> NDArray[Any]:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklsdm.responses import BLOCK_ROWS, Responses
+from sklsdm.blocks import rows_per_block
+from sklsdm.responses import Responses
 
 RESIDENT_BYTES = 2 * 2**30
 
@@ -67,14 +68,14 @@ class StreamedBatches:
         batch_size: int,
         random: torch.Generator,
         device: torch.device,
-        block_rows: int = BLOCK_ROWS,
+        block_rows: int | None = None,
     ) -> None:
         self.responses = responses
         self.rows = np.sort(rows)
         self.batch_size = min(batch_size, len(rows))
         self.random = random
         self.device = device
-        self.block_rows = max(block_rows, self.batch_size)
+        self.block_rows = max(block_rows or rows_per_block(responses.width), self.batch_size)
 
     def __len__(self) -> int:
         return len(self.rows) // self.batch_size

@@ -14,15 +14,15 @@ from scipy.stats import norm, qmc
 from torch import Tensor
 
 from sklsdm.autoencoders import BaseAutoencoder
+from sklsdm.blocks import rows_per_block
 from sklsdm.functional.scores import energy_score
 from sklsdm.matchers import BaseMatcher
-from sklsdm.responses import BLOCK_ROWS, ResponseFormat, Standardiser
+from sklsdm.modules import widest_output
+from sklsdm.responses import ResponseFormat, Standardiser, flat_rows
 
 N_MEAN_DRAWS = 256
 N_QUANTILE_DRAWS = 1024
 N_SCORE_DRAWS = 64
-_CHUNK_NUMBERS = 1 << 21
-_WIDEST_HIDDEN = 128
 
 
 class NoiseStream:
@@ -91,7 +91,7 @@ class Sampler:
         """
         n_samples = out.shape[1]
         flat = out.reshape(len(out) * n_samples, -1)
-        step = self._chunk(flat.shape[1]) if batch_size == "auto" else int(batch_size)
+        step = self._chunk(condition) if batch_size == "auto" else int(batch_size)
         noise = NoiseStream(sum(self.noise_dims), seed, self.device)
         for start in range(0, len(flat), step):
             rows = np.arange(start, min(start + step, len(flat))) // n_samples
@@ -113,7 +113,7 @@ class Sampler:
         sobol = qmc.Sobol(sum(self.noise_dims), rng=np.random.default_rng(0))
         points = np.clip(sobol.random(n_draws), 1e-6, 1 - 1e-6)
         bank = torch.as_tensor(norm.ppf(points), dtype=torch.float32, device=self.device)
-        step = max(1, self._chunk(self.form.width) // n_draws)
+        step = max(1, self._chunk(condition) // n_draws)
         for start in range(0, len(condition), step):
             block = torch.from_numpy(condition[start : start + step]).to(self.device)
             repeated = block.repeat_interleave(n_draws, dim=0)
@@ -121,24 +121,24 @@ class Sampler:
             rows = self.decode(self.draw_latent(repeated, own), decoders)
             yield slice(start, start + len(block)), rows.view(len(block), n_draws, -1)
 
-    @staticmethod
-    def _chunk(width: int) -> int:
-        """Draws made at once: what keeps the widest layer within a few MiB."""
-        return max(64, _CHUNK_NUMBERS // max(width, _WIDEST_HIDDEN))
+    def decode_all(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Responses (n, q), in their own units, of codes (n, k)."""
+        latent = torch.from_numpy(codes)
+        widest = widest_output(
+            [self.autoencoder.coder_], lambda: self.decode(latent[:1].to(self.device))
+        )
+        parts = latent.split(rows_per_block(2 * widest))
+        return torch.cat([self.decode(part.to(self.device)).cpu() for part in parts]).numpy()
 
-
-def encode_rows(
-    autoencoder: BaseAutoencoder, rows: NDArray[np.float32], device: torch.device
-) -> NDArray[np.float32]:
-    """Codes (n, k), in the autoencoder's units, of standardised rows (n, q)."""
-    blocks = torch.from_numpy(rows).split(BLOCK_ROWS)
-    return torch.cat([autoencoder.encode(b.to(device)).cpu() for b in blocks]).numpy()
-
-
-def decode_rows(sampler: Sampler, codes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Responses (n, q), in their own units, of codes (n, k)."""
-    blocks = torch.from_numpy(codes).split(BLOCK_ROWS)
-    return torch.cat([sampler.decode(b.to(sampler.device)).cpu() for b in blocks]).numpy()
+    def _chunk(self, condition: NDArray[np.float32]) -> int:
+        """Draws made at once, so that input and output of the widest layer make a block."""
+        row = torch.from_numpy(condition[:1]).to(self.device)
+        own, decoders = row.new_zeros((1, sum(self.noise_dims))).split(self.noise_dims, dim=1)
+        widest = widest_output(
+            [self.matcher.network_, self.autoencoder.coder_],
+            lambda: self.decode(self.draw_latent(row, own), decoders),
+        )
+        return rows_per_block(2 * max(widest, self.form.width))
 
 
 def estimate_moments(
@@ -169,16 +169,15 @@ def estimate_quantiles(
 def energy_scores(
     sampler: Sampler,
     condition: NDArray[np.float32],
-    target: NDArray[np.float64],
+    y: NDArray[Any],
     spread: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Energy score (n,) of each pair over a bank of draws, with responses divided by `spread`."""
-    divided = torch.from_numpy(target / spread)
+    """Energy score (n,) of each response over a bank of draws, both divided by `spread`."""
     scale = torch.from_numpy(spread)
-    found = [
-        energy_score(draws.cpu().double() / scale, divided[rows])
-        for rows, draws in sampler.banked(condition, N_SCORE_DRAWS)
-    ]
+    found = []
+    for rows, draws in sampler.banked(condition, N_SCORE_DRAWS):
+        target = torch.from_numpy(flat_rows(y[rows])) / scale
+        found.append(energy_score(draws.cpu().double() / scale, target))
     return torch.cat(found).numpy()
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklsdm._validation import row_blocks
+from sklsdm.blocks import row_blocks
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 

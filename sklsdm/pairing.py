@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from sklsdm.batches import PairBatch, PairBatches
+from sklsdm.blocks import rows_per_block
 from sklsdm.functional.categorical import are_labels, distinct_rows, draw_index
 from sklsdm.functional.mixtures import log_density
 from sklsdm.functional.virtual_adversarial import (
@@ -37,7 +38,6 @@ PAIRING = Stage("pairing", "pairing.pt", "the matcher's lr")
 MIN_CONFIDENCE = 0.9  # of a label that is used; see `PseudoPairs`
 _MAX_CANDIDATES = 1024  # of the pairs' conditions, where they do not repeat
 _MAX_DIMS = 8  # of the conditions that the mixture models: their principal components
-_BLOCK_NUMBERS = 1 << 22
 _MARGINAL_CODES = 1024
 _LABEL_STEPS, _LABEL_BATCH, _LABEL_WIDTHS = 2000, 256, (128, 128)
 _LABEL_LR, _LABEL_EMA = 1e-3, 0.99
@@ -166,7 +166,7 @@ def _label_weights(
     if net.interrupted_:
         raise KeyboardInterrupt
     fitted = net.module_.eval()
-    for block in unpaired.split(max(1, _BLOCK_NUMBERS // len(rows))):
+    for block in unpaired.split(rows_per_block(len(rows))):
         with torch.no_grad():  # not held while the caller works
             log_weight = fitted(block)
         yield log_weight
@@ -189,8 +189,7 @@ def _number_weights(
     if mixture.interrupted_:
         raise KeyboardInterrupt
     density, points = mixture.network_, project(rows)
-    each = len(rows) * points.shape[1] * mixture.n_components
-    size = max(1, _BLOCK_NUMBERS // each)
+    size = rows_per_block(len(rows) * points.shape[1] * mixture.n_components)
 
     @torch.no_grad()
     def log_ratio(codes: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from sklsdm._validation import (
     warn_user,
 )
 from sklsdm.base import LatentSpaceEstimator, Pairs
+from sklsdm.blocks import row_blocks, rows_per_block
 from sklsdm.conditions import learn_format
 from sklsdm.drawing import energy_scores, estimate_moments, estimate_quantiles
 from sklsdm.exceptions import DistributionShiftWarning
@@ -122,7 +123,8 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
     store_reference: bool = parameter(
         default=True,
         rule=flag(),
-        doc="Keep up to 2,000 training responses, which `score` compares with.",
+        doc="""Keep up to 2,000 training responses (fewer of large images), which `score` compares
+        with.""",
     )
     unpaired_: str = learnt(
         """Use of the unpaired responses that was chosen: "latent", "match" or "pair"."""
@@ -314,9 +316,9 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
 
     def _keep_reference(self, y: NDArray[Any], seed: int) -> None:
         """Some training responses, in the units that are drawn."""
-        rows = flat_rows(y)
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:MAX_REFERENCE])
-        self._reference_ = rows[chosen] if self.store_reference else None
+        most = min(MAX_REFERENCE, 4 * rows_per_block(self._response_format_.width))
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(y))[:most])
+        self._reference_ = flat_rows(y[chosen]) if self.store_reference else None
 
     # ------------------------------------------------------------------ drawing
     def sample(
@@ -477,11 +479,15 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
             )
         y = self._check_rows(y, "y")
         check_same_rows("X", condition, "y", y)
-        target = flat_rows(y)
         reference = torch.from_numpy(self._reference_ / self._spread_)
-        marginal = scores.energy_score_shared(reference, torch.from_numpy(target / self._spread_))
-        drawn = energy_scores(self._sampler(), condition, target, self._spread_)
-        return skill(drawn, marginal.numpy(), sample_weight)
+        marginal = [
+            scores.energy_score_shared(
+                reference, torch.from_numpy(flat_rows(y[rows]) / self._spread_)
+            )
+            for rows in row_blocks(y)
+        ]
+        drawn = energy_scores(self._sampler(), condition, y, self._spread_)
+        return skill(drawn, torch.cat(marginal).numpy(), sample_weight)
 
     # ------------------------------------------------------------------ checks
     def _check_condition(self, X: Any) -> NDArray[np.float32]:

@@ -17,11 +17,9 @@ from sklsdm._validation import (
     check_numeric,
     check_response_shape,
     kind_of,
-    row_blocks,
     shape_text,
 )
-
-BLOCK_ROWS = 16_384
+from sklsdm.blocks import row_blocks, row_slices
 
 
 class Unpaired:
@@ -274,13 +272,20 @@ def _as_bytes(rows: NDArray[np.float32]) -> NDArray[Any]:
     return np.ascontiguousarray(rows).view(f"V{rows.shape[1] * rows.itemsize}")[:, 0]
 
 
+def _raw_blocks(parts: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
+    """All rows of some arrays, in their own units, block by block."""
+    for part in parts:
+        for rows in row_blocks(part):
+            yield flat_rows(np.asarray(part[rows]))
+
+
 class Responses:
     """All responses, the pairs' first, as flat standardised rows; read in bounded blocks."""
 
     def __init__(self, paired: NDArray[Any], unpaired: Any, y_range: Any = None) -> None:
         self._parts = [paired] if unpaired is None or len(unpaired) == 0 else [paired, unpaired]
         self.n_paired = len(paired)
-        standardiser = fit_standardiser(self._raw_blocks(), shared=paired.ndim >= 3)
+        standardiser = fit_standardiser(_raw_blocks(self._parts), shared=paired.ndim >= 3)
         self.format = ResponseFormat(paired, standardiser, y_range)
         for name, part in zip(("y", "Y_unpaired"), self._parts, strict=False):
             self.format.check_range(name, part)
@@ -298,14 +303,18 @@ class Responses:
         """Memory that all rows take as float32."""
         return 4 * len(self) * self.width
 
-    def _raw_blocks(self) -> Iterator[NDArray[np.float64]]:
-        for part in self._parts:
-            for start in range(0, len(part), BLOCK_ROWS):
-                yield flat_rows(np.asarray(part[start : start + BLOCK_ROWS]))
+    def paired_spread(self) -> NDArray[np.float64]:
+        """Standard deviations (width,) of the pairs' responses, 1 where there is none.
+
+        Images have one number for all pixels.
+        """
+        blocks = _raw_blocks(self._parts[:1])
+        scale = fit_standardiser(blocks, shared=self.format.is_image).scale
+        return np.broadcast_to(np.where(scale > 0, scale, 1.0), (self.width,)).copy()
 
     def blocks(self) -> Iterator[Tensor]:
         """All rows in order, in blocks of bounded size, on the CPU."""
-        for block in self._raw_blocks():
+        for block in _raw_blocks(self._parts):
             yield torch.from_numpy(self.format.standardiser.forward(block))
 
     def take(self, rows: NDArray[np.intp]) -> Tensor:
@@ -315,8 +324,8 @@ class Responses:
         for part in self._parts:
             here = np.flatnonzero((rows >= offset) & (rows < offset + len(part)))
             order = here[np.argsort(rows[here], kind="stable")]
-            for start in range(0, len(order), BLOCK_ROWS):
-                chosen = order[start : start + BLOCK_ROWS]
+            for block in row_slices(len(order), self.width):
+                chosen = order[block]
                 found[chosen] = self.format.flatten(np.asarray(part[rows[chosen] - offset]))
             offset += len(part)
         return torch.from_numpy(found)

@@ -12,7 +12,8 @@ PACKAGE = "sklsdm"
 
 # A unit is a module or a folder of sklsdm. It may import the units of lower layers only.
 LAYERS = [
-    {"exceptions", "_validation", "_version", "functional"},
+    {"exceptions", "_version", "blocks"},
+    {"_validation", "functional"},
     {"parameters", "randomness", "hashing", "modules", "responses"},
     {"run", "conditions", "batches", "datasets", "metrics"},
     {"nets"},

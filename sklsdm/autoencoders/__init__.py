@@ -1,7 +1,7 @@
 """Stage 1: latent spaces of the responses."""
 
 from sklsdm.autoencoders.auto import FEW_OUTPUTS, AutoAutoencoder, intrinsic_dimension
-from sklsdm.autoencoders.base import BaseAutoencoder
+from sklsdm.autoencoders.base import MAX_HELD_OUT, BaseAutoencoder
 from sklsdm.autoencoders.conv import ConvAutoencoder
 from sklsdm.autoencoders.dpa import DPAAutoencoder
 from sklsdm.autoencoders.linear import IdentityAutoencoder, PCAAutoencoder
@@ -22,6 +22,7 @@ AUTOENCODERS: dict[str, type[BaseAutoencoder]] = {
 __all__ = [
     "AUTOENCODERS",
     "FEW_OUTPUTS",
+    "MAX_HELD_OUT",
     "AutoAutoencoder",
     "BaseAutoencoder",
     "ConvAutoencoder",

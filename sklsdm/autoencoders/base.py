@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA, IncrementalPCA
 from torch import Tensor
 
-from sklsdm.batches import RESIDENT_BYTES
-from sklsdm.modules import Coder, LinearCoder, ModuleHolder
+from sklsdm.blocks import rows_per_block
+from sklsdm.modules import Coder, LinearCoder, ModuleHolder, widest_output
 from sklsdm.parameters import (
     Declared,
     learnt,
@@ -20,7 +20,8 @@ from sklsdm.parameters import (
 from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run
 
-_INCREMENTAL_ROWS = 8192
+MAX_HELD_OUT = 2000  # rows that choose the state of stage 1
+_WHOLE_BYTES = 256 * 2**20  # of rows that are looked at all at once
 
 
 class BaseAutoencoder(ModuleHolder, Declared, ABC):
@@ -92,8 +93,14 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
 
     def encode_all(self, responses: Responses, device: torch.device) -> Tensor:
         """Codes of all responses, (n + N, k), on the device, one bounded block at a time."""
-        blocks = (self.encode(block.to(device)) for block in responses.blocks())
+        blocks = (self.encode_block(block, device) for block in responses.blocks())
         return torch.cat(list(blocks))
+
+    def encode_block(self, rows: Tensor, device: torch.device) -> Tensor:
+        """Codes of rows (n, q), on the device, no layer holding more than a block at once."""
+        widest = widest_output([self.coder_], lambda: self.encode(rows[:1].to(device)))
+        parts = rows.split(rows_per_block(2 * widest))
+        return torch.cat([self.encode(part.to(device)) for part in parts])
 
 
 def training_rows(responses: Responses, held_out: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -103,16 +110,25 @@ def training_rows(responses: Responses, held_out: NDArray[np.intp]) -> NDArray[n
     return np.flatnonzero(keep)
 
 
+def some_rows(responses: Responses, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """As many of the rows, evenly spaced, as take 256 MiB; all where they take less."""
+    most = max(2, _WHOLE_BYTES // (4 * responses.width))
+    if len(rows) <= most:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).astype(np.intp)]
+
+
 def principal_coder(
     responses: Responses, rows: NDArray[np.intp], latent_dim: int, seed: int
 ) -> LinearCoder:
     """The leading principal components of the named rows, in one pass where they are many."""
-    if 4 * len(rows) * responses.width <= RESIDENT_BYTES:
+    if 4 * len(rows) * responses.width <= _WHOLE_BYTES:
         pca = PCA(latent_dim, random_state=seed % 2**32).fit(responses.take(rows).numpy())
     else:
         pca = IncrementalPCA(latent_dim)
-        for start in range(0, len(rows) - latent_dim, _INCREMENTAL_ROWS):
-            pca.partial_fit(responses.take(rows[start : start + _INCREMENTAL_ROWS]).numpy())
+        step = max(rows_per_block(responses.width), 2 * latent_dim)
+        for start in range(0, len(rows) - latent_dim, step):
+            pca.partial_fit(responses.take(rows[start : start + step]).numpy())
     coder = LinearCoder(responses.width, latent_dim)
     coder.load_state_dict(
         {

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklsdm.autoencoders.base import principal_coder
+from sklsdm.autoencoders.base import principal_coder, some_rows
 from sklsdm.autoencoders.trained import DenseAutoencoder, Inside, Loss
 from sklsdm.functional.scores import energy_score
 from sklsdm.modules import Coder, linear, mlp
@@ -116,7 +116,7 @@ class DPAAutoencoder(DenseAutoencoder):
         latent_dim = len(coder.linear.components)
         most = min(len(rows) - 1, responses.width)
         dim = max(latent_dim, min(latent_dim + self.decoder_noise_dim_, most))
-        start = principal_coder(responses, rows, dim, run.seed)
+        start = principal_coder(responses, some_rows(responses, rows), dim, run.seed)
         spread = self._linear_codes(start, responses, rows).std(dim=0, correction=0)
         with torch.no_grad():
             coder.linear.center.copy_(start.center)

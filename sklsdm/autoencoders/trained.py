@@ -12,9 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklsdm.autoencoders.base import BaseAutoencoder, principal_coder, training_rows
+from sklsdm.autoencoders.base import (
+    MAX_HELD_OUT,
+    BaseAutoencoder,
+    principal_coder,
+    some_rows,
+    training_rows,
+)
 from sklsdm.batches import RowBatches, StreamedBatches, resident_limit
-from sklsdm.modules import ACTIVATIONS, SETTLED, Coder, LinearCoder
+from sklsdm.blocks import rows_per_block
+from sklsdm.modules import ACTIVATIONS, SETTLED, Coder, LinearCoder, widest_output
 from sklsdm.nets import (
     HeldOutScore,
     SingleNet,
@@ -32,7 +39,7 @@ from sklsdm.parameters import (
     sequence_of,
 )
 from sklsdm.parts import TrainedPart
-from sklsdm.responses import BLOCK_ROWS, ResponseFormat, Responses
+from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run, Stage, Stream
 
 AUTOENCODING = Stage("stage 1 (autoencoder)", "stage-1.pt", "the autoencoder's lr")
@@ -43,7 +50,6 @@ Inside = Callable[[Tensor], Tensor]  # rows brought into the responses' range
 _REFERENCE_ROWS = 8192
 _QUICK_ITERATIONS = 15
 _LEAK = 0.3
-_MAX_HELD_OUT = 2048
 
 
 class ReconstructionLoss:
@@ -105,7 +111,7 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         coder = self._module(responses.format, latent_dim, weights)
         self._start(coder, responses, rows, run)
         limit = self._slope_limit(responses, rows, run)
-        check = responses.take(held_out[:_MAX_HELD_OUT]).to(run.device)
+        check = responses.take(held_out[:MAX_HELD_OUT]).to(run.device)
         random = run.stream(Stream.AUTOENCODER_STEPS)
         net = self._net(coder, responses.format, check, limit, random, run)
         net.fit(self._batches(responses, rows, random, run))
@@ -169,7 +175,8 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
             if limit is not None:
                 limit.settle(coder)
             loss = self._loss(form.inside, run.stream(Stream.AUTOENCODER_HELD_OUT))
-            blocks = [len(b) * loss(coder, b).view(1) for b in check.split(BLOCK_ROWS)]
+            size = rows_per_block(2 * widest_output([coder], lambda: coder(check[:1])))
+            blocks = [len(b) * loss(coder, b).view(1) for b in check.split(size)]
             return torch.cat(blocks).sum(dim=0, keepdim=True) / len(check)
 
         return score
@@ -193,21 +200,21 @@ class CoderAutoencoder(TrainedAutoencoder):
     def _start(self, coder: Any, responses: Responses, rows: NDArray[np.intp], run: Run) -> None:
         """Set the module's linear path to the principal components of the training rows."""
         latent_dim = len(coder.linear.components)
-        start = principal_coder(responses, rows, latent_dim, run.seed)
+        start = principal_coder(responses, some_rows(responses, rows), latent_dim, run.seed)
         coder.linear.load_state_dict(start.state_dict())
 
     @staticmethod
     @torch.no_grad()
     def _linear_codes(coder: LinearCoder, responses: Responses, rows: NDArray[np.intp]) -> Tensor:
         """Linear codes of a bounded number of training rows."""
-        return coder.encode(responses.take(rows[:_REFERENCE_ROWS]))
+        return coder.encode(responses.take(some_rows(responses, rows[:_REFERENCE_ROWS])))
 
     def _slope_limit(
         self, responses: Responses, rows: NDArray[np.intp], run: Run
     ) -> SlopeLimit | None:
         if self.lipschitz is None:
             return None
-        reference = responses.take(rows[:_REFERENCE_ROWS]).to(run.device)
+        reference = responses.take(some_rows(responses, rows[:_REFERENCE_ROWS])).to(run.device)
         return SlopeLimit(float(self.lipschitz), reference)
 
 

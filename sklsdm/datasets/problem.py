@@ -12,10 +12,10 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
 from sklsdm._validation import check_integer, check_numeric, check_real
+from sklsdm.blocks import row_slices
 from sklsdm.randomness import RandomState, as_generator
 
 Array = NDArray[Any]
-_BLOCK = 1 << 22  # numbers of repeated conditions at once while drawing
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,8 +79,7 @@ class Problem:
         if X is None and p == 0:
             return self.law(np.empty((n_samples, 0)), rng)
         condition = self._check_condition(X)
-        step = max(1, _BLOCK // (n_samples * max(1, p)))
-        blocks = [condition[i : i + step] for i in range(0, len(condition), step)]
+        blocks = [condition[rows] for rows in row_slices(len(condition), n_samples * p)]
         drawn = [self.law(np.repeat(block, n_samples, axis=0), rng) for block in blocks]
         return np.concatenate(drawn).reshape(len(condition), n_samples, *self.y.shape[1:])
 

@@ -5,8 +5,8 @@ observed, ``a`` (n, q) and ``b`` (m, q) are two samples. Nothing is validated he
 would silently give a wrong number; :mod:`sklsdm.metrics` is the front door for users.
 
 The functions keep the dtype and device of what they are given. Distance matrices are built in
-blocks of at most ``_BLOCK`` numbers, and the blocks are summed in the autograd graph, so that
-gradients are exact whatever the block size (a graph that is kept does hold every block).
+blocks (:mod:`sklsdm.blocks`), and the blocks are summed in the autograd graph, so that gradients
+are exact whatever the block size (a graph that is kept does hold every block).
 
 References
 ----------
@@ -25,10 +25,10 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
+
+from sklsdm.blocks import row_slices
 
 __all__ = [
     "crps",
@@ -41,17 +41,8 @@ __all__ = [
     "variogram_score",
 ]
 
-_BLOCK = 1 << 22  # numbers in one block of a distance matrix: 32 MiB in float64
-
 
 # ---------------------------------------------------------------------------- distances
-def _blocks(length: int, cost: int) -> Iterator[slice]:
-    """Slices of ``range(length)`` with about ``_BLOCK`` numbers each, at ``cost`` a row."""
-    step = max(1, _BLOCK // max(1, cost))
-    for start in range(0, length, step):
-        yield slice(start, min(start + step, length))
-
-
 def _cdist(a: Tensor, b: Tensor) -> Tensor:
     """Euclidean distances (..., n, m) of the rows of ``a`` (..., n, q) and ``b`` (..., m, q).
 
@@ -68,7 +59,7 @@ def _cdist(a: Tensor, b: Tensor) -> Tensor:
 def _row_means(a: Tensor, b: Tensor) -> Tensor:
     """Mean distance (n,) of every row of ``a`` (n, q) to the rows of ``b`` (m, q)."""
     means = a.new_empty(len(a))
-    for rows in _blocks(len(a), len(b)):
+    for rows in row_slices(len(a), len(b)):
         means[rows] = _cdist(a[rows], b).mean(dim=1)
     return means
 
@@ -77,9 +68,9 @@ def _pair_mean(draws: Tensor, fair: bool) -> Tensor:
     """Mean distance (n,) between two draws (n, m, q) of the same row; fair: two others."""
     n, m, _ = draws.shape
     sums = draws.new_zeros(n)
-    for rows in _blocks(n, m * m):
+    for rows in row_slices(n, m * m):
         some = draws[rows]
-        for block in _blocks(m, m):
+        for block in row_slices(m, m):
             sums[rows] += _cdist(some[:, block], some).sum(dim=(1, 2))
     return sums / _n_pairs(m, fair)
 
@@ -152,8 +143,8 @@ def variogram_score(draws: Tensor, target: Tensor, p: float = 0.5) -> Tensor:
     """
     n, m, q = draws.shape
     total = target.new_zeros(n)
-    for rows in _blocks(n, m * q * q):
-        for block in _blocks(q, (rows.stop - rows.start) * m * q):
+    for rows in row_slices(n, m * q * q):
+        for block in row_slices(q, (rows.stop - rows.start) * m * q):
             observed = _variogram(target[rows], block, p)
             forecast = _variogram(draws[rows], block, p).mean(dim=1)
             total[rows] += (observed - forecast).square().sum(dim=(1, 2))
@@ -198,7 +189,7 @@ def _kernel_mean(a: Tensor, bandwidths: Tensor, unbiased: bool) -> Tensor:
 def _kernel_sum(a: Tensor, b: Tensor, bandwidths: Tensor) -> Tensor:
     """Sum over all pairs of the mean Gaussian kernel."""
     total = a.new_zeros(())
-    for rows in _blocks(len(a), len(b)):
+    for rows in row_slices(len(a), len(b)):
         squared = _cdist(a[rows], b).square()
         for bandwidth in bandwidths:
             total = total + torch.exp(squared / (-2 * bandwidth * bandwidth)).sum()
@@ -214,7 +205,7 @@ def sliced_wasserstein(a: Tensor, b: Tensor, projections: Tensor, p: float = 1) 
     """
     index_a, index_b, width = _quantile_steps(len(a), len(b), a)
     powers = a.new_empty(len(projections))
-    for block in _blocks(len(projections), len(a) + len(b)):
+    for block in row_slices(len(projections), len(a) + len(b)):
         directions = projections[block].T  # (q, l)
         sorted_a = (a @ directions).sort(dim=0).values
         sorted_b = (b @ directions).sort(dim=0).values

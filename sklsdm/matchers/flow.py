@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sklsdm.batches import PairBatch, PairBatches
+from sklsdm.blocks import rows_per_block
 from sklsdm.functional.flow import SAMPLERS, couple, flow_residual, integrate
 from sklsdm.matchers.base import MatchingData, Plan
 from sklsdm.matchers.field import Field, FieldMatcher, FieldObjective
@@ -21,7 +22,6 @@ from sklsdm.run import Run, Stage, Stream
 DISTILLATION = Stage("stage 3 (distillation)", "stage-3.pt", "the matcher's lr")
 
 _TAUGHT = 1 << 15  # draws of the flow from which its one-step form learns
-_BLOCK = 1 << 13
 
 
 class FlowObjective(FieldObjective):
@@ -117,7 +117,8 @@ class FlowMatcher(FieldMatcher):
         dim = data.latent.shape[1]
         noise = torch.randn((len(condition), dim), generator=random, device=random.device)
         with torch.no_grad():
-            parts = zip(condition.split(_BLOCK), noise.split(_BLOCK), strict=True)
+            size = rows_per_block(2 * max(self.widths, default=dim))
+            parts = zip(condition.split(size), noise.split(size), strict=True)
             taught = torch.cat([self._residual(x, n) for x, n in parts])
         self.distilled_ = True
         held_out = self._energy_score_of_draws(data, plan)

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from sklsdm._validation import check_numeric, row_blocks, shape_text
+from sklsdm._validation import check_numeric, shape_text
+from sklsdm.blocks import row_blocks
 
 Array = NDArray[Any]
 

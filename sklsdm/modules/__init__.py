@@ -13,6 +13,7 @@ from sklsdm.modules.fields import MixtureDensity, TimeConditionedField
 from sklsdm.modules.generators import ConditionalGenerator, PotentialGenerator
 from sklsdm.modules.layers import ACTIVATIONS, linear, mlp
 from sklsdm.modules.packing import ModuleHolder, PackedModule, RebuildableModule
+from sklsdm.modules.widths import widest_output
 
 __all__ = [
     "ACTIVATIONS",
@@ -36,4 +37,5 @@ __all__ = [
     "TimeConditionedField",
     "linear",
     "mlp",
+    "widest_output",
 ]
