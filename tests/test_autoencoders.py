@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from helpers import RUN
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA, FastICA, KernelPCA
@@ -30,10 +31,7 @@ from sklsdm.autoencoders import (
 )
 from sklsdm.autoencoders.conv import automatic_channels
 from sklsdm.coders import ConvCoder, MLPCoder
-from sklsdm.nets.run import Run
 from sklsdm.responses import Responses
-
-RUN = Run(torch.device("cpu"), seed=0)
 
 
 @functools.cache

@@ -2,13 +2,11 @@
 
 import numpy as np
 import pytest
+from helpers import ALL_MATCHERS
 from numpy.testing import assert_allclose
 
 from sklsdm import LSDMRegressor, metrics
 from sklsdm.datasets import make_arms, make_gcds
-from sklsdm.matchers import MATCHERS
-
-ALL_MATCHERS = pytest.mark.parametrize("matcher", list(MATCHERS))
 
 # Steps on 1,500 pairs of the arms problem, and the share of what there is to gain (from ignoring
 # X to knowing the law) that must be reached with them. Half of what was seen, or less.

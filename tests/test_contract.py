@@ -15,6 +15,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from helpers import ALL_MATCHERS
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from torch.utils.data import Dataset
@@ -28,7 +29,6 @@ from sklsdm.matchers import MATCHERS
 # (matcher, autoencoder): every row of either table, the other part being the cheapest.
 PARTS = list(dict.fromkeys([(m, "auto") for m in MATCHERS] + [("energy", a) for a in AUTOENCODERS]))
 ALL_PARTS = pytest.mark.parametrize("parts", PARTS, ids="-".join)
-ALL_MATCHERS = pytest.mark.parametrize("matcher", list(MATCHERS))
 TINY = {"matcher__max_steps": 30, "autoencoder__max_epochs": 2}
 N_PAIRS, N_UNPAIRED = 60, 80
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import seeded
 from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
@@ -67,10 +68,6 @@ class Targets:
                 yield [torch.randn(2, generator=self.random) for _ in range(self.per_step)]
             else:
                 yield torch.randn(2, generator=self.random)
-
-
-def seeded():
-    return torch.Generator().manual_seed(0)
 
 
 def single(*callbacks, start=(4.0, -2.0), optimizer=torch.optim.SGD, **settings):

@@ -3,16 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from helpers import RUN, matching_data
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
 from sklsdm import LSDMRegressor, metrics
 from sklsdm.functional import adversity
-from sklsdm.matchers import MATCHERS, EnergyMatcher, MatchingData
-from sklsdm.nets.run import Run
+from sklsdm.matchers import MATCHERS, EnergyMatcher
 from sklsdm.pairing import MIN_CONFIDENCE, draw_pseudo_pairs
-
-RUN = Run(torch.device("cpu"), 0)
 
 
 def tensor(array):
@@ -22,7 +20,7 @@ def tensor(array):
 def pairs(X, Z, codes):
     """Matching data without held-out pairs; the codes of the pairs come first."""
     X, Z, codes = tensor(X), tensor(Z), tensor(codes)
-    return MatchingData(X, Z, X[:0], Z[:0], torch.cat([Z, codes]), None)
+    return matching_data(X, Z, torch.cat([Z, codes]))
 
 
 # ------------------------------------------------------------------ formulas

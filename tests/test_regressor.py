@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import two_sided
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -405,13 +406,6 @@ def test_users_callbacks_run_in_every_net(stage, tmp_path):
 
 
 # ------------------------------------------------------------------ unpaired="auto"
-def two_sided(n, seed, slope):
-    """y = slope * x ± 1 with a little noise."""
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(n, 1))
-    return x, slope * x[:, 0] + rng.choice([-1, 1], n) + 0.1 * rng.normal(size=n)
-
-
 def test_unpaired_responses_that_help_stay_in_stage_2():
     """Thirty pairs hardly show the two sides, 3,000 responses do; 300 held-out pairs see it."""
     (X, y), (_, more), (X_val, y_val) = (

@@ -2,9 +2,9 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
+from helpers import assert_draws_are_two_sided, rows, two_sided
 from torch import nn
 from torch.testing import assert_close
 
@@ -16,10 +16,6 @@ from sklsdm.matchers import WGANMatcher
 from sklsdm.modules import Critic, Critics, GroupSort, GroupSortCritic, OrthonormalLinear
 from sklsdm.nets import AdversarialObjective, SlopePenalty
 from sklsdm.nets import adversarial as players
-
-
-def rows(n, k, seed=0):
-    return torch.randn(n, k, generator=torch.Generator().manual_seed(seed))
 
 
 # ------------------------------------------------------------------ losses
@@ -206,13 +202,6 @@ def test_marginal_critic_weighs_in():
 
 
 # ------------------------------------------------------------------ the matcher
-def two_sided(n=600, seed=0):
-    """y = x ± 1 with a little noise."""
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(n, 1))
-    return x, x[:, 0] + rng.choice([-1, 1], n) + 0.1 * rng.normal(size=n)
-
-
 OPTIONS = [
     {"loss": "wgan"},
     {"loss": "wgan", "penalty": "two-sided", "penalty_on": "joint", "n_draws": 2},
@@ -228,11 +217,7 @@ def test_fitted_law(options):
     budget = {"max_steps": 600, "lr": 1e-3, "critic_lr": 2e-3}
     matcher = WGANMatcher(widths=(64, 64), critic_widths=(64, 64), **budget, **options)
     est = LSDMRegressor(matcher=matcher, random_state=0).fit(X, y)
-    residual = est.sample(X, 20, random_state=0) - X
-    assert abs(residual.mean()) < 0.2
-    assert 0.8 < residual.std() < 1.2
-    between = (np.abs(residual) < 0.5).mean()
-    assert between < 0.2  # .38 under the Gaussian of the same spread, where training starts
+    assert_draws_are_two_sided(est, X)
 
 
 def test_group_sort_computes_no_penalty(monkeypatch):
