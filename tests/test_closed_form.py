@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from helpers import ALL_MATCHERS
+from helpers import slow_but
 from numpy.testing import assert_allclose
 
 from sklsdm import LSDMRegressor, metrics
 from sklsdm.datasets import make_arms, make_gcds
+from sklsdm.matchers import MATCHERS
 
 # Steps on 1,500 pairs of the arms problem, and the share of what there is to gain (from ignoring
 # X to knowing the law) that must be reached with them. Half of what was seen, or less.
@@ -18,7 +19,7 @@ def fit(matcher, X, y, Y_unpaired=None, *, max_steps, **params):
     return est.set_params(matcher__max_steps=max_steps).fit(X, y, Y_unpaired)
 
 
-@pytest.mark.parametrize("matcher", ARMS)
+@pytest.mark.parametrize("matcher", slow_but(["energy"], ARMS))
 def test_arms(matcher):
     """Three modes whose mean does not depend on x: what models the mean alone gains nothing."""
     max_steps, wanted = ARMS[matcher]
@@ -35,7 +36,7 @@ def test_arms(matcher):
     assert wanted < skill < 1.1
 
 
-@ALL_MATCHERS
+@pytest.mark.parametrize("matcher", slow_but(set(MATCHERS) - {"sinkhorn"}, MATCHERS))
 def test_linear_gaussian(matcher):
     """y = 2 + A x + N(0, C): mean, standard deviations and correlation of the draws."""
     rng = np.random.default_rng(0)
@@ -67,7 +68,7 @@ def test_spread_that_depends_on_x():
     assert np.var(test.std(test.X)) > 0.3  # a constant spread would miss by this much
 
 
-@ALL_MATCHERS
+@pytest.mark.parametrize("matcher", slow_but(set(MATCHERS) - {"sinkhorn", "fgan"}, MATCHERS))
 def test_unpaired_responses_put_the_marginal_law_right(matcher):
     """18 pairs from the lower half of two classes; 2,000 responses show the law as it is.
 

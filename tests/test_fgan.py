@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import assert_draws_are_two_sided, seeded, two_sided
+from helpers import assert_draws_are_two_sided, seeded, slow_but, two_sided
 from scipy.integrate import quad
 from scipy.stats import norm
 from torch.testing import assert_close
@@ -166,12 +166,22 @@ def test_generator_lowers_what_the_critic_raises(name):
 
 
 # ------------------------------------------------------------------ the matcher
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", slow_but(["js"], KNOWN))
 def test_fitted_law(name):
     X, y = two_sided()
     matcher = FGANMatcher(name, max_steps=900, widths=(64, 64), critic_widths=(64, 64))
     est = LSDMRegressor(matcher=matcher, random_state=0).fit(X, y)
     assert_draws_are_two_sided(est, X)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_divergence_trains_both_players(name):
+    X, y = two_sided(60)
+    matcher = FGANMatcher(name, max_steps=20)
+    est = LSDMRegressor(matcher=matcher, random_state=0, validation_fraction=0.0).fit(X, y)
+    assert np.isfinite(est.sample(X, 3)).all()
+    for loss in ("train_loss", "train_critic_loss"):
+        assert np.isfinite(est.history_["matcher"][loss]).all()
 
 
 def test_unknown_divergence():

@@ -110,7 +110,7 @@ def test_gradient_is_that_of_the_value():
 # ------------------------------------------------------------------ the matcher
 def test_fitted_law():
     X, y = two_sided()
-    matcher = SinkhornMatcher(max_steps=300, lr=5e-3, widths=(64, 64), batch_size=128)
+    matcher = SinkhornMatcher(max_steps=300, lr=5e-3, widths=(64, 64), batch_size=96)
     est = LSDMRegressor(matcher=matcher, random_state=0).fit(X, y)
     assert_draws_are_two_sided(est, X)
 

@@ -125,7 +125,7 @@ def test_known_map_on_the_line(options):
     """From the normal law to another the best map is F⁻¹ ∘ Φ; here F⁻¹(u) = (−ln(1 − u) − 1)."""
     quantiles = torch.from_numpy(norm.ppf((np.arange(400) + 0.5) / 400)).float()[:, None]
     latent = -torch.log1p(-torch.from_numpy(norm.cdf(quantiles))).float() - 1
-    matcher = fit(matching_data(None, latent), max_steps=500, widths=(64, 64), **options)
+    matcher = fit(matching_data(None, latent), max_steps=300, widths=(64, 64), **options)
     noise = torch.linspace(-2, 2, 21)[:, None]
     start = matcher.network_.start(noise[:, :0], noise).detach()  # the noise, or its mirror image
     wanted = -torch.log1p(-torch.from_numpy(norm.cdf(start))).float() - 1
@@ -151,7 +151,7 @@ def eight_gaussians(n, **options):
 
 
 def test_eight_gaussians_in_short():
-    share, near = eight_gaussians(1000, max_steps=1000, plan_size=1024)
+    share, near = eight_gaussians(600, max_steps=600, plan_size=512)
     assert share.min() > 0.09
     assert share.max() < 0.16
     assert near > 0.85  # .24 under the Gaussian of the same spread, where training starts
@@ -171,7 +171,7 @@ def test_unpaired_codes_pull_the_law_of_the_draws():
     codes = torch.cat([latent, 1 + latent])
     data = matching_data(condition, latent, codes)
     means = [
-        draws(fit(data, max_steps=200, widths=(32,), unpaired_weight=w), 200, condition).mean()
+        draws(fit(data, max_steps=100, widths=(32,), unpaired_weight=w), 200, condition).mean()
         for w in (0.0, 5.0)
     ]
     assert abs(means[0]) < 0.1
@@ -180,7 +180,7 @@ def test_unpaired_codes_pull_the_law_of_the_draws():
 
 def test_conditional_law():
     X, y = two_sided()
-    matcher = TransportMatcher(max_steps=500, widths=(64, 64))
+    matcher = TransportMatcher(max_steps=300, widths=(64, 64))
     est = LSDMRegressor(matcher=matcher, random_state=0).fit(X, y)
     assert_draws_are_two_sided(est, X)
 
