@@ -76,7 +76,7 @@ def stage_1(autoencoder, y, latent_dim, n_held_out=100):
 def test_curved_latent_spaces_beat_principal_components(name):
     y, fresh = sheet(500, 0), sheet(500, 1)
     linear = error(learn("pca", y), fresh)
-    assert error(learn(name, y, max_epochs=15), fresh) < 0.6 * linear
+    assert error(learn(name, y, max_epochs=8), fresh) < 0.6 * linear
 
 
 def test_convolutions_beat_principal_components():
@@ -98,7 +98,7 @@ def test_never_worse_than_principal_components_on_held_out_rows(kind):
 
 
 def test_variational_codes_are_standard_and_do_not_collapse():
-    fitted, rows = stage_1(VAEAutoencoder(max_epochs=15), sheet(500, 0), 2)
+    fitted, rows = stage_1(VAEAutoencoder(max_epochs=8), sheet(500, 0), 2)
     codes = fitted.encode(rows)
     assert_allclose(codes.std(dim=0), 1, atol=0.25)
     with torch.no_grad():
@@ -108,7 +108,7 @@ def test_variational_codes_are_standard_and_do_not_collapse():
 
 
 def test_beta_prunes_the_codes():
-    autoencoder = VAEAutoencoder(beta=20.0, free_bits=0.0, max_epochs=10)
+    autoencoder = VAEAutoencoder(beta=20.0, free_bits=0.0, max_epochs=5)
     pruned, rows = stage_1(autoencoder, sheet(500, 0), 2)
     assert pruned.encode(rows).std(dim=0).max() < 0.2
 
@@ -207,7 +207,7 @@ def test_slope_bounds_every_jacobian(shape, activation):
         coder.gain.fill_(0.7)
     spread = torch.tensor([0.5, 2.0, 1.0])
     bound = 0.7 * coder.slope(spread).item()
-    codes = 2 * torch.randn((20, 3), generator=random)
+    codes = 2 * torch.randn((8, 3), generator=random)
     slopes = [jacobian_norm(coder.decode, code, spread) for code in codes]
     assert max(slopes) <= bound
     assert bound < 20 * max(slopes)

@@ -116,7 +116,7 @@ def learnt():
     """A fit of z = x·(1, 1) + mixture, x = ±1, with the side x on which the mixture is turned."""
     side = torch.where(normal(6000, 1, seed=40) > 0, 1.0, -1.0).double()
     latent = side * (draw_mixture(6000, 3) + 1)
-    matcher = DiffusionMatcher(max_steps=1500, n_iter_no_change=None)
+    matcher = DiffusionMatcher(max_steps=1000, n_iter_no_change=None)
     return matcher.fit(matching_data(side, latent, n_held=200), RUN)
 
 

@@ -88,7 +88,7 @@ def two_modes(n, seed):
 @pytest.fixture(scope="module")
 def fits():
     data = matching_data(*two_modes(1500, 0), n_held=100)
-    common = {"max_steps": 600, "n_iter_no_change": None}
+    common = {"max_steps": 400, "n_iter_no_change": None}
     return {
         "conditional-ot": FlowMatcher(**common).fit(data, RUN),
         "independent": FlowMatcher("independent", **common).fit(data, RUN),

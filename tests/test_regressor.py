@@ -276,13 +276,13 @@ class RaiseAt(Callback):
 @pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("matcher", ["energy", "wgan"])
 def test_ctrl_c_in_stage_2_keeps_the_best_state(matcher, inside):
-    params = {"matcher__max_steps": 2000, "matcher__callbacks": [RaiseAt(3, inside)]}
+    params = {"matcher__max_steps": 2000, "matcher__callbacks": [RaiseAt(2, inside)]}
     est = quick(matcher, **params)
     with pytest.raises(KeyboardInterrupt):
         est.fit(X, Y)
     assert est.interrupted_
     assert est.matcher_.interrupted_
-    assert 200 <= est.matcher_.n_steps_ <= 300
+    assert 100 <= est.matcher_.n_steps_ <= 200
     assert est.score(X, Y) > 0.3
     # An earlier end is kept where it was the better one: here the very start, at a mad rate.
     mad = quick(matcher, **params).set_params(matcher__lr=3.0)
