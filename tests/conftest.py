@@ -9,6 +9,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 
+pytest.register_assert_rewrite("helpers")
+
 try:
     import hypothesis
 except ImportError:  # a GPU machine may lack it

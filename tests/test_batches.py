@@ -5,16 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from helpers import CPU, seeded
 from numpy.testing import assert_array_equal
 
 from sklsdm.batches import NoiseStream, PairBatches, RowBatches, StreamedBatches
 from sklsdm.responses import Responses, fit_standardiser
-
-CPU = torch.device("cpu")
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def numbered(n_rows):

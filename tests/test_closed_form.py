@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
+from helpers import slow_but
 from numpy.testing import assert_allclose
 
 from sklsdm import LSDMRegressor, metrics
 from sklsdm.datasets import make_arms, make_gcds
 from sklsdm.matchers import MATCHERS
-
-ALL_MATCHERS = pytest.mark.parametrize("matcher", list(MATCHERS))
 
 # Steps on 1,500 pairs of the arms problem, and the share of what there is to gain (from ignoring
 # X to knowing the law) that must be reached with them. Half of what was seen, or less.
@@ -20,7 +19,7 @@ def fit(matcher, X, y, Y_unpaired=None, *, max_steps, **params):
     return est.set_params(matcher__max_steps=max_steps).fit(X, y, Y_unpaired)
 
 
-@pytest.mark.parametrize("matcher", ARMS)
+@pytest.mark.parametrize("matcher", slow_but(["energy"], ARMS))
 def test_arms(matcher):
     """Three modes whose mean does not depend on x: what models the mean alone gains nothing."""
     max_steps, wanted = ARMS[matcher]
@@ -37,7 +36,7 @@ def test_arms(matcher):
     assert wanted < skill < 1.1
 
 
-@ALL_MATCHERS
+@pytest.mark.parametrize("matcher", slow_but(set(MATCHERS) - {"sinkhorn"}, MATCHERS))
 def test_linear_gaussian(matcher):
     """y = 2 + A x + N(0, C): mean, standard deviations and correlation of the draws."""
     rng = np.random.default_rng(0)
@@ -49,8 +48,8 @@ def test_linear_gaussian(matcher):
         return X, 2 + X @ coef + rng.multivariate_normal(np.zeros(2), cov, size=n_rows)
 
     X, y = law(800)
-    X_new, _ = law(300)
-    est = fit(matcher, X, y, max_steps=300)
+    X_new, _ = law(150)
+    est = fit(matcher, X, y, max_steps=100)
     mean, std = est.predict(X_new, return_std=True)
     truth = 2 + X_new @ coef
     assert np.sqrt(np.square(mean - truth).mean()) < 0.15  # the outputs' own spread is 1.5
@@ -62,14 +61,14 @@ def test_linear_gaussian(matcher):
 def test_spread_that_depends_on_x():
     """Problem T4: y = ±x with probability one half each, plus noise: mean 0, spread near |x1|."""
     train, test = make_gcds("T4", 2000, random_state=0), make_gcds("T4", 500, random_state=1)
-    est = fit("energy", train.X, train.y, max_steps=1000)
+    est = fit("energy", train.X, train.y, max_steps=500)
     mean, std = est.predict(test.X, return_std=True)
     assert np.square(mean - test.mean(test.X)).mean() < 0.05
     assert np.square(std - test.std(test.X)).mean() < 0.05
     assert np.var(test.std(test.X)) > 0.3  # a constant spread would miss by this much
 
 
-@ALL_MATCHERS
+@pytest.mark.parametrize("matcher", slow_but(set(MATCHERS) - {"sinkhorn", "fgan"}, MATCHERS))
 def test_unpaired_responses_put_the_marginal_law_right(matcher):
     """18 pairs from the lower half of two classes; 2,000 responses show the law as it is.
 
@@ -85,7 +84,7 @@ def test_unpaired_responses_put_the_marginal_law_right(matcher):
     distance, right = {}, {}
     for use in ("latent", "match"):
         data = np.eye(2)[label[pairs]], y[pairs], np.delete(y, pairs, axis=0)
-        est = fit(matcher, *data, max_steps=800, unpaired=use, autoencoder="identity")
+        est = fit(matcher, *data, max_steps=500, unpaired=use, autoencoder="identity")
         draws = est.sample(both, random_state=0)[:, 0]
         distance[use] = metrics.energy_distance(draws, y)
         right[use] = np.mean((draws[:, 0] > 0) == (both[:, 1] == 1))

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from helpers import RUN, crescents_distance, matching_data, normal, seeded
 
 from sklsdm import LSDMRegressor
+from sklsdm.functional.categorical import distinct_rows, draw_index
 from sklsdm.functional.diffusion import (
     SAMPLERS,
     denoise,
@@ -13,22 +15,10 @@ from sklsdm.functional.diffusion import (
     noise_levels,
     solve,
 )
-from sklsdm.functional.categorical import distinct_rows, draw_index
 from sklsdm.functional.scores import energy_distance
-from sklsdm.matchers import MatchingData
 from sklsdm.matchers.diffusion import DiffusionMatcher
-from sklsdm.run import Run
 
 ODE_SAMPLERS = ("ddim", "heun", "multistep")
-CPU = torch.device("cpu")
-
-
-def random_stream(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(shape, generator=random_stream(seed), dtype=dtype)
 
 
 # ------------------------------------------------------------------ a mixture that is known
@@ -38,7 +28,7 @@ SPREAD = 0.4
 
 
 def draw_mixture(n, seed=0):
-    picked = torch.multinomial(WEIGHTS, n, replacement=True, generator=random_stream(seed))
+    picked = torch.multinomial(WEIGHTS, n, replacement=True, generator=seeded(seed))
     return MEANS[picked] + SPREAD * normal(n, 2, seed=seed + 1)
 
 
@@ -121,25 +111,13 @@ def test_only_the_ancestral_sampler_takes_noise_on_the_way():
 
 
 # ------------------------------------------------------------------ the learnt score
-def matching_data(condition, latent, codes=None, n_held=200):
-    held = slice(0, n_held)
-    return MatchingData(
-        condition=condition[n_held:].float(),
-        latent=latent[n_held:].float(),
-        held_condition=condition[held].float(),
-        held_latent=latent[held].float(),
-        codes=None if codes is None else codes.float(),
-        image_shape=None,
-    )
-
-
 @pytest.fixture(scope="module")
 def learnt():
     """A fit of z = x·(1, 1) + mixture, x = ±1, with the side x on which the mixture is turned."""
     side = torch.where(normal(6000, 1, seed=40) > 0, 1.0, -1.0).double()
     latent = side * (draw_mixture(6000, 3) + 1)
-    matcher = DiffusionMatcher(max_steps=1500, n_iter_no_change=None)
-    return matcher.fit(matching_data(side, latent), Run(CPU, 0))
+    matcher = DiffusionMatcher(max_steps=1000, n_iter_no_change=None)
+    return matcher.fit(matching_data(side, latent, n_held=200), RUN)
 
 
 @pytest.mark.parametrize("side", [1.0, -1.0])
@@ -183,7 +161,7 @@ def test_the_draws_follow_the_law_given_each_condition(learnt):
 # ------------------------------------------------------------------ codes without a condition
 def test_indices_are_drawn_with_softmax_probability():
     weights = torch.tensor([0.6, 0.3, 0.1, 0.0])
-    picked = draw_index(weights.log().expand(20_000, -1) + 50.0, random_stream())
+    picked = draw_index(weights.log().expand(20_000, -1) + 50.0, seeded())
     shares = picked.bincount(minlength=4) / len(picked)
     torch.testing.assert_close(shares, weights, atol=0.015, rtol=0)
 
@@ -198,26 +176,9 @@ def test_distinct_rows_come_with_their_shares():
 
 def test_codes_without_conditions_teach_the_law_given_each():
     """Two crescents, 15 pairs each, and 1,000 points that do not say which they are of."""
-    rng = np.random.default_rng(0)
-    side = rng.choice([-1.0, 1.0], 3000)
-    angle = rng.uniform(0, np.pi, 3000)
-    points = np.stack([side * (np.sin(angle) * 1.5 + 0.3), np.cos(angle) * 1.5], axis=1)
-    points += 0.1 * rng.normal(size=points.shape)
-    latent = torch.from_numpy((points - points.mean(axis=0)) / points.std(axis=0))
-    condition = torch.from_numpy(side[:, None])
-    distance = {}
-    for use, codes in {"latent": None, "match": latent[:1030]}.items():
-        matcher = DiffusionMatcher(max_steps=300, n_steps=12)
-        data = matching_data(condition[:35], latent[:35], codes, n_held=5)
-        matcher.fit(data, Run(CPU, 0))
-        noise = normal(2000, 2, seed=1, dtype=torch.float32)
-        given = torch.from_numpy(side[1000:, None]).float()
-        draws = matcher.draw(given, noise).double()
-        distance[use] = sum(
-            energy_distance(draws[side[1000:] == s], latent[1000:][side[1000:] == s]).item()
-            for s in (-1.0, 1.0)
-        )
-    assert distance["match"] < 0.6 * distance["latent"]
+    matcher = DiffusionMatcher(max_steps=300, n_steps=12)
+    without_codes = crescents_distance(matcher, with_codes=False)
+    assert crescents_distance(matcher, with_codes=True) < 0.6 * without_codes
 
 
 # ------------------------------------------------------------------ bad parameters
@@ -228,7 +189,11 @@ def test_codes_without_conditions_teach_the_law_given_each():
         ({"n_steps": 2.5}, TypeError, r"matcher__n_steps must be an integer, got 2\.5"),
         ({"sampler": "euler"}, ValueError, r"matcher__sampler='euler'.*'ancestral'.*'multistep'"),
         ({"sigma_min": 0.0}, ValueError, r"matcher__sigma_min must be above 0, got 0"),
-        ({"sigma_max": 0.01}, ValueError, r"matcher__sigma_max must be above 0\.02, got 0\.01"),
+        (
+            {"sigma_max": 0.01},
+            ValueError,
+            r"matcher__sigma_max must be above matcher__sigma_min=0\.02, got 0\.01",
+        ),
         ({"log_sigma_std": 0.0}, ValueError, r"matcher__log_sigma_std must be above 0"),
     ],
 )
@@ -243,7 +208,7 @@ def test_every_sampler_draws_through_the_regressor(sampler):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 1))
     y = X @ np.ones((1, 2)) + 0.1 * rng.normal(size=(60, 2))
-    est = LSDMRegressor(matcher=DiffusionMatcher(sampler, 12, max_steps=20), random_state=0)
+    est = LSDMRegressor(matcher=DiffusionMatcher(sampler, n_steps=12, max_steps=20), random_state=0)
     est.fit(X, y)
     assert est.matcher_.noise_dim_ == noise_columns(sampler, 12, 2)
     draws = est.sample(X, 50, random_state=0)

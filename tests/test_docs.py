@@ -1,15 +1,20 @@
 """What the documents show runs: README and docs pages block by block, docstrings' examples."""
 
 import doctest
+import functools
 import importlib
+import inspect
 import pkgutil
 import re
 from pathlib import Path
 
+import joblib
 import pytest
 import sklearn
 
 import sklsdm
+from sklsdm.autoencoders import AUTOENCODERS
+from sklsdm.matchers import MATCHERS
 
 ROOT = Path(sklsdm.__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -23,15 +28,69 @@ def blocks(page):
     return [(text[: m.start(1)].count("\n") + 1, m[1]) for m in BLOCK.finditer(text)]
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.name)
-def test_pages_run(page, tmp_path, monkeypatch):
+WITH_CODE = pytest.mark.parametrize(
+    "page", [p for p in PAGES if blocks(p)], ids=lambda page: page.name
+)
+
+
+def run(page, shorten=lambda code: code):
     """All blocks of a page, one after another, as a reader who copies them would."""
-    monkeypatch.chdir(tmp_path)
     names = {"__name__": "__main__"}
     with sklearn.config_context():
         for line, code in blocks(page):
-            exec(compile("\n" * (line - 1) + code, str(page), "exec"), names)
+            exec(compile("\n" * (line - 1) + shorten(code), str(page), "exec"), names)
+
+
+# Budgets that a page names, as max_steps=2000 or "matcher__max_steps": [100].
+BUDGET = re.compile(r"(max_(?:steps|epochs)\W+)\d[\d_]*")
+
+
+def with_small_budgets(code):
+    return BUDGET.sub(r"\g<1>2", code)
+
+
+@pytest.fixture
+def small_budgets(monkeypatch):
+    """Where a page names no budget: 20 steps for a matcher, one epoch for an autoencoder."""
+
+    def cut(init, name, small):
+        signature = inspect.signature(init)
+
+        @functools.wraps(init)
+        def cut_init(self, *args, **kwargs):
+            if name not in signature.bind(self, *args, **kwargs).arguments:
+                kwargs[name] = small
+            init(self, *args, **kwargs)
+
+        return cut_init
+
+    for parts, name, small in ((MATCHERS, "max_steps", 20), (AUTOENCODERS, "max_epochs", 1)):
+        for part in parts.values():
+            if name in inspect.signature(part).parameters:
+                monkeypatch.setattr(part, "__init__", cut(part.__init__, name, small))
+    with joblib.parallel_config("sequential"):  # other processes would not know of the cut
+        yield
+
+
+@pytest.mark.filterwarnings("ignore")
+@WITH_CODE
+def test_pages_run_with_small_budgets(page, tmp_path, monkeypatch, small_budgets):
+    monkeypatch.chdir(tmp_path)
+    run(page, with_small_budgets)
+
+
+def test_small_budgets():
+    assert with_small_budgets('{"a__max_steps": [100]}, max_epochs=10_000, n=3') == (
+        '{"a__max_steps": [2]}, max_epochs=2, n=3'
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@WITH_CODE
+def test_pages_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(page)
 
 
 def test_readme_shows_code_early():

@@ -5,19 +5,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from helpers import RUN, crescents_distance, matching_data, normal
 
 from sklsdm import LSDMRegressor
 from sklsdm.functional.flow import SAMPLERS, couple, flow_residual, integrate
 from sklsdm.functional.scores import energy_distance
-from sklsdm.matchers import MatchingData
 from sklsdm.matchers.flow import FlowMatcher
-from sklsdm.run import Run
-
-CPU = torch.device("cpu")
-
-
-def normal(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 # ------------------------------------------------------------------ formulas
@@ -84,18 +77,6 @@ def test_without_conditions_it_is_plain_transport():
 
 
 # ------------------------------------------------------------------ what is learnt
-def matching_data(condition, latent, codes=None, n_held=100):
-    held = slice(0, n_held)
-    return MatchingData(
-        condition=condition[n_held:].float(),
-        latent=latent[n_held:].float(),
-        held_condition=condition[held].float(),
-        held_latent=latent[held].float(),
-        codes=None if codes is None else codes.float(),
-        image_shape=None,
-    )
-
-
 def two_modes(n, seed):
     """z = x + (±1, ±½) with even odds, plus a little noise; x ~ N(0, 1)."""
     x = normal(n, 1, seed=seed)
@@ -106,12 +87,12 @@ def two_modes(n, seed):
 
 @pytest.fixture(scope="module")
 def fits():
-    data = matching_data(*two_modes(1500, 0))
-    common = {"max_steps": 600, "n_iter_no_change": None}
+    data = matching_data(*two_modes(1500, 0), n_held=100)
+    common = {"max_steps": 400, "n_iter_no_change": None}
     return {
-        "conditional-ot": FlowMatcher(**common).fit(data, Run(CPU, 0)),
-        "independent": FlowMatcher("independent", **common).fit(data, Run(CPU, 0)),
-        "distilled": FlowMatcher(distil=True, **common).fit(data, Run(CPU, 0)),
+        "conditional-ot": FlowMatcher(**common).fit(data, RUN),
+        "independent": FlowMatcher("independent", **common).fit(data, RUN),
+        "distilled": FlowMatcher(distil=True, **common).fit(data, RUN),
     }
 
 
@@ -160,25 +141,9 @@ def test_a_distilled_flow_draws_in_one_pass_near_the_draws_of_its_teacher(fits):
 
 def test_codes_without_conditions_teach_the_law_given_each():
     """Two crescents, 15 pairs each, and 1,000 points that do not say which they are of."""
-    rng = np.random.default_rng(0)
-    side = rng.choice([-1.0, 1.0], 3000)
-    angle = rng.uniform(0, np.pi, 3000)
-    points = np.stack([side * (np.sin(angle) * 1.5 + 0.3), np.cos(angle) * 1.5], axis=1)
-    points += 0.1 * rng.normal(size=points.shape)
-    latent = torch.from_numpy((points - points.mean(axis=0)) / points.std(axis=0))
-    condition = torch.from_numpy(side[:, None])
-    fresh = side[1000:]
-    found = {}
-    for use, codes in {"latent": None, "match": latent[:1030]}.items():
-        data = matching_data(condition[:35], latent[:35], codes, n_held=5)
-        matcher = FlowMatcher(max_steps=300).fit(data, Run(CPU, 0))
-        noise = normal(2000, 2, seed=1, dtype=torch.float32)
-        draws = matcher.draw(torch.from_numpy(fresh[:, None]).float(), noise).double()
-        found[use] = sum(
-            energy_distance(draws[fresh == s], latent[1000:][fresh == s]).item()
-            for s in (-1.0, 1.0)
-        )
-    assert found["match"] < 0.6 * found["latent"]
+    matcher = FlowMatcher(max_steps=300)
+    without_codes = crescents_distance(matcher, with_codes=False)
+    assert crescents_distance(matcher, with_codes=True) < 0.6 * without_codes
 
 
 # ------------------------------------------------------------------ bad parameters

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from helpers import ALL_MATCHERS
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -12,7 +13,6 @@ from sklearn.model_selection import cross_val_score
 from sklsdm import LSDMGenerator
 from sklsdm.matchers import MATCHERS
 
-ALL_MATCHERS = pytest.mark.parametrize("matcher", list(MATCHERS))
 DATA = np.random.default_rng(0).normal(size=(120, 3)) @ np.diag([1.0, 2.0, 0.5]) + 4
 
 

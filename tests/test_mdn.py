@@ -5,21 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import RUN, crescents_distance, matching_data, normal
 
 from sklsdm import LSDMRegressor
 from sklsdm.functional.mixtures import draw_mixture, log_density
 from sklsdm.functional.scores import energy_distance
-from sklsdm.matchers import MatchingData
 from sklsdm.matchers.base import Plan
 from sklsdm.matchers.mdn import LikelihoodObjective, MDNMatcher
 from sklsdm.modules import MixtureDensity
-from sklsdm.run import Run
-
-CPU = torch.device("cpu")
-
-
-def normal(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def some_mixture():
@@ -97,18 +90,6 @@ def test_the_network_starts_near_the_standard_normal(n_components, full):
 
 
 # ------------------------------------------------------------------ what is learnt
-def matching_data(condition, latent, codes=None, n_held=100):
-    held = slice(0, n_held)
-    return MatchingData(
-        condition=condition[n_held:].float(),
-        latent=latent[n_held:].float(),
-        held_condition=condition[held].float(),
-        held_latent=latent[held].float(),
-        codes=None if codes is None else codes.float(),
-        image_shape=None,
-    )
-
-
 def known_pairs(n, seed):
     """z | x ~ ½ N(m, C) + ½ N(−m, C) with m = (1, x) and correlated C; and −E ln p(z | x)."""
     x = normal(n, 1, seed=seed).tanh()
@@ -132,7 +113,7 @@ def test_the_fit_reaches_the_likelihood_of_the_truth():
     condition, latent, _ = known_pairs(2000, 0)
     fresh_condition, fresh_latent, entropy = known_pairs(4000, 10)
     matcher = MDNMatcher(4, max_steps=800, n_iter_no_change=None)
-    matcher.fit(matching_data(condition, latent), Run(CPU, 0))
+    matcher.fit(matching_data(condition, latent, n_held=100), RUN)
     found = neg_log_likelihood(matcher.network_, fresh_condition, fresh_latent)
     assert entropy - 0.02 < found < entropy + 0.1
     noise = normal(4000, matcher.noise_dim_, seed=3, dtype=torch.float32)
@@ -145,9 +126,9 @@ def test_the_fit_reaches_the_likelihood_of_the_truth():
 def test_the_marginal_is_the_mean_over_conditions():
     """With 2/3 of the pairs at one x, p(z) = 2/3 p(z | x₀) + 1/3 p(z | x₁)."""
     condition = torch.tensor([[0.0], [0.0], [1.0]])
-    data = matching_data(condition, torch.zeros(3, 2), codes=torch.zeros(3, 2), n_held=0)
+    data = matching_data(condition, torch.zeros(3, 2), codes=torch.zeros(3, 2))
     random = torch.Generator().manual_seed(0)
-    plan = Plan(Run(CPU, 0), random, 3, 1, 1, 16, 1.0, 0.0, None)
+    plan = Plan(RUN, random, 3, 1, 1, 16, 1.0, 0.0)
     network = MixtureDensity(1, 2, 3, True, (8,), generator=random)
     codes = normal(5, 2, dtype=torch.float32)
     found = LikelihoodObjective(data, plan)._marginal(network, codes)
@@ -161,25 +142,9 @@ def test_the_marginal_is_the_mean_over_conditions():
 
 def test_codes_without_conditions_teach_the_law_given_each():
     """Two crescents, 15 pairs each, and 1,000 points that do not say which they are of."""
-    rng = np.random.default_rng(0)
-    side = rng.choice([-1.0, 1.0], 3000)
-    angle = rng.uniform(0, np.pi, 3000)
-    points = np.stack([side * (np.sin(angle) * 1.5 + 0.3), np.cos(angle) * 1.5], axis=1)
-    points += 0.1 * rng.normal(size=points.shape)
-    latent = torch.from_numpy((points - points.mean(axis=0)) / points.std(axis=0))
-    condition = torch.from_numpy(side[:, None])
-    fresh = side[1000:]
-    found = {}
-    for use, codes in {"latent": None, "match": latent[:1030]}.items():
-        data = matching_data(condition[:35], latent[:35], codes, n_held=5)
-        matcher = MDNMatcher(max_steps=300).fit(data, Run(CPU, 0))
-        noise = normal(2000, 3, seed=1, dtype=torch.float32)
-        draws = matcher.draw(torch.from_numpy(fresh[:, None]).float(), noise).double()
-        found[use] = sum(
-            energy_distance(draws[fresh == s], latent[1000:][fresh == s]).item()
-            for s in (-1.0, 1.0)
-        )
-    assert found["match"] < 0.6 * found["latent"]
+    matcher = MDNMatcher(max_steps=300)
+    without_codes = crescents_distance(matcher, with_codes=False)
+    assert crescents_distance(matcher, with_codes=True) < 0.6 * without_codes
 
 
 # ------------------------------------------------------------------ bad parameters

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import seeded
 from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
@@ -21,7 +22,7 @@ from sklsdm.nets import (
 )
 from sklsdm.nets.divergence import DivergenceGuard
 from sklsdm.nets.rates import CosineRate
-from sklsdm.run import Run, Stage, resolve_device
+from sklsdm.run import Run, Stage, Stream, resolve_device
 
 STAGE = Stage("stage 9", "stage-9.pt", "the ninth lr")
 
@@ -54,9 +55,9 @@ class Duel:
 
 
 class Targets:
-    """Epochs of `n_steps` random targets, drawn from the net's own generator."""
+    """Epochs of `n_steps` steps of random targets, drawn from the net's own generator."""
 
-    def __init__(self, random, n_steps=5, per_step=0):
+    def __init__(self, random, n_steps=5, per_step=1):
         self.random = random
         self.n_steps = n_steps
         self.per_step = per_step
@@ -66,14 +67,7 @@ class Targets:
 
     def __iter__(self):
         for _ in range(self.n_steps):
-            if self.per_step:
-                yield [torch.randn(2, generator=self.random) for _ in range(self.per_step)]
-            else:
-                yield torch.randn(2, generator=self.random)
-
-
-def seeded():
-    return torch.Generator().manual_seed(0)
+            yield [torch.randn(2, generator=self.random) for _ in range(self.per_step)]
 
 
 def single(*callbacks, start=(4.0, -2.0), optimizer=torch.optim.SGD, **settings):
@@ -97,7 +91,7 @@ def duel(*callbacks, **settings):
     )
 
 
-BOTH = pytest.mark.parametrize(("make", "per_step"), [(single, 0), (duel, 3)], ids=["one", "two"])
+BOTH = pytest.mark.parametrize(("make", "per_step"), [(single, 1), (duel, 3)], ids=["one", "two"])
 
 
 def trained(make, per_step, *callbacks, **settings):
@@ -151,7 +145,7 @@ def test_one_module_descends_its_gradient():
     net = trained(single, 0, max_epochs=2)
     random, value, losses = seeded(), np.array([4.0, -2.0]), []
     for _ in range(2):
-        for target in Targets(random):
+        for (target,) in Targets(random):
             losses.append(0.5 * np.square(value - target.numpy()).sum())
             value = value - 0.1 * (value - target.numpy())
     assert_allclose(net.module_.value.detach(), value, rtol=1e-5)
@@ -297,7 +291,7 @@ def test_without_a_score_the_last_average_is_kept():
 @pytest.mark.parametrize("step", [7, 4], ids=["inside an epoch", "at an epoch's last step"])
 def test_one_bad_step_is_rolled_back(make, per_step, step):
     guard = DivergenceGuard(STAGE)
-    steps = step * max(per_step, 1) + max(per_step - 1, 0)
+    steps = step * per_step + per_step - 1
     net = trained(make, per_step, SpoilAt(steps), CosineRate(), guard)
     assert guard.n_retries_ == 1
     assert net.is_finite()
@@ -376,7 +370,7 @@ def test_users_hooks_are_called(make, per_step):
     counts = Counts()
     trained(make, per_step, counts)
     expected = {"begin": 20, "end": 20, "own": 20}
-    assert counts.n == (expected | {"critic": 40} if per_step else expected)
+    assert counts.n == (expected | {"critic": 40} if per_step > 1 else expected)
 
 
 def test_gradients_can_be_changed_before_the_step():
@@ -398,9 +392,9 @@ def test_progress_shows_losses(capsys):
 # ------------------------------------------------------------------ runs
 def test_streams_of_a_run_differ_and_repeat():
     run = Run(torch.device("cpu"), 3)
-    draws = [torch.rand(5, generator=run.generator(stream)).tolist() for stream in (0, 1, 0)]
+    draws = [torch.rand(5, generator=run.stream(stream)).tolist() for stream in (0, 1, 0)]
     assert draws[0] == draws[2] != draws[1]
-    other = Run(torch.device("cpu"), 4).generator(0)
+    other = Run(torch.device("cpu"), 4).stream(Stream(0))
     assert torch.rand(5, generator=other).tolist() != draws[0]
 
 

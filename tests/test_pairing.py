@@ -3,16 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from helpers import RUN, matching_data, slow_but
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
 from sklsdm import LSDMRegressor, metrics
 from sklsdm.functional import virtual_adversarial
-from sklsdm.matchers import MATCHERS, EnergyMatcher, MatchingData
-from sklsdm.run import Run
+from sklsdm.matchers import MATCHERS, EnergyMatcher
 from sklsdm.pairing import MIN_CONFIDENCE, draw_pseudo_pairs
-
-RUN = Run(torch.device("cpu"), 0)
 
 
 def tensor(array):
@@ -22,7 +20,7 @@ def tensor(array):
 def pairs(X, Z, codes):
     """Matching data without held-out pairs; the codes of the pairs come first."""
     X, Z, codes = tensor(X), tensor(Z), tensor(codes)
-    return MatchingData(X, Z, X[:0], Z[:0], torch.cat([Z, codes]), None)
+    return matching_data(X, Z, torch.cat([Z, codes]))
 
 
 # ------------------------------------------------------------------ formulas
@@ -30,9 +28,11 @@ def test_divergence_and_entropy_of_classes():
     p, q = np.random.default_rng(0).dirichlet(np.ones(4), size=(2, 6))
     log_p, log_q = tensor(p).log(), tensor(q).log()
     assert_allclose(
-        adversity.divergence_of_classes(log_p, log_q), stats.entropy(p, q, axis=1), rtol=1e-4
+        virtual_adversarial.divergence_of_classes(log_p, log_q),
+        stats.entropy(p, q, axis=1),
+        rtol=1e-4,
     )
-    assert_allclose(adversity.class_entropy(log_p), stats.entropy(p, axis=1), rtol=1e-4)
+    assert_allclose(virtual_adversarial.class_entropy(log_p), stats.entropy(p, axis=1), rtol=1e-4)
 
 
 def test_the_virtual_adversary_moves_across_the_border():
@@ -45,7 +45,7 @@ def test_the_virtual_adversary_moves_across_the_border():
     random = torch.Generator().manual_seed(0)
     points = 0.3 * torch.randn((50, 2), generator=random)  # where the classifier is not saturated
     direction = torch.randn((50, 2), generator=random)
-    moved = adversity.virtual_adversary(log_probability, points, direction, radius=0.5)
+    moved = virtual_adversarial.virtual_adversary(log_probability, points, direction, radius=0.5)
     along = (moved - points) @ (weight / 5)
     assert_allclose(along.abs(), np.full(50, 0.5), atol=1e-3)
 
@@ -67,7 +67,7 @@ def test_labels_follow_the_bands_of_the_codes():
     start = (angle * 3 / (2 * np.pi)) % 1 < 0.2
     few = np.concatenate([np.flatnonzero(start & (label == k))[:4] for k in range(3)])
     data = pairs(np.eye(3)[label[few]], codes[few], codes)
-    found = draw_pseudo_pairs(data, tensor(codes), RUN)
+    found = draw_pseudo_pairs(data, tensor(codes), RUN, max_steps=600)
     assert (found.confidence >= MIN_CONFIDENCE).all()
     assert len(found.latent) > 1600
     index = {tuple(code): k for code, k in zip(tensor(codes).tolist(), label, strict=True)}
@@ -87,7 +87,7 @@ def test_numbers_follow_their_law_given_the_code():
     rng = np.random.default_rng(0)
     X, Z = numbers(600, rng, 0.5)
     _, codes = numbers(4000, rng, 0.5)
-    found = draw_pseudo_pairs(pairs(X, Z, codes), tensor(codes), RUN)
+    found = draw_pseudo_pairs(pairs(X, Z, codes), tensor(codes), RUN, max_steps=500)
     assert_array_equal(found.latent, tensor(codes))  # none is left out: that would bend their law
     off = found.condition[:, 0] - found.latent[:, 0]
     assert abs(float(off.mean())) < 0.1
@@ -100,7 +100,8 @@ def test_numbers_follow_their_law_given_the_code():
 def test_numbers_that_the_code_does_not_tell_are_drawn_from_their_own_law():
     rng = np.random.default_rng(0)
     X, codes = rng.normal(size=(400, 1)), rng.normal(size=(3000, 2))
-    found = draw_pseudo_pairs(pairs(X, rng.normal(size=(400, 2)), codes), tensor(codes), RUN)
+    data = pairs(X, rng.normal(size=(400, 2)), codes)
+    found = draw_pseudo_pairs(data, tensor(codes), RUN, max_steps=500)
     assert abs(float(found.confidence.mean())) < 0.1
     assert stats.ks_2samp(found.condition[:, 0], X[:, 0]).statistic < 0.1
     assert abs(np.corrcoef(found.condition[:, 0], found.latent[:, 0])[0, 1]) < 0.1
@@ -120,13 +121,14 @@ def test_equal_seeds_give_equal_pseudo_pairs():
     rng = np.random.default_rng(0)
     X, Z = numbers(100, rng, 0.5)
     state = torch.get_rng_state()
-    one, two = (draw_pseudo_pairs(pairs(X, Z, Z), tensor(Z), RUN) for _ in range(2))
+    data = pairs(X, Z, Z)
+    one, two = (draw_pseudo_pairs(data, tensor(Z), RUN, max_steps=100) for _ in range(2))
     assert_array_equal(one.condition, two.condition)
     assert_array_equal(torch.get_rng_state(), state)
 
 
 # ------------------------------------------------------------------ in a fit
-@pytest.mark.parametrize("matcher", sorted(MATCHERS))
+@pytest.mark.parametrize("matcher", slow_but(["energy"], sorted(MATCHERS)))
 def test_pseudo_pairs_show_what_few_pairs_do_not(matcher):
     """Two classes, of each the lower half among the pairs; 1,500 responses show both halves."""
     rng = np.random.default_rng(0)
@@ -162,7 +164,7 @@ def test_sure_labels_help_to_choose_the_state(labels, held):
             seen.append(data)
             return super().fit(data, run)
 
-    est = LSDMRegressor(2, Spy(max_steps=300), unpaired="pair", random_state=0)
+    est = LSDMRegressor(2, Spy(max_steps=200), unpaired="pair", random_state=0)
     est.fit(X[:40], codes[:40], codes[40:])
     (data,) = seen
     assert len(data.held_latent) == pytest.approx(held, abs=2 * labels)

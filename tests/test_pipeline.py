@@ -286,7 +286,7 @@ def test_two_processes_find_what_one_does():
 @pytest.mark.parametrize("scorer", [scorers.neg_energy_score, scorers.neg_crps])
 def test_scorers_choose(scorer, routing):
     """A search over a Pipeline ranks the estimator that saw X above the one that could not."""
-    model = make_pipeline(StandardScaler(), quick(matcher__max_steps=200))
+    model = make_pipeline(StandardScaler(), quick())
     grid = {"standardscaler": ["passthrough", Blindfold()]}
     search = GridSearchCV(model, grid, scoring=scorer, cv=2, error_score="raise")
     search.fit(X, Y, **spell(routing, Y_unpaired=Unpaired(Y_UNPAIRED)))

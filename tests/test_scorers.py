@@ -59,7 +59,7 @@ class Images(BaseEstimator):
 @pytest.fixture(scope="module")
 def pairs():
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(300, 2))
+    X = rng.normal(size=(150, 2))
     return X, X + 0.5 * rng.normal(size=X.shape)
 
 
@@ -148,7 +148,7 @@ def test_sliced_wasserstein_takes_a_constant_column(pairs):
 
 def test_sliced_wasserstein_names_an_unfit_condition(pairs):
     X, y = pairs
-    with pytest.raises(ValueError, match=r"X of shape \(n, p\).*\(300, 2, 1\)"):
+    with pytest.raises(ValueError, match=r"X of shape \(n, p\).*\(150, 2, 1\)"):
         scorers.neg_sliced_wasserstein(Gaussian(), X[..., None], y)
     with pytest.raises(TypeError, match=r"numbers in X.*<U"):
         scorers.neg_sliced_wasserstein(Gaussian(), X.astype(str), y)
@@ -206,7 +206,7 @@ def test_r2_flat_weighs_outputs_by_variance():
 
 def test_r2_flat_names_shapes_that_do_not_fit(pairs):
     X, y = pairs
-    with pytest.raises(ValueError, match=r"predict gave shape \(300, 2\) for y of shape \(300,\)"):
+    with pytest.raises(ValueError, match=r"predict gave shape \(150, 2\) for y of shape \(150,\)"):
         scorers.r2_flat(Gaussian(), X, y[:, 0])
 
 

@@ -66,7 +66,7 @@ class DiffusionMatcher(FieldMatcher):
         again at every step ("ancestral").""",
         kw_only=False,
     )
-    n_steps: int = parameter(default=16, doc="Noise levels visited by a draw.", kw_only=False)
+    n_steps: int = parameter(default=16, doc="Noise levels visited by a draw.")
     log_sigma_mean: float = parameter(
         default=-1.2, rule=within(-10.0, 10.0), doc="Mean of ln σ in training."
     )

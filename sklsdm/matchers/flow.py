@@ -80,8 +80,7 @@ class FlowMatcher(FieldMatcher):
         kw_only=False,
     )
     n_steps: int = parameter(
-        default=8, doc="Steps of the integration from noise to codes.", kw_only=False
-    )
+        default=8, doc="Steps of the integration from noise to codes.")
     coupling_weight: float = parameter(
         default=10.0,
         rule=at_least(0.0),
