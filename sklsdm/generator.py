@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import DensityMixin
 from sklearn.utils.validation import validate_data
 
-from sklsdm._validation import check_finite, check_response_shape, errors_name
+from sklsdm._validation import check_finite, check_integer, check_response_shape, errors_name
 from sklsdm.base import MIN_ROWS_TO_HOLD_OUT, LatentSpaceEstimator
+from sklsdm.drawing import check_out
 from sklsdm.functional import scores
 from sklsdm.matchers import BaseMatcher
 from sklsdm.parameters import learnt, parameter
@@ -147,10 +148,12 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         ndarray of shape (n_samples, *x_shape_)
             In X's float dtype (float64 for integers, float32 for uint8 images).
         """
-        self._fitted_format()
-        shaped = None if out is None else out[None]
-        nowhere = np.empty((1, 0), dtype=np.float32)
-        return self._fill(nowhere, n_samples, random_state, batch_size, shaped)[0]
+        form = self._fitted_format()
+        n_samples = check_integer("n_samples", n_samples, 1)
+        out = check_out(out, (n_samples, *form.shape), form.dtype)
+        no_condition = np.empty((1, 0), dtype=np.float32)
+        self._fill(no_condition, n_samples, random_state, batch_size, out[None])
+        return out
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """Minus the energy distance of 1,000 draws to the rows of X; higher is better.

@@ -180,7 +180,7 @@ SETTINGS = {
     "validation_fraction 1": (
         {"validation_fraction": 1.0},
         ValueError,
-        r"validation_fraction must be below 1, got 1",
+        r"validation_fraction must be at least 0 and below 1, got 1",
     ),
     "validation_fraction -0.1": (
         {"validation_fraction": -0.1},

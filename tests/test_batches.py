@@ -8,7 +8,8 @@ import torch
 from helpers import CPU, seeded
 from numpy.testing import assert_array_equal
 
-from sklsdm.batches import NoiseStream, PairBatches, RowBatches, StreamedBatches
+from sklsdm.batches import PairBatches, RowBatches, StreamedBatches
+from sklsdm.drawing import NoiseStream
 from sklsdm.responses import Responses, fit_standardiser
 
 

@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 import sklsdm
 from sklsdm import LSDMRegressor, Unpaired
-from sklsdm.autoencoders import AUTOENCODERS, base
+from sklsdm.autoencoders import AUTOENCODERS, base, trained
 from sklsdm.batches import StreamedBatches
 from sklsdm.matchers import MATCHERS
 
@@ -449,8 +449,8 @@ def test_streamed_responses(autoencoder, monkeypatch):
     if autoencoder not in ("pca", "identity"):
         params["autoencoder__max_epochs"] = 2
     resident = tiny(parts, **params).fit(*pairs)
-    monkeypatch.setattr(base, "resident_limit", lambda device: 0)
-    monkeypatch.setattr(base, "RESIDENT_BYTES", 0)
+    monkeypatch.setattr(trained, "resident_limit", lambda device: 0)
+    monkeypatch.setattr(base, "_WHOLE_BYTES", 0)
     read = []
 
     class Blocks(StreamedBatches):

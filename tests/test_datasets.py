@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.utils import Bunch
 
-from sklsdm import datasets, metrics
+from sklsdm import blocks, datasets, metrics
 from sklsdm.datasets import Problem, make_gcds
 
 GCDS = {
@@ -78,7 +78,7 @@ def test_training_pairs_follow_the_law_that_is_sampled(name):
 
 def test_drawing_in_blocks_covers_every_row(monkeypatch):
     problem = datasets.make_rings(7, noise=0.0, random_state=0)
-    monkeypatch.setattr(datasets.problem, "_BLOCK", 6)  # 2 rows a block
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * 6)  # 2 rows a block
     radius = np.linalg.norm(problem.sample(problem.X, n_samples=3, random_state=0), axis=-1)
     np.testing.assert_allclose(radius, np.repeat(problem.X, 3, axis=1))
 

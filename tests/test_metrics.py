@@ -13,7 +13,7 @@ from scipy.special import gamma
 from sklearn.metrics import mean_pinball_loss
 from sklearn.metrics.pairwise import rbf_kernel
 
-from sklsdm import _validation, metrics
+from sklsdm import blocks, metrics
 from sklsdm.functional import scores
 
 few = settings(max_examples=40, deadline=None)
@@ -338,8 +338,7 @@ def test_blocks_do_not_change_values(q, monkeypatch):
     if q > 1:
         evaluate.append(lambda: metrics.variogram_score(y, draws))
     whole = [compute() for compute in evaluate]
-    monkeypatch.setattr(scores, "_BLOCK", 10)
-    monkeypatch.setattr(_validation, "_BLOCK_BYTES", 160)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 80)
     # wide data go through matrix products, which lose half the digits of distances near zero
     tolerance = {"rtol": 1e-12} if q < 100 else {"rtol": 1e-7, "atol": 1e-7}
     np.testing.assert_allclose([compute() for compute in evaluate], whole, **tolerance)
@@ -355,7 +354,7 @@ def test_distance_matrices_are_bounded(monkeypatch):
         return result
 
     monkeypatch.setattr(scores, "_cdist", recorded)
-    monkeypatch.setattr(scores, "_BLOCK", 1000)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 8000)
     rng = np.random.default_rng(0)
     y, draws, reference = (rng.normal(size=(*shape, 2)) for shape in [(60,), (60, 50), (200,)])
     metrics.energy_skill(y, draws, reference)
@@ -378,7 +377,7 @@ def test_gradients_at_coinciding_points_are_finite(dtype):
 @pytest.mark.parametrize("q", [1, 3, 70])  # sorting, exact distances, matrix products
 @pytest.mark.parametrize("block", [1 << 22, 4])
 def test_gradients_are_those_of_the_formulas(q, block, monkeypatch):
-    monkeypatch.setattr(scores, "_BLOCK", block)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * block)
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape):

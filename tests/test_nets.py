@@ -142,7 +142,7 @@ class SpoilAt(Callback):
 
 # ------------------------------------------------------------------ steps
 def test_one_module_descends_its_gradient():
-    net = trained(single, 0, max_epochs=2)
+    net = trained(single, 1, max_epochs=2)
     random, value, losses = seeded(), np.array([4.0, -2.0]), []
     for _ in range(2):
         for (target,) in Targets(random):
@@ -180,7 +180,7 @@ def test_moving_average():
             self.values.append(net.module_.value.detach().clone())
 
     steps = Steps()
-    net = trained(single, 0, steps, ema_decay=0.8, max_epochs=20)
+    net = trained(single, 1, steps, ema_decay=0.8, max_epochs=20)
     expected = torch.tensor([4.0, -2.0])
     for count, value in enumerate(steps.values, start=1):
         decay = min(0.8, count / (10 + count))
@@ -238,14 +238,14 @@ def scripted(values):
 def test_best_state_is_kept():
     trace = Trace()
     held_out = scripted([9.0, 3.0, 1.0, 2.0, 1.5])
-    net = trained(single, 0, trace, held_out, KeepBest(held_out))
+    net = trained(single, 1, trace, held_out, KeepBest(held_out))
     assert_array_equal(net.module_.value.detach(), trace.values[1])
     assert_array_equal(history_arrays(net.history)["valid_score"], [3, 1, 2, 1.5])
 
 
 def test_start_is_kept_where_training_only_harms():
     held_out = scripted([0.5, 3.0, 1.0, 2.0, 1.5])
-    net = trained(single, 0, held_out, KeepBest(held_out))
+    net = trained(single, 1, held_out, KeepBest(held_out))
     assert_array_equal(net.module_.value.detach(), [4, -2])
 
 
@@ -254,7 +254,7 @@ def test_of_states_that_held_out_rows_cannot_tell_apart_the_latest_is_kept():
     best = torch.tensor([1.0, 2.0, 3.0, 4.0])
     third = best + torch.tensor([-0.15, 0.25, -0.15, 0.25])
     trace, held_out = Trace(), scripted([best + 1, best + 0.5, best, third, best + 0.2])
-    net = trained(single, 0, trace, held_out, KeepBest(held_out, 2, tolerance=1.0))
+    net = trained(single, 1, trace, held_out, KeepBest(held_out, 2, tolerance=1.0))
     assert_array_equal(net.module_.value.detach(), trace.values[2])
     assert len(net.history) == 4  # one epoch after it was worse
 
@@ -267,7 +267,7 @@ def test_best_state_is_that_of_the_average():
         return torch.tensor([-float(len(seen))])
 
     held_out = HeldOutScore("valid_score", score)
-    net = trained(single, 0, held_out, KeepBest(held_out), ema_decay=0.9)
+    net = trained(single, 1, held_out, KeepBest(held_out), ema_decay=0.9)
     assert_array_equal(net.module_.value.detach(), seen[-1])
     assert_array_equal(net.module_.value.detach(), net.averaged_[0])
 
@@ -275,14 +275,14 @@ def test_best_state_is_that_of_the_average():
 def test_patience_counts_epochs_without_improvement():
     held_out = scripted([9.0, 3.0, 2.0, 2.5, 1.99, 2.2, 2.2, 2.2, 0.0, 0.0, 0.0])
     trace, keep = Trace(), KeepBest(held_out, patience=3)
-    net = trained(single, 0, trace, held_out, keep, max_epochs=10)
+    net = trained(single, 1, trace, held_out, keep, max_epochs=10)
     assert len(net.history) == 7  # three epochs after 1.99
     assert not net.interrupted_
     assert_array_equal(net.module_.value.detach(), trace.values[3])
 
 
 def test_without_a_score_the_last_average_is_kept():
-    net = trained(single, 0, KeepBest(), ema_decay=0.9)
+    net = trained(single, 1, KeepBest(), ema_decay=0.9)
     assert_array_equal(net.module_.value.detach(), net.averaged_[0])
 
 
@@ -304,9 +304,9 @@ def test_one_bad_step_is_rolled_back(make, per_step, step):
 def test_rolling_back_repeats_the_epoch_from_its_start():
     """The epoch after the bad one starts where that one did, with the same batches."""
     guard, trace = DivergenceGuard(STAGE), Trace()
-    trained(single, 0, SpoilAt(7), guard, trace)
+    trained(single, 1, SpoilAt(7), guard, trace)
     untroubled = Trace()
-    trained(single, 0, untroubled)
+    trained(single, 1, untroubled)
     assert_array_equal(trace.values[0], untroubled.values[0])
     assert_array_equal(trace.values[1], trace.values[0])
     assert torch.isfinite(trace.values[2]).all()
@@ -316,12 +316,12 @@ def test_lasting_divergence_is_an_error():
     guard = DivergenceGuard(STAGE)
     message = r"stage 9: .*step 25.*nan.*3 retries.*\(now 0\.013\).*Lower the ninth lr"
     with pytest.raises(DivergenceError, match=message):
-        trained(single, 0, SpoilAt(5, once=False), guard, max_epochs=9)
+        trained(single, 1, SpoilAt(5, once=False), guard, max_epochs=9)
 
 
 def test_divergence_that_outlasts_the_budget_is_an_error():
     with pytest.raises(DivergenceError, match=r"stage 9: .*1 retries"):
-        trained(single, 0, SpoilAt(0, once=False), DivergenceGuard(STAGE), max_epochs=1)
+        trained(single, 1, SpoilAt(0, once=False), DivergenceGuard(STAGE), max_epochs=1)
 
 
 # ------------------------------------------------------------------ interrupts and users' hooks
@@ -344,7 +344,7 @@ def test_interrupt_is_told_from_an_early_stop(make, per_step):
 
 def test_other_errors_pass():
     with pytest.raises(ZeroDivisionError):
-        trained(single, 0, RaiseAt(1, ZeroDivisionError()))
+        trained(single, 1, RaiseAt(1, ZeroDivisionError()))
 
 
 @BOTH
@@ -379,11 +379,11 @@ def test_gradients_can_be_changed_before_the_step():
             for _, parameter in named_parameters:
                 parameter.grad.zero_()
 
-    assert_array_equal(trained(single, 0, Zero()).module_.value.detach(), [4, -2])
+    assert_array_equal(trained(single, 1, Zero()).module_.value.detach(), [4, -2])
 
 
 def test_progress_shows_losses(capsys):
-    trained(single, 0, Progress("stage 9"))
+    trained(single, 1, Progress("stage 9"))
     shown = capsys.readouterr().err
     assert "stage 9: 100%" in shown
     assert "loss=" in shown

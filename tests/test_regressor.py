@@ -14,8 +14,8 @@ from sklsdm import DivergenceError, LSDMRegressor
 from sklsdm.autoencoders import MLPAutoencoder, PCAAutoencoder
 from sklsdm.matchers import EnergyMatcher, WGANMatcher
 from sklsdm.metrics import energy_skill
-from sklsdm.regressor import choose_use
 from sklsdm.responses import Responses
+from sklsdm.unpaired import choose_use
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 2))

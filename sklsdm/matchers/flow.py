@@ -79,8 +79,7 @@ class FlowMatcher(FieldMatcher):
         doc="How noise and codes are paired in training.",
         kw_only=False,
     )
-    n_steps: int = parameter(
-        default=8, doc="Steps of the integration from noise to codes.")
+    n_steps: int = parameter(default=8, doc="Steps of the integration from noise to codes.")
     coupling_weight: float = parameter(
         default=10.0,
         rule=at_least(0.0),
