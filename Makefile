@@ -1,9 +1,10 @@
 # `make demo` and `make test` need Python 3.11 or later and make, nothing else: the first run
-# creates .venv and installs into it, later runs start at once.
+# creates .venv and installs into it, later runs start at once. `make` alone lists the targets.
 #
-#   make test PYTHON=python3.13        another Python (`make clean` first where .venv exists)
-#   make test CONSTRAINTS=other.txt    other versions; CONSTRAINTS= for the newest
 #   make test JOBS=4 PYTEST_ARGS="-k wgan"
+#   make test PYTHON=python3.13 VENV=.venv-3.13                          another Python
+#   make test CONSTRAINTS=constraints-oldest.txt VENV=.venv-oldest       the lowest versions
+#   make test CONSTRAINTS= VENV=.venv-newest                             the newest
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -25,43 +26,50 @@ READY_DEV := $(VENV)/.installed-dev-$(WITH)
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) MPLBACKEND=Agg $(BIN)/python -m pytest
 
-.PHONY: help demo test test-slow test-gpu lint bench dist install clean
+.PHONY: help demo test test-slow test-gpu lint format hooks bench dist install clean
 .DELETE_ON_ERROR:
 
-help:
-	@echo "make demo       fit handwritten digits, draw some, print the scores"
-	@echo "make test       all tests but those marked slow or gpu"
-	@echo "make test-slow  the slow ones        make test-gpu  those that need a CUDA device"
-	@echo "make lint       ruff and mypy        make bench     the benchmarks there are"
-	@echo "make dist       wheel and sdist      make clean     remove what make made"
+help: ## list the targets (this)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY)
+demo: $(READY) ## fit handwritten digits, draw some, print the scores
 	$(BIN)/python docs/examples/digits.py
 
-test: $(READY)
+test: $(READY) ## all tests but those marked slow or gpu
 	$(PYTEST) -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
-test-slow: $(READY)
+test-slow: $(READY) ## the tests marked slow
 	$(PYTEST) -n $(JOBS) --dist worksteal -m "slow and not gpu" $(PYTEST_ARGS)
 
-test-gpu: $(READY)
+test-gpu: $(READY) ## the tests that need a CUDA device
 	$(PYTEST) -m gpu $(PYTEST_ARGS)
 
-lint: $(READY_DEV)
-	@failed=0; $(BIN)/ruff check . || failed=1; $(BIN)/mypy || failed=1; exit $$failed
+lint: $(READY_DEV) ## ruff check, ruff format --check and mypy: all three, whatever the first says
+	@failed=0; \
+	for check in "ruff check ." "ruff format --check ." "mypy"; do \
+	    echo "$$check"; $(BIN)/$$check || failed=1; \
+	done; \
+	exit $$failed
 
-bench:
+format: $(READY_DEV) ## put right what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+hooks: $(READY_DEV) ## have git run the checks of .pre-commit-config.yaml before each commit
+	$(BIN)/pre-commit install
+
+bench: ## tell which benchmarks there are
 	@echo 'The rivals: $(BIN)/pip install $(PIN) -e ".[benchmarks]"   Then:'
 	@for file in benchmarks/[a-z]*.py; do \
 	    test -f "$$file" || { echo "  (no benchmark yet)"; break; }; \
 	    printf '  %-52s %s\n' "$(BIN)/python $$file" "$$(sed -n '1s/^r*"""\([^"]*\).*/\1/p' "$$file")"; \
 	done
 
-dist: $(READY_DEV)
+dist: $(READY_DEV) ## wheel and sdist, in dist/
 	rm -rf build dist
 	$(BIN)/python -m build
 
-install: $(READY)
+install: $(READY) ## only create the environment
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -83,6 +91,6 @@ $(READY_DEV): $(READY)
 	$(PIP) install --quiet $(PIN) -e ".[dev]"
 	@touch $@
 
-clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove what make made, environments too
+	rm -rf $(VENV) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find sklsdm tests docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

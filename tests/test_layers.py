@@ -36,7 +36,7 @@ REGISTRIES = {"autoencoders", "autoencoders.auto", "matchers"}
 # Third-party packages with one home.
 ONLY_IN = {"skorch": "nets"}
 # What every installation has (`dependencies` in pyproject.toml). All others are optional, such as
-# matplotlib and dask: imported inside functions, or under TYPE_CHECKING.
+# matplotlib and POT: imported inside functions, or under TYPE_CHECKING.
 REQUIRED = {"joblib", "numpy", "scipy", "sklearn", "skorch", "threadpoolctl", "torch", "tqdm"}
 
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}

@@ -369,8 +369,8 @@ class Watch(Callback):
         type(self).seen = []
 
     def on_grad_computed(self, net, named_parameters, **kwargs):
-        gradients = [parameter.grad for _, parameter in named_parameters]
-        self.seen.append(float(torch.nn.utils.get_total_norm(gradients)))
+        norms = [parameter.grad.norm() for _, parameter in named_parameters]
+        self.seen.append(float(torch.stack(norms).norm()))
 
     def on_epoch_end(self, net, **kwargs):
         norm = sum(p.detach().square().sum() for p in net.module_.parameters())
