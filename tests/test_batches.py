@@ -21,14 +21,14 @@ def numbered(n_rows):
 @pytest.mark.parametrize(("n_rows", "size", "least"), [(100, 10, 1), (103, 10, 1), (7, 10, 5)])
 def test_an_epoch_passes_over_the_rows(n_rows, size, least):
     batches = RowBatches(numbered(n_rows), size, seeded(), least)
-    seen = [batch.ravel().int().tolist() for batch in batches]
+    seen = [batch.ravel().int().tolist() for (batch,) in batches]
     assert len(seen) == len(batches) == max(n_rows // min(size, n_rows), least)
     one_pass = [row for batch in seen[: n_rows // min(size, n_rows)] for row in batch]
     assert len(set(one_pass)) == len(one_pass) > n_rows - size
     assert {len(batch) for batch in seen} == {min(size, n_rows)}
     again = RowBatches(numbered(n_rows), size, seeded(), least)
-    assert [batch.ravel().int().tolist() for batch in again] == seen
-    assert [batch.ravel().int().tolist() for batch in again] != seen  # the next epoch
+    assert [batch.ravel().int().tolist() for (batch,) in again] == seen
+    assert [batch.ravel().int().tolist() for (batch,) in again] != seen  # the next epoch
 
 
 def test_streams_meet_every_row_and_mix_blocks():
@@ -38,7 +38,7 @@ def test_streams_meet_every_row_and_mix_blocks():
     batches = StreamedBatches(responses, rows, 20, seeded(), CPU, block_rows=128)
     epochs = []
     for _ in range(3):
-        values = torch.cat(list(batches)).numpy() * responses.format.standardiser.scale
+        values = torch.cat([rows for (rows,) in batches]).numpy() * responses.format.standardiser.scale
         numbers = np.rint(values.ravel() + responses.format.standardiser.mean).astype(int)
         assert len(np.unique(numbers)) == len(numbers) > 900
         assert not {5, 500} & set(numbers)

@@ -450,7 +450,7 @@ def test_streamed_responses(autoencoder, monkeypatch):
         params["autoencoder__max_epochs"] = 2
     resident = tiny(parts, **params).fit(*pairs)
     monkeypatch.setattr(trained, "resident_limit", lambda device: 0)
-    monkeypatch.setattr(base, "_WHOLE_BYTES", 0)
+    monkeypatch.setattr(base, "_WHOLE_BYTES", 16_000)
     read = []
 
     class Blocks(StreamedBatches):
@@ -458,7 +458,7 @@ def test_streamed_responses(autoencoder, monkeypatch):
             super().__init__(*args, block_rows=256)
             read.append(len(self))
 
-    monkeypatch.setattr(base, "StreamedBatches", Blocks)
+    monkeypatch.setattr(trained, "StreamedBatches", Blocks)
     streamed = tiny(parts, **params).fit(*pairs)
     assert bool(read) == (autoencoder not in ("pca", "identity"))
     errors = [np.square(est.reconstruct(y) - y).mean() for est in (resident, streamed)]

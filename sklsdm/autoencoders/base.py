@@ -110,9 +110,9 @@ def training_rows(responses: Responses, held_out: NDArray[np.intp]) -> NDArray[n
     return np.flatnonzero(keep)
 
 
-def some_rows(responses: Responses, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    """As many of the rows, evenly spaced, as take 256 MiB; all where they take less."""
-    most = max(2, _WHOLE_BYTES // (4 * responses.width))
+def some_rows(responses: Responses, rows: NDArray[np.intp], least: int = 2) -> NDArray[np.intp]:
+    """As many of the rows, evenly spaced, as take 256 MiB, but `least`; all if they take less."""
+    most = max(least, _WHOLE_BYTES // (4 * responses.width))
     if len(rows) <= most:
         return rows
     return rows[np.linspace(0, len(rows) - 1, most).astype(np.intp)]
@@ -122,7 +122,7 @@ def principal_coder(
     responses: Responses, rows: NDArray[np.intp], latent_dim: int, seed: int
 ) -> LinearCoder:
     """The leading principal components of the named rows, in one pass where they are many."""
-    if 4 * len(rows) * responses.width <= _WHOLE_BYTES:
+    if 4 * len(rows) * responses.width <= _WHOLE_BYTES or len(rows) <= 2 * latent_dim:
         pca = PCA(latent_dim, random_state=seed % 2**32).fit(responses.take(rows).numpy())
     else:
         pca = IncrementalPCA(latent_dim)

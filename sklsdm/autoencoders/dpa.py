@@ -116,7 +116,7 @@ class DPAAutoencoder(DenseAutoencoder):
         latent_dim = len(coder.linear.components)
         most = min(len(rows) - 1, responses.width)
         dim = max(latent_dim, min(latent_dim + self.decoder_noise_dim_, most))
-        start = principal_coder(responses, some_rows(responses, rows), dim, run.seed)
+        start = principal_coder(responses, some_rows(responses, rows, 2 * dim), dim, run.seed)
         spread = self._linear_codes(start, responses, rows).std(dim=0, correction=0)
         with torch.no_grad():
             coder.linear.center.copy_(start.center)

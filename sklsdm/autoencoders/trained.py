@@ -200,7 +200,9 @@ class CoderAutoencoder(TrainedAutoencoder):
     def _start(self, coder: Any, responses: Responses, rows: NDArray[np.intp], run: Run) -> None:
         """Set the module's linear path to the principal components of the training rows."""
         latent_dim = len(coder.linear.components)
-        start = principal_coder(responses, some_rows(responses, rows), latent_dim, run.seed)
+        start = principal_coder(
+            responses, some_rows(responses, rows, 2 * latent_dim), latent_dim, run.seed
+        )
         coder.linear.load_state_dict(start.state_dict())
 
     @staticmethod
