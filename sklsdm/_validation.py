@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import numbers
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,32 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+def also_named(**aliases: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let a method take arguments under other names too, which introspection does not see.
+
+    ``also_named(X_paired="X")`` takes ``X_paired=`` for ``X``.
+    """
+
+    def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
+        places = list(inspect.signature(method).parameters)[1:]
+
+        @functools.wraps(method)
+        def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+            for alias, name in aliases.items():
+                if alias in kwargs:
+                    if name in kwargs or len(args) > places.index(name):
+                        raise TypeError(
+                            f"{method.__name__} got both {alias}= and {name}, which are one "
+                            f"argument; give one of them."
+                        )
+                    kwargs[name] = kwargs.pop(alias)
+            return method(self, *args, **kwargs)
+
+        return wrapped
+
+    return decorate
 
 
 def check_integer(name: str, value: Any, low: int, high: int | None = None, why: str = "") -> int:
@@ -128,10 +156,23 @@ def check_finite(name: str, array: NDArray[Any]) -> None:
         )
 
 
+def without_torch(value: Any) -> Any:
+    """A tensor, on whatever device and with or without gradients, as an array; others as is."""
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
+
+
+def check_levels(quantiles: Any) -> NDArray[np.float64]:
+    """Quantile levels strictly between 0 and 1, as an array (k,)."""
+    with errors_name("quantiles"):
+        levels = np.atleast_1d(np.asarray(quantiles, dtype=np.float64))
+    if levels.ndim != 1 or len(levels) == 0 or not ((levels > 0) & (levels < 1)).all():
+        raise ValueError(f"quantiles must be levels strictly between 0 and 1, got {quantiles!r}.")
+    return levels
+
+
 def check_numeric(name: str, value: Any, *, min_rows: int = 1) -> NDArray[Any]:
     """Turn array-likes (lists, pandas, polars, tensors) into a finite, real numpy array."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
+    value = without_torch(value)
     if value is None:
         raise ValueError(f"{name} is None: an array of numbers is required.")
     if isinstance(value, np.memmap):
@@ -153,11 +194,22 @@ def check_numeric(name: str, value: Any, *, min_rows: int = 1) -> NDArray[Any]:
     return array
 
 
-def check_response_shape(name: str, array: NDArray[Any]) -> None:
+def check_response_shape(name: str, array: Any) -> None:
     """Responses are (n,), (n, q), (n, h, w) or (n, c, h, w) with something in every axis."""
-    if array.ndim not in (1, 2, 3, 4) or 0 in array.shape[1:]:
+    if len(array.shape) not in (1, 2, 3, 4) or 0 in array.shape[1:]:
         raise ValueError(
             f"{name} must have shape (n,), (n, q), (n, h, w) or (n, c, h, w), got {array.shape}."
+        )
+    check_channels_first(name, array)
+
+
+def check_channels_first(name: str, array: Any) -> None:
+    """Raise on images (n, h, w, c), which would be read as h channels of w × c pixels."""
+    shape = tuple(array.shape)
+    if len(shape) == 4 and shape[3] in (1, 3, 4) and min(shape[1:3]) > 4:
+        raise ValueError(
+            f"{name} has shape {shape}, which looks like images with their channels last; wanted "
+            f"is (n, c, h, w): pass numpy.transpose({name}, (0, 3, 1, 2))."
         )
 
 

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklsdm._validation import (
-    check_choice,
+    check_finite,
     check_integer,
     check_numeric,
+    errors_name,
     shape_text,
     warn_user,
+    without_torch,
 )
 from sklsdm.autoencoders import (
-    AUTOENCODERS,
     FEW_OUTPUTS,
     MAX_HELD_OUT,
     BaseAutoencoder,
     intrinsic_dimension,
-    wrap,
 )
 from sklsdm.drawing import Sampler, check_out, energy_scores
-from sklsdm.matchers import MATCHERS, BaseMatcher, MatchingData
-from sklsdm.nets import clone_to_fit, one_thread
+from sklsdm.matchers import BaseMatcher, MatchingData
+from sklsdm.nets import one_thread
+from sklsdm.owner import PartsOwner
 from sklsdm.parameters import (
-    Declared,
     anything,
     between,
     check_parameters,
@@ -51,52 +51,18 @@ MIN_ROWS_TO_HOLD_OUT = 20
 Pairs = tuple[NDArray[np.float32], NDArray[Any]]  # standardised conditions, raw responses
 
 
-class LatentSpaceEstimator(Declared):
-    """Both stages and drawing; the subclasses say what a condition is and validate.
+class LatentSpaceEstimator(PartsOwner):
+    """Both stages and drawing; the subclasses say what a condition is and validate."""
 
-    A part given by name ("wgan") has its parameters listed by `get_params(deep=True)` all the
-    same, and `set_params(matcher__n_critic=3)` turns the name into its object.
-    """
-
-    _parts: ClassVar[Mapping[str, Mapping[str, type]]] = {
-        "matcher": MATCHERS,
-        "autoencoder": AUTOENCODERS,
-    }
-
-    latent_dim: int | str = parameter(
-        default="auto",
-        rule=anything('int or "auto"'),
-        doc="""Dimension of the latent space. "auto": the number of outputs up to eight of them;
-        above, 1.5 times the intrinsic dimension of the responses (Levina & Bickel 2004), rounded
-        up. Capped, with a warning, below the number of responses.""",
-        kw_only=False,
-    )
-    matcher: str | BaseMatcher = parameter(
-        default="wgan",
-        rule=anything("str or matcher object"),
-        doc="""How stage 2 matches: "wgan", "energy", "fgan", "diffusion", "flow", "transport",
-        "sinkhorn" or "mdn"; see `sklsdm.matchers`. Its settings are reachable as
-        `matcher__<name>`, also while it is a name.""",
-        kw_only=False,
-    )
-    autoencoder: Any = parameter(
-        default="auto",
-        rule=anything("str, autoencoder object, transformer or pair of modules"),
-        doc="""Stage 1: "mlp", "conv" (images), "vae", "dpa" (stochastic decoder), "pca",
-        "identity", or "auto": the identity up to eight outputs, convolutions for images from
-        16×16 pixels, else an MLP. Also any scikit-learn transformer with `inverse_transform`,
-        and a pair ``(encoder, decoder)`` of torch modules, whose own dimension is the latent
-        one; see `sklsdm.autoencoders`.""",
-    )
     validation_fraction: float = parameter(
         default=0.1,
         rule=between(0.0, 1.0),
         doc="""Share of the data kept apart to choose the state of both stages, from 20 pairs
         (or rows) on. With 0 all are learnt from, to the last step, and the last state draws.""",
     )
-    device: Any = parameter(
+    device: str | torch.device = parameter(
         default="auto",
-        rule=anything('{"auto", "cpu", "cuda", "cuda:<index>"}'),
+        rule=anything('{"auto", "cpu", "cuda", "cuda:<index>", "mps"} or torch.device'),
         doc='Where to compute; "auto" takes CUDA where there is one.',
     )
     random_state: RandomState = parameter(
@@ -127,48 +93,7 @@ class LatentSpaceEstimator(Declared):
     interrupted_: bool = learnt("Whether Ctrl-C ended stage 2; the best state until then was kept.")
     device_: str = learnt("Where it was computed.")
 
-    # ------------------------------------------------------------------ parameters
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters of this estimator; `deep` adds those of its parts, named ones included."""
-        params = super().get_params(deep=deep)
-        if deep:
-            for part, table in self._parts.items():
-                value = getattr(self, part)
-                if isinstance(value, str) and value in table:
-                    nested = table[value]().get_params()
-                    params |= {f"{part}__{key}": nested[key] for key in nested}
-        return params
-
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters; `<part>__<name>` turns a part given by name into its object."""
-        parts = {part: params.pop(part) for part in self._parts if part in params}
-        super().set_params(**parts)
-        for part, table in self._parts.items():
-            value = getattr(self, part)
-            nested = any(key.startswith(f"{part}__") for key in params)
-            if nested and isinstance(value, str) and value in table:
-                setattr(self, part, table[value]())
-        super().set_params(**params)
-        return self
-
-    def _part(self, part: str) -> Any:
-        """A fresh copy of the matcher or autoencoder asked for."""
-        value = getattr(self, part)
-        table = self._parts[part]
-        if isinstance(value, str):
-            return table[check_choice(part, value, table)]()
-        base: type = BaseMatcher
-        others = ""
-        if part == "autoencoder":
-            base, value = BaseAutoencoder, wrap(value)
-            others = ", a transformer or a pair (encoder, decoder) of torch modules"
-        if not isinstance(value, base):
-            names = ", ".join(repr(name) for name in sorted(table))
-            raise TypeError(
-                f"{part} must be one of {names} or a {base.__name__} object{others}, got {value!r}."
-            )
-        return clone_to_fit(value)
-
+    # ------------------------------------------------------------------ fitting
     def _check_settings(self) -> None:
         """Raise on parameters out of their range, in this estimator and in its parts."""
         check_parameters(self)
@@ -176,7 +101,6 @@ class LatentSpaceEstimator(Declared):
             check_parameters(self._part(part), prefix=f"{part}__")
         resolve_device(self.device)
 
-    # ------------------------------------------------------------------ fitting
     def _fit_anew(self, learn: Callable[[Self, int], None]) -> Self:
         """`learn(fresh, seed)` with a fresh copy, and take over what it learnt at the end."""
         seed = draw_seed(self.random_state)
@@ -203,10 +127,16 @@ class LatentSpaceEstimator(Declared):
         return Run(device, remembered_seed(folder, seed), self.verbose, folder)
 
     def _open_responses(self, y: NDArray[Any], unpaired: Any, y_range: Any = None) -> Responses:
-        """All responses, their format, and the pairs' spread in the units that are drawn."""
+        """All responses; notes their format and the pairs' spread in the units drawn."""
         responses = Responses(y, unpaired, y_range)
         self._response_format_ = responses.format
         self._spread_ = responses.paired_spread()
+        constant = np.flatnonzero(responses.format.standardiser.constant)
+        if len(constant):
+            what = (
+                "The images" if responses.format.is_image else f"Columns {constant[:10].tolist()}"
+            )
+            warn_user(f"{what} of the responses are constant, and are drawn as that constant.")
         return responses
 
     def _fit_stages(
@@ -263,7 +193,8 @@ class LatentSpaceEstimator(Declared):
         """Pairs kept apart from both stages to choose the state; none below 20 pairs."""
         if n_pairs < MIN_ROWS_TO_HOLD_OUT:
             return np.arange(0)
-        count = min(n_pairs - 2, int(np.ceil(self.validation_fraction * n_pairs)))
+        wanted = int(np.ceil(self.validation_fraction * n_pairs))
+        count = min(wanted, n_pairs - 2, MAX_HELD_OUT)
         return np.sort(np.random.default_rng(seed).permutation(n_pairs)[:count])
 
     def _held_out(
@@ -296,7 +227,7 @@ class LatentSpaceEstimator(Declared):
         spread = codes.std(dim=0, correction=0)
         spread = torch.where(spread > 1e-6, spread, torch.ones_like(spread))
         self._latent_standardiser_ = Standardiser(
-            mean.double().cpu().numpy(), spread.double().cpu().numpy()
+            mean.cpu().double().numpy(), spread.cpu().double().numpy()
         )
         return (codes - mean) / spread
 
@@ -365,6 +296,20 @@ class LatentSpaceEstimator(Declared):
     def reconstruct(self, Y: ArrayLike) -> NDArray[Any]:
         """D(E(y)) of responses shaped as in fit, in the shape and units of draws."""
         return self.decode(self.encode(Y))
+
+    def _check_features(self, X: Any, *, reset: bool, name: str = "X") -> NDArray[Any]:
+        """X as finite numbers; notes its feature names and number (`reset`), or checks them."""
+        with errors_name(name):
+            X = validate_data(
+                self,
+                without_torch(X),
+                reset=reset,
+                dtype="numeric",
+                allow_nd=True,
+                ensure_all_finite=False,
+            )
+        check_finite(name, X)
+        return X
 
     def _check_rows(self, value: Any, name: str) -> NDArray[Any]:
         """Responses as finite numbers in the shape and range of those seen in fit."""

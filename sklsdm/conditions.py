@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklsdm._validation import shape_text
+from sklsdm._validation import shape_text, warn_user
+from sklsdm.exceptions import DistributionShiftWarning
 from sklsdm.responses import Standardiser, fit_standardiser, flat_rows
+
+_FAR = 6.0  # standard deviations
 
 
 @dataclass(frozen=True)
@@ -49,3 +52,14 @@ def learn_format(X: NDArray[Any], encoder: str, scale: bool) -> ConditionFormat:
     if scale:
         standardiser = fit_standardiser(iter([flat_rows(X)]), shared=is_image)
     return ConditionFormat(X.shape[1:], standardiser, encoder)
+
+
+def warn_if_far(name: str, rows: NDArray[np.float32]) -> None:
+    """Warn where standardised conditions (n, p) look as if they were never transformed."""
+    if np.abs(np.median(rows, axis=0)).max() > _FAR:
+        warn_user(
+            f"{name} lies far outside X: the median of a column is more than {_FAR:g} standard "
+            f"deviations off. Was it transformed as X was? A plain Pipeline does not "
+            f"(transform_input=['X_val'] with metadata routing, or SamplingPipeline, does).",
+            DistributionShiftWarning,
+        )

@@ -14,8 +14,8 @@ from scipy.stats import norm, qmc
 from torch import Tensor
 
 from sklsdm.autoencoders import BaseAutoencoder
-from sklsdm.blocks import rows_per_block
-from sklsdm.functional.scores import energy_score
+from sklsdm.blocks import row_blocks, rows_per_block
+from sklsdm.functional.scores import energy_score, energy_score_shared
 from sklsdm.matchers import BaseMatcher
 from sklsdm.modules import widest_output
 from sklsdm.responses import ResponseFormat, Standardiser, flat_rows
@@ -178,6 +178,18 @@ def energy_scores(
     for rows, draws in sampler.banked(condition, N_SCORE_DRAWS):
         target = torch.from_numpy(flat_rows(y[rows])) / scale
         found.append(energy_score(draws.cpu().double() / scale, target))
+    return torch.cat(found).numpy()
+
+
+def marginal_energy_scores(
+    reference: NDArray[np.float64], y: NDArray[Any], spread: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Energy score (n,) of each response with the same reference (m, q) as forecast for all."""
+    forecast = torch.from_numpy(reference / spread)
+    found = [
+        energy_score_shared(forecast, torch.from_numpy(flat_rows(y[rows]) / spread))
+        for rows in row_blocks(y)
+    ]
     return torch.cat(found).numpy()
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any, Self, overload
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import DensityMixin
-from sklearn.utils.validation import validate_data
 
-from sklsdm._validation import check_finite, check_integer, check_response_shape, errors_name
-from sklsdm.base import MIN_ROWS_TO_HOLD_OUT, LatentSpaceEstimator
+from sklsdm._validation import also_named, check_integer, check_response_shape
+from sklsdm.base import LatentSpaceEstimator
 from sklsdm.drawing import check_out
 from sklsdm.functional import scores
 from sklsdm.matchers import BaseMatcher
@@ -21,23 +18,8 @@ from sklsdm.parameters import learnt, parameter
 from sklsdm.randomness import RandomState
 from sklsdm.responses import flat_rows
 
-MAX_HELD_OUT = 2000
 N_SCORE_DRAWS = 1000
 MAX_SCORE_ROWS = 2000
-
-
-def _data_name(fit: Callable[..., Any]) -> Callable[..., Any]:
-    """Let `fit` take the data as `Y=` too, without showing it to introspection."""
-
-    @functools.wraps(fit)
-    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if "Y" in kwargs:
-            if args or "X" in kwargs:
-                raise TypeError("fit got both Y= and X; they are the same argument, give one.")
-            kwargs["X"] = kwargs.pop("Y")
-        return fit(self, *args, **kwargs)
-
-    return wrapped
 
 
 class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
@@ -72,7 +54,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
     @overload
     def fit(self, *, Y: ArrayLike) -> Self: ...
 
-    @_data_name
+    @also_named(Y="X")
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Learn the law of the rows of X (also taken as `Y=`).
 
@@ -106,21 +88,13 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         self._fit_stages(np.empty((len(data), 0), dtype=np.float32), data, responses, run)
 
     def _check_data(self, X: Any) -> NDArray[Any]:
-        with errors_name("X"):
-            data = validate_data(self, X, dtype="numeric", allow_nd=True, ensure_all_finite=False)
-        check_finite("X", data)
+        data = self._check_features(X, reset=True)
         check_response_shape("X", data)
         if len(data) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs at least 2 rows of X, got n_samples = {len(data)}."
             )
         return data
-
-    def _held_out_pairs(self, n_pairs: int, seed: int) -> NDArray[np.intp]:
-        if n_pairs < MIN_ROWS_TO_HOLD_OUT:
-            return np.arange(0)
-        count = min(MAX_HELD_OUT, int(np.ceil(self.validation_fraction * n_pairs)))
-        return np.sort(np.random.default_rng(seed).choice(n_pairs, count, replace=False))
 
     def sample(
         self,
@@ -173,11 +147,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         float
         """
         self._fitted_format()
-        with errors_name("X"):
-            validate_data(
-                self, X, dtype="numeric", allow_nd=True, ensure_all_finite=False, reset=False
-            )
-        data = self._check_rows(X, "X")
+        data = self._check_rows(self._check_features(X, reset=False), "X")
         rows = flat_rows(data[:MAX_SCORE_ROWS]) / self._spread_
         draws = flat_rows(self.sample(N_SCORE_DRAWS, random_state=0)) / self._spread_
         return -float(scores.energy_distance(torch.from_numpy(draws), torch.from_numpy(rows)))

@@ -2,56 +2,37 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import validate_data
 
 from sklsdm._validation import (
-    check_finite,
+    also_named,
+    check_channels_first,
+    check_levels,
     check_numeric,
     check_real,
     check_response_shape,
     check_same_rows,
-    errors_name,
-    warn_user,
 )
 from sklsdm.base import LatentSpaceEstimator, Pairs
-from sklsdm.blocks import row_blocks, rows_per_block
-from sklsdm.conditions import learn_format
-from sklsdm.drawing import energy_scores, estimate_moments, estimate_quantiles
-from sklsdm.exceptions import DistributionShiftWarning
-from sklsdm.functional import scores
+from sklsdm.conditions import learn_format, warn_if_far
+from sklsdm.drawing import (
+    energy_scores,
+    estimate_moments,
+    estimate_quantiles,
+    marginal_energy_scores,
+)
 from sklsdm.matchers import MatchingData
 from sklsdm.metrics import skill
 from sklsdm.parameters import anything, flag, learnt, one_of, parameter
 from sklsdm.randomness import RandomState
-from sklsdm.responses import flat_rows, open_unpaired
-from sklsdm.unpaired import USES, uses_to_try
-
-MAX_REFERENCE = 2000
-FAR_OUTSIDE = 6.0
-
-
-def _paired_names(fit: Callable[..., Any]) -> Callable[..., Any]:
-    """Let `fit` take X_paired= and Y_paired= too, without showing them to introspection."""
-
-    @functools.wraps(fit)
-    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        for place, (alias, name) in enumerate((("X_paired", "X"), ("Y_paired", "y"))):
-            if alias in kwargs:
-                if name in kwargs or len(args) > place:
-                    raise TypeError(f"fit got both {alias}= and {name}=; give one of them.")
-                kwargs[name] = kwargs.pop(alias)
-        return fit(self, *args, **kwargs)
-
-    return wrapped
+from sklsdm.responses import open_unpaired
+from sklsdm.unpaired import USES, check_weight, uses_to_try
 
 
 class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
@@ -172,7 +153,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         y_val: ArrayLike | None = None,
     ) -> Self: ...
 
-    @_paired_names
+    @also_named(X_paired="X", Y_paired="y")
     def fit(
         self,
         X: ArrayLike,
@@ -227,10 +208,9 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         responses = self._open_responses(y, unpaired, self.y_range)
         self.y_shape_ = responses.format.shape
         validation = self._check_validation_pairs(X_val, y_val)
-        self._warn_constant()
         self.n_paired_ = len(y)
         self.n_unpaired_ = len(responses) - len(y)
-        self._keep_reference(y, run.seed)
+        self._reference_ = responses.some_paired(run.seed) if self.store_reference else None
         choice = self._fit_stages(
             self._conditions_.rows(X),
             y,
@@ -249,13 +229,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        weight = self._part("matcher").unpaired_weight
-        if self.unpaired == "latent" and weight != "auto":
-            raise ValueError(
-                f"matcher__unpaired_weight={weight!r} is read only where stage 2 uses the unpaired "
-                f"responses, but unpaired='latent'; set unpaired='match' or leave the weight "
-                f"'auto'."
-            )
+        check_weight(self.unpaired, self._part("matcher").unpaired_weight)
 
     def _check_pairs(self, X: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         if y is None:
@@ -275,13 +249,10 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
 
     def _check_X(self, X: Any, *, reset: bool = False, name: str = "X") -> NDArray[Any]:
         """X as finite numbers, with the features (names and shape) seen in fit."""
-        with errors_name(name):
-            X = validate_data(
-                self, X, reset=reset, dtype="numeric", allow_nd=True, ensure_all_finite=False
-            )
-        check_finite(name, X)
+        X = self._check_features(X, reset=reset, name=name)
         if X.ndim not in (2, 4):
             raise ValueError(f"{name} must have shape (n, p) or (n, c, h, w), got {X.shape}.")
+        check_channels_first(name, X)
         if not reset:
             self._conditions_.check(name, X)
         return X
@@ -297,28 +268,9 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         y_val = self._check_rows(y_val, "y_val")
         check_same_rows("X_val", X_val, "y_val", y_val)
         rows = self._conditions_.rows(X_val)
-        if self.scale_X and np.abs(np.median(rows, axis=0)).max() > FAR_OUTSIDE:
-            warn_user(
-                f"X_val lies far outside X: the median of a column is more than {FAR_OUTSIDE:g} "
-                f"standard deviations off. Was it transformed as X was? A plain Pipeline does not "
-                f"(transform_input=['X_val'] with metadata routing, or SamplingPipeline, does).",
-                DistributionShiftWarning,
-            )
+        if self.scale_X:
+            warn_if_far("X_val", rows)
         return rows, y_val
-
-    def _warn_constant(self) -> None:
-        constant = np.flatnonzero(self._response_format_.standardiser.constant)
-        if len(constant):
-            warn_user(
-                f"Response column(s) {constant[:10].tolist()} are constant and are drawn as that "
-                f"constant."
-            )
-
-    def _keep_reference(self, y: NDArray[Any], seed: int) -> None:
-        """Some training responses, in the units that are drawn."""
-        most = min(MAX_REFERENCE, 4 * rows_per_block(self._response_format_.width))
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(y))[:most])
-        self._reference_ = flat_rows(y[chosen]) if self.store_reference else None
 
     # ------------------------------------------------------------------ drawing
     def sample(
@@ -426,7 +378,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         -------
         ndarray of shape (n, len(quantiles), *y_shape), float64
         """
-        levels = _check_levels(quantiles)
+        levels = check_levels(quantiles)
         condition = self._check_condition(X)
         found = estimate_quantiles(self._sampler(), condition, levels)
         return found.reshape(len(condition), len(levels), *self.y_shape_)
@@ -479,15 +431,9 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
             )
         y = self._check_rows(y, "y")
         check_same_rows("X", condition, "y", y)
-        reference = torch.from_numpy(self._reference_ / self._spread_)
-        marginal = [
-            scores.energy_score_shared(
-                reference, torch.from_numpy(flat_rows(y[rows]) / self._spread_)
-            )
-            for rows in row_blocks(y)
-        ]
+        marginal = marginal_energy_scores(self._reference_, y, self._spread_)
         drawn = energy_scores(self._sampler(), condition, y, self._spread_)
-        return skill(drawn, torch.cat(marginal).numpy(), sample_weight)
+        return skill(drawn, marginal, sample_weight)
 
     # ------------------------------------------------------------------ checks
     def _check_condition(self, X: Any) -> NDArray[np.float32]:
@@ -499,11 +445,3 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         tags.target_tags.multi_output = True
         tags.target_tags.single_output = True
         return tags
-
-
-def _check_levels(quantiles: Sequence[float]) -> NDArray[np.float64]:
-    with errors_name("quantiles"):
-        levels = np.atleast_1d(np.asarray(quantiles, dtype=np.float64))
-    if levels.ndim != 1 or len(levels) == 0 or not ((levels > 0) & (levels < 1)).all():
-        raise ValueError(f"quantiles must be levels strictly between 0 and 1, got {quantiles!r}.")
-    return levels

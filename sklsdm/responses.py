@@ -19,7 +19,9 @@ from sklsdm._validation import (
     kind_of,
     shape_text,
 )
-from sklsdm.blocks import row_blocks, row_slices
+from sklsdm.blocks import row_blocks, row_slices, rows_per_block
+
+MAX_REFERENCE = 2000
 
 
 class Unpaired:
@@ -83,6 +85,11 @@ def open_unpaired(value: Any, like: NDArray[Any]) -> Any:
         value = value.data
     if value is None:
         return None
+    if isinstance(value, torch.utils.data.DataLoader):
+        raise TypeError(
+            "Y_unpaired is a DataLoader; pass its dataset (loader.dataset): responses are batched "
+            "and shuffled here."
+        )
     if isinstance(value, torch.utils.data.Dataset):
         if not hasattr(value, "__len__"):
             raise TypeError(
@@ -90,6 +97,7 @@ def open_unpaired(value: Any, like: NDArray[Any]) -> Any:
                 f"(with __len__ and __getitem__) is wanted."
             )
         rows: Any = _DatasetRows(value)
+        check_response_shape("Y_unpaired", rows)
         check_finite("Y_unpaired", rows)
     else:
         rows = check_numeric("Y_unpaired", value)
@@ -193,6 +201,8 @@ class ResponseFormat:
 
     def restore(self, rows: Tensor) -> Tensor:
         """Standardised rows (n, width) in the responses' own units, still flat."""
+        if rows.device.type == "mps":  # it has no float64
+            rows = rows.cpu()
         exact = rows.double() if self.dtype == np.float64 else rows
         mean, scale = self.standardiser.tensors(exact)
         values = exact * scale + mean
@@ -302,6 +312,13 @@ class Responses:
     def n_bytes(self) -> int:
         """Memory that all rows take as float32."""
         return 4 * len(self) * self.width
+
+    def some_paired(self, seed: int) -> NDArray[np.float64]:
+        """At most 2,000 of the pairs' responses (of large images fewer), flat, in their units."""
+        paired = self._parts[0]
+        most = min(MAX_REFERENCE, 4 * rows_per_block(self.width))
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(paired))[:most])
+        return flat_rows(paired[chosen])
 
     def paired_spread(self) -> NDArray[np.float64]:
         """Standard deviations (width,) of the pairs' responses, 1 where there is none.

@@ -70,25 +70,30 @@ class Stage:
     advice: str  # what to lower when it diverges: "the matcher's lr"
 
 
-def resolve_device(name: str) -> torch.device:
-    """The torch device for "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:<index>"."""
+def resolve_device(name: str | torch.device) -> torch.device:
+    """The torch device for "auto" (CUDA where there is one), a device's name or the device."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not isinstance(name, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", str(name)):
         raise ValueError(
-            f"device={name!r} is unknown; choose one of 'auto', 'cpu', 'cuda', 'cuda:<index>'."
+            f"device={name!r} is unknown; choose one of 'auto', 'cpu', 'cuda', 'cuda:<index>', "
+            f"'mps', or a torch.device of these."
         )
     device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= _n_cuda_devices():
+    found = _n_devices(device.type)
+    if (device.index or 0) >= found:
         raise ValueError(
-            f"device={name!r} was asked for, but PyTorch finds {_n_cuda_devices()} CUDA devices "
-            f"here; use device='auto' or 'cpu'."
+            f"device={name!r} was asked for, but PyTorch finds {found} {device.type.upper()} "
+            f"devices here; use device='auto' or 'cpu'."
         )
     return device
 
 
-def _n_cuda_devices() -> int:
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+def _n_devices(kind: str) -> int:
+    """How many devices of a kind PyTorch finds."""
+    if kind == "cuda":
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return int(kind == "cpu" or torch.backends.mps.is_available())
 
 
 def fit_folder(root: str | Path, params: dict[str, Any], arrays: Iterable[Any]) -> Path:

@@ -59,6 +59,15 @@ def uses_to_try(
     return uses[:1] if weight == "auto" else ("match",)
 
 
+def check_weight(asked: str, weight: float | str) -> None:
+    """Raise where the matcher's `unpaired_weight` would be read by no use that was asked for."""
+    if asked == "latent" and weight != "auto":
+        raise ValueError(
+            f"matcher__unpaired_weight={weight!r} is read only where stage 2 uses the unpaired "
+            f"responses, but unpaired='latent'; set unpaired='match' or leave the weight 'auto'."
+        )
+
+
 def choose_use(scores: dict[str, NDArray[np.float64]]) -> str:
     """The first use, in the order of `scores`, that is within a standard error of the best.
 

@@ -38,7 +38,9 @@ def test_streams_meet_every_row_and_mix_blocks():
     batches = StreamedBatches(responses, rows, 20, seeded(), CPU, block_rows=128)
     epochs = []
     for _ in range(3):
-        values = torch.cat([rows for (rows,) in batches]).numpy() * responses.format.standardiser.scale
+        values = (
+            torch.cat([rows for (rows,) in batches]).numpy() * responses.format.standardiser.scale
+        )
         numbers = np.rint(values.ravel() + responses.format.standardiser.mean).astype(int)
         assert len(np.unique(numbers)) == len(numbers) > 900
         assert not {5, 500} & set(numbers)

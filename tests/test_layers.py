@@ -21,6 +21,7 @@ LAYERS = [
     {"autoencoders", "matchers"},
     {"pairing"},
     {"unpaired", "drawing"},
+    {"owner"},
     {"base"},
     {"regressor", "generator"},
     {"pipeline"},

@@ -116,9 +116,12 @@ class TransformerAutoencoder(BaseAutoencoder):
 
 
 class TorchCoder(nn.Module):
-    """A user's encoder and decoder between flat rows, with images shaped as (n, c, h, w)."""
+    """A user's encoder and decoder between flat rows, with images shaped as (n, c, h, w).
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, form: ResponseFormat) -> None:
+    The decoder is None where the encoder is one module that has `encode` and `decode`.
+    """
+
+    def __init__(self, encoder: Any, decoder: nn.Module | None, form: ResponseFormat) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -128,7 +131,8 @@ class TorchCoder(nn.Module):
             self.output_shapes.add(form.shape)
 
     def encode(self, target: Tensor) -> Tensor:
-        codes = self.encoder(target.reshape(-1, *self.input_shape))
+        encode = self.encoder.encode if self.decoder is None else self.encoder
+        codes = encode(target.reshape(-1, *self.input_shape))
         if not isinstance(codes, Tensor) or codes.ndim != 2 or len(codes) != len(target):
             raise ValueError(
                 f"The encoder must give codes of shape (n, k), but {_came(target.shape[0])} of "
@@ -137,7 +141,7 @@ class TorchCoder(nn.Module):
         return codes
 
     def decode(self, latent: Tensor) -> Tensor:
-        rows = self.decoder(latent)
+        rows = self.encoder.decode(latent) if self.decoder is None else self.decoder(latent)
         fits = isinstance(rows, Tensor) and len(rows) == len(latent)
         if not fits or tuple(rows.shape[1:]) not in self.output_shapes:
             wanted = " or ".join(shape_text("n", shape) for shape in sorted(self.output_shapes))
@@ -192,10 +196,15 @@ class TorchAutoencoder(TrainedAutoencoder):
     """
 
     encoder: Any = parameter(
-        rule=anything("torch.nn.Module"), doc="Gives codes (n, k).", kw_only=False
+        rule=anything("torch.nn.Module"),
+        doc="Gives codes (n, k); or a module with methods `encode` and `decode`.",
+        kw_only=False,
     )
     decoder: Any = parameter(
-        rule=anything("torch.nn.Module"), doc="Gives responses of codes.", kw_only=False
+        default=None,
+        rule=anything("torch.nn.Module or None"),
+        doc="Gives responses of codes; None where the encoder is the module with both methods.",
+        kw_only=False,
     )
     frozen: bool = parameter(
         default=True,
@@ -211,7 +220,8 @@ class TorchAutoencoder(TrainedAutoencoder):
     n_iter_no_change: int | None = 5
 
     def _check_further(self, prefix: str) -> None:
-        for name in ("encoder", "decoder"):
+        whole = hasattr(self.encoder, "encode") and hasattr(self.encoder, "decode")
+        for name in ("encoder",) if self.decoder is None and whole else ("encoder", "decoder"):
             module = getattr(self, name)
             if not isinstance(module, nn.Module):
                 raise TypeError(
@@ -244,13 +254,15 @@ class TorchAutoencoder(TrainedAutoencoder):
         return coder.requires_grad_(False).to(run.device)
 
     def _module(self, form: ResponseFormat, latent_dim: int, random: torch.Generator) -> TorchCoder:
-        return TorchCoder(copy.deepcopy(self.encoder), copy.deepcopy(self.decoder), form)
+        return TorchCoder(*copy.deepcopy((self.encoder, self.decoder)), form)
 
 
 def wrap(value: Any) -> Any:
     """The autoencoder that a transformer or a pair of modules stands for; others as they are."""
     if isinstance(value, BaseAutoencoder | str | type):
         return value
+    if isinstance(value, nn.Module) and hasattr(value, "encode") and hasattr(value, "decode"):
+        return TorchAutoencoder(value)
     if isinstance(value, tuple | list) and len(value) == 2:
         return TorchAutoencoder(*value)
     if hasattr(value, "fit") and hasattr(value, "get_params"):

@@ -305,7 +305,7 @@ def start_linear(
 
     `invertible` draws the covariance towards its mean variance, so that it has an inverse.
     """
-    x, z = condition.double().cpu().numpy(), latent.double().cpu().numpy()
+    x, z = condition.cpu().double().numpy(), latent.cpu().double().numpy()
     coef, intercept = np.zeros((z.shape[1], x.shape[1])), z.mean(axis=0)
     if x.shape[1]:
         ridge = RidgeCV(alphas=np.logspace(-2, 4, 13)).fit(x, z)

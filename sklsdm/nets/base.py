@@ -160,8 +160,8 @@ class TrainingNet(NeuralNet):
     def is_finite(self) -> bool:
         """Whether every parameter is a finite number."""
         modules = (getattr(self, name + "_") for name in self._modules)
-        sums = [p.double().abs().sum() for m in modules for p in m.parameters()]
-        return bool(torch.stack(sums).sum().isfinite()) if sums else True
+        finite = [p.isfinite().all() for m in modules for p in m.parameters()]
+        return bool(torch.stack(finite).all()) if finite else True
 
     @torch.no_grad()
     def average(self) -> None:

@@ -1,0 +1,95 @@
+"""An estimator that owns parts, each given by name or as an object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from sklsdm._validation import check_choice
+from sklsdm.autoencoders import AUTOENCODERS, BaseAutoencoder, wrap
+from sklsdm.matchers import MATCHERS, BaseMatcher
+from sklsdm.nets import clone_to_fit
+from sklsdm.parameters import Declared, anything, parameter
+
+
+class PartsOwner(Declared):
+    """An estimator with a matcher and an autoencoder, whose parameters are nested in its own.
+
+    A part given by name ("wgan") has its parameters listed by `get_params(deep=True)` all the
+    same, and `set_params(matcher__n_critic=3)` turns the name into its object.
+    """
+
+    _parts: ClassVar[Mapping[str, Mapping[str, type]]] = {
+        "matcher": MATCHERS,
+        "autoencoder": AUTOENCODERS,
+    }
+
+    latent_dim: int | str = parameter(
+        default="auto",
+        rule=anything('int or "auto"'),
+        doc="""Dimension of the latent space. "auto": the number of outputs up to eight of them;
+        above, 1.5 times the intrinsic dimension of the responses (Levina & Bickel 2004), rounded
+        up. Capped, with a warning, below the number of responses.""",
+        kw_only=False,
+    )
+    matcher: str | BaseMatcher = parameter(
+        default="wgan",
+        rule=anything("str or matcher object"),
+        doc="""How stage 2 matches: "wgan", "energy", "fgan", "diffusion", "flow", "transport",
+        "sinkhorn" or "mdn"; see `sklsdm.matchers`. Its settings are reachable as
+        `matcher__<name>`, also while it is a name.""",
+        kw_only=False,
+    )
+    autoencoder: Any = parameter(
+        default="auto",
+        rule=anything("str, autoencoder object, transformer or pair of modules"),
+        doc="""Stage 1: "mlp", "conv" (images), "vae", "dpa" (stochastic decoder), "pca",
+        "identity", or "auto": the identity up to eight outputs, convolutions for images from
+        16×16 pixels, else an MLP. Also any scikit-learn transformer with `inverse_transform`,
+        and a pair ``(encoder, decoder)`` of torch modules, whose own dimension is the latent
+        one; see `sklsdm.autoencoders`.""",
+    )
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters of this estimator; `deep` adds those of its parts, named ones included."""
+        params = super().get_params(deep=deep)
+        if deep:
+            for part, table in self._parts.items():
+                value = getattr(self, part)
+                if isinstance(value, str) and value in table:
+                    nested = table[value]().get_params()
+                    params |= {f"{part}__{key}": nested[key] for key in nested}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; `<part>__<name>` turns a part given by name into its object."""
+        parts = {part: params.pop(part) for part in self._parts if part in params}
+        super().set_params(**parts)
+        for part, table in self._parts.items():
+            value = getattr(self, part)
+            nested = any(key.startswith(f"{part}__") for key in params)
+            if nested and isinstance(value, str) and value in table:
+                setattr(self, part, table[value]())
+        super().set_params(**params)
+        return self
+
+    def _part(self, part: str) -> Any:
+        """A fresh copy of the matcher or autoencoder asked for."""
+        value = getattr(self, part)
+        table = self._parts[part]
+        if isinstance(value, str):
+            return table[check_choice(part, value, table)]()
+        base: type = BaseMatcher
+        others = ""
+        if part == "autoencoder":
+            base, value = BaseAutoencoder, wrap(value)
+            others = (
+                ", a transformer, a pair (encoder, decoder) of torch modules, or one module with "
+                "encode and decode"
+            )
+        if not isinstance(value, base):
+            names = ", ".join(repr(name) for name in sorted(table))
+            raise TypeError(
+                f"{part} must be one of {names} or a {base.__name__} object{others}, got {value!r}."
+            )
+        return clone_to_fit(value)
