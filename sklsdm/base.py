@@ -30,6 +30,7 @@ from sklsdm.autoencoders import (
     intrinsic_dimension,
 )
 from sklsdm.drawing import Sampler, check_out, energy_scores
+from sklsdm.encoders import BaseConditionEncoder
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.nets import one_thread
 from sklsdm.owner import PartsOwner
@@ -146,11 +147,13 @@ class LatentSpaceEstimator(PartsOwner):
         responses: Responses,
         run: Run,
         *,
+        encoder: BaseConditionEncoder | None = None,
         image_shape: tuple[int, ...] | None = None,
         validation: Pairs | None = None,
     ) -> Choice:
         """Both stages, on standardised conditions (n, p) and all responses, the pairs' first.
 
+        `encoder` is fitted between them, on the pairs from which stage 2 learns.
         The state of both is chosen on `validation`, or on pairs held out where it is None.
         """
         n_pairs = len(y)
@@ -159,10 +162,15 @@ class LatentSpaceEstimator(PartsOwner):
         held_condition, held_y = validation or (condition[held], y[held])
         copies = responses.unpaired_copies(self._response_format_.flatten(held_y))
         others = np.setdiff1d(np.arange(n_pairs, len(responses)), copies)
-        train = torch.from_numpy(np.setdiff1d(np.arange(n_pairs), held)).to(run.device)
+        kept = np.setdiff1d(np.arange(n_pairs), held)
+        train = torch.from_numpy(kept).to(run.device)
         all_rows = torch.cat([train, torch.from_numpy(others).to(run.device)])
+        seen = condition[kept]
+        if encoder is not None:
+            seen = encoder.fit_transform(seen, codes[train].cpu().numpy(), run.seed)
+            held_condition = encoder.transform(held_condition)
         data = MatchingData(
-            condition=torch.from_numpy(condition).to(run.device)[train],
+            condition=torch.from_numpy(seen).to(run.device),
             latent=codes[train],
             held_condition=torch.from_numpy(held_condition).to(run.device),
             held_latent=self._standard_codes(held_y, run.device),

@@ -1,4 +1,4 @@
-"""How conditions enter: their format, their units, and which network reads them."""
+"""How conditions enter: their format and their units."""
 
 from __future__ import annotations
 
@@ -21,12 +21,6 @@ class ConditionFormat:
 
     shape: tuple[int, ...]  # of one condition: (p,) or (c, h, w)
     standardiser: Standardiser
-    encoder: str  # "flatten" or "conv"
-
-    @property
-    def image_shape(self) -> tuple[int, ...] | None:
-        """(c, h, w) where convolutions read the conditions; None where they enter as rows."""
-        return self.shape if self.encoder == "conv" else None
 
     def rows(self, X: NDArray[Any]) -> NDArray[np.float32]:
         """Conditions as standardised flat rows (n, p)."""
@@ -39,19 +33,12 @@ class ConditionFormat:
             raise ValueError(f"{name} must have shape {wanted} as in fit, got {X.shape}.")
 
 
-def learn_format(X: NDArray[Any], encoder: str, scale: bool) -> ConditionFormat:
-    """The format of the conditions X, read by `encoder` ("auto": "conv" for images)."""
-    is_image = X.ndim == 4
-    if encoder == "conv" and not is_image:
-        raise ValueError(
-            f"condition_encoder='conv' needs images X of shape (n, c, h, w), got {X.shape}."
-        )
-    if encoder == "auto":
-        encoder = "conv" if is_image else "flatten"
+def learn_format(X: NDArray[Any], scale: bool) -> ConditionFormat:
+    """The format of the conditions X, which are standardised where `scale`."""
     standardiser = Standardiser(np.zeros(1), np.ones(1))
     if scale:
-        standardiser = fit_standardiser(iter([flat_rows(X)]), shared=is_image)
-    return ConditionFormat(X.shape[1:], standardiser, encoder)
+        standardiser = fit_standardiser(iter([flat_rows(X)]), shared=X.ndim == 4)
+    return ConditionFormat(X.shape[1:], standardiser)
 
 
 def warn_if_far(name: str, rows: NDArray[np.float32]) -> None:

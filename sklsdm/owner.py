@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from sklsdm._validation import check_choice
 from sklsdm.autoencoders import AUTOENCODERS, BaseAutoencoder, wrap
 from sklsdm.matchers import MATCHERS, BaseMatcher
 from sklsdm.nets import clone_to_fit
 from sklsdm.parameters import Declared, anything, parameter
+
+
+class PartKind(NamedTuple):
+    """What may stand for a part: names, objects of a class, and other things in words."""
+
+    table: Mapping[str, type]
+    base: type
+    others: str = ""
 
 
 class PartsOwner(Declared):
@@ -19,9 +27,14 @@ class PartsOwner(Declared):
     same, and `set_params(matcher__n_critic=3)` turns the name into its object.
     """
 
-    _parts: ClassVar[Mapping[str, Mapping[str, type]]] = {
-        "matcher": MATCHERS,
-        "autoencoder": AUTOENCODERS,
+    _parts: ClassVar[Mapping[str, PartKind]] = {
+        "matcher": PartKind(MATCHERS, BaseMatcher),
+        "autoencoder": PartKind(
+            AUTOENCODERS,
+            BaseAutoencoder,
+            ", a transformer, a pair (encoder, decoder) of torch modules, or one module with "
+            "encode and decode",
+        ),
     }
 
     latent_dim: int | str = parameter(
@@ -54,10 +67,10 @@ class PartsOwner(Declared):
         """Parameters of this estimator; `deep` adds those of its parts, named ones included."""
         params = super().get_params(deep=deep)
         if deep:
-            for part, table in self._parts.items():
+            for part, kind in self._parts.items():
                 value = getattr(self, part)
-                if isinstance(value, str) and value in table:
-                    nested = table[value]().get_params()
+                if isinstance(value, str) and value in kind.table:
+                    nested = kind.table[value]().get_params()
                     params |= {f"{part}__{key}": nested[key] for key in nested}
         return params
 
@@ -65,28 +78,22 @@ class PartsOwner(Declared):
         """Set parameters; `<part>__<name>` turns a part given by name into its object."""
         parts = {part: params.pop(part) for part in self._parts if part in params}
         super().set_params(**parts)
-        for part, table in self._parts.items():
+        for part, kind in self._parts.items():
             value = getattr(self, part)
             nested = any(key.startswith(f"{part}__") for key in params)
-            if nested and isinstance(value, str) and value in table:
-                setattr(self, part, table[value]())
+            if nested and isinstance(value, str) and value in kind.table:
+                setattr(self, part, kind.table[value]())
         super().set_params(**params)
         return self
 
     def _part(self, part: str) -> Any:
-        """A fresh copy of the matcher or autoencoder asked for."""
+        """A fresh copy of the part asked for."""
         value = getattr(self, part)
-        table = self._parts[part]
+        table, base, others = self._parts[part]
         if isinstance(value, str):
             return table[check_choice(part, value, table)]()
-        base: type = BaseMatcher
-        others = ""
         if part == "autoencoder":
-            base, value = BaseAutoencoder, wrap(value)
-            others = (
-                ", a transformer, a pair (encoder, decoder) of torch modules, or one module with "
-                "encode and decode"
-            )
+            value = wrap(value)
         if not isinstance(value, base):
             names = ", ".join(repr(name) for name in sorted(table))
             raise TypeError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
@@ -27,8 +27,10 @@ from sklsdm.drawing import (
     estimate_quantiles,
     marginal_energy_scores,
 )
+from sklsdm.encoders import ENCODERS, BaseConditionEncoder
 from sklsdm.matchers import MatchingData
 from sklsdm.metrics import skill
+from sklsdm.owner import PartKind
 from sklsdm.parameters import anything, flag, learnt, one_of, parameter
 from sklsdm.randomness import RandomState
 from sklsdm.responses import open_unpaired
@@ -68,11 +70,14 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
     (5, 3, 2)
     """
 
-    condition_encoder: str = parameter(
+    condition_encoder: str | BaseConditionEncoder = parameter(
         default="auto",
-        rule=one_of("auto", "flatten", "conv"),
+        rule=anything("str or condition encoder object"),
         doc="""How X enters the networks: rows as they are ("flatten"), images through convolutions
-        ("conv"); "auto" is "conv" for images.""",
+        ("conv"), with a forest's predictions of the codes beside them ("trees", for tables), or
+        with sines and cosines of several frequencies ("periodic", for laws that turn quickly
+        with x). "auto" is "conv" for images, else "flatten". See `sklsdm.encoders`; settings are
+        reachable as `condition_encoder__<name>`.""",
     )
     unpaired: str = parameter(
         default="auto",
@@ -107,6 +112,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         doc="""Keep up to 2,000 training responses (fewer of large images), which `score` compares
         with.""",
     )
+    condition_encoder_: BaseConditionEncoder = learnt("The fitted condition encoder.")
     unpaired_: str = learnt(
         """Use of the unpaired responses that was chosen: "latent", "match" or "pair"."""
     )
@@ -126,6 +132,11 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
     feature_names_in_: NDArray[Any] = learnt(
         "Names of X's columns, where X has string names.", "ndarray of str"
     )
+
+    _parts: ClassVar[Mapping[str, PartKind]] = {
+        **LatentSpaceEstimator._parts,
+        "condition_encoder": PartKind(ENCODERS, BaseConditionEncoder),
+    }
 
     # Travels through Pipelines and searches with metadata routing on, without set_fit_request.
     __metadata_request__fit: ClassVar = {"Y_unpaired": True, "X_val": True, "y_val": True}
@@ -204,7 +215,10 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         X, y = self._check_pairs(X, y)
         unpaired = open_unpaired(Y_unpaired, y)
         run = self._run(seed, X, y, unpaired, X_val, y_val)
-        self._conditions_ = learn_format(X, self.condition_encoder, self.scale_X)
+        encoder = self._part("condition_encoder").resolve(X.shape[1:])
+        encoder.check_shape(X)
+        self.condition_encoder_ = encoder
+        self._conditions_ = learn_format(X, self.scale_X)
         responses = self._open_responses(y, unpaired, self.y_range)
         self.y_shape_ = responses.format.shape
         validation = self._check_validation_pairs(X_val, y_val)
@@ -216,7 +230,8 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
             y,
             responses,
             run,
-            image_shape=self._conditions_.image_shape,
+            encoder=encoder,
+            image_shape=encoder.image_shape(X.shape[1:]),
             validation=validation,
         )
         self.unpaired_ = choice.use
@@ -438,7 +453,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
     # ------------------------------------------------------------------ checks
     def _check_condition(self, X: Any) -> NDArray[np.float32]:
         self._fitted_format()
-        return self._conditions_.rows(self._check_X(X))
+        return self.condition_encoder_.transform(self._conditions_.rows(self._check_X(X)))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

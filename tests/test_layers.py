@@ -18,7 +18,7 @@ LAYERS = [
     {"run", "conditions", "batches", "datasets", "metrics"},
     {"nets"},
     {"parts"},
-    {"autoencoders", "matchers"},
+    {"autoencoders", "matchers", "encoders"},
     {"pairing"},
     {"unpaired", "drawing"},
     {"owner"},
@@ -31,9 +31,10 @@ LAYERS = [
 SIBLINGS_BY_BASE = {
     "autoencoders": {"base", "trained"},
     "matchers": {"base", "adversarial", "field"},
+    "encoders": {"base"},
 }
 # ... but for those that list or pick among the others.
-REGISTRIES = {"autoencoders", "autoencoders.auto", "matchers"}
+REGISTRIES = {"autoencoders", "autoencoders.auto", "matchers", "encoders"}
 # Third-party packages with one home.
 ONLY_IN = {"skorch": "nets"}
 # What every installation has (`dependencies` in pyproject.toml). All others are optional, such as

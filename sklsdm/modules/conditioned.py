@@ -11,7 +11,7 @@ from sklsdm.modules.layers import conv, linear
 from sklsdm.modules.packing import RebuildableModule
 
 
-class ConvConditionEncoder(nn.Module):
+class ConvFeatures(nn.Module):
     """Image conditions (n, c, h, w), handed in flat, as feature rows."""
 
     def __init__(
@@ -47,5 +47,5 @@ class ConditionedModule(RebuildableModule):
             self.condition_encoder: nn.Module = nn.Identity()
             return condition_dim
         n_features = 128
-        self.condition_encoder = ConvConditionEncoder(shape, n_features, generator=generator)
+        self.condition_encoder = ConvFeatures(shape, n_features, generator=generator)
         return n_features

@@ -1,0 +1,28 @@
+"""Condition encoders: how X enters the networks of stage 2."""
+
+from sklsdm.encoders.base import BaseConditionEncoder
+from sklsdm.encoders.periodic import PeriodicConditionEncoder
+from sklsdm.encoders.plain import (
+    AutoConditionEncoder,
+    ConvConditionEncoder,
+    FlattenConditionEncoder,
+)
+from sklsdm.encoders.trees import TreesConditionEncoder
+
+ENCODERS: dict[str, type[BaseConditionEncoder]] = {
+    "auto": AutoConditionEncoder,
+    "flatten": FlattenConditionEncoder,
+    "conv": ConvConditionEncoder,
+    "trees": TreesConditionEncoder,
+    "periodic": PeriodicConditionEncoder,
+}
+
+__all__ = [
+    "ENCODERS",
+    "AutoConditionEncoder",
+    "BaseConditionEncoder",
+    "ConvConditionEncoder",
+    "FlattenConditionEncoder",
+    "PeriodicConditionEncoder",
+    "TreesConditionEncoder",
+]

@@ -1,0 +1,40 @@
+"""What every condition encoder does: it makes the rows that the networks of stage 2 see."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklsdm.parameters import Declared
+
+Rows = NDArray[np.float32]
+
+
+class BaseConditionEncoder(Declared, ABC):
+    """How conditions enter the networks of stage 2.
+
+    Conditions come as standardised flat rows (n, p). An encoder is fitted on those of the pairs
+    and on the codes (n, k) of their responses, so that it can learn what the codes depend on.
+    """
+
+    def resolve(self, shape: tuple[int, ...]) -> BaseConditionEncoder:
+        """The encoder to use for conditions of this shape: this one, unless it picks another."""
+        return self
+
+    def check_shape(self, X: NDArray[Any]) -> None:
+        """Raise where conditions like X cannot be read."""
+
+    def image_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """(c, h, w) where the networks read conditions of this shape by convolutions, or None."""
+        return None
+
+    @abstractmethod
+    def fit_transform(self, condition: Rows, codes: NDArray[Any], seed: int) -> Rows:
+        """Learn from the pairs; returns the rows (n, p') from which stage 2 learns."""
+
+    @abstractmethod
+    def transform(self, condition: Rows) -> Rows:
+        """The rows (n, p') of new conditions."""

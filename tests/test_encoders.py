@@ -1,0 +1,146 @@
+"""Condition encoders: what the networks of stage 2 see of X."""
+
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+
+from sklsdm import LSDMRegressor, metrics
+from sklsdm.encoders import (
+    ENCODERS,
+    BaseConditionEncoder,
+    PeriodicConditionEncoder,
+    TreesConditionEncoder,
+)
+
+FOR_ROWS = [name for name in ENCODERS if name != "conv"]
+
+
+def waves(n=300, seed=0):
+    """Steps in the first column, waves in the second, a binary third; two outputs."""
+    random = np.random.default_rng(seed)
+    X = random.uniform(-1, 1, (n, 3))
+    X[:, 2] = X[:, 2] > 0
+    mean = np.c_[np.sign(X[:, 0]) * (1 + X[:, 2]), np.sin(6 * X[:, 1])]
+    return X, mean + 0.1 * random.normal(size=(n, 2))
+
+
+def short(encoder, **params):
+    est = LSDMRegressor(matcher="energy", condition_encoder=encoder, random_state=0, **params)
+    return est.set_params(matcher__max_steps=20)
+
+
+# ------------------------------------------------------------------ every encoder
+@pytest.mark.parametrize("name", FOR_ROWS)
+def test_it_fits_draws_travels_and_repeats_itself(name):
+    X, y = waves(80)
+    est = short(name, validation_fraction=0.0).fit(X, y, y)
+    draws = est.sample(X[:5], 3, random_state=1)
+    assert draws.shape == (5, 3, 2)
+    assert_array_equal(pickle.loads(pickle.dumps(est)).sample(X[:5], 3, random_state=1), draws)
+    assert_array_equal(clone(est).fit(X, y, y).sample(X[:5], 3, random_state=1), draws)
+    assert_allclose(est.predict(X[3:5]), est.predict(X)[3:5], rtol=1e-4, atol=1e-5)
+    assert np.isfinite(est.score(X, y))
+
+
+@pytest.mark.parametrize("name", FOR_ROWS)
+@pytest.mark.parametrize("use", ["match", "pair"])
+def test_unpaired_responses_go_with_it(name, use):
+    X, y = waves(80)
+    est = short(name, unpaired=use).fit(X[:40], y[:40], y[40:])
+    assert np.isfinite(est.sample(X[:5], 3, random_state=1)).all()
+
+
+def test_validation_pairs_pass_through_it():
+    X, y = waves(80)
+    est = short("trees").fit(X[:60], y[:60], X_val=X[60:], y_val=y[60:])
+    assert np.isfinite(est.history_["matcher"]["valid_energy_score"]).all()
+
+
+def test_grids_reach_its_settings():
+    X, y = waves(80)
+    grid = {"condition_encoder__n_estimators": [50, 60]}
+    search = GridSearchCV(short("trees"), grid, cv=2).fit(X, y)
+    found = search.best_estimator_.condition_encoder_
+    assert len(found.forest_.estimators_) == search.best_params_["condition_encoder__n_estimators"]
+
+
+# ------------------------------------------------------------------ periodic
+def test_waves_stand_beside_the_columns():
+    rows = np.c_[np.linspace(-2, 2, 9), np.arange(9) % 2].astype(np.float32)
+    encoder = PeriodicConditionEncoder((1.0, 4.0))
+    found = encoder.fit_transform(rows, rows, 0)
+    assert found.dtype == np.float32
+    x = rows[:, :1]
+    assert_allclose(
+        found, np.c_[rows, np.sin(x), np.cos(x), np.sin(4 * x), np.cos(4 * x)], atol=1e-6
+    )
+    assert_array_equal(encoder.transform(rows[2:4]), found[2:4])
+
+
+# ------------------------------------------------------------------ trees
+def test_predictions_of_the_pairs_are_out_of_bag():
+    X, y = waves(200)
+    rows, codes = X.astype(np.float32), y.astype(np.float32)
+    encoder = TreesConditionEncoder()
+    learnt_from = encoder.fit_transform(rows, codes, 0)[:, 3:]
+    drawn_with = encoder.transform(rows)[:, 3:]
+    fresh = waves(200, seed=1)
+    error = np.square(learnt_from - codes).mean()
+    new = np.square(encoder.transform(fresh[0].astype(np.float32))[:, 3:] - fresh[1]).mean()
+    assert np.square(drawn_with - codes).mean() < 0.3 * error  # it has seen these
+    assert 0.7 < error / new < 1.6
+
+
+def test_of_many_codes_some_components_of_the_predictions_enter():
+    X, _ = waves(100)
+    codes = np.random.default_rng(0).normal(size=(100, 20))
+    encoder = TreesConditionEncoder(n_components=5)
+    assert encoder.fit_transform(X.astype(np.float32), codes, 0).shape == (100, 8)
+    assert encoder.transform(X[:7].astype(np.float32)).shape == (7, 8)
+
+
+def test_a_forest_on_many_pairs_stays_small():
+    random = np.random.default_rng(0)
+    rows, codes = random.normal(size=(10_000, 4)), random.normal(size=(10_000, 1))
+    encoder = TreesConditionEncoder(n_estimators=50)
+    encoder.fit_transform(rows.astype(np.float32), codes, 0)
+    assert len(pickle.dumps(encoder)) < 16e6  # four times that with leaves of single pairs
+
+
+def test_trees_help_where_the_law_has_steps():
+    (X, y), (X_new, y_new) = waves(400), waves(400, seed=1)
+    scores = {}
+    for name in ("flatten", "trees"):
+        est = LSDMRegressor(matcher="energy", condition_encoder=name, random_state=0)
+        est.set_params(matcher__max_steps=200).fit(X, y)
+        scores[name] = metrics.energy_score(y_new, est.sample(X_new, 50, random_state=0))
+    assert scores["trees"] < 0.9 * scores["flatten"]
+
+
+# ------------------------------------------------------------------ bad input
+@pytest.mark.parametrize(
+    ("encoder", "error", "message"),
+    [
+        ("forest", ValueError, r"condition_encoder='forest' is unknown; choose one of 'auto'"),
+        (3, TypeError, r"condition_encoder must be one of .*BaseConditionEncoder object, got 3"),
+        (TreesConditionEncoder(n_estimators=2), ValueError, r"condition_encoder__n_estimators"),
+        (TreesConditionEncoder(min_samples_leaf="x"), ValueError, r"encoder__min_samples_leaf"),
+        (PeriodicConditionEncoder((1, -2)), ValueError, r"condition_encoder__frequencies"),
+        ("conv", ValueError, r"condition_encoder='conv' needs images X"),
+    ],
+)
+def test_bad_settings(encoder, error, message):
+    X, y = waves(40)
+    with pytest.raises(error, match=message):
+        short("flatten").set_params(condition_encoder=encoder).fit(X, y)
+
+
+def test_encoders_document_their_parameters():
+    for kind in ENCODERS.values():
+        assert issubclass(kind, BaseConditionEncoder)
+        for name in kind().get_params():
+            assert f"\n{name} : " in kind.__doc__
