@@ -2,7 +2,7 @@
 
 from sklsdm import datasets, metrics, scorers
 from sklsdm._version import __version__
-from sklsdm.exceptions import DistributionShiftWarning, DivergenceError
+from sklsdm.exceptions import DistributionShiftWarning, DivergenceError, NotImprovedWarning
 from sklsdm.generator import LSDMGenerator
 from sklsdm.pipeline import SamplingPipeline, make_sampling_pipeline, sample
 from sklsdm.regressor import LSDMRegressor
@@ -13,6 +13,7 @@ __all__ = [
     "DivergenceError",
     "LSDMGenerator",
     "LSDMRegressor",
+    "NotImprovedWarning",
     "SamplingPipeline",
     "Unpaired",
     "__version__",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklsdm.modules import ModuleHolder
-from sklsdm.nets import CallbackHolder, check_callbacks
+from sklsdm.nets import CallbackHolder, check_callbacks, history_arrays
 from sklsdm.parameters import Declared, Rule, above, integer, learnt, or_none, parameter
 
 
@@ -40,7 +40,29 @@ class TrainedPart(CallbackHolder, ModuleHolder, Declared):
     history_: dict[str, NDArray[np.float64]] = learnt(
         "Losses and held-out score by epoch.", "dict of str to ndarray"
     )
+    best_step_: int = learnt(
+        "Training steps after which the state was reached that is kept; 0 is the start."
+    )
+    best_score_: list[float] | None = learnt(
+        "Held-out score of the state that is kept, lower being better: its mean and standard "
+        "error. None where nothing was held out.",
+        "list of two floats or None",
+    )
+    start_score_: list[float] | None = learnt(
+        "The same score of the state before the first step.", "list of two floats or None"
+    )
     callbacks_: list[Any] = learnt(
         "Those of `callbacks` that were called, in their order, without their names.",
         "list of skorch callbacks",
     )
+
+    def _note_training(self, net: Any) -> None:
+        """Take from a trained net what it tells of its training."""
+        self.history_ = history_arrays(net.history)
+        self.callbacks_ = check_callbacks(self.callbacks)
+        self.best_step_, self.best_score_, self.start_score_ = net.choice_
+
+    @property
+    def improved_(self) -> bool:
+        """Whether some state was better than the start; True where nothing tells."""
+        return self.start_score_ is None or self.best_step_ > 0

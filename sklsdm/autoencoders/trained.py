@@ -25,9 +25,7 @@ from sklsdm.modules import ACTIVATIONS, SETTLED, Coder, LinearCoder, widest_outp
 from sklsdm.nets import (
     HeldOutScore,
     SingleNet,
-    check_callbacks,
     default_callbacks,
-    history_arrays,
 )
 from sklsdm.parameters import (
     above,
@@ -117,8 +115,7 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         net.fit(self._batches(responses, rows, random, run))
         if net.interrupted_:
             raise KeyboardInterrupt
-        self.history_ = history_arrays(net.history)
-        self.callbacks_ = check_callbacks(self.callbacks)
+        self._note_training(net)
         fitted = net.module_.eval()
         if limit is not None:
             limit.settle(fitted)

@@ -20,9 +20,7 @@ from sklsdm.nets import (
     HeldOutScore,
     SingleNet,
     TrainingNet,
-    check_callbacks,
     default_callbacks,
-    history_arrays,
 )
 from sklsdm.parameters import (
     at_least,
@@ -141,8 +139,7 @@ class BaseMatcher(TrainedPart, ABC):
         self.noise_dim_ = plan.noise_dim
         self.network_ = net.module_.eval()
         self.interrupted_ = net.interrupted_
-        self.history_ = history_arrays(net.history)
-        self.callbacks_ = check_callbacks(self.callbacks)
+        self._note_training(net)
         self.n_steps_ = int(sum(row.get("train_batch_count", 0) for row in net.history))
         return self
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from skorch.callbacks import Callback
 from torch import Tensor
@@ -60,7 +60,7 @@ class KeepBest(Callback):
     score the last epoch is kept.
     """
 
-    remembers = ("best_", "n_stale_", "state_")
+    remembers = ("best_", "n_stale_", "state_", "start_", "kept_")
 
     def __init__(
         self,
@@ -76,8 +76,12 @@ class KeepBest(Callback):
         self.best_: Tensor | None = None
         self.n_stale_ = 0
         self.state_: dict[str, Any] | None = None
+        self.start_: list[float] | None = None
+        self.kept_: dict[str, Any] = {}
         if self.held_out is not None:
-            self._judge(net, self.held_out.rows(net))
+            rows = self.held_out.rows(net)
+            self.start_ = _mean_and_error(rows)
+            self._judge(net, rows)
 
     def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
         if self.held_out is None:
@@ -89,19 +93,38 @@ class KeepBest(Callback):
     def _judge(self, net: TrainingNet, rows: Tensor) -> None:
         self.n_stale_ += 1
         if self.best_ is None or is_as_good(rows, self.best_, self.tolerance):
-            self._keep(net)
+            self._keep(net, rows)
             self.n_stale_ = 0
         if self.best_ is None or rows.mean() < self.best_.mean():
             self.best_ = rows
 
-    def _keep(self, net: TrainingNet) -> None:
+    def _keep(self, net: TrainingNet, rows: Tensor | None = None) -> None:
         with net.averaged() as module:
             self.state_ = {k: v.detach().clone() for k, v in module.state_dict().items()}
+        self.kept_ = {
+            "step": sum(row.get("train_batch_count", 0) for row in net.history),
+            "score": None if rows is None else _mean_and_error(rows),
+        }
 
     def on_train_end(self, net: TrainingNet, **kwargs: Any) -> None:
         if self.state_ is None:
             self._keep(net)
         net.module_.load_state_dict(self.state_)
+        net.choice_ = Choice(self.kept_["step"], self.kept_["score"], self.start_)
+
+
+class Choice(NamedTuple):
+    """Which state of a training was kept, by which score; scores are [mean, standard error]."""
+
+    step: int  # steps trained until then; 0 is the start
+    score: list[float] | None  # None where nothing was held out
+    start: list[float] | None  # the score of the state before the first step
+
+
+def _mean_and_error(rows: Tensor) -> list[float]:
+    """The mean of a score by held-out row and its standard error (0 where there is one row)."""
+    error = rows.std().item() / len(rows) ** 0.5 if len(rows) > 1 else 0.0
+    return [rows.mean().item(), error]
 
 
 def is_as_good(rows: Tensor, best: Tensor, tolerance: float = 1.0) -> bool:

@@ -1,0 +1,100 @@
+"""How far training got is told: the state that is kept, its score, the start's, and a warning."""
+
+import warnings
+
+import numpy as np
+import pytest
+from skorch.callbacks import Callback
+
+from sklsdm import LSDMGenerator, LSDMRegressor, NotImprovedWarning
+from sklsdm.datasets import make_arms
+from sklsdm.matchers import MATCHERS
+
+
+def noise(n=80):
+    random = np.random.default_rng(0)
+    return random.normal(size=(n, 2)), random.normal(size=(n, 2))
+
+
+def fitted(matcher, X, y, steps, **params):
+    est = LSDMRegressor(matcher=matcher, random_state=0, **params)
+    return est.set_params(matcher__max_steps=steps).fit(X, y)
+
+
+def test_a_fit_that_keeps_its_start_warns():
+    arms = make_arms(80, random_state=0)
+    with pytest.warns(NotImprovedWarning, match=r"learnt nothing.*'diffusion'") as caught:
+        est = fitted("wgan", arms.X, arms.y, 100)
+    assert caught[0].filename == __file__
+    assert est.matcher_.best_step_ == 0
+    assert est.matcher_.best_score_ == est.matcher_.start_score_
+
+
+@pytest.mark.parametrize("matcher", list(MATCHERS))
+def test_scores_of_the_start_and_of_what_is_kept(matcher):
+    arms = make_arms(300, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotImprovedWarning)
+        found = fitted(matcher, arms.X, arms.y, 200).matcher_
+    assert 0 <= found.best_step_ <= found.n_steps_
+    (best, best_error), (start, start_error) = found.best_score_, found.start_score_
+    assert best <= start + start_error
+    assert 0 < best_error < 1
+    if found.best_step_:
+        values = found.history_["valid_loss"]
+        assert np.isclose(values, best).any()
+
+
+def test_a_fit_that_learns_does_not_warn():
+    arms = make_arms(600, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NotImprovedWarning)
+        est = fitted("diffusion", arms.X, arms.y, 400)
+    assert est.matcher_.best_step_ > 0
+
+
+def test_without_held_out_pairs_nothing_is_claimed():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NotImprovedWarning)
+        found = fitted("energy", *noise(), 20, validation_fraction=0.0).matcher_
+    assert found.best_step_ == found.n_steps_
+    assert found.best_score_ is found.start_score_ is None
+
+
+def test_autoencoders_tell_it_too():
+    X, y = np.random.default_rng(0).normal(size=(60, 1)), np.random.default_rng(1).normal(size=60)
+    y = np.c_[np.cos(y), np.sin(y), y]
+    est = LSDMRegressor(1, "energy", autoencoder="mlp", random_state=0, validation_fraction=0.2)
+    est.set_params(matcher__max_steps=5, autoencoder__max_epochs=3).fit(X, y)
+    found = est.autoencoder_
+    assert found.best_score_[0] <= found.start_score_[0]
+
+
+def test_the_generator_tells_it_too():
+    model = LSDMGenerator(matcher="wgan", random_state=0).set_params(matcher__max_steps=100)
+    with pytest.warns(NotImprovedWarning):
+        model.fit(make_arms(400, random_state=0).y)
+    assert model.matcher_.best_step_ == 0
+
+
+def test_a_resumed_fit_tells_the_same(tmp_path):
+    class Stop(Callback):
+        armed = True
+
+        def on_epoch_begin(self, net, **kwargs):
+            if self.armed and len(net.history) == 2:
+                raise RuntimeError
+
+    arms = make_arms(300, random_state=0)
+
+    def fit(folder):
+        est = LSDMRegressor(matcher="diffusion", random_state=0, checkpoint=folder)
+        est.set_params(matcher__max_steps=300, matcher__callbacks=[Stop()])
+        return est.fit(arms.X, arms.y).matcher_
+
+    with pytest.raises(RuntimeError):
+        fit(tmp_path)
+    Stop.armed = False
+    resumed, whole = fit(tmp_path), fit(None)
+    for name in ("best_step_", "best_score_", "start_score_"):
+        assert getattr(resumed, name) == getattr(whole, name)
