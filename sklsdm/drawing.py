@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm, qmc
 from torch import Tensor
 
+from sklsdm._validation import check_integer
 from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.blocks import row_blocks, rows_per_block
 from sklsdm.functional.scores import energy_score, energy_score_shared
@@ -22,6 +23,8 @@ from sklsdm.responses import ResponseFormat, Standardiser, flat_rows
 
 N_MEAN_DRAWS = 256
 N_QUANTILE_DRAWS = 1024
+N_QUANTILE_DRAWS_OF_MANY_PASSES = 256
+MANY_PASSES = 4
 N_SCORE_DRAWS = 64
 
 
@@ -141,13 +144,19 @@ class Sampler:
         return rows_per_block(2 * max(widest, self.form.width))
 
 
+def check_n_draws(n_draws: int | None, usual: int) -> int:
+    """The number of draws asked for, or the usual one where it is None."""
+    return usual if n_draws is None else check_integer("n_draws", n_draws, 1)
+
+
 def estimate_moments(
-    sampler: Sampler, condition: NDArray[np.float32]
+    sampler: Sampler, condition: NDArray[np.float32], n_draws: int | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Conditional means and standard deviations, both (n, q), over a bank of draws."""
+    n_draws = check_n_draws(n_draws, N_MEAN_DRAWS)
     mean = np.empty((len(condition), sampler.form.width))
     std = np.empty_like(mean)
-    for rows, draws in sampler.banked(condition, N_MEAN_DRAWS):
+    for rows, draws in sampler.banked(condition, n_draws):
         exact = draws.double()
         mean[rows] = exact.mean(dim=1).cpu().numpy()
         std[rows] = exact.std(dim=1, correction=0).cpu().numpy()
@@ -155,11 +164,17 @@ def estimate_moments(
 
 
 def estimate_quantiles(
-    sampler: Sampler, condition: NDArray[np.float32], levels: NDArray[np.float64]
+    sampler: Sampler,
+    condition: NDArray[np.float32],
+    levels: NDArray[np.float64],
+    n_draws: int | None = None,
 ) -> NDArray[np.float64]:
     """Conditional quantiles (n, len(levels), q) of each output over a bank of draws."""
+    many = sampler.matcher.n_passes > MANY_PASSES
+    usual = N_QUANTILE_DRAWS_OF_MANY_PASSES if many else N_QUANTILE_DRAWS
+    n_draws = check_n_draws(n_draws, usual)
     found = np.empty((len(condition), len(levels), sampler.form.width))
-    for rows, draws in sampler.banked(condition, N_QUANTILE_DRAWS):
+    for rows, draws in sampler.banked(condition, n_draws):
         exact = draws.double()
         at = torch.as_tensor(levels, dtype=exact.dtype, device=exact.device)
         found[rows] = torch.quantile(exact, at, dim=1).transpose(0, 1).cpu().numpy()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self, overload
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,21 +13,15 @@ from sklearn.utils import Tags
 from sklsdm._validation import (
     also_named,
     check_channels_first,
-    check_levels,
     check_numeric,
-    check_real,
     check_response_shape,
     check_same_rows,
 )
 from sklsdm.base import LatentSpaceEstimator, Pairs
 from sklsdm.conditions import learn_format, warn_if_far
-from sklsdm.drawing import (
-    energy_scores,
-    estimate_moments,
-    estimate_quantiles,
-    marginal_energy_scores,
-)
+from sklsdm.drawing import energy_scores, marginal_energy_scores
 from sklsdm.encoders import ENCODERS, BaseConditionEncoder
+from sklsdm.forecasts import ForecastMixin
 from sklsdm.matchers import MatchingData
 from sklsdm.metrics import skill
 from sklsdm.owner import PartKind
@@ -37,7 +31,7 @@ from sklsdm.responses import open_unpaired
 from sklsdm.unpaired import USES, check_weight, uses_to_try
 
 
-class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
+class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
     """Conditional generation by latent space distribution matching, from pairs and unpaired Y.
 
     Stage 1 learns a latent space (E, D) of the responses from all of them, paired and unpaired.
@@ -344,79 +338,6 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator):
         """
         condition = self._check_condition(X)
         return self._fill(condition, n_samples, random_state, batch_size, None, codes=True)
-
-    # ------------------------------------------------------------------ forecasts
-    @overload
-    def predict(self, X: ArrayLike, return_std: Literal[False] = False) -> NDArray[np.float64]: ...
-
-    @overload
-    def predict(
-        self, X: ArrayLike, return_std: Literal[True]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
-
-    def predict(
-        self, X: ArrayLike, return_std: bool = False
-    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Conditional mean, and standard deviation, over 256 draws with shared noise.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, p) or (n, c, h, w)
-            Conditions.
-        return_std : bool, default=False
-            Also return the conditional standard deviation of each output.
-
-        Returns
-        -------
-        mean : ndarray of shape (n, *y_shape), float64
-        std : ndarray of shape (n, *y_shape), float64
-            Only where `return_std`.
-        """
-        condition = self._check_condition(X)
-        shape = (len(condition), *self.y_shape_)
-        mean, std = estimate_moments(self._sampler(), condition)
-        return (mean.reshape(shape), std.reshape(shape)) if return_std else mean.reshape(shape)
-
-    def predict_quantiles(
-        self, X: ArrayLike, quantiles: Sequence[float] = (0.05, 0.5, 0.95)
-    ) -> NDArray[np.float64]:
-        """Conditional quantiles of each output, over 1,024 draws with shared noise.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, p) or (n, c, h, w)
-            Conditions.
-        quantiles : sequence of float in (0, 1), default=(0.05, 0.5, 0.95)
-            Levels.
-
-        Returns
-        -------
-        ndarray of shape (n, len(quantiles), *y_shape), float64
-        """
-        levels = check_levels(quantiles)
-        condition = self._check_condition(X)
-        found = estimate_quantiles(self._sampler(), condition, levels)
-        return found.reshape(len(condition), len(levels), *self.y_shape_)
-
-    def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> NDArray[np.float64]:
-        """Central interval of each output that holds it with probability `coverage`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, p) or (n, c, h, w)
-            Conditions.
-        coverage : float in (0, 1), default=0.9
-            Nominal coverage of each single output.
-
-        Returns
-        -------
-        ndarray of shape (n, 2, *y_shape), float64
-            Lower and upper ends.
-        """
-        coverage = check_real("coverage", coverage, 0.0, open_low=True)
-        if coverage >= 1:
-            raise ValueError(f"coverage must lie strictly between 0 and 1, got {coverage}.")
-        return self.predict_quantiles(X, [(1 - coverage) / 2, (1 + coverage) / 2])
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Energy skill: the share of the energy score of "ignore X" that the draws save.

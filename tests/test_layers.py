@@ -21,7 +21,7 @@ LAYERS = [
     {"autoencoders", "matchers", "encoders"},
     {"pairing"},
     {"unpaired", "drawing"},
-    {"owner"},
+    {"owner", "forecasts"},
     {"base"},
     {"regressor", "generator"},
     {"pipeline"},

@@ -143,6 +143,11 @@ class BaseMatcher(TrainedPart, ABC):
         self.n_steps_ = int(sum(row.get("train_batch_count", 0) for row in net.history))
         return self
 
+    @property
+    def n_passes(self) -> int:
+        """Passes of the network that one draw takes."""
+        return 1
+
     @torch.no_grad()
     def draw(self, condition: Tensor, noise: Tensor) -> Tensor:
         """Standardised codes (b, k) for conditions (b, p) and noise (b, noise_dim_)."""

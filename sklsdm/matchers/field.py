@@ -141,6 +141,10 @@ class FieldMatcher(BaseMatcher):
 
     n_steps: int = parameter(default=16, rule=integer(1), doc="Steps of a draw from noise to code.")
 
+    @property
+    def n_passes(self) -> int:
+        return self.n_steps
+
     @abstractmethod
     def _follow(self, field: Field, noise: Tensor, dim: int) -> Tensor:
         """Residuals (b, dim) from noise (b, noise_dim)."""

@@ -140,6 +140,10 @@ class FlowMatcher(FieldMatcher):
         self.interrupted_ = net.interrupted_
         self.history_ |= {f"distil_{k}": v for k, v in history_arrays(net.history).items()}
 
+    @property
+    def n_passes(self) -> int:
+        return 1 if self.distilled_ else self.n_steps * (1 if self.sampler == "euler" else 2)
+
     def _residual(self, condition: Tensor, noise: Tensor) -> Tensor:
         field = partial(self.network_, self.network_.features(condition))
         return integrate(field, noise, self.n_steps, self.sampler)

@@ -1,0 +1,70 @@
+"""Forecasts: how many draws they take, and what more draws change."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from sklsdm import LSDMRegressor, drawing, make_sampling_pipeline
+from sklsdm.datasets import make_arms
+
+ARMS = make_arms(60, random_state=0)
+
+
+@pytest.fixture(scope="module", params=["energy", "diffusion", "flow"])
+def est(request):
+    model = LSDMRegressor(matcher=request.param, random_state=0).set_params(matcher__max_steps=5)
+    return model.fit(ARMS.X, ARMS.y)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The numbers of draws for each condition that are asked for."""
+    seen = []
+    banked = drawing.Sampler.banked
+
+    def noted(self, condition, n_draws):
+        seen.append(n_draws)
+        return banked(self, condition, n_draws)
+
+    monkeypatch.setattr(drawing.Sampler, "banked", noted)
+    return seen
+
+
+def test_as_many_draws_as_asked_for(est, counted):
+    est.predict(ARMS.X, n_draws=8)
+    est.predict(ARMS.X, True, 16)
+    est.predict_quantiles(ARMS.X, [0.5], n_draws=32)
+    est.predict_interval(ARMS.X, n_draws=64)
+    assert counted == [8, 16, 32, 64]
+
+
+def test_fewer_by_default_where_a_draw_takes_many_passes(est, counted):
+    est.predict(ARMS.X)
+    est.predict_quantiles(ARMS.X)
+    assert counted == [256, 1024 if est.matcher_.n_passes == 1 else 256]
+
+
+def test_more_draws_come_nearer(est):
+    many = est.predict(ARMS.X[:5], n_draws=4096)
+    errors = [np.abs(est.predict(ARMS.X[:5], n_draws=n) - many).mean() for n in (8, 512)]
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_one_draw_is_its_own_mean(est):
+    mean, std = est.predict(ARMS.X[:3], return_std=True, n_draws=1)
+    assert_array_equal(std, np.zeros_like(mean))
+
+
+@pytest.mark.parametrize(("value", "error"), [(0, ValueError), (2.5, TypeError), ("9", TypeError)])
+def test_bad_numbers_are_refused_by_name(est, value, error):
+    for forecast in (est.predict, est.predict_quantiles, est.predict_interval):
+        with pytest.raises(error, match="n_draws must be"):
+            forecast(ARMS.X, n_draws=value)
+
+
+def test_pipelines_hand_it_on(counted):
+    model = make_sampling_pipeline(LSDMRegressor(matcher="energy"))
+    model.set_params(lsdmregressor__matcher__max_steps=5).fit(ARMS.X, ARMS.y)
+    model.predict(ARMS.X, n_draws=8)
+    model.predict_interval(ARMS.X, n_draws=16)
+    assert counted == [8, 16]
