@@ -2,6 +2,7 @@
 
 from sklsdm import datasets, metrics, scorers
 from sklsdm._version import __version__
+from sklsdm.ensemble import SamplingEnsemble
 from sklsdm.exceptions import DistributionShiftWarning, DivergenceError, NotImprovedWarning
 from sklsdm.generator import LSDMGenerator
 from sklsdm.pipeline import SamplingPipeline, make_sampling_pipeline, sample
@@ -14,6 +15,7 @@ __all__ = [
     "LSDMGenerator",
     "LSDMRegressor",
     "NotImprovedWarning",
+    "SamplingEnsemble",
     "SamplingPipeline",
     "Unpaired",
     "__version__",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -52,6 +52,23 @@ class NoiseStream:
         return rows[:n_rows]
 
 
+class Bank(Protocol):
+    """What forecasts are made from: draws of which every row has the same noise."""
+
+    @property
+    def width(self) -> int:
+        """Number of outputs of one response."""
+
+    @property
+    def n_passes(self) -> int:
+        """Passes of a network that one draw takes."""
+
+    def banked(
+        self, condition: NDArray[np.float32], n_draws: int
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Draws (rows, n_draws, q) for blocks of rows of the conditions (n, p)."""
+
+
 @dataclass(frozen=True)
 class Sampler:
     """Both fitted stages and the units between them: what turns conditions into draws."""
@@ -61,6 +78,16 @@ class Sampler:
     latent_standardiser: Standardiser  # from the codes of the autoencoder to those of the matcher
     form: ResponseFormat
     device: torch.device
+
+    @property
+    def width(self) -> int:
+        """Number of outputs of one response."""
+        return self.form.width
+
+    @property
+    def n_passes(self) -> int:
+        """Passes of the matcher's network that one draw takes."""
+        return self.matcher.n_passes
 
     @property
     def noise_dims(self) -> list[int]:
@@ -106,16 +133,17 @@ class Sampler:
             flat[start : start + step] = last(latent, decoders).cpu().numpy()
 
     def banked(
-        self, condition: NDArray[np.float32], n_draws: int
+        self, condition: NDArray[np.float32], n_draws: int, share: slice = slice(None)
     ) -> Iterator[tuple[slice, Tensor]]:
         """Draws (rows, n_draws, q) for blocks of rows, all rows with the same bank of noise.
 
         The bank is a scrambled Sobol sequence mapped to the normal law: means and quantiles
-        over it vary far less than over as many independent draws.
+        over it vary far less than over as many independent draws. `share` takes a part of it.
         """
         sobol = qmc.Sobol(sum(self.noise_dims), rng=np.random.default_rng(0))
-        points = np.clip(sobol.random(n_draws), 1e-6, 1 - 1e-6)
+        points = np.clip(sobol.random(n_draws)[share], 1e-6, 1 - 1e-6)
         bank = torch.as_tensor(norm.ppf(points), dtype=torch.float32, device=self.device)
+        n_draws = len(bank)
         step = max(1, self._chunk(condition) // n_draws)
         for start in range(0, len(condition), step):
             block = torch.from_numpy(condition[start : start + step]).to(self.device)
@@ -150,11 +178,11 @@ def check_n_draws(n_draws: int | None, usual: int) -> int:
 
 
 def estimate_moments(
-    sampler: Sampler, condition: NDArray[np.float32], n_draws: int | None = None
+    sampler: Bank, condition: NDArray[np.float32], n_draws: int | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Conditional means and standard deviations, both (n, q), over a bank of draws."""
     n_draws = check_n_draws(n_draws, N_MEAN_DRAWS)
-    mean = np.empty((len(condition), sampler.form.width))
+    mean = np.empty((len(condition), sampler.width))
     std = np.empty_like(mean)
     for rows, draws in sampler.banked(condition, n_draws):
         exact = draws.double()
@@ -164,16 +192,16 @@ def estimate_moments(
 
 
 def estimate_quantiles(
-    sampler: Sampler,
+    sampler: Bank,
     condition: NDArray[np.float32],
     levels: NDArray[np.float64],
     n_draws: int | None = None,
 ) -> NDArray[np.float64]:
     """Conditional quantiles (n, len(levels), q) of each output over a bank of draws."""
-    many = sampler.matcher.n_passes > MANY_PASSES
+    many = sampler.n_passes > MANY_PASSES
     usual = N_QUANTILE_DRAWS_OF_MANY_PASSES if many else N_QUANTILE_DRAWS
     n_draws = check_n_draws(n_draws, usual)
-    found = np.empty((len(condition), len(levels), sampler.form.width))
+    found = np.empty((len(condition), len(levels), sampler.width))
     for rows, draws in sampler.banked(condition, n_draws):
         exact = draws.double()
         at = torch.as_tensor(levels, dtype=exact.dtype, device=exact.device)
@@ -182,7 +210,7 @@ def estimate_quantiles(
 
 
 def energy_scores(
-    sampler: Sampler,
+    sampler: Bank,
     condition: NDArray[np.float32],
     y: NDArray[Any],
     spread: NDArray[np.float64],

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sklsdm._validation import check_levels, check_real
-from sklsdm.drawing import Sampler, estimate_moments, estimate_quantiles
+from sklsdm.drawing import Bank, estimate_moments, estimate_quantiles
 
 
 class ForecastMixin:
@@ -21,7 +21,7 @@ class ForecastMixin:
         """Conditions as the networks see them, (n, p)."""
         raise NotImplementedError
 
-    def _sampler(self) -> Sampler:
+    def _sampler(self) -> Bank:
         """What draws."""
         raise NotImplementedError
 

@@ -59,22 +59,22 @@ def sample(
     >>> sklsdm.sample(model, arms.X[:4], n_samples=2, random_state=0).shape
     (4, 2, 2)
     """
-    estimator, X = _unwrap(model, X)
+    estimator, X = unwrap(model, X)
     return estimator.sample(X, n_samples, random_state=random_state, **kwargs)
 
 
-def _unwrap(model: Any, X: Any) -> tuple[Any, Any]:
+def unwrap(model: Any, X: Any) -> tuple[Any, Any]:
     """The estimator inside `model` that draws, and X as that estimator takes it."""
     if isinstance(model, Pipeline):
         check_is_fitted(model)
         if len(model.steps) > 1:
             X = model[:-1].transform(X)
-        return _unwrap(model.steps[-1][1], X)
+        return unwrap(model.steps[-1][1], X)
     if hasattr(model, "sample"):
         return model, X
     if isinstance(model, BaseSearchCV):
         check_is_fitted(model, "best_estimator_")
-        return _unwrap(model.best_estimator_, X)
+        return unwrap(model.best_estimator_, X)
     raise TypeError(
         f"{type(model).__name__} cannot draw: wanted is an estimator with `sample`, a Pipeline "
         f"that ends in one, or a search (refit=True) over one."
@@ -143,17 +143,17 @@ class SamplingPipeline(Pipeline):
 
     def sample_latent(self, X: ArrayLike, n_samples: int = 1, **kwargs: Any) -> NDArray[Any]:
         """Draws of codes; see :meth:`LSDMRegressor.sample_latent`."""
-        estimator, X = _unwrap(self, X)
+        estimator, X = unwrap(self, X)
         return estimator.sample_latent(X, n_samples, **kwargs)
 
     def predict_quantiles(self, X: ArrayLike, *args: Any, **kwargs: Any) -> NDArray[Any]:
         """Conditional quantiles; see :meth:`LSDMRegressor.predict_quantiles`."""
-        estimator, X = _unwrap(self, X)
+        estimator, X = unwrap(self, X)
         return estimator.predict_quantiles(X, *args, **kwargs)
 
     def predict_interval(self, X: ArrayLike, *args: Any, **kwargs: Any) -> NDArray[Any]:
         """Central intervals; see :meth:`LSDMRegressor.predict_interval`."""
-        estimator, X = _unwrap(self, X)
+        estimator, X = unwrap(self, X)
         return estimator.predict_interval(X, *args, **kwargs)
 
     def encode(self, Y: ArrayLike) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from sklsdm._validation import (
 )
 from sklsdm.base import LatentSpaceEstimator, Pairs
 from sklsdm.conditions import learn_format, warn_if_far
-from sklsdm.drawing import energy_scores, marginal_energy_scores
+from sklsdm.drawing import Bank, energy_scores, marginal_energy_scores
 from sklsdm.encoders import ENCODERS, BaseConditionEncoder
 from sklsdm.forecasts import ForecastMixin
 from sklsdm.matchers import MatchingData
@@ -360,15 +360,25 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         float
         """
         condition = self._check_condition(X)
+        return self._energy_skill(self._sampler(), condition, y, sample_weight)
+
+    def _energy_skill(
+        self,
+        bank: Bank,
+        condition: NDArray[np.float32],
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+    ) -> float:
+        """The score of draws from `bank`, against the training responses kept here."""
         if self._reference_ is None:
             raise ValueError(
                 "score compares with training responses, but store_reference=False kept none; "
                 "fit with store_reference=True or use a scorer of sklsdm.scorers."
             )
-        y = self._check_rows(y, "y")
-        check_same_rows("X", condition, "y", y)
-        marginal = marginal_energy_scores(self._reference_, y, self._spread_)
-        drawn = energy_scores(self._sampler(), condition, y, self._spread_)
+        target = self._check_rows(y, "y")
+        check_same_rows("X", condition, "y", target)
+        marginal = marginal_energy_scores(self._reference_, target, self._spread_)
+        drawn = energy_scores(bank, condition, target, self._spread_)
         return skill(drawn, marginal, sample_weight)
 
     # ------------------------------------------------------------------ checks

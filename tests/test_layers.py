@@ -25,6 +25,7 @@ LAYERS = [
     {"base"},
     {"regressor", "generator"},
     {"pipeline"},
+    {"ensemble"},
     {"scorers"},
 ]
 # In these folders a module may import of its folder only base classes ...

@@ -1,0 +1,233 @@
+"""Several fits whose draws are pooled: steadier draws, and wider where the fits disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import MetaEstimatorMixin, RegressorMixin, clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils import Tags, get_tags
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from sklsdm._validation import check_integer
+from sklsdm.blocks import row_slices
+from sklsdm.drawing import Sampler, check_out
+from sklsdm.forecasts import ForecastMixin
+from sklsdm.parameters import (
+    Declared,
+    anything,
+    check_parameters,
+    integer,
+    learnt,
+    parameter,
+)
+from sklsdm.pipeline import sample, unwrap
+from sklsdm.randomness import RandomState, as_generator, draw_seed
+from sklsdm.regressor import LSDMRegressor
+
+
+class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMixin):
+    """Fit an estimator several times with different seeds, and share the draws among the fits.
+
+    The fits differ in the pairs that they hold out, in their first weights and in their batches.
+    Pooled draws vary less from seed to seed, and spread more where the fits disagree, which
+    single fits do too little where pairs are few.
+
+    Notes
+    -----
+    Draw j comes from fit j modulo `n_estimators`, so that the first few draws already mix all
+    fits. Every fit learns a latent space of its own.
+
+    Examples
+    --------
+    >>> from sklsdm import LSDMRegressor, SamplingEnsemble
+    >>> from sklsdm.datasets import make_arms
+    >>> arms = make_arms(200, random_state=0)
+    >>> single = LSDMRegressor(matcher="diffusion").set_params(matcher__max_steps=50)
+    >>> ensemble = SamplingEnsemble(single, n_estimators=3, random_state=0).fit(arms.X, arms.y)
+    >>> ensemble.sample(arms.X[:5], n_samples=7, random_state=0).shape
+    (5, 7, 2)
+    """
+
+    estimator: Any = parameter(
+        default=None,
+        rule=anything("LSDMRegressor, Pipeline that ends in one, or None"),
+        doc="What is fitted; it is cloned. None is `LSDMRegressor()`.",
+        kw_only=False,
+    )
+    n_estimators: int = parameter(default=5, rule=integer(1), doc="Number of fits.", kw_only=False)
+    n_jobs: int | None = parameter(
+        default=None,
+        rule=anything("int or None"),
+        doc="Processes that fit at once, as in joblib; the results do not depend on it.",
+    )
+    random_state: RandomState = parameter(
+        default=None,
+        rule=anything("int, RandomState, Generator or None"),
+        doc="Seeds the fits, each with a number of its own.",
+    )
+    estimators_: list[Any] = learnt("The fits.", "list of estimators")
+    y_shape_: tuple[int, ...] = learnt("Shape of one response; () where y is 1-D.", "tuple")
+    n_features_in_: int = learnt("Number of columns of X (channels, for images).")
+    feature_names_in_: NDArray[Any] = learnt(
+        "Names of X's columns, where X has string names.", "ndarray of str"
+    )
+
+    __metadata_request__fit: ClassVar = {"Y_unpaired": True, "X_val": True, "y_val": True}
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        Y_unpaired: Any = None,
+        *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+    ) -> Self:
+        """Fit all; the arguments are those of :meth:`LSDMRegressor.fit`.
+
+        Returns
+        -------
+        SamplingEnsemble
+            This estimator. After an error it is what it was before the call.
+        """
+        check_parameters(self)
+        given = {"Y_unpaired": Y_unpaired, "X_val": X_val, "y_val": y_val}
+        extras = {name: value for name, value in given.items() if value is not None}
+        single = self._single()
+        random = as_generator(draw_seed(self.random_state))
+        seeds = random.integers(2**31 - 1, size=self.n_estimators).tolist()
+        fitted = Parallel(n_jobs=self.n_jobs)(
+            delayed(_fit_with_seed)(single, seed, X, y, extras) for seed in seeds
+        )
+        first = inner(fitted[0])
+        self.estimators_, self.y_shape_ = fitted, first.y_shape_
+        self.n_features_in_ = fitted[0].n_features_in_
+        if hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        if hasattr(fitted[0], "feature_names_in_"):
+            self.feature_names_in_ = fitted[0].feature_names_in_
+        return self
+
+    def sample(
+        self,
+        X: ArrayLike,
+        n_samples: int = 1,
+        *,
+        random_state: RandomState = None,
+        batch_size: int | str = "auto",
+        out: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
+        """Draw from p(Y | X), the draws dealt to the fits in turn.
+
+        Parameters and errors are those of :meth:`LSDMRegressor.sample`. Beside `out`, the draws
+        of one fit lie in memory at a time.
+
+        Returns
+        -------
+        ndarray of shape (n, n_samples, *y_shape)
+        """
+        check_is_fitted(self, "estimators_")
+        n_samples = check_integer("n_samples", n_samples, 1)
+        random = as_generator(draw_seed(random_state))
+        n_fits = len(self.estimators_)
+        for place, seed in enumerate(random.integers(2**31 - 1, size=n_fits).tolist()):
+            count = len(range(place, n_samples, n_fits))
+            if count == 0:
+                break
+            drawn = sample(
+                self.estimators_[place], X, count, random_state=seed, batch_size=batch_size
+            )
+            if place == 0:
+                out = check_out(out, (len(drawn), n_samples, *self.y_shape_), drawn.dtype)
+            assert out is not None
+            out[:, place::n_fits] = drawn
+        assert out is not None
+        return out
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Energy skill of the pooled draws; see :meth:`LSDMRegressor.score`."""
+        condition = self._check_condition(X)
+        first = inner(self.estimators_[0])
+        return first._energy_skill(self._sampler(), condition, y, sample_weight)
+
+    def _check_condition(self, X: Any) -> NDArray[np.float32]:
+        """The conditions as the networks of all fits see them, side by side."""
+        check_is_fitted(self, "estimators_")
+        return np.concatenate([conditions_of(fit, X) for fit in self.estimators_], axis=1)
+
+    def _sampler(self) -> PooledSampler:
+        return PooledSampler([inner(fit)._sampler() for fit in self.estimators_])
+
+    def _single(self) -> Any:
+        """The estimator to fit, or an error where it cannot draw."""
+        single = LSDMRegressor() if self.estimator is None else self.estimator
+        if not isinstance(inner(single), LSDMRegressor):
+            raise TypeError(
+                f"estimator must be an LSDMRegressor, or a SamplingPipeline that ends in one, got "
+                f"{single!r}."
+            )
+        return single
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags = get_tags(self._single()).target_tags
+        return tags
+
+
+@dataclass(frozen=True)
+class PooledSampler:
+    """Banks of draws of several fits; conditions are those of the fits, side by side."""
+
+    samplers: list[Sampler]
+
+    @property
+    def width(self) -> int:
+        """Number of outputs of one response."""
+        return self.samplers[0].width
+
+    @property
+    def n_passes(self) -> int:
+        """Passes of a network that one draw takes."""
+        return self.samplers[0].n_passes
+
+    def banked(
+        self, condition: NDArray[np.float32], n_draws: int
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Draws for blocks of rows, the noise of one bank dealt to the fits in turn."""
+        n_fits = len(self.samplers)
+        n_draws = max(n_draws, n_fits)
+        parts = np.split(condition, n_fits, axis=1)
+        for rows in row_slices(len(condition), n_draws * self.width):
+            drawn = [
+                torch.cat(
+                    [d for _, d in sampler.banked(part[rows], n_draws, slice(i, None, n_fits))]
+                )
+                for i, (sampler, part) in enumerate(zip(self.samplers, parts, strict=True))
+            ]
+            yield rows, torch.cat(drawn, dim=1)
+
+
+def inner(model: Any) -> Any:
+    """The estimator that draws, inside a pipeline or by itself."""
+    return model.steps[-1][1] if isinstance(model, Pipeline) else model
+
+
+def conditions_of(model: Any, X: Any) -> NDArray[np.float32]:
+    """Conditions as the networks of a fit see them, after its pipeline's transformers."""
+    estimator, transformed = unwrap(model, X)
+    return estimator._check_condition(transformed)
+
+
+def _fit_with_seed(single: Any, seed: int, X: Any, y: Any, extras: dict[str, Any]) -> Any:
+    """A fitted copy of an estimator, with this seed wherever it takes one."""
+    fresh = clone(single)
+    names = [key for key in fresh.get_params() if key.split("__")[-1] == "random_state"]
+    return fresh.set_params(**dict.fromkeys(names, seed)).fit(X, y, **extras)
