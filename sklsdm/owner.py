@@ -35,9 +35,9 @@ class PartsOwner(Declared):
     matcher: str | BaseMatcher = parameter(
         default="wgan",
         rule=anything("str or matcher object"),
-        doc="""How stage 2 matches: "wgan", "energy", "fgan", "diffusion", "flow", "transport",
-        "sinkhorn" or "mdn"; see `sklsdm.matchers`. Its settings are reachable as
-        `matcher__<name>`, also while it is a name.""",
+        doc=f"""How stage 2 matches: {", ".join(f'"{name}"' for name in MATCHERS)} or an object;
+        see `sklsdm.matchers`. Its settings are reachable as `matcher__<name>`, also while it is a
+        name.""",
         kw_only=False,
     )
     autoencoder: Any = parameter(

@@ -20,7 +20,10 @@ _NOT_PART_OF_THE_FIT = ("checkpoint", "verbose")
 
 
 class Stream(IntEnum):
-    """The random streams of one fit, by use. The numbers are part of what a seed draws."""
+    """The random streams of one fit, by use. The numbers are part of what a seed draws.
+
+    Those from 1,000 to 999,999 are left to parts that users write.
+    """
 
     AUTOENCODER_WEIGHTS = 0
     AUTOENCODER_STEPS = 1
@@ -48,15 +51,15 @@ class Run:
     verbose: int = 0
     checkpoint: Path | None = None  # folder for the state of an unfinished fit
 
-    def stream(self, stream: Stream) -> torch.Generator:
+    def stream(self, stream: int) -> torch.Generator:
         """A random stream of this fit, on its device; the streams are independent."""
         return self._generator(stream, self.device)
 
-    def weights(self, stream: Stream) -> torch.Generator:
+    def weights(self, stream: int) -> torch.Generator:
         """The stream on the CPU, where initial weights are drawn whatever the device."""
         return self._generator(stream, torch.device("cpu"))
 
-    def _generator(self, stream: Stream, device: torch.device) -> torch.Generator:
+    def _generator(self, stream: int, device: torch.device) -> torch.Generator:
         random = torch.Generator(device=device)
         return random.manual_seed((self.seed * 1_000_003 + stream) % (2**63 - 1))
 
