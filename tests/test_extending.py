@@ -122,9 +122,7 @@ def test_image_conditions_and_checkpoints(part, tmp_path):
     y = problem()[1]
     plain = tiny(part).fit(X, y)
     resumable = tiny(part, checkpoint=tmp_path).fit(X, y)
-    assert_array_equal(
-        plain.sample(X[:3], random_state=0), resumable.sample(X[:3], random_state=0)
-    )
+    assert_array_equal(plain.sample(X[:3], random_state=0), resumable.sample(X[:3], random_state=0))
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
 
@@ -159,7 +157,7 @@ def test_docstrings_list_inherited_parameters(part):
 
 
 def test_inherited_defaults_are_changed_with_their_type():
-    with pytest.raises(TypeError, match="write `lr: <type> = 0.1`"):
+    with pytest.raises(TypeError, match=r"write `lr: <type> = 0\.1`"):
         type("Silent", (MMDMatcher,), {"lr": 0.1})
 
     class Loud(MMDMatcher):
