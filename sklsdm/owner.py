@@ -36,9 +36,9 @@ class PartsOwner(Declared):
     matcher: str | BaseMatcher = parameter(
         default="wgan",
         rule=anything("str or matcher object"),
-        doc="""Method of stage 2: "wgan", "energy", "fgan", "diffusion", "flow", "transport",
-        "sinkhorn" or "mdn"; see `sklsdm.matchers`. Its parameters can be set as
-        `matcher__<name>`, even if the matcher is given by name.""",
+        doc=f"""Method of stage 2: {", ".join(f'"{name}"' for name in MATCHERS)}, or a matcher
+        object; see `sklsdm.matchers`. Its parameters can be set as `matcher__<name>`, even if the
+        matcher is given by name.""",
         kw_only=False,
     )
     autoencoder: Any = parameter(

@@ -5,7 +5,8 @@ A class derived from :class:`Declared` lists its parameters as fields,
     lr: float = parameter(default=1e-3, rule=above(0.0), doc="Initial rate of Adam.")
 
 and gets its `__init__`, its checks and the "Parameters" section of its docstring from them. A
-subclass inherits all three, and changes a default by naming it again: ``lr: float = 5e-3``.
+subclass inherits all three, and changes a default by naming it again, with its type:
+``lr: float = 5e-3``.
 """
 
 from __future__ import annotations
@@ -162,6 +163,7 @@ class Declared(BaseEstimator):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        _check_annotated(cls)
         dataclasses.dataclass(eq=False, repr=False, kw_only=True)(cls)
         if cls.__doc__:
             cls.__doc__ = _documented(cls)
@@ -180,6 +182,17 @@ def check_parameters(declared: Declared, prefix: str = "") -> None:
         if rule is not None:
             rule.check(prefix + field.name, getattr(declared, field.name))
     declared._check_further(prefix)
+
+
+def _check_annotated(cls: type) -> None:
+    """Raise where a default is named again without its type: such a line would change nothing."""
+    bases = [base for base in cls.__mro__[1:] if dataclasses.is_dataclass(base)]
+    inherited = {field.name for base in bases for field in dataclasses.fields(base)}
+    for name in inherited & (vars(cls).keys() - inspect.get_annotations(cls).keys()):
+        raise TypeError(
+            f"{cls.__name__}.{name} has no type, so that the default would not change; write "
+            f"`{name}: <type> = {vars(cls)[name]!r}`."
+        )
 
 
 def _parameters(cls: Any) -> list[dataclasses.Field[Any]]:
@@ -216,7 +229,7 @@ def _documented(cls: Any) -> str:
 def _parameter_entries(cls: Any) -> Iterator[str]:
     for field in _parameters(cls):
         rule = _inherited(cls, field.name, "rule")
-        text = str(field.type) if rule is None else rule.text
+        text = _type_text(field) if rule is None else rule.text
         if field.default is not dataclasses.MISSING:
             default = f'"{field.default}"' if isinstance(field.default, str) else field.default
             text = f"{text}, default={default}"
@@ -226,8 +239,13 @@ def _parameter_entries(cls: Any) -> Iterator[str]:
 def _attribute_entries(cls: Any) -> Iterator[str]:
     for field in dataclasses.fields(cls):
         if not field.init:
-            text = _inherited(cls, field.name, "text") or str(field.type)
+            text = _inherited(cls, field.name, "text") or _type_text(field)
             yield _entry(field.name, text, _inherited(cls, field.name, "doc"))
+
+
+def _type_text(field: dataclasses.Field[Any]) -> str:
+    """A field's type as it was written, also without `from __future__ import annotations`."""
+    return field.type if isinstance(field.type, str) else inspect.formatannotation(field.type)
 
 
 def _entry(name: str, text: str, doc: str | None) -> str:

@@ -20,7 +20,10 @@ _NO_EFFECT_ON_RESULT = ("checkpoint", "verbose")
 
 
 class Stream(IntEnum):
-    """The random streams of one fit, one for each use. Changing a number changes the draws."""
+    """The random streams of one fit, one for each use. Changing a number changes the draws.
+
+    Numbers from 1,000 to 999,999 are left to matchers and autoencoders that users write.
+    """
 
     AUTOENCODER_WEIGHTS = 0
     AUTOENCODER_STEPS = 1
@@ -48,15 +51,15 @@ class Run:
     verbose: int = 0
     checkpoint: Path | None = None  # folder where the state of an unfinished fit is saved
 
-    def stream(self, stream: Stream) -> torch.Generator:
+    def stream(self, stream: int) -> torch.Generator:
         """One of the independent random streams of this fit, on its device."""
         return self._generator(stream, self.device)
 
-    def weights(self, stream: Stream) -> torch.Generator:
+    def weights(self, stream: int) -> torch.Generator:
         """The stream on the CPU: initial weights are drawn there, to be equal on every device."""
         return self._generator(stream, torch.device("cpu"))
 
-    def _generator(self, stream: Stream, device: torch.device) -> torch.Generator:
+    def _generator(self, stream: int, device: torch.device) -> torch.Generator:
         random = torch.Generator(device=device)
         # The factor exceeds every stream number, so no two pairs (seed, stream) share a generator.
         return random.manual_seed((self.seed * 1_000_003 + stream) % (2**63 - 1))

@@ -461,7 +461,7 @@ def test_bad_transformers(transformer, latent_dim, message):
 
 @pytest.mark.parametrize("value", [FastICA, 3, (1, 2, 3), None])
 def test_what_is_no_autoencoder(value):
-    with pytest.raises(TypeError, match=r"autoencoder must be one of .*transformer or a pair"):
+    with pytest.raises(TypeError, match=r"autoencoder must be one of .*transformer, a pair"):
         learn(value, sheet(60, 0))
 
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from sklsdm.autoencoders.trained import DenseAutoencoder
-from sklsdm.modules import MLPCoder
 from sklsdm.parameters import parameter
-from sklsdm.responses import ResponseFormat
 
 
 class MLPAutoencoder(DenseAutoencoder):
@@ -30,6 +26,3 @@ class MLPAutoencoder(DenseAutoencoder):
     max_epochs: int = 60
     lr: float = 1e-3
     n_iter_no_change: int | None = 15
-
-    def _module(self, form: ResponseFormat, latent_dim: int, random: torch.Generator) -> MLPCoder:
-        return MLPCoder(form.width, latent_dim, self.widths, self.activation, random)

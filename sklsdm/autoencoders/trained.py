@@ -21,7 +21,7 @@ from sklsdm.autoencoders.base import (
 )
 from sklsdm.batches import RowBatches, StreamedBatches, resident_limit
 from sklsdm.blocks import rows_per_block
-from sklsdm.modules import ACTIVATIONS, SETTLED, Coder, LinearCoder, widest_output
+from sklsdm.modules import ACTIVATIONS, SETTLED, Coder, LinearCoder, MLPCoder, widest_output
 from sklsdm.nets import (
     HeldOutScore,
     SingleNet,
@@ -65,6 +65,9 @@ class ReconstructionLoss:
 class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
     """Template of the autoencoders that are trained: a subclass says its module and its loss.
 
+    `_module` and `_loss` fill it in, `_start` sets where training starts. docs/extending.md has an
+    example.
+
     The state with the lowest loss on held-out responses is kept, that before the first step
     included. Where the responses have a range, the loss sees rows brought into it, as they will
     be drawn: the decoder need not hit black exactly.
@@ -98,7 +101,12 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         return None
 
     def _loss(self, inside: Inside, random: torch.Generator) -> Loss:
-        """The loss of a batch; `inside` brings rows into range, noise is drawn from `random`."""
+        """What training minimises: a callable that gives the loss of a coder and rows.
+
+        It is called as ``loss(coder, target)`` with standardised rows (b, q) and returns a scalar
+        tensor. `inside` brings rebuilt rows into the responses' range; noise is drawn from
+        `random`.
+        """
         return ReconstructionLoss(inside)
 
     def _fit_coder(
@@ -221,7 +229,7 @@ class CoderAutoencoder(TrainedAutoencoder):
 
 
 class DenseAutoencoder(CoderAutoencoder):
-    """One whose networks are MLPs."""
+    """One whose networks are MLPs: by default those of an `MLPCoder`."""
 
     widths: Sequence[int] = parameter(
         default=(512, 256),
@@ -229,11 +237,14 @@ class DenseAutoencoder(CoderAutoencoder):
         doc="Hidden widths of the encoder; the decoder mirrors them.",
     )
 
+    def _module(self, form: ResponseFormat, latent_dim: int, random: torch.Generator) -> Coder:
+        return MLPCoder(form.width, latent_dim, self.widths, self.activation, random)
+
 
 class SlopeLimit:
     """Keeps a decoder's slope within `limit` by scaling it about its centre.
 
-    The slope is :meth:`sklsdm.coders.Coder.slope` in units of the codes' standard deviations, so
+    The slope is :meth:`sklsdm.modules.Coder.slope` in units of the codes' standard deviations, so
     that larger codes do not get round it.
     """
 

@@ -18,7 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["exact_plan", "import_pot", "sinkhorn_divergence", "sinkhorn_plan", "squared_cost"]
+__all__ = [
+    "condition_scale",
+    "exact_plan",
+    "import_pot",
+    "sinkhorn_divergence",
+    "sinkhorn_plan",
+    "squared_cost",
+    "transport_cost",
+]
 
 _MOST_EXPONENT = 300.0  # products of two numbers like exp(-300) are normal doubles still
 _PLAN_TOLERANCE = 1e-3  # total mass that Sinkhorn's plan may put amiss

@@ -60,7 +60,7 @@ class AdversarialObjective:
     Parameters
     ----------
     critic_loss, generator_loss : callables
-        Scalars of critic values: real (b, 1), drawn (b, n_draws). See `functional.adversarial`.
+        Scalars of critic values: real (b, 1), drawn (b, n_draws). See `functional.critic_losses`.
     penalty : SlopePenalty
         Added to the critics' loss.
     unpaired_weight : float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +43,6 @@ EPOCH_STEPS = 100  # after so many, scores, callbacks and checkpoints run
 STEPS_PER_ROW = 10
 HELD_OUT_DRAWS = 16
 MAX_HELD_OUT = 256
-
-Objective = Callable[[Any, Any], Tensor]  # of a module and a batch
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class BaseMatcher(TrainedPart, ABC):
     """Stage 2. A subclass says which module to train, on what objective, on which batches.
 
     The template is `fit`: `_module`, `_objective` and `_batches` fill it in, `_draw` turns a
-    trained module, conditions and noise into codes.
+    trained module, conditions and noise into codes. docs/extending.md has an example.
     """
 
     widths: Sequence[int] = parameter(
@@ -166,7 +164,12 @@ class BaseMatcher(TrainedPart, ABC):
 
     @abstractmethod
     def _objective(self, module: Any, data: MatchingData, plan: Plan) -> Any:
-        """What training minimises: a scalar loss of the module and a batch."""
+        """What training minimises: a callable that gives the loss of a module and a batch.
+
+        It is called as ``objective(module, batch)`` with a `PairBatch` and returns a scalar
+        tensor. `module` is that of `_module`; `plan.unpaired_weight` is the weight of the term of
+        codes without a condition (`batch.other`, which is None where the weight is 0).
+        """
 
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
         """The batches of one epoch."""
@@ -269,7 +272,10 @@ class BaseMatcher(TrainedPart, ABC):
 
 
 class GeneratorMatcher(BaseMatcher):
-    """A matcher that trains the one-step generator H(x, η) itself."""
+    """A matcher that trains the one-step generator H(x, η) itself.
+
+    All that a subclass must say is what the generator loses (`_objective`).
+    """
 
     noise_dim: int | str = parameter(
         default="auto",

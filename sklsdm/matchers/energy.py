@@ -24,7 +24,7 @@ class EnergyObjective:
         draws = generator(condition, batch.noise)
         grouped = draws.view(len(batch.latent), self.n_draws, -1)
         loss = energy_score(grouped, batch.latent).mean()
-        if batch.other is not None and self.unpaired_weight > 0:
+        if batch.other is not None:
             loss = loss + self.unpaired_weight * energy_distance(grouped[:, 0], batch.other)
         return loss
 

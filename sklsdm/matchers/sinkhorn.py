@@ -31,7 +31,7 @@ class SinkhornObjective:
         real_points = torch.cat([self.scale * batch.condition, batch.latent], dim=1)
         drawn_points = torch.cat([self.scale * repeated, drawn], dim=1)
         loss = self._divergence(real_points, drawn_points)
-        if batch.other is not None and self.unpaired_weight > 0:
+        if batch.other is not None:
             loss = loss + self.unpaired_weight * self._divergence(batch.other, drawn)
         return loss
 

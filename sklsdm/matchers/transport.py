@@ -108,7 +108,7 @@ class TransportObjective:
         start = module.start(batch.condition, batch.noise)
         goal, price = self.potentials.goals(batch.condition, start, batch.mix[0, 0])
         loss, drawn = self._loss(module, batch, start, goal, price)
-        if batch.other is not None and self.unpaired_weight > 0:
+        if batch.other is not None:
             _, column = exact_plan(squared_cost(drawn.detach(), batch.other))
             miss = (drawn - batch.other[column]).square().sum(dim=1).mean()
             loss = loss + self.unpaired_weight * miss
