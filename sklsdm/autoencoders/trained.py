@@ -21,7 +21,7 @@ from sklsdm.autoencoders.base import (
 )
 from sklsdm.batches import RowBatches, StreamedBatches, resident_limit
 from sklsdm.blocks import rows_per_block
-from sklsdm.modules import ACTIVATIONS, SETTLED, Coder, LinearCoder, widest_output
+from sklsdm.modules import ACTIVATIONS, FULL_ITERATIONS, Coder, LinearCoder, widest_output
 from sklsdm.nets import (
     HeldOutScore,
     SingleNet,
@@ -257,4 +257,4 @@ class SlopeLimit:
     @torch.no_grad()
     def settle(self, coder: Coder) -> None:
         """Set the gain for good, with the codes' spread over the reference rows."""
-        coder.gain = self._gain(coder, self.reference, SETTLED)
+        coder.gain = self._gain(coder, self.reference, FULL_ITERATIONS)

@@ -21,7 +21,8 @@ def are_labels(condition: Tensor) -> bool:
 
     Also true where there is no condition at all (p = 0).
     """
-    return condition.shape[1] == 0 or len(distinct_rows(condition)[0]) * _ROWS_PER_LABEL <= len(condition)
+    n_rows, n_columns = condition.shape
+    return n_columns == 0 or len(distinct_rows(condition)[0]) * _ROWS_PER_LABEL <= n_rows
 
 
 def draw_index(log_weight: Tensor, random: torch.Generator) -> Tensor:
