@@ -198,13 +198,13 @@ class TorchAutoencoder(TrainedAutoencoder):
 
     encoder: Any = parameter(
         rule=anything("torch.nn.Module"),
-        doc="Module that gives codes (n, k), or a whole one with methods `encode` and `decode`.",
+        doc="Gives codes (n, k); or a single module that has both `encode` and `decode`.",
         kw_only=False,
     )
     decoder: Any = parameter(
         default=None,
         rule=anything("torch.nn.Module or None"),
-        doc="Module that gives responses of codes; None if `encoder` is a whole one.",
+        doc="Gives responses of codes (n, k); None if `encoder` has both `encode` and `decode`.",
         kw_only=False,
     )
     frozen: bool = parameter(
