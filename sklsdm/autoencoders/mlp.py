@@ -11,11 +11,12 @@ from sklsdm.parameters import parameter
 class MLPAutoencoder(DenseAutoencoder):
     """Principal components plus an MLP on either side, trained by reconstruction error.
 
-    Encoder and decoder are each a linear path, started at the principal components, plus an
-    MLP started at zero. The state with the lowest error on held-out responses is kept, that
-    before the first step included, so the result is never worse there than PCA.
+    Encoder and decoder are each a linear path, started at the principal components, plus an MLP
+    that gives zero at first. The state with the lowest error on held-out responses is kept, the
+    start included, so the result is never worse than PCA on them.
 
-    When to use: the default for vectors, curves and small images. Cost: `max_epochs` passes.
+    When to use: the default for vectors, curves and small images. Cost: `max_epochs` passes over
+    the responses.
 
     References
     ----------
