@@ -47,9 +47,9 @@ SECTIONS: Sequence[tuple[str, str, str, Summarise]] = (
 HEAD = """# Benchmarks
 
 Written by `python benchmarks/report.py` from the rows in `results/`: only what a command printed is
-here. Every command has `--quick`; `make bench` lists them all. What a benchmark measures and how,
-which settings were chosen and on what, stands at the head of its file (`--help`). Those that need
-data read the folder that `SKLSDM_DATA` names, or OpenML. The peers are installed with
+here. Every command below has `--quick`; `make bench` lists all files. What a benchmark measures and
+how, which settings were chosen and on what, stands at the head of its file (`--help`). Those that
+need data read the folder that `SKLSDM_DATA` names, or OpenML. The peers are installed with
 `pip install .[benchmarks]`.
 """
 

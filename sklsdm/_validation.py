@@ -1,4 +1,4 @@
-"""Checks on what users hand in; every message names the argument, what came and what is wanted."""
+"""Checks of user input. Every message names the argument, what was found and what is expected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PACKAGE = str(Path(__file__).parent)
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn, pointing at the line outside this package from which it was called."""
+    """Issue a warning that points at the first calling line outside this package."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
@@ -31,9 +31,10 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
 
 
 def also_named(**aliases: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Let a method take arguments under other names too, which introspection does not see.
+    """Let a method accept an argument under a second name that its signature does not show.
 
-    ``also_named(X_paired="X")`` takes ``X_paired=`` for ``X``.
+    With ``also_named(X_paired="X")``, ``X_paired=`` may be passed in place of ``X``. scikit-learn,
+    which reads the signature, still sees only ``X``.
     """
 
     def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,8 +46,8 @@ def also_named(**aliases: str) -> Callable[[Callable[..., Any]], Callable[..., A
                 if alias in kwargs:
                     if name in kwargs or len(args) > places.index(name):
                         raise TypeError(
-                            f"{method.__name__} got both {alias}= and {name}, which are one "
-                            f"argument; give one of them."
+                            f"{method.__name__} got both {alias}= and {name}=, two names of the "
+                            f"same argument; pass only one of them."
                         )
                     kwargs[name] = kwargs.pop(alias)
             return method(self, *args, **kwargs)
@@ -57,7 +58,7 @@ def also_named(**aliases: str) -> Callable[[Callable[..., Any]], Callable[..., A
 
 
 def check_integer(name: str, value: Any, low: int, high: int | None = None, why: str = "") -> int:
-    """Return `value` as an int within [low, high], or raise naming the argument."""
+    """Return `value` as an int in [low, high]; the error names the argument and says `why`."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__}).")
     number = int(value)
@@ -76,9 +77,9 @@ def check_real(
     open_low: bool = False,
     open_high: bool = False,
 ) -> float:
-    """Return `value` as a finite float within [low, high], or raise naming the argument.
+    """Return `value` as a finite float in [low, high]; the error names the argument.
 
-    `open_low` and `open_high` leave out the end itself.
+    `open_low` and `open_high` exclude that end of the interval.
     """
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__}).")
@@ -102,14 +103,14 @@ def check_choice(name: str, value: Any, known: Any) -> str:
 
 
 def shape_text(rows: str | int, shape: tuple[int | str, ...]) -> str:
-    """A shape whose first axis is `rows`, as it is written in Python: (n, 2), (n,)."""
+    """The shape (rows, *shape) as Python writes it: "(n, 2)" or "(n,)"."""
     sides = ", ".join(map(str, shape))
     return f"({rows}, {sides})" if shape else f"({rows},)"
 
 
 @contextmanager
-def errors_name(name: str) -> Iterator[None]:
-    """Let the errors of scikit-learn's and NumPy's checks say which argument they are about."""
+def named_in_errors(name: str) -> Iterator[None]:
+    """Put the argument's name in front of the errors that scikit-learn and NumPy raise inside."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -117,24 +118,24 @@ def errors_name(name: str) -> Iterator[None]:
         if re.search(rf"\b{name}\b", text):
             raise
         if text.startswith("Complex data not supported"):
-            text = "Complex data not supported, real numbers are wanted"  # it lists the data
+            text = "Complex data not supported, pass real numbers"  # without the data it prints
         if text.startswith("could not convert string"):
-            text += "; numbers are wanted: encode strings first (sklearn.preprocessing)"
+            text += "; encode strings as numbers first (see sklearn.preprocessing)"
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{name}: {text}") from error
 
 
 def check_same_rows(first: str, a: Any, second: str, b: Any) -> None:
-    """Raise where two arguments differ in their number of rows."""
+    """Raise if two arguments differ in their number of rows."""
     if len(a) != len(b):
         raise ValueError(
-            f"{first} and {second} must have as many rows as each other, but {first} has {len(a)} "
-            f"and {second} has {len(b)}."
+            f"{first} and {second} must have the same number of rows, but {first} has {len(a)} and "
+            f"{second} has {len(b)}."
         )
 
 
 def check_finite(name: str, array: NDArray[Any]) -> None:
-    """Raise if `array` holds NaN or inf; reads it block by block, so a memmap is never loaded."""
+    """Raise if `array` holds NaN or inf. It is read in blocks, so a memmap is not loaded whole."""
     if not np.issubdtype(array.dtype, np.floating):
         return
     n_nan = n_inf = 0
@@ -156,14 +157,14 @@ def check_finite(name: str, array: NDArray[Any]) -> None:
         )
 
 
-def without_torch(value: Any) -> Any:
-    """A tensor, on whatever device and with or without gradients, as an array; others as is."""
+def tensor_to_numpy(value: Any) -> Any:
+    """A torch tensor, on any device and with or without gradients, as an array; else `value`."""
     return value.detach().cpu().numpy() if hasattr(value, "detach") else value
 
 
 def check_levels(quantiles: Any) -> NDArray[np.float64]:
     """Quantile levels strictly between 0 and 1, as an array (k,)."""
-    with errors_name("quantiles"):
+    with named_in_errors("quantiles"):
         levels = np.atleast_1d(np.asarray(quantiles, dtype=np.float64))
     if levels.ndim != 1 or len(levels) == 0 or not ((levels > 0) & (levels < 1)).all():
         raise ValueError(f"quantiles must be levels strictly between 0 and 1, got {quantiles!r}.")
@@ -171,16 +172,16 @@ def check_levels(quantiles: Any) -> NDArray[np.float64]:
 
 
 def check_numeric(name: str, value: Any, *, min_rows: int = 1) -> NDArray[Any]:
-    """Turn array-likes (lists, pandas, polars, tensors) into a finite, real numpy array."""
-    value = without_torch(value)
+    """Turn an array-like (list, pandas, polars, tensor) into a numpy array of finite numbers."""
+    value = tensor_to_numpy(value)
     if value is None:
-        raise ValueError(f"{name} is None: an array of numbers is required.")
+        raise ValueError(f"{name} is None; pass an array of numbers.")
     if isinstance(value, np.memmap):
         array: NDArray[Any] = value
         if array.dtype.kind not in "fiub":
             raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}.")
     else:
-        with errors_name(name):
+        with named_in_errors(name):
             array = check_array(
                 value,
                 dtype="numeric",
@@ -195,7 +196,7 @@ def check_numeric(name: str, value: Any, *, min_rows: int = 1) -> NDArray[Any]:
 
 
 def check_response_shape(name: str, array: Any) -> None:
-    """Responses are (n,), (n, q), (n, h, w) or (n, c, h, w) with something in every axis."""
+    """Raise unless responses are (n,), (n, q), (n, h, w) or (n, c, h, w), each one not empty."""
     if len(array.shape) not in (1, 2, 3, 4) or 0 in array.shape[1:]:
         raise ValueError(
             f"{name} must have shape (n,), (n, q), (n, h, w) or (n, c, h, w), got {array.shape}."
@@ -204,17 +205,17 @@ def check_response_shape(name: str, array: Any) -> None:
 
 
 def check_channels_first(name: str, array: Any) -> None:
-    """Raise on images (n, h, w, c), which would be read as h channels of w × c pixels."""
+    """Raise if images look like (n, h, w, c): they would be read as h channels of w × c pixels."""
     shape = tuple(array.shape)
     if len(shape) == 4 and shape[3] in (1, 3, 4) and min(shape[1:3]) > 4:
         raise ValueError(
-            f"{name} has shape {shape}, which looks like images with their channels last; wanted "
-            f"is (n, c, h, w): pass numpy.transpose({name}, (0, 3, 1, 2))."
+            f"{name} has shape {shape}, which looks like images with their channels last; pass "
+            f"them as (n, c, h, w): numpy.transpose({name}, (0, 3, 1, 2))."
         )
 
 
-def kind_of(dtype: np.dtype[Any]) -> str:
-    """Name the kind of numbers: 'bytes' (uint8), 'integers' or 'floats'."""
+def number_kind(dtype: np.dtype[Any]) -> str:
+    """Name the kind of numbers for messages: "bytes (uint8)", "integers" or "floats"."""
     if dtype == np.uint8:
         return "bytes (uint8)"
     return "floats" if dtype.kind == "f" else "integers"

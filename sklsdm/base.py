@@ -1,4 +1,4 @@
-"""What the two estimators share: parameters, parts, one template of `fit`, the latent space."""
+"""What both estimators share: parameters, the two stages of `fit`, the latent space, draws."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from sklsdm._validation import (
     check_finite,
     check_integer,
     check_numeric,
-    errors_name,
+    named_in_errors,
     shape_text,
+    tensor_to_numpy,
     warn_user,
-    without_torch,
 )
 from sklsdm.autoencoders import (
     FEW_OUTPUTS,
@@ -45,34 +45,35 @@ from sklsdm.parameters import (
 )
 from sklsdm.randomness import RandomState, draw_seed
 from sklsdm.responses import ResponseFormat, Responses, Standardiser
-from sklsdm.run import Run, fit_folder, remembered_seed, resolve_device
+from sklsdm.run import Run, fit_folder, resolve_device, stored_seed
 from sklsdm.unpaired import MAX_JUDGED, Choice, fit_and_choose
 
-MIN_ROWS_TO_HOLD_OUT = 20
+MIN_ROWS_TO_HOLD_OUT = 20  # with fewer rows, none are held out
 
 Pairs = tuple[NDArray[np.float32], NDArray[Any]]  # standardised conditions, raw responses
 
 
 class LatentSpaceEstimator(PartsOwner):
-    """Both stages and drawing; the subclasses say what a condition is and validate."""
+    """Base of the estimators: fits both stages and draws. Subclasses check and prepare the data."""
 
     validation_fraction: float = parameter(
         default=0.1,
         rule=between(0.0, 1.0),
-        doc="""Share of the data kept apart to choose the state of both stages, from 20 pairs
-        (or rows) on. With 0 all are learnt from, to the last step, and the last state draws.""",
+        doc="""Share of the data held out to choose the best state of both networks. Nothing is held
+        out of fewer than 20 pairs (rows, where there are no conditions). With 0 training uses all
+        data and all steps, and keeps the last state.""",
     )
     device: str | torch.device = parameter(
         default="auto",
         rule=anything('{"auto", "cpu", "cuda", "cuda:<index>", "mps"} or torch.device'),
-        doc='Where to compute; "auto" takes CUDA where there is one.',
+        doc='Device to compute on; "auto" is CUDA where available, else the CPU.',
     )
     random_state: RandomState = parameter(
         default=None,
         rule=anything("int, RandomState, Generator or None"),
-        doc="""Seeds everything random in `fit`. Equal seeds on one machine give equal results. A
-        Generator or RandomState moves on with every fit; `clone` copies it, so that a clone starts
-        from the same state.""",
+        doc="""Seed of everything random in `fit`. Equal seeds give equal results on one machine.
+        Each fit advances a Generator or RandomState. A clone of the estimator has a copy of it,
+        so it starts from the same state.""",
     )
     verbose: int = parameter(
         default=0, rule=integer(0), doc="1 shows a progress bar for each stage."
@@ -80,31 +81,34 @@ class LatentSpaceEstimator(PartsOwner):
     checkpoint: str | Path | None = parameter(
         default=None,
         rule=anything("path-like or None"),
-        doc="""Folder for the state of an unfinished fit. A fit that was killed goes on from
-        there when it is called again with equal parameters and data, and ends in the same
-        result; each fit has a folder of its own in it, which is removed at the end.""",
+        doc="""Folder where an unfinished fit saves its state. If a fit was killed, calling it again
+        with equal parameters and data resumes it and ends in the same result. Every fit has a
+        subfolder of its own, which is removed at its end.""",
     )
     latent_dim_: int = learnt("Dimension of the latent space.")
     autoencoder_: BaseAutoencoder = learnt("The fitted stage 1.")
     matcher_: BaseMatcher = learnt("The fitted stage 2.")
     history_: dict[str, dict[str, NDArray[np.float64]]] = learnt(
-        """`history_["autoencoder"]` and `history_["matcher"]`: losses and held-out scores by epoch,
-        as arrays.""",
+        """Losses and held-out scores by epoch, as arrays: `history_["autoencoder"]` of stage 1,
+        `history_["matcher"]` of stage 2.""",
         "dict",
     )
-    interrupted_: bool = learnt("Whether Ctrl-C ended stage 2; the best state until then was kept.")
-    device_: str = learnt("Where it was computed.")
+    interrupted_: bool = learnt("Whether Ctrl-C ended stage 2; the best state up to then was kept.")
+    device_: str = learnt("Device of the fitted networks.")
 
     # ------------------------------------------------------------------ fitting
     def _check_settings(self) -> None:
-        """Raise on parameters out of their range, in this estimator and in its parts."""
+        """Raise if this estimator or one of its parts has a parameter value that is not allowed."""
         check_parameters(self)
         for part in self._parts:
-            check_parameters(self._part(part), prefix=f"{part}__")
+            check_parameters(self._new_part(part), prefix=f"{part}__")
         resolve_device(self.device)
 
     def _fit_anew(self, learn: Callable[[Self, int], None]) -> Self:
-        """`learn(fresh, seed)` with a fresh copy, and take over what it learnt at the end."""
+        """Call `learn(fresh, seed)` on an unfitted clone, then take over all that it learnt.
+
+        If `learn` raises, this estimator stays as it was.
+        """
         seed = draw_seed(self.random_state)
         fresh = clone(self)
         with one_thread():
@@ -115,30 +119,30 @@ class LatentSpaceEstimator(PartsOwner):
         return self
 
     def _adopt(self, fresh: LatentSpaceEstimator) -> None:
-        """Take over what `fresh` learnt, in place of what was learnt before."""
+        """Replace all learnt attributes by those of `fresh`."""
         for name in [name for name in vars(self) if _is_learnt(name)]:
             delattr(self, name)
         self.__dict__.update({k: v for k, v in vars(fresh).items() if _is_learnt(k)})
 
     def _run(self, seed: int, *arrays: Any) -> Run:
-        """How this fit runs; with a checkpoint folder, as it began in an earlier process."""
+        """Settings of this fit; if it resumes one from a checkpoint, with the seed of that one."""
         device = resolve_device(self.device)
         if self.checkpoint is None:
             return Run(device, seed, self.verbose)
         folder = fit_folder(self.checkpoint, self.get_params(deep=True), arrays)
-        return Run(device, remembered_seed(folder, seed), self.verbose, folder)
+        return Run(device, stored_seed(folder, seed), self.verbose, folder)
 
     def _open_responses(self, y: NDArray[Any], unpaired: Any, y_range: Any = None) -> Responses:
-        """All responses; notes their format and the pairs' spread in the units drawn."""
+        """All responses; stores their format and the standard deviations of the paired ones."""
         responses = Responses(y, unpaired, y_range)
         self._response_format_ = responses.format
-        self._spread_ = responses.paired_spread()
+        self._response_std_ = responses.paired_std()
         constant = np.flatnonzero(responses.format.standardiser.constant)
         if len(constant):
             what = (
                 "The images" if responses.format.is_image else f"Columns {constant[:10].tolist()}"
             )
-            warn_user(f"{what} of the responses are constant, and are drawn as that constant.")
+            warn_user(f"{what} of the responses are constant; every draw repeats the constant.")
         return responses
 
     def _fit_stages(
@@ -152,14 +156,16 @@ class LatentSpaceEstimator(PartsOwner):
         image_shape: tuple[int, ...] | None = None,
         validation: Pairs | None = None,
     ) -> Choice:
-        """Both stages, on standardised conditions (n, p) and all responses, the pairs' first.
+        """Fit both stages on standardised conditions (n, p), their `y`, and all responses.
 
         `encoder` is fitted between them, on the pairs from which stage 2 learns.
-        The state of both is chosen on `validation`, or on pairs held out where it is None.
+        The best state of stage 2 is chosen on the pairs `validation`, or on held-out pairs if it is
+        None. Unpaired copies of these pairs are left out of stage 2: it must not have seen them.
         """
         n_pairs = len(y)
         held = self._held_out_pairs(n_pairs, run.seed) if validation is None else np.arange(0)
-        codes = self._fit_latent_space(responses, self._held_out(held, responses, run.seed), run)
+        held_rows = self._held_out_rows(held, responses, run.seed)
+        codes = self._fit_latent_space(responses, held_rows, run)
         held_condition, held_y = validation or (condition[held], y[held])
         copies = responses.unpaired_copies(self._response_format_.flatten(held_y))
         others = np.setdiff1d(np.arange(n_pairs, len(responses)), copies)
@@ -181,9 +187,11 @@ class LatentSpaceEstimator(PartsOwner):
         judged = held_condition[:MAX_JUDGED], held_y[:MAX_JUDGED]
 
         def judge(matcher: BaseMatcher) -> NDArray[np.float64]:
-            return energy_scores(self._sampler(matcher), *judged, self._spread_)
+            return energy_scores(self._sampler(matcher), *judged, self._response_std_)
 
-        choice = fit_and_choose(self._uses(data), lambda: self._part("matcher"), data, run, judge)
+        choice = fit_and_choose(
+            self._uses(data), lambda: self._new_part("matcher"), data, run, judge
+        )
         self.matcher_ = choice.matcher
         self.interrupted_ = choice.interrupted
         self.history_ = {
@@ -212,21 +220,24 @@ class LatentSpaceEstimator(PartsOwner):
         )
 
     def _uses(self, data: MatchingData) -> tuple[str, ...]:
-        """Uses of unpaired responses to try."""
+        """The uses of unpaired responses to try, in the order of preference."""
         return ("latent",)
 
     def _held_out_pairs(self, n_pairs: int, seed: int) -> NDArray[np.intp]:
-        """Pairs kept apart from both stages to choose the state; none below 20 pairs."""
+        """Indices of the pairs held out from both stages; none if there are fewer than 20 pairs."""
         if n_pairs < MIN_ROWS_TO_HOLD_OUT:
             return np.arange(0)
         wanted = int(np.ceil(self.validation_fraction * n_pairs))
         count = min(wanted, n_pairs - 2, MAX_HELD_OUT)
         return np.sort(np.random.default_rng(seed).permutation(n_pairs)[:count])
 
-    def _held_out(
+    def _held_out_rows(
         self, pairs: NDArray[np.intp], responses: Responses, seed: int
     ) -> NDArray[np.intp]:
-        """Rows kept apart from stage 1: those pairs and the like share of the other responses."""
+        """Rows of `responses` held out from stage 1: the held-out pairs and some of the others.
+
+        The others are the unpaired responses or, if no pairs are held out, all responses.
+        """
         first = 0 if len(pairs) == 0 else responses.n_paired
         others = len(responses) - first
         if others < MIN_ROWS_TO_HOLD_OUT:
@@ -238,8 +249,8 @@ class LatentSpaceEstimator(PartsOwner):
     def _fit_latent_space(
         self, responses: Responses, held_out: NDArray[np.intp], run: Run
     ) -> torch.Tensor:
-        """Stage 1; returns the standardised codes (n + N, k) of all responses."""
-        asked = self._part("autoencoder")
+        """Fit stage 1 and return the standardised codes (n + N, k) of all responses."""
+        asked = self._new_part("autoencoder")
         autoencoder = asked.resolve(responses.format, self.latent_dim)
         autoencoder.check_format(responses.format)
         latent_dim = self._choose_latent_dim(autoencoder, responses, run.seed)
@@ -250,16 +261,17 @@ class LatentSpaceEstimator(PartsOwner):
         self.device_ = str(run.device)
         codes = self.autoencoder_.encode_all(responses, run.device)
         mean = codes.mean(dim=0)
-        spread = codes.std(dim=0, correction=0)
-        spread = torch.where(spread > 1e-6, spread, torch.ones_like(spread))
+        std = codes.std(dim=0, correction=0)
+        std = torch.where(std > 1e-6, std, torch.ones_like(std))
         self._latent_standardiser_ = Standardiser(
-            mean.cpu().double().numpy(), spread.cpu().double().numpy()
+            mean.cpu().double().numpy(), std.cpu().double().numpy()
         )
-        return (codes - mean) / spread
+        return (codes - mean) / std
 
     def _choose_latent_dim(
         self, autoencoder: BaseAutoencoder, responses: Responses, seed: int
     ) -> int:
+        """The latent dimension to ask of the autoencoder, by `latent_dim` and the responses."""
         width = responses.width
         natural = autoencoder.natural_dim(responses.format)
         if natural is not None:
@@ -276,13 +288,12 @@ class LatentSpaceEstimator(PartsOwner):
         asked = check_integer("latent_dim", self.latent_dim, 1, width, f" (y has {width} outputs)")
         if asked > most:
             warn_user(
-                f"latent_dim={asked} is more than {len(responses)} responses can span; "
-                f"{most} is used."
+                f"latent_dim={asked} is too large for {len(responses)} responses; {most} is used."
             )
         return min(asked, most)
 
     def _other_dimension(self, found: int) -> ValueError:
-        """The error where `latent_dim` is not the autoencoder's own dimension."""
+        """The error for a `latent_dim` that is not `found`, the autoencoder's own dimension."""
         return ValueError(
             f"latent_dim={self.latent_dim!r} does not fit autoencoder={self.autoencoder!r}, whose "
             f"latent space has dimension {found}; use latent_dim='auto', or autoencoder='pca' or "
@@ -290,45 +301,80 @@ class LatentSpaceEstimator(PartsOwner):
         )
 
     def _standard_codes(self, y: NDArray[Any], device: torch.device) -> torch.Tensor:
-        """Standardised codes (n, k) of raw responses, as stage 2 sees them."""
+        """Standardised codes (n, k) of raw responses, as stage 2 uses them."""
         rows = torch.from_numpy(self._response_format_.flatten(y))
         codes = self.autoencoder_.encode_block(rows, device).cpu().numpy()
         return torch.from_numpy(self._latent_standardiser_.forward(codes)).to(device)
 
     # ------------------------------------------------------------------ the latent space
     def _fitted_format(self) -> ResponseFormat:
+        """The format of the responses seen in fit; raises NotFittedError before fit."""
         check_is_fitted(self, "matcher_")
         return self._response_format_
 
     def encode(self, Y: ArrayLike) -> NDArray[np.float32]:
-        """Codes E(y), (n, latent_dim_) float32, of responses shaped as in fit."""
+        """Encode responses: codes E(y) in the latent space.
+
+        Parameters
+        ----------
+        Y : array-like of shape (n, ...)
+            Responses, shaped as in fit after the first axis.
+
+        Returns
+        -------
+        ndarray of shape (n, latent_dim_), float32
+
+        Raises
+        ------
+        ValueError, TypeError
+            `Y` has another shape than in fit, values outside the range, or is not numeric.
+        """
         form = self._fitted_format()
         rows = torch.from_numpy(form.flatten(self._check_rows(Y, "Y")))
         return self.autoencoder_.encode_block(rows, torch.device(self.device_)).cpu().numpy()
 
     def decode(self, Z: ArrayLike) -> NDArray[Any]:
-        """Responses D(z), shaped as in fit after the leading axes, of codes (..., latent_dim_)."""
+        """Decode codes: responses D(z), or their means for a stochastic decoder.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n, ..., latent_dim_)
+            Codes, such as `encode` and `sample_latent` return.
+
+        Returns
+        -------
+        ndarray of shape (n, ..., *shape of one response)
+            In the dtype of draws.
+
+        Raises
+        ------
+        ValueError, TypeError
+            `Z` has another last axis, or is not numeric.
+        """
         form = self._fitted_format()
         codes = check_numeric("Z", Z)
         if codes.ndim < 2 or codes.shape[-1] != self.latent_dim_:
             raise ValueError(
-                f"Z must have shape (n, ..., {self.latent_dim_}), the last axis being the latent "
-                f"dimension, got {codes.shape}."
+                f"Z must have shape (n, ..., {self.latent_dim_}) with the latent dimension last, "
+                f"got {codes.shape}."
             )
         flat = codes.reshape(-1, self.latent_dim_).astype(np.float32)
         rows = self._sampler().decode_all(flat).astype(form.dtype)
         return rows.reshape(*codes.shape[:-1], *form.shape)
 
     def reconstruct(self, Y: ArrayLike) -> NDArray[Any]:
-        """D(E(y)) of responses shaped as in fit, in the shape and units of draws."""
+        """Encode and decode responses: D(E(y)), with shape, units and dtype of draws.
+
+        Parameters and errors are those of :meth:`encode`.
+        """
         return self.decode(self.encode(Y))
 
     def _check_features(self, X: Any, *, reset: bool, name: str = "X") -> NDArray[Any]:
-        """X as finite numbers; notes its feature names and number (`reset`), or checks them."""
-        with errors_name(name):
+        """X as finite numbers; stores the names and number of features (`reset`) or checks them."""
+        with named_in_errors(name):
             X = validate_data(
                 self,
-                without_torch(X),
+                tensor_to_numpy(X),
                 reset=reset,
                 dtype="numeric",
                 allow_nd=True,
@@ -338,7 +384,7 @@ class LatentSpaceEstimator(PartsOwner):
         return X
 
     def _check_rows(self, value: Any, name: str) -> NDArray[Any]:
-        """Responses as finite numbers in the shape and range of those seen in fit."""
+        """Responses as finite numbers, with the shape and range of those seen in fit."""
         form = self._response_format_
         array = check_numeric(name, value)
         if array.ndim == 2 and array.shape[1] == 1 and form.shape == ():
@@ -348,15 +394,15 @@ class LatentSpaceEstimator(PartsOwner):
             raise ValueError(f"{name} must have shape {wanted} as in fit, got {array.shape}.")
         if form.is_bytes and array.dtype != np.uint8 and array.max() > 1:
             raise ValueError(
-                f"{name} must be uint8 images as in fit, or floats in [0, 1] as they are drawn; "
-                f"got {array.dtype} up to {array.max():g}."
+                f"{name} must be uint8 images as in fit, or floats in [0, 1] like the draws, got "
+                f"{array.dtype} with values up to {array.max():g}."
             )
         form.check_range(name, array)
         return array
 
     # ------------------------------------------------------------------ drawing
     def _sampler(self, matcher: BaseMatcher | None = None) -> Sampler:
-        """What draws; with another matcher than the one chosen, where it is given."""
+        """Draws with the fitted networks, or with `matcher` in place of the chosen one."""
         return Sampler(
             matcher or self.matcher_,
             self.autoencoder_,
@@ -375,7 +421,7 @@ class LatentSpaceEstimator(PartsOwner):
         *,
         codes: bool = False,
     ) -> NDArray[Any]:
-        """Draws (n, n_samples, *y_shape) for conditions (n, p); or their `codes`."""
+        """Draw responses (n, n_samples, *y_shape), or `codes`, for conditions (n, p)."""
         form, sampler = self._response_format_, self._sampler()
         n_samples = check_integer("n_samples", n_samples, 1)
         if batch_size != "auto":
@@ -383,19 +429,19 @@ class LatentSpaceEstimator(PartsOwner):
         tail = (self.latent_dim_,) if codes else form.shape
         dtype = np.dtype(np.float32) if codes else form.dtype
         out = check_out(out, (len(condition), n_samples, *tail), dtype)
-        last: Callable[..., torch.Tensor] = _as_is if codes else sampler.decode
-        sampler.fill(out, condition, draw_seed(random_state), batch_size, last)
+        finish: Callable[..., torch.Tensor] = _only_codes if codes else sampler.decode
+        sampler.fill(out, condition, draw_seed(random_state), batch_size, finish)
         return out
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if hasattr(self, "device_"):
-            self.device_ = str(_usable(self.device_))
+            self.device_ = str(_available_device(self.device_))
             self.autoencoder_.to(torch.device(self.device_))
             self.matcher_.to(torch.device(self.device_))
 
 
-def _as_is(latent: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+def _only_codes(latent: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     return latent
 
 
@@ -403,8 +449,8 @@ def _is_learnt(name: str) -> bool:
     return name.endswith("_") and not name.startswith("__")
 
 
-def _usable(name: str) -> torch.device:
-    """The device named, or the CPU where a model trained on CUDA is loaded without one."""
+def _available_device(name: str) -> torch.device:
+    """The device `name`, or the CPU if a model is loaded on a machine without that device."""
     try:
         return resolve_device(name)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Whole batches on the device: resident tensors by index, larger data streamed in blocks."""
+"""Training batches as tensors on the device; data that does not fit there is read in blocks."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from torch import Tensor
 from sklsdm.blocks import rows_per_block
 from sklsdm.responses import Responses
 
-RESIDENT_BYTES = 2 * 2**30
+RESIDENT_BYTES = 2 * 2**30  # kept in memory at most, where there is no GPU
 
 
 def resident_limit(device: torch.device) -> int:
-    """Bytes of rows that may lie on the device whole: 2 GiB, or 40 % of a GPU's free memory."""
+    """Most bytes of data kept on the device whole: 40 % of a GPU's free memory, else 2 GiB."""
     if device.type == "cuda":
         return int(0.4 * torch.cuda.mem_get_info(device)[0])
     return RESIDENT_BYTES
 
 
 class RowBatches:
-    """Shuffled batches of rows of a tensor on the device.
+    """Shuffled batches of the rows of a tensor that is on the device.
 
-    An epoch passes over all rows once; where that is fewer than `min_steps` batches it goes on
-    with a new shuffle until there are that many. A last batch smaller than the rest is dropped
-    when it is not the only one.
+    An epoch passes over the rows once. If that gives fewer than `min_steps` batches, further
+    passes follow, each in a new order, until there are that many. All batches have equal size:
+    rows left over at the end of a pass are skipped, and if there are fewer rows than `batch_size`,
+    every batch holds all of them.
     """
 
     def __init__(
@@ -55,10 +56,11 @@ class RowBatches:
 
 
 class StreamedBatches:
-    """Batches of responses that do not fit on the device: shuffled blocks, shuffled within.
+    """Batches of responses that do not fit on the device whole.
 
-    A block is read at once, sent to the device and batched there; rows meet across blocks only
-    from one epoch to the next, since the blocks' borders move.
+    An epoch takes blocks of neighbouring rows in random order. Each block is read, moved to the
+    device and split into shuffled batches there, so a batch never mixes rows of two blocks. The
+    borders of the blocks are drawn anew in every epoch, so that rows meet others over time.
     """
 
     def __init__(
@@ -81,10 +83,10 @@ class StreamedBatches:
         return len(self.rows) // self.batch_size
 
     def __iter__(self) -> Iterator[list[Tensor]]:
-        shift = int(torch.randint(self.block_rows, (1,), generator=self._cpu()).item())
-        turned = np.roll(self.rows, -shift)
-        blocks = np.array_split(turned, math.ceil(len(turned) / self.block_rows))
-        order = torch.randperm(len(blocks), generator=self._cpu()).tolist()
+        shift = int(torch.randint(self.block_rows, (1,), generator=self._cpu_generator()).item())
+        shifted = np.roll(self.rows, -shift)
+        blocks = np.array_split(shifted, math.ceil(len(shifted) / self.block_rows))
+        order = torch.randperm(len(blocks), generator=self._cpu_generator()).tolist()
         left = len(self)
         for index in order:
             block = self.responses.take(blocks[index])
@@ -99,26 +101,29 @@ class StreamedBatches:
                 left -= 1
                 yield step
 
-    def _cpu(self) -> torch.Generator:
+    def _cpu_generator(self) -> torch.Generator:
+        """A generator on the CPU, seeded by the next number of `random`."""
         seed = torch.randint(2**62, (1,), generator=self.random, device=self.random.device)
         return torch.Generator().manual_seed(int(seed.item()))
 
 
 class PairBatch(NamedTuple):
-    """One step's data: conditions, their codes, noise for the draws, and codes of any row."""
+    """Data of one step: conditions, their codes, noise for the draws, and codes of any response."""
 
     condition: Tensor  # (b, p)
     latent: Tensor  # (b, k)
     noise: Tensor  # (b * n_draws, d)
-    mix: Tensor  # (b, 1), uniform on [0, 1): where between real and drawn a penalty looks
+    mix: Tensor  # (b, 1), uniform on [0, 1): WGAN's penalty interpolates real and drawn codes by it
     other: Tensor | None  # (b, k), codes of all responses, where stage 2 uses them
 
 
 class PairBatches:
-    """Batches of pairs drawn with replacement: an epoch is `n_steps` steps, however few pairs.
+    """Batches of pairs drawn with replacement; an epoch has `n_steps` steps, however few pairs.
 
-    Each step yields `per_step` batches (the critic's steps and the generator's). All indices of
-    an epoch are drawn at once. Conditions get Gaussian noise of spread `condition_noise`.
+    A step is a list of `per_step` batches: one for most matchers; for an adversarial one, those of
+    the critic's steps and then that of the generator's. Gaussian noise of standard deviation
+    `condition_noise` is added to the conditions. `codes` are those of all responses, where stage
+    2 uses them; each batch then holds some of them as `other`.
     """
 
     def __init__(

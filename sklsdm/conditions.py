@@ -1,4 +1,4 @@
-"""How conditions enter: their format and their units."""
+"""How conditions enter the networks: their shape and standardisation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sklsdm._validation import shape_text, warn_user
 from sklsdm.exceptions import DistributionShiftWarning
 from sklsdm.responses import Standardiser, fit_standardiser, flat_rows
 
-_FAR = 6.0  # standard deviations
+_FAR = 6.0  # standard deviations between a column's median and its mean in training
 
 
 @dataclass(frozen=True)
 class ConditionFormat:
-    """How conditions came in `fit` and how they are standardised."""
+    """Shape, standardisation and encoder of the conditions seen in `fit`."""
 
     shape: tuple[int, ...]  # of one condition: (p,) or (c, h, w)
     standardiser: Standardiser
@@ -27,14 +27,18 @@ class ConditionFormat:
         return self.standardiser.forward(flat_rows(X))
 
     def check(self, name: str, X: NDArray[Any]) -> None:
-        """Raise where conditions have another shape than in `fit`."""
+        """Raise if the conditions have another shape than in `fit`."""
         if X.shape[1:] != self.shape:
             wanted = shape_text("n", self.shape)
             raise ValueError(f"{name} must have shape {wanted} as in fit, got {X.shape}.")
 
 
 def learn_format(X: NDArray[Any], scale: bool) -> ConditionFormat:
-    """The format of the conditions X, which are standardised where `scale`."""
+    """The format of the conditions X.
+
+    With `scale`, every column is standardised by itself, and images by one mean and one standard
+    deviation.
+    """
     standardiser = Standardiser(np.zeros(1), np.ones(1))
     if scale:
         standardiser = fit_standardiser(iter([flat_rows(X)]), shared=X.ndim == 4)
@@ -42,11 +46,12 @@ def learn_format(X: NDArray[Any], scale: bool) -> ConditionFormat:
 
 
 def warn_if_far(name: str, rows: NDArray[np.float32]) -> None:
-    """Warn where standardised conditions (n, p) look as if they were never transformed."""
+    """Warn if standardised conditions (n, p) seem to lack a transformation that X went through."""
     if np.abs(np.median(rows, axis=0)).max() > _FAR:
         warn_user(
             f"{name} lies far outside X: the median of a column is more than {_FAR:g} standard "
-            f"deviations off. Was it transformed as X was? A plain Pipeline does not "
-            f"(transform_input=['X_val'] with metadata routing, or SamplingPipeline, does).",
+            f"deviations from that column's mean in X. Was {name} transformed like X? A plain "
+            f"Pipeline does not transform it: use SamplingPipeline, or metadata routing with "
+            f"transform_input=['X_val'].",
             DistributionShiftWarning,
         )

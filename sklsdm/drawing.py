@@ -1,4 +1,4 @@
-"""Draws in bounded memory: streams and banks of noise, chunks, forecasts made from draws."""
+"""Draws in bounded memory, and the means, quantiles and scores computed from draws."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from sklsdm.matchers import BaseMatcher
 from sklsdm.modules import widest_output
 from sklsdm.responses import ResponseFormat, Standardiser, flat_rows
 
+# Draws for each condition:
 N_MEAN_DRAWS = 256
 N_QUANTILE_DRAWS = 1024
 N_QUANTILE_DRAWS_OF_MANY_PASSES = 256
@@ -29,7 +30,10 @@ N_SCORE_DRAWS = 64
 
 
 class NoiseStream:
-    """Standard normal noise handed out row by row, the same however the rows are asked for."""
+    """Rows of standard normal noise, which do not depend on how many are taken at once.
+
+    They are always generated in blocks of `BLOCK` rows, and rows not yet taken are kept.
+    """
 
     BLOCK = 4096
 
@@ -63,7 +67,7 @@ class Bank(Protocol):
     def n_passes(self) -> int:
         """Passes of a network that one draw takes."""
 
-    def banked(
+    def draws_with_shared_noise(
         self, condition: NDArray[np.float32], n_draws: int
     ) -> Iterator[tuple[slice, Tensor]]:
         """Draws (rows, n_draws, q) for blocks of rows of the conditions (n, p)."""
@@ -71,11 +75,11 @@ class Bank(Protocol):
 
 @dataclass(frozen=True)
 class Sampler:
-    """Both fitted stages and the units between them: what turns conditions into draws."""
+    """Turns conditions into draws: both fitted stages and the standardisations around them."""
 
     matcher: BaseMatcher
     autoencoder: BaseAutoencoder
-    latent_standardiser: Standardiser  # from the codes of the autoencoder to those of the matcher
+    latent_standardiser: Standardiser  # of the autoencoder's codes; the matcher works on its output
     form: ResponseFormat
     device: torch.device
 
@@ -91,19 +95,19 @@ class Sampler:
 
     @property
     def noise_dims(self) -> list[int]:
-        """Numbers of noise that one draw takes: in the matcher, in the decoder."""
+        """Dimensions of a draw's noise: for the matcher, and for a stochastic decoder (else 0)."""
         return [self.matcher.noise_dim_, self.autoencoder.decoder_noise_dim_]
 
     def draw_latent(self, condition: Tensor, noise: Tensor) -> Tensor:
-        """Codes (b, k), in the autoencoder's units, for conditions (b, p) and noise (b, d)."""
+        """Codes (b, k) in the autoencoder's units, for conditions (b, p) and noise (b, d)."""
         latent = self.matcher.draw(condition, noise)
         mean, scale = self.latent_standardiser.tensors(latent)
         return latent * scale + mean
 
     def decode(self, latent: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Responses (b, q), in their own units, of codes (b, k) in the autoencoder's units.
+        """Responses (b, q) in their own units, for codes (b, k) in the autoencoder's units.
 
-        A stochastic decoder takes `noise`; without it, the responses are its means.
+        A stochastic decoder draws by `noise`; without noise it returns its mean.
         """
         return self.form.restore(self.autoencoder.decode(latent, noise))
 
@@ -113,11 +117,12 @@ class Sampler:
         condition: NDArray[np.float32],
         seed: int,
         batch_size: int | str,
-        last: Callable[[Tensor, Tensor], Tensor],
+        finish: Callable[[Tensor, Tensor], Tensor],
     ) -> None:
-        """Fill `out` (n, m, ...) with draws passed through `last`, a chunk at a time.
+        """Fill `out` (n, m, ...) with m draws for each of n conditions, a chunk at a time.
 
-        `last` gets codes and the noise of a stochastic decoder.
+        `finish` turns drawn codes and the decoder's noise into what is stored: responses, or the
+        codes themselves.
         """
         n_samples = out.shape[1]
         flat = out.reshape(len(out) * n_samples, -1)
@@ -126,34 +131,36 @@ class Sampler:
         for start in range(0, len(flat), step):
             rows = np.arange(start, min(start + step, len(flat))) // n_samples
             first = rows[0]
-            few = torch.from_numpy(condition[first : rows[-1] + 1]).to(self.device)
-            chosen = few[torch.from_numpy(rows - first).to(self.device)]
-            own, decoders = noise.take(len(rows)).split(self.noise_dims, dim=1)
-            latent = self.draw_latent(chosen, own)
-            flat[start : start + step] = last(latent, decoders).cpu().numpy()
+            needed = torch.from_numpy(condition[first : rows[-1] + 1]).to(self.device)
+            repeated = needed[torch.from_numpy(rows - first).to(self.device)]
+            matcher_noise, decoder_noise = self._split(noise.take(len(rows)))
+            latent = self.draw_latent(repeated, matcher_noise)
+            flat[start : start + step] = finish(latent, decoder_noise).cpu().numpy()
 
-    def banked(
+    def draws_with_shared_noise(
         self, condition: NDArray[np.float32], n_draws: int, share: slice = slice(None)
     ) -> Iterator[tuple[slice, Tensor]]:
-        """Draws (rows, n_draws, q) for blocks of rows, all rows with the same bank of noise.
+        """Yield draws (b, n_draws, q) for one block of b conditions after another, and its slice.
 
-        The bank is a scrambled Sobol sequence mapped to the normal law: means and quantiles
-        over it vary far less than over as many independent draws. `share` takes a part of it.
+        Every condition gets the same `n_draws` noise vectors, in every call: a scrambled Sobol
+        sequence with a fixed seed, mapped to the normal law. Means and quantiles over it vary far
+        less than over as many independent draws, and do not depend on the other conditions.
+        `share` takes a part of these vectors.
         """
         sobol = qmc.Sobol(sum(self.noise_dims), rng=np.random.default_rng(0))
-        points = np.clip(sobol.random(n_draws)[share], 1e-6, 1 - 1e-6)
-        bank = torch.as_tensor(norm.ppf(points), dtype=torch.float32, device=self.device)
-        n_draws = len(bank)
+        points = np.clip(sobol.random(n_draws)[share], 1e-6, 1 - 1e-6)  # norm.ppf stays finite
+        shared = torch.as_tensor(norm.ppf(points), dtype=torch.float32, device=self.device)
+        n_draws = len(shared)
         step = max(1, self._chunk(condition) // n_draws)
         for start in range(0, len(condition), step):
             block = torch.from_numpy(condition[start : start + step]).to(self.device)
             repeated = block.repeat_interleave(n_draws, dim=0)
-            own, decoders = bank.repeat(len(block), 1).split(self.noise_dims, dim=1)
-            rows = self.decode(self.draw_latent(repeated, own), decoders)
-            yield slice(start, start + len(block)), rows.view(len(block), n_draws, -1)
+            matcher_noise, decoder_noise = self._split(shared.repeat(len(block), 1))
+            draws = self.decode(self.draw_latent(repeated, matcher_noise), decoder_noise)
+            yield slice(start, start + len(block)), draws.view(len(block), n_draws, -1)
 
     def decode_all(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Responses (n, q), in their own units, of codes (n, k)."""
+        """Responses (n, q) in their own units, for codes (n, k) in the autoencoder's units."""
         latent = torch.from_numpy(codes)
         widest = widest_output(
             [self.autoencoder.coder_], lambda: self.decode(latent[:1].to(self.device))
@@ -162,14 +169,19 @@ class Sampler:
         return torch.cat([self.decode(part.to(self.device)).cpu() for part in parts]).numpy()
 
     def _chunk(self, condition: NDArray[np.float32]) -> int:
-        """Draws made at once, so that input and output of the widest layer make a block."""
+        """Number of draws at once: input and output of the widest layer then fill one block."""
         row = torch.from_numpy(condition[:1]).to(self.device)
-        own, decoders = row.new_zeros((1, sum(self.noise_dims))).split(self.noise_dims, dim=1)
+        matcher_noise, decoder_noise = self._split(row.new_zeros((1, sum(self.noise_dims))))
         widest = widest_output(
             [self.matcher.network_, self.autoencoder.coder_],
-            lambda: self.decode(self.draw_latent(row, own), decoders),
+            lambda: self.decode(self.draw_latent(row, matcher_noise), decoder_noise),
         )
         return rows_per_block(2 * max(widest, self.form.width))
+
+    def _split(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The columns of `noise` for the matcher, and those for the decoder."""
+        matcher_noise, decoder_noise = noise.split(self.noise_dims, dim=1)
+        return matcher_noise, decoder_noise
 
 
 def check_n_draws(n_draws: int | None, usual: int) -> int:
@@ -180,11 +192,11 @@ def check_n_draws(n_draws: int | None, usual: int) -> int:
 def estimate_moments(
     sampler: Bank, condition: NDArray[np.float32], n_draws: int | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Conditional means and standard deviations, both (n, q), over a bank of draws."""
+    """Conditional means and standard deviations, both (n, q), over draws with shared noise."""
     n_draws = check_n_draws(n_draws, N_MEAN_DRAWS)
     mean = np.empty((len(condition), sampler.width))
     std = np.empty_like(mean)
-    for rows, draws in sampler.banked(condition, n_draws):
+    for rows, draws in sampler.draws_with_shared_noise(condition, n_draws):
         exact = draws.double()
         mean[rows] = exact.mean(dim=1).cpu().numpy()
         std[rows] = exact.std(dim=1, correction=0).cpu().numpy()
@@ -197,12 +209,12 @@ def estimate_quantiles(
     levels: NDArray[np.float64],
     n_draws: int | None = None,
 ) -> NDArray[np.float64]:
-    """Conditional quantiles (n, len(levels), q) of each output over a bank of draws."""
+    """Conditional quantiles (n, len(levels), q) of each output, over draws with shared noise."""
     many = sampler.n_passes > MANY_PASSES
     usual = N_QUANTILE_DRAWS_OF_MANY_PASSES if many else N_QUANTILE_DRAWS
     n_draws = check_n_draws(n_draws, usual)
     found = np.empty((len(condition), len(levels), sampler.width))
-    for rows, draws in sampler.banked(condition, n_draws):
+    for rows, draws in sampler.draws_with_shared_noise(condition, n_draws):
         exact = draws.double()
         at = torch.as_tensor(levels, dtype=exact.dtype, device=exact.device)
         found[rows] = torch.quantile(exact, at, dim=1).transpose(0, 1).cpu().numpy()
@@ -213,24 +225,27 @@ def energy_scores(
     sampler: Bank,
     condition: NDArray[np.float32],
     y: NDArray[Any],
-    spread: NDArray[np.float64],
+    std: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Energy score (n,) of each response over a bank of draws, both divided by `spread`."""
-    scale = torch.from_numpy(spread)
+    """Energy score (n,) of draws for each response; both are divided by `std` (q,) first."""
+    scale = torch.from_numpy(std)
     found = []
-    for rows, draws in sampler.banked(condition, N_SCORE_DRAWS):
+    for rows, draws in sampler.draws_with_shared_noise(condition, N_SCORE_DRAWS):
         target = torch.from_numpy(flat_rows(y[rows])) / scale
         found.append(energy_score(draws.cpu().double() / scale, target))
     return torch.cat(found).numpy()
 
 
 def marginal_energy_scores(
-    reference: NDArray[np.float64], y: NDArray[Any], spread: NDArray[np.float64]
+    reference: NDArray[np.float64], y: NDArray[Any], std: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Energy score (n,) of each response with the same reference (m, q) as forecast for all."""
-    forecast = torch.from_numpy(reference / spread)
+    """Energy score (n,) for each response if `reference` (m, q) is the forecast for all of them.
+
+    Both are divided by `std` (q,) first.
+    """
+    forecast = torch.from_numpy(reference / std)
     found = [
-        energy_score_shared(forecast, torch.from_numpy(flat_rows(y[rows]) / spread))
+        energy_score_shared(forecast, torch.from_numpy(flat_rows(y[rows]) / std))
         for rows in row_blocks(y)
     ]
     return torch.cat(found).numpy()
@@ -239,21 +254,21 @@ def marginal_energy_scores(
 def check_out(
     out: NDArray[Any] | None, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
-    """The array to fill with draws: `out` where it fits, a new one where it is None."""
+    """The array to fill with draws: `out` after checking it, or a new one if it is None."""
     if out is None:
         return allocate(shape, dtype)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a numpy array or memmap, got {type(out).__name__}.")
     if out.shape != shape or out.dtype.kind != "f" or not out.flags.c_contiguous:
         raise ValueError(
-            f"out must be a C-contiguous float array of shape {shape}, got shape {out.shape}, "
-            f"dtype {out.dtype}."
+            f"out must be a C-contiguous float array of shape {shape}, got an array of shape "
+            f"{out.shape} and dtype {out.dtype}."
         )
     return out
 
 
 def allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An empty array for draws, or a clear error where it is larger than this machine's memory."""
+    """A new array for draws; raises if it is larger than the memory of this machine."""
     n_bytes = int(np.prod([int(side) for side in shape], dtype=object)) * dtype.itemsize
     limit = _physical_memory()
     if n_bytes > limit:

@@ -198,7 +198,7 @@ class PooledSampler:
         """Passes of a network that one draw takes."""
         return self.samplers[0].n_passes
 
-    def banked(
+    def draws_with_shared_noise(
         self, condition: NDArray[np.float32], n_draws: int
     ) -> Iterator[tuple[slice, Tensor]]:
         """Draws for blocks of rows, the noise of one bank dealt to the fits in turn."""
@@ -206,12 +206,11 @@ class PooledSampler:
         n_draws = max(n_draws, n_fits)
         parts = np.split(condition, n_fits, axis=1)
         for rows in row_slices(len(condition), n_draws * self.width):
-            drawn = [
-                torch.cat(
-                    [d for _, d in sampler.banked(part[rows], n_draws, slice(i, None, n_fits))]
-                )
-                for i, (sampler, part) in enumerate(zip(self.samplers, parts, strict=True))
-            ]
+            drawn = []
+            for place, (sampler, part) in enumerate(zip(self.samplers, parts, strict=True)):
+                share = slice(place, None, n_fits)
+                blocks = sampler.draws_with_shared_noise(part[rows], n_draws, share)
+                drawn.append(torch.cat([draws for _, draws in blocks]))
             yield rows, torch.cat(drawn, dim=1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class DivergenceError(RuntimeError):
-    """Training stayed non-finite after every retry at a lower rate."""
+    """Training became non-finite, and retries at lower learning rates did not help."""
 
 
 class NotImprovedWarning(UserWarning):
@@ -12,4 +12,4 @@ class NotImprovedWarning(UserWarning):
 
 
 class DistributionShiftWarning(UserWarning):
-    """The responses or conditions handed in do not look like those trained on."""
+    """The responses or conditions passed in do not look like the training data."""

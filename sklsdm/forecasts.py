@@ -38,7 +38,7 @@ class ForecastMixin:
     def predict(
         self, X: ArrayLike, return_std: bool = False, n_draws: int | None = None
     ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Conditional mean, and standard deviation, over draws with the same noise for all rows.
+        """Conditional mean (and standard deviation) over draws, with the same noise for all rows.
 
         Parameters
         ----------
@@ -53,7 +53,7 @@ class ForecastMixin:
         -------
         mean : ndarray of shape (n, *y_shape), float64
         std : ndarray of shape (n, *y_shape), float64
-            Only where `return_std`.
+            Only with `return_std`.
         """
         condition = self._check_condition(X)
         shape = (len(condition), *self.y_shape_)
@@ -66,14 +66,14 @@ class ForecastMixin:
         quantiles: Sequence[float] = (0.05, 0.5, 0.95),
         n_draws: int | None = None,
     ) -> NDArray[np.float64]:
-        """Conditional quantiles of each output, over draws with the same noise for all rows.
+        """Conditional quantiles of each output over draws, with the same noise for all rows.
 
         Parameters
         ----------
         X : array-like of shape (n, p) or (n, c, h, w)
             Conditions.
         quantiles : sequence of float in (0, 1), default=(0.05, 0.5, 0.95)
-            Levels.
+            Levels of the quantiles.
         n_draws : int, optional
             Draws for each condition; where it is None 1,024, or 256 of matchers whose draws take
             more than four passes ("diffusion", "flow").
@@ -90,14 +90,14 @@ class ForecastMixin:
     def predict_interval(
         self, X: ArrayLike, coverage: float = 0.9, n_draws: int | None = None
     ) -> NDArray[np.float64]:
-        """Central interval of each output that holds it with probability `coverage`.
+        """Central interval that contains each output with probability `coverage`.
 
         Parameters
         ----------
         X : array-like of shape (n, p) or (n, c, h, w)
             Conditions.
         coverage : float in (0, 1), default=0.9
-            Nominal coverage of each single output.
+            Nominal coverage, for each output by itself.
         n_draws : int, optional
             As in :meth:`predict_quantiles`.
 

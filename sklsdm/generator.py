@@ -19,15 +19,15 @@ from sklsdm.randomness import RandomState
 from sklsdm.responses import flat_rows
 
 N_SCORE_DRAWS = 1000
-MAX_SCORE_ROWS = 2000
+MAX_SCORE_ROWS = 2000  # rows of X that `score` reads
 
 
 class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
-    """Generation without conditions: the law of the codes is matched in a latent space.
+    """Generation without conditions, by distribution matching in a latent space.
 
-    Stage 1 learns a latent space (E, D) of the data; stage 2 a generator H(η) whose law is that
-    of E(Y). A draw is D(H(η)). With the default matcher this is latent space optimal transport:
-    a minimisation, no adversary.
+    Stage 1 learns an encoder E and a decoder D of the data. Stage 2 trains a generator H(η) with
+    noise η so that H(η) follows the law of the codes E(Y). A draw is D(H(η)). The default matcher
+    is latent space optimal transport, which minimises a loss and needs no adversary.
 
     References
     ----------
@@ -46,7 +46,9 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
 
     matcher: str | BaseMatcher = parameter(default="transport", kw_only=False)
     x_shape_: tuple[int, ...] = learnt("Shape of one row of the data.", "tuple")
-    n_features_in_: int = learnt("Number of columns (channels or lines, for images).")
+    n_features_in_: int = learnt(
+        "Length of X's second axis: columns, or channels or lines of images."
+    )
 
     @overload
     def fit(self, X: ArrayLike, y: Any = None) -> Self: ...
@@ -56,7 +58,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
 
     @also_named(Y="X")
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Learn the law of the rows of X (also taken as `Y=`).
+        """Learn the law of the rows of X, which may also be passed as `Y=`.
 
         Parameters
         ----------
@@ -68,14 +70,16 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         Returns
         -------
         LSDMGenerator
-            This estimator. After an error it is what it was before the call.
+            This estimator. If `fit` raises an error, it stays as it was before the call.
 
         Raises
         ------
         ValueError, TypeError
             Bad input or parameters; the message names the argument.
         DivergenceError
-            Training stayed non-finite after retries at lower rates.
+            Training became non-finite, also in retries at lower learning rates.
+        KeyboardInterrupt
+            On Ctrl-C. In stage 2 the best state up to then is kept first (`interrupted_`).
         """
         return self._fit_anew(lambda fresh, seed: fresh._learn(X, seed))
 
@@ -104,7 +108,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         batch_size: int | str = "auto",
         out: NDArray[Any] | None = None,
     ) -> NDArray[Any]:
-        """Draw from the learnt law: D(H(η)).
+        """Draw from the learnt law, with new noise for every draw.
 
         Parameters
         ----------
@@ -113,14 +117,20 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         random_state : int, RandomState, Generator or None, default=None
             Seeds the noise; equal seeds give equal draws on one kind of device.
         batch_size : int or "auto", default="auto"
-            Draws made at once; bounds the memory and does not change the draws.
+            Draws made at once. It limits the memory and does not change the draws.
         out : ndarray or memmap of shape (n_samples, *x_shape_), optional
-            Filled and returned.
+            C-contiguous float array to fill and return, for draws that do not fit in memory.
 
         Returns
         -------
         ndarray of shape (n_samples, *x_shape_)
             In X's float dtype (float64 for integers, float32 for uint8 images).
+
+        Raises
+        ------
+        ValueError, TypeError
+            `n_samples` or `batch_size` below 1, an `out` that does not fit, or more draws than
+            this machine's memory can hold.
         """
         form = self._fitted_format()
         n_samples = check_integer("n_samples", n_samples, 1)
@@ -130,10 +140,11 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         return out
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
-        """Minus the energy distance of 1,000 draws to the rows of X; higher is better.
+        """Minus the energy distance between 1,000 draws and the rows of X; higher is better.
 
-        On outputs divided by the training data's spread (images: one number); at most 2,000 rows
-        of X are read. 0 is reached, up to chance, where draws and X follow the same law.
+        Columns are first divided by their standard deviations in the training data (images by one
+        standard deviation). Only the first 2,000 rows of X are used. The expected score is 0 if
+        draws and X follow the same law, and negative otherwise.
 
         Parameters
         ----------
@@ -148,6 +159,6 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         """
         self._fitted_format()
         data = self._check_rows(self._check_features(X, reset=False), "X")
-        rows = flat_rows(data[:MAX_SCORE_ROWS]) / self._spread_
-        draws = flat_rows(self.sample(N_SCORE_DRAWS, random_state=0)) / self._spread_
+        rows = flat_rows(data[:MAX_SCORE_ROWS]) / self._response_std_
+        draws = flat_rows(self.sample(N_SCORE_DRAWS, random_state=0)) / self._response_std_
         return -float(scores.energy_distance(torch.from_numpy(draws), torch.from_numpy(rows)))

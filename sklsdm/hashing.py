@@ -1,4 +1,4 @@
-"""A hash of contents: equal for equal settings and data in every process, else different."""
+"""A content hash: equal settings and data give the same hash in every process."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
 def content_hash(*values: Any) -> str:
-    """The SHA-256 of what the values hold: parameters, arrays, weights, code of functions.
+    """The SHA-256, as hexadecimal digits, of the contents of the values.
 
-    Numbers and strings count by value, arrays and tensors by their bytes (read block by block),
-    torch modules by class, settings and weights, functions by their code and what they enclose,
-    random generators by their state, objects with `get_params` by class and parameters, and
-    others by class and attributes.
+    What enters the hash depends on the kind of value: of numbers and strings the value; of arrays
+    and tensors the bytes (read block by block); of torch modules the class, settings and weights;
+    of functions the code and the variables in their closure; of random generators the state; of
+    objects with `get_params` the class and parameters; of all others the class and attributes.
     """
     digest = hashlib.sha256()
     for value in values:
@@ -33,7 +33,7 @@ def content_hash(*values: Any) -> str:
 
 
 def _add(digest: Any, value: Any, above: tuple[int, ...]) -> None:
-    """Add `value` to the digest; `above` are the identities of the objects that hold it."""
+    """Add `value` to the digest; `above` holds the ids of the objects that contain it."""
     if id(value) in above:
         digest.update(b"<itself>")
         return
@@ -77,7 +77,7 @@ def _kind(value: Any) -> str:
 
 
 def _parts(value: Any) -> list[tuple[str, Any]]:
-    """What `value` is made of, by name."""
+    """The parts of `value` that enter the hash, with their names."""
     if isinstance(value, Mapping):
         return sorted(((repr(key), part) for key, part in value.items()), key=lambda pair: pair[0])
     if isinstance(value, list | tuple):

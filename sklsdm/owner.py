@@ -1,4 +1,4 @@
-"""An estimator that owns parts, each given by name or as an object."""
+"""An estimator that owns a matcher and an autoencoder, each given by name or as an object."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class PartKind(NamedTuple):
 
 
 class PartsOwner(Declared):
-    """An estimator with a matcher and an autoencoder, whose parameters are nested in its own.
+    """An estimator with two parts, a matcher and an autoencoder, whose parameters are nested.
 
-    A part given by name ("wgan") has its parameters listed by `get_params(deep=True)` all the
-    same, and `set_params(matcher__n_critic=3)` turns the name into its object.
+    This also works for a part given by name, such as "wgan": `get_params(deep=True)` lists its
+    parameters, and `set_params(matcher__n_critic=3)` replaces the name by an object.
     """
 
     _parts: ClassVar[Mapping[str, PartKind]] = {
@@ -40,31 +40,32 @@ class PartsOwner(Declared):
     latent_dim: int | str = parameter(
         default="auto",
         rule=anything('int or "auto"'),
-        doc="""Dimension of the latent space. "auto": the number of outputs up to eight of them;
-        above, 1.5 times the intrinsic dimension of the responses (Levina & Bickel 2004), rounded
-        up. Capped, with a warning, below the number of responses.""",
+        doc="""Dimension of the latent space. "auto" is the number of outputs if there are at most
+        eight; else 1.5 times the intrinsic dimension of the responses (Levina & Bickel 2004),
+        rounded up. It is kept below the number of responses: a larger integer is reduced, with a
+        warning.""",
         kw_only=False,
     )
     matcher: str | BaseMatcher = parameter(
         default="wgan",
         rule=anything("str or matcher object"),
-        doc="""How stage 2 matches: "wgan", "energy", "fgan", "diffusion", "flow", "transport",
-        "sinkhorn" or "mdn"; see `sklsdm.matchers`. Its settings are reachable as
-        `matcher__<name>`, also while it is a name.""",
+        doc=f"""Method of stage 2: {", ".join(f'"{name}"' for name in MATCHERS)}, or a matcher
+        object; see `sklsdm.matchers`. Its parameters can be set as `matcher__<name>`, even if the
+        matcher is given by name.""",
         kw_only=False,
     )
     autoencoder: Any = parameter(
         default="auto",
         rule=anything("str, autoencoder object, transformer or pair of modules"),
         doc="""Stage 1: "mlp", "conv" (images), "vae", "dpa" (stochastic decoder), "pca",
-        "identity", or "auto": the identity up to eight outputs, convolutions for images from
+        "identity", or "auto": the identity for up to eight outputs, convolutions for images from
         16×16 pixels, else an MLP. Also any scikit-learn transformer with `inverse_transform`,
-        and a pair ``(encoder, decoder)`` of torch modules, whose own dimension is the latent
-        one; see `sklsdm.autoencoders`.""",
+        or a pair ``(encoder, decoder)`` of torch modules, which then fix the latent dimension;
+        see `sklsdm.autoencoders`.""",
     )
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters of this estimator; `deep` adds those of its parts, named ones included."""
+        """Parameters of this estimator; `deep` adds those of its parts, even if given by name."""
         params = super().get_params(deep=deep)
         if deep:
             for part, kind in self._parts.items():
@@ -75,7 +76,7 @@ class PartsOwner(Declared):
         return params
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters; `<part>__<name>` turns a part given by name into its object."""
+        """Set parameters; `<part>__<name>` replaces a part given by name by an object."""
         parts = {part: params.pop(part) for part in self._parts if part in params}
         super().set_params(**parts)
         for part, kind in self._parts.items():
@@ -86,8 +87,8 @@ class PartsOwner(Declared):
         super().set_params(**params)
         return self
 
-    def _part(self, part: str) -> Any:
-        """A fresh copy of the part asked for."""
+    def _new_part(self, part: str) -> Any:
+        """A new, unfitted part with the parameters of this estimator's."""
         value = getattr(self, part)
         table, base, others = self._parts[part]
         if isinstance(value, str):

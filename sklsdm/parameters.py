@@ -1,11 +1,12 @@
-"""Declared parameters: each one's default, range and documentation, written once.
+"""Declared parameters: default, allowed values and documentation of each are written once.
 
 A class derived from :class:`Declared` lists its parameters as fields,
 
     lr: float = parameter(default=1e-3, rule=above(0.0), doc="Initial rate of Adam.")
 
 and gets its `__init__`, its checks and the "Parameters" section of its docstring from them. A
-subclass inherits all three, and changes a default by naming it again: ``lr: float = 5e-3``.
+subclass inherits all three, and changes a default by naming it again, with its type:
+``lr: float = 5e-3``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _WIDTH = 95  # of a line of documentation
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What a parameter may be: in words, and as a check that raises ``check(name, value)``."""
+    """Allowed values of a parameter: in words, and as ``check(name, value)``, which may raise."""
 
     text: str
     check: Callable[[str, Any], object]
@@ -71,7 +72,7 @@ def one_of(*names: str) -> Rule:
 
 
 def sequence_of(rule: Rule) -> Rule:
-    """A list or tuple whose members all keep `rule`."""
+    """A list, tuple or array whose members all satisfy `rule`."""
 
     def check(name: str, value: Any) -> None:
         if not isinstance(value, list | tuple | np.ndarray):
@@ -128,7 +129,7 @@ def flag() -> Rule:
 
 
 def anything(text: str) -> Rule:
-    """Whatever `text` says; checked where it is used."""
+    """No check here: `text` documents the values, and the code that uses them checks them."""
     return Rule(text, lambda name, value: None)
 
 
@@ -139,20 +140,20 @@ def parameter(
     doc: str = "",
     kw_only: bool = True,
 ) -> Any:
-    """A parameter of the constructor; `kw_only=False` where it may be given by position.
+    """A parameter of the constructor; with `kw_only=False` it may be given by position.
 
-    Where a subclass names a parameter again, an omitted `rule` or `doc` is that of the base class.
+    A subclass may declare a parameter again; it then inherits an omitted `rule` or `doc`.
     """
-    told = {"rule": rule, "doc": inspect.cleandoc(doc)}
+    metadata = {"rule": rule, "doc": inspect.cleandoc(doc)}
     return dataclasses.field(
         default=default,
         kw_only=kw_only,
-        metadata={key: value for key, value in told.items() if value},
+        metadata={key: value for key, value in metadata.items() if value},
     )
 
 
 def learnt(doc: str, text: str = "", *, init: Literal[False] = False) -> Any:
-    """An attribute that `fit` sets; `text` is its type, where the annotation does not say it."""
+    """An attribute that `fit` sets; `text` is its documented type, if not the annotation."""
     return dataclasses.field(init=init, metadata={"doc": inspect.cleandoc(doc), "text": text})
 
 
@@ -162,34 +163,46 @@ class Declared(BaseEstimator):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        _check_annotated(cls)
         dataclasses.dataclass(eq=False, repr=False, kw_only=True)(cls)
         if cls.__doc__:
             cls.__doc__ = _documented(cls)
 
     def _check_further(self, prefix: str) -> None:
-        """Raise on what the ranges of single parameters cannot tell; they hold by then."""
+        """Raise if parameters do not fit together; each one has passed its own rule before."""
 
 
 def check_parameters(declared: Declared, prefix: str = "") -> None:
-    """Raise on a parameter out of its range.
+    """Raise if a parameter has a value that its rule does not allow.
 
-    `prefix` is what an owner writes before the names, such as "matcher__".
+    Messages put `prefix`, such as "matcher__", before the parameter's name.
     """
     for field in _parameters(type(declared)):
-        rule = _told(type(declared), field.name, "rule")
+        rule = _inherited(type(declared), field.name, "rule")
         if rule is not None:
             rule.check(prefix + field.name, getattr(declared, field.name))
     declared._check_further(prefix)
 
 
+def _check_annotated(cls: type) -> None:
+    """Raise where a default is named again without its type: such a line would change nothing."""
+    bases = [base for base in cls.__mro__[1:] if dataclasses.is_dataclass(base)]
+    inherited = {field.name for base in bases for field in dataclasses.fields(base)}
+    for name in inherited & (vars(cls).keys() - inspect.get_annotations(cls).keys()):
+        raise TypeError(
+            f"{cls.__name__}.{name} has no type, so that the default would not change; write "
+            f"`{name}: <type> = {vars(cls)[name]!r}`."
+        )
+
+
 def _parameters(cls: Any) -> list[dataclasses.Field[Any]]:
-    """Fields of the constructor, in its order: those that may stand by position come first."""
+    """Fields of the constructor, in its order: those that may be given by position come first."""
     fields = [field for field in dataclasses.fields(cls) if field.init]
     return sorted(fields, key=lambda field: bool(field.kw_only))
 
 
-def _told(cls: type, name: str, key: str) -> Any:
-    """What the class nearest to `cls` among its bases tells of a field under `key`."""
+def _inherited(cls: type, name: str, key: str) -> Any:
+    """The metadata `key` of field `name`, from `cls` or the nearest base class that has it."""
     for base in cls.__mro__:
         field = vars(base).get("__dataclass_fields__", {}).get(name)
         if field is not None and field.metadata.get(key):
@@ -198,33 +211,41 @@ def _told(cls: type, name: str, key: str) -> Any:
 
 
 def _documented(cls: Any) -> str:
-    """The docstring of `cls`, with sections on its parameters and on what `fit` sets."""
+    """The docstring of `cls`, with the sections "Parameters" and "Attributes" added."""
     text = inspect.cleandoc(cls.__doc__)
     later = re.search(r"^(Notes|References|Examples)\n-+$", text, re.MULTILINE)
     head, tail = (text[: later.start()], text[later.start() :]) if later else (text, "")
     sections = [head.rstrip()]
-    for title, entries in (("Parameters", _arguments(cls)), ("Attributes", _attributes(cls))):
+    for title, entries in (
+        ("Parameters", _parameter_entries(cls)),
+        ("Attributes", _attribute_entries(cls)),
+    ):
         listed = list(entries)
         if listed:
             sections.append("\n".join([title, "-" * len(title), *listed]))
     return "\n\n".join([*sections, tail]).rstrip() + "\n"
 
 
-def _arguments(cls: Any) -> Iterator[str]:
+def _parameter_entries(cls: Any) -> Iterator[str]:
     for field in _parameters(cls):
-        rule = _told(cls, field.name, "rule")
-        text = str(field.type) if rule is None else rule.text
+        rule = _inherited(cls, field.name, "rule")
+        text = _type_text(field) if rule is None else rule.text
         if field.default is not dataclasses.MISSING:
             default = f'"{field.default}"' if isinstance(field.default, str) else field.default
             text = f"{text}, default={default}"
-        yield _entry(field.name, text, _told(cls, field.name, "doc"))
+        yield _entry(field.name, text, _inherited(cls, field.name, "doc"))
 
 
-def _attributes(cls: Any) -> Iterator[str]:
+def _attribute_entries(cls: Any) -> Iterator[str]:
     for field in dataclasses.fields(cls):
         if not field.init:
-            text = _told(cls, field.name, "text") or str(field.type)
-            yield _entry(field.name, text, _told(cls, field.name, "doc"))
+            text = _inherited(cls, field.name, "text") or _type_text(field)
+            yield _entry(field.name, text, _inherited(cls, field.name, "doc"))
+
+
+def _type_text(field: dataclasses.Field[Any]) -> str:
+    """A field's type as it was written, also without `from __future__ import annotations`."""
+    return field.type if isinstance(field.type, str) else inspect.formatannotation(field.type)
 
 
 def _entry(name: str, text: str, doc: str | None) -> str:

@@ -1,4 +1,4 @@
-"""What matchers and trained autoencoders share: settings of the training of a network."""
+"""Training settings that matchers and trained autoencoders share."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ class TrainedPart(CallbackHolder, ModuleHolder, Declared):
     lr: float = parameter(
         default=1e-3,
         rule=above(0.0),
-        doc="Initial rate of the optimizer (Adam); falls to zero along half a cosine.",
+        doc="Initial learning rate of Adam; it falls to zero along half a cosine.",
     )
     batch_size: int = parameter(
-        default=128, rule=integer(1), doc="Rows in one step, no more than there are."
+        default=128, rule=integer(1), doc="Rows in one training step (at most all of them)."
     )
     n_iter_no_change: int | None = parameter(
         default=10,
         rule=or_none(integer(1)),
-        doc="""Stop after so many epochs (in stage 2 of 100 steps each) without a better score on
-        held-out data; None never stops early.""",
+        doc="""Training stops after this many epochs in a row without a better held-out score. With
+        None it never stops early. An epoch of stage 2 has at most 100 steps.""",
     )
     callbacks: Sequence[Any] | None = parameter(
         default=None,
         rule=Rule(
             "list of skorch callbacks or None", lambda name, value: check_callbacks(value, name)
         ),
-        doc="Run besides ours, before the state to keep is chosen; see docs/callbacks.md.",
+        doc="""They run beside the built-in ones, before each epoch's parameters may become those to
+        keep; see docs/callbacks.md.""",
     )
     history_: dict[str, NDArray[np.float64]] = learnt(
-        "Losses and held-out score by epoch.", "dict of str to ndarray"
+        "Losses and held-out scores by epoch.", "dict of str to ndarray"
     )
     best_step_: int = learnt(
         "Training steps after which the state was reached that is kept; 0 is the start."
@@ -52,7 +53,7 @@ class TrainedPart(CallbackHolder, ModuleHolder, Declared):
         "The same score of the state before the first step.", "list of two floats or None"
     )
     callbacks_: list[Any] = learnt(
-        "Those of `callbacks` that were called, in their order, without their names.",
+        "The callbacks that training called: those of `callbacks`, without their names.",
         "list of skorch callbacks",
     )
 

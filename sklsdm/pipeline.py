@@ -1,4 +1,4 @@
-"""Drawing through scikit-learn's wrappers, which hide `sample`."""
+"""Drawing through scikit-learn's Pipelines and searches, which do not forward `sample`."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def sample(
     random_state: RandomState = None,
     **kwargs: Any,
 ) -> NDArray[Any]:
-    """Draw from p(Y | X) with anything that wraps an estimator of this package.
+    """Draw from p(Y | X) with an estimator of this package or anything that wraps one.
 
     Parameters
     ----------
-    model : estimator, Pipeline, search, or nesting of these
-        A fitted Pipeline that ends in an estimator with `sample`, or a search (with `refit`)
-        over one; X passes through the Pipeline's transformers first.
+    model : estimator, Pipeline or search
+        A fitted estimator with `sample`, a Pipeline that ends in one, or a search over one (with
+        `refit=True`); these may be nested. A Pipeline's transformers are applied to X first.
     X : array-like
-        Conditions as `model` takes them.
+        Conditions, in the form that `model.predict` expects.
     n_samples : int, default=1
         Draws for each condition.
     random_state : int, RandomState, Generator or None, default=None
-        Seeds the noise.
+        Seeds the noise; equal seeds give equal draws on one kind of device.
     **kwargs
-        Handed to the estimator's `sample` (`batch_size`, `out`).
+        Passed on to the estimator's `sample` (`batch_size`, `out`).
 
     Returns
     -------
@@ -46,7 +46,9 @@ def sample(
     Raises
     ------
     TypeError
-        Where nothing inside `model` can draw.
+        No estimator inside `model` has `sample`.
+    NotFittedError
+        `model` is not fitted.
 
     Examples
     --------
@@ -64,7 +66,7 @@ def sample(
 
 
 def unwrap(model: Any, X: Any) -> tuple[Any, Any]:
-    """The estimator inside `model` that draws, and X as that estimator takes it."""
+    """The estimator inside `model` that draws, and X transformed for it."""
     if isinstance(model, Pipeline):
         check_is_fitted(model)
         if len(model.steps) > 1:
@@ -76,17 +78,18 @@ def unwrap(model: Any, X: Any) -> tuple[Any, Any]:
         check_is_fitted(model, "best_estimator_")
         return unwrap(model.best_estimator_, X)
     raise TypeError(
-        f"{type(model).__name__} cannot draw: wanted is an estimator with `sample`, a Pipeline "
-        f"that ends in one, or a search (refit=True) over one."
+        f"{type(model).__name__} cannot draw; pass an estimator with `sample`, a Pipeline that "
+        f"ends in one, or a search over one with refit=True."
     )
 
 
 class SamplingPipeline(Pipeline):
-    """A Pipeline that has the methods of the estimator it ends in, and transforms `X_val`.
+    """A Pipeline that transforms `X_val` and has the methods of the estimator it ends in.
 
-    scikit-learn's Pipeline forwards neither `sample` nor the other methods of
-    :class:`sklsdm.LSDMRegressor`, and hands a validation set over untransformed. Everything else
-    is as there; see :func:`make_sampling_pipeline` for the short form.
+    scikit-learn's Pipeline does not forward `sample` and the other methods of
+    :class:`sklsdm.LSDMRegressor`, and passes a validation set on untransformed. Parameters and all
+    else are those of :class:`sklearn.pipeline.Pipeline`; :func:`make_sampling_pipeline` names the
+    steps itself.
 
     Examples
     --------
@@ -103,22 +106,22 @@ class SamplingPipeline(Pipeline):
     steps: list[tuple[str, Any]]
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> SamplingPipeline:
-        """Fit the transformers, then the estimator on what they give.
+        """Fit the transformers, then the estimator on their output.
 
         Parameters
         ----------
         X, y : array-like
-            Pairs, as the first step takes them.
+            Pairs, in the form that the first step expects.
         **params
-            `Y_unpaired`, `X_val`, `y_val` for the estimator, under these names or as
-            `<step>__Y_unpaired`, with metadata routing on or off; other `<step>__<name>` go to
-            the transformers.
+            `Y_unpaired`, `X_val` and `y_val` for the estimator, under these names or as
+            `<step>__Y_unpaired` etc., with metadata routing on or off. All others, such as
+            `<step>__<name>`, go to the transformers.
 
         Returns
         -------
         SamplingPipeline
-            This pipeline, its transformers replaced by fitted copies. After an error it is what
-            it was before the call.
+            This pipeline, with fitted copies in place of its transformers. If `fit` raises an
+            error, it stays as it was before the call.
         """
         name, estimator = self.steps[-1]
         own = {}
@@ -142,26 +145,26 @@ class SamplingPipeline(Pipeline):
         return sample(self, X, n_samples, **kwargs)
 
     def sample_latent(self, X: ArrayLike, n_samples: int = 1, **kwargs: Any) -> NDArray[Any]:
-        """Draws of codes; see :meth:`LSDMRegressor.sample_latent`."""
+        """Draws of codes (n, n_samples, k); see :meth:`LSDMRegressor.sample_latent`."""
         estimator, X = unwrap(self, X)
         return estimator.sample_latent(X, n_samples, **kwargs)
 
     def predict_quantiles(self, X: ArrayLike, *args: Any, **kwargs: Any) -> NDArray[Any]:
-        """Conditional quantiles; see :meth:`LSDMRegressor.predict_quantiles`."""
+        """Quantiles (n, levels, *y_shape); see :meth:`LSDMRegressor.predict_quantiles`."""
         estimator, X = unwrap(self, X)
         return estimator.predict_quantiles(X, *args, **kwargs)
 
     def predict_interval(self, X: ArrayLike, *args: Any, **kwargs: Any) -> NDArray[Any]:
-        """Central intervals; see :meth:`LSDMRegressor.predict_interval`."""
+        """Intervals (n, 2, *y_shape); see :meth:`LSDMRegressor.predict_interval`."""
         estimator, X = unwrap(self, X)
         return estimator.predict_interval(X, *args, **kwargs)
 
     def encode(self, Y: ArrayLike) -> NDArray[Any]:
-        """Codes of responses; see :meth:`LSDMRegressor.encode`."""
+        """Codes (n, k) of responses; see :meth:`LSDMRegressor.encode`."""
         return self.steps[-1][1].encode(Y)
 
     def decode(self, Z: ArrayLike) -> NDArray[Any]:
-        """Responses of codes; see :meth:`LSDMRegressor.decode`."""
+        """Responses for codes (n, ..., k); see :meth:`LSDMRegressor.decode`."""
         return self.steps[-1][1].decode(Z)
 
     def reconstruct(self, Y: ArrayLike) -> NDArray[Any]:
@@ -172,5 +175,19 @@ class SamplingPipeline(Pipeline):
 def make_sampling_pipeline(
     *steps: Any, memory: Any = None, verbose: bool = False
 ) -> SamplingPipeline:
-    """A :class:`SamplingPipeline` whose steps are named as `make_pipeline` names them."""
+    """A :class:`SamplingPipeline` of these steps, named by their classes in lower case.
+
+    Parameters
+    ----------
+    *steps : estimators
+        Transformers, and last an estimator of this package.
+    memory : str, joblib.Memory or None, default=None
+        Where to cache fitted transformers, as in :class:`sklearn.pipeline.Pipeline`.
+    verbose : bool, default=False
+        Print the time that each transformer took.
+
+    Returns
+    -------
+    SamplingPipeline
+    """
     return SamplingPipeline(make_pipeline(*steps).steps, memory=memory, verbose=verbose)

@@ -1,4 +1,4 @@
-"""What every `random_state` argument of the package may be, and the randomness it stands for."""
+"""The `random_state` arguments of this package: allowed values, generators and seeds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def as_generator(random_state: RandomState) -> np.random.Generator:
     random_state : int, RandomState, Generator or None
         An int between 0 and 2**32 - 1 gives the same Generator every time. A RandomState seeds a
         new Generator with one integer drawn from it. A Generator is returned itself. None gives
-        a Generator that nobody can repeat; NumPy's global state is neither read nor moved.
+        a Generator with a seed from the operating system, so results cannot be repeated; NumPy's
+        global state is neither read nor changed.
 
     Returns
     -------
@@ -28,9 +29,9 @@ def as_generator(random_state: RandomState) -> np.random.Generator:
     Raises
     ------
     TypeError
-        Anything else.
+        `random_state` is of another type.
     ValueError
-        An int that is negative or above 2**32 - 1.
+        `random_state` is an int that is negative or above 2**32 - 1.
     """
     if random_state is None:
         return np.random.default_rng()
@@ -40,10 +41,10 @@ def as_generator(random_state: RandomState) -> np.random.Generator:
 
 
 def draw_seed(random_state: RandomState) -> int:
-    """One integer seed: an int itself, otherwise a number drawn from `random_state`.
+    """One integer seed: `random_state` itself if it is an int, else a number drawn from it.
 
-    So a RandomState or Generator moves on, and the next call gives another seed. What it may be
-    and what is refused is told in :func:`as_generator`.
+    Drawing advances a RandomState or Generator, so the next call gives another seed. Allowed
+    values and errors are those of :func:`as_generator`.
     """
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31 - 1))

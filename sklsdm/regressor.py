@@ -27,26 +27,26 @@ from sklsdm.metrics import skill
 from sklsdm.owner import PartKind
 from sklsdm.parameters import anything, flag, learnt, one_of, parameter
 from sklsdm.randomness import RandomState
-from sklsdm.responses import open_unpaired
+from sklsdm.responses import check_unpaired
 from sklsdm.unpaired import USES, check_weight, uses_to_try
 
 
 class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
     """Conditional generation by latent space distribution matching, from pairs and unpaired Y.
 
-    Stage 1 learns a latent space (E, D) of the responses from all of them, paired and unpaired.
-    Stage 2 trains a generator H(x, η) on the pairs so that (X, H(X, η)) follows the law of
-    (X, E(Y)). A draw from p(Y | X = x) is D(H(x, η)): one pass, no iteration.
+    Stage 1 learns an encoder E and a decoder D from all responses, paired and unpaired. Stage 2
+    trains a generator H(x, η) with noise η so that (X, H(X, η)) follows the law of (X, E(Y)). A
+    draw from p(Y | X = x) is D(H(x, η)).
 
     Notes
     -----
-    Memory in `sample`, `predict` and `score` is bounded by the batch, whatever is asked for.
-    Unpaired responses must follow the same law as the paired ones.
+    `sample`, `predict` and `score` draw in batches of bounded memory. Unpaired responses must
+    follow the same law as the paired ones.
 
-    `y_range` moves a draw outside the range to its nearest point in it. That never takes it
-    further from a response (so no reconstruction error and no bound on one grows), and gives
-    back what heaps up at an end exactly, such as black pixels or dry days. It does not bend a
-    density near an open end: for amounts over several magnitudes fit the logarithm, and take the
+    `y_range` moves a draw outside the range to the nearest point inside. This never increases
+    its distance to a response, nor any reconstruction error, and it reproduces values that are
+    frequent at an end exactly, such as black pixels or dry days. It does not change the density
+    inside the range: for amounts over several magnitudes, fit the logarithm and take the
     exponential of the draws.
 
     References
@@ -76,55 +76,55 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
     unpaired: str = parameter(
         default="auto",
         rule=one_of("auto", *USES),
-        doc="""Use of the unpaired responses: in stage 1 only ("latent", the paper); also in
-        stage 2, where the generated codes must then reproduce the law of all codes ("match");
-        or also as pseudo-pairs, with conditions from a model of x given the code
-        (`sklsdm.pairing`), the codes that get none being matched as before ("pair"). "auto"
-        fits stage 2 in all three ways and lets the held-out pairs choose: of those within a
-        standard error of the best, "latent" before "match" before "pair" where the pairs are
-        not outnumbered. Where they are: "pair", "match", "latent" for labels (each different x
-        comes four times or more, on average), "match", "latent", "pair" for numbers. Where
-        fewer than 20 pairs are held out the first of these is taken at once ("match" where
-        `matcher__unpaired_weight` is given).""",
+        doc="""Use of the unpaired responses. "latent" (the paper): in stage 1 only. "match": also
+        in stage 2, where the generated codes must follow the law of all codes. "pair": in stage 2
+        as pseudo-pairs as well, with conditions from a model of x given the code
+        (`sklsdm.pairing`); codes without one are used as in "match". "auto" fits stage 2 in all
+        three ways, compares them on the held-out pairs, and takes the first whose energy score
+        is within a standard error of the best. The order is "latent", "match", "pair" if there
+        are at least as many pairs as unpaired responses; else "pair", "match", "latent" for
+        labels (each distinct x occurs four times or more, on average) and "match", "latent",
+        "pair" for other conditions. With fewer than 20 held-out pairs the first one is fitted
+        alone ("match" if `matcher__unpaired_weight` is given).""",
     )
     y_range: Any = parameter(
         default=None,
         rule=anything("None or pair (low, high)"),
-        doc="""Range of the responses; every draw, mean and quantile is brought back into it.
-        Each end is a number, None for an open one, or an array that fits one response: (0, 1)
-        for pixels and one-hot rows, (0, None) for amounts. Responses outside it are an error.
-        uint8 images always have (0, 1). See the Notes.""",
+        doc="""Range (low, high) of the responses, to which all draws are clipped. Each end is a
+        number, None for an open end, or an array that broadcasts to one response: (0, 1) for
+        pixels and one-hot rows, (0, None) for amounts. Responses outside the range are an
+        error. uint8 images always have (0, 1). See the Notes.""",
     )
     scale_X: bool = parameter(
         default=True,
         rule=flag(),
-        doc="Standardise X inside (columns of rows; images by one number).",
+        doc="Standardise X in `fit`: each column by itself, all pixels of images together.",
     )
     store_reference: bool = parameter(
         default=True,
         rule=flag(),
-        doc="""Keep up to 2,000 training responses (fewer of large images), which `score` compares
-        with.""",
+        doc="""Keep up to 2,000 paired responses (fewer if they are large images), which `score`
+        needs for comparison.""",
     )
     condition_encoder_: BaseConditionEncoder = learnt("The fitted condition encoder.")
     unpaired_: str = learnt(
-        """Use of the unpaired responses that was chosen: "latent", "match" or "pair"."""
+        """The chosen use of the unpaired responses: "latent", "match" or "pair"."""
     )
     held_out_scores_: dict[str, NDArray[np.float64]] = learnt(
-        """By each use of the unpaired responses that was tried, the energy score of every held-out
-        pair (at most 1,024), as in `score`: what the choice was made by. Empty where there was
-        nothing to choose.""",
+        """For each use of the unpaired responses that was compared, the energy scores of the
+        held-out pairs (at most 1,024), on the outputs divided by their standard deviations, as in
+        `score`. Empty if only one use was fitted.""",
         "dict of str to ndarray of shape (v,), float64",
     )
     n_pseudo_pairs_: int = learnt(
-        """Number of unpaired responses whose condition was guessed, with `unpaired_="pair"`."""
+        """With `unpaired_="pair"`, the number of unpaired responses that got a condition."""
     )
-    y_shape_: tuple[int, ...] = learnt("Shape of one response; () where y is 1-D.", "tuple")
-    n_paired_: int = learnt("Number of pairs seen.")
-    n_unpaired_: int = learnt("Number of unpaired responses seen.")
+    y_shape_: tuple[int, ...] = learnt("Shape of one response; () for a 1-D y.", "tuple")
+    n_paired_: int = learnt("Number of pairs in `fit`.")
+    n_unpaired_: int = learnt("Number of unpaired responses in `fit`.")
     n_features_in_: int = learnt("Number of columns of X (channels, for images).")
     feature_names_in_: NDArray[Any] = learnt(
-        "Names of X's columns, where X has string names.", "ndarray of str"
+        "Names of the columns of X, if they are all strings.", "ndarray of str"
     )
 
     _parts: ClassVar[Mapping[str, PartKind]] = {
@@ -132,7 +132,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         "condition_encoder": PartKind(ENCODERS, BaseConditionEncoder),
     }
 
-    # Travels through Pipelines and searches with metadata routing on, without set_fit_request.
+    # With metadata routing on, Pipelines and searches pass these on without set_fit_request.
     __metadata_request__fit: ClassVar = {"Y_unpaired": True, "X_val": True, "y_val": True}
 
     # ------------------------------------------------------------------ fitting
@@ -170,7 +170,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
     ) -> Self:
         """Learn p(Y | X) from the pairs (X, y) and responses without conditions.
 
-        Also takes the pairs as `X_paired=`, `Y_paired=`.
+        The pairs may also be passed as `X_paired=` and `Y_paired=`.
 
         Parameters
         ----------
@@ -179,26 +179,27 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         y : array-like of shape (n,), (n, q), (n, h, w) or (n, c, h, w)
             Responses of the pairs. uint8 images are scaled by 1/255 and drawn in [0, 1].
         Y_unpaired : array-like, memmap, torch Dataset or Unpaired, optional
-            Responses without a condition, shaped like `y` after the first axis. The pairs' own
-            may be among them: copies of held-out ones are kept from stage 2. In cross-validation
-            wrap them in :class:`sklsdm.Unpaired`. None: the supervised case.
+            Responses without a condition, shaped like `y` after the first axis. They may include
+            the paired ones: copies of held-out responses are left out of stage 2. Wrap them in
+            :class:`sklsdm.Unpaired` for cross-validation. None is the supervised case.
         X_val, y_val : array-like, optional
-            Pairs on which the state to keep is chosen, in place of a share of the pairs. In a
-            plain Pipeline X_val is not transformed: use :class:`sklsdm.SamplingPipeline`.
+            Held-out pairs on which the best state of stage 2 is chosen, instead of a share of
+            the pairs. A plain Pipeline does not transform X_val;
+            :class:`sklsdm.SamplingPipeline` does.
 
         Returns
         -------
         LSDMRegressor
-            This estimator. After an error it is what it was before the call.
+            This estimator. If `fit` raises an error, it stays as it was before the call.
 
         Raises
         ------
         ValueError, TypeError
             Bad input or parameters; the message names the argument.
         DivergenceError
-            Training stayed non-finite after retries at lower rates.
+            Training became non-finite, also in retries at lower learning rates.
         KeyboardInterrupt
-            On Ctrl-C; in stage 2 after the best state so far was kept (`interrupted_`).
+            On Ctrl-C. In stage 2 the best state up to then is kept first (`interrupted_`).
         """
         return self._fit_anew(
             lambda fresh, seed: fresh._learn(X, y, Y_unpaired, X_val, y_val, seed)
@@ -207,9 +208,9 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
     def _learn(self, X: Any, y: Any, Y_unpaired: Any, X_val: Any, y_val: Any, seed: int) -> None:
         self._check_settings()
         X, y = self._check_pairs(X, y)
-        unpaired = open_unpaired(Y_unpaired, y)
+        unpaired = check_unpaired(Y_unpaired, y)
         run = self._run(seed, X, y, unpaired, X_val, y_val)
-        encoder = self._part("condition_encoder").resolve(X.shape[1:])
+        encoder = self._new_part("condition_encoder").resolve(X.shape[1:])
         encoder.check_shape(X)
         self.condition_encoder_ = encoder
         self._conditions_ = learn_format(X, self.scale_X)
@@ -233,12 +234,12 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         self.held_out_scores_ = choice.scores
 
     def _uses(self, data: MatchingData) -> tuple[str, ...]:
-        weight = self._part("matcher").unpaired_weight
+        weight = self._new_part("matcher").unpaired_weight
         return uses_to_try(self.unpaired, data, self.n_unpaired_, self.n_paired_, weight)
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        check_weight(self.unpaired, self._part("matcher").unpaired_weight)
+        check_weight(self.unpaired, self._new_part("matcher").unpaired_weight)
 
     def _check_pairs(self, X: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         if y is None:
@@ -257,7 +258,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         return X, y
 
     def _check_X(self, X: Any, *, reset: bool = False, name: str = "X") -> NDArray[Any]:
-        """X as finite numbers, with the features (names and shape) seen in fit."""
+        """X as finite numbers (n, p) or (n, c, h, w), with the features of fit unless `reset`."""
         X = self._check_features(X, reset=reset, name=name)
         if X.ndim not in (2, 4):
             raise ValueError(f"{name} must have shape (n, p) or (n, c, h, w), got {X.shape}.")
@@ -267,7 +268,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         return X
 
     def _check_validation_pairs(self, X_val: Any, y_val: Any) -> Pairs | None:
-        """Standardised conditions and raw responses of X_val, y_val; None where not given."""
+        """Standardised conditions and raw responses from X_val and y_val; None if both are None."""
         if X_val is None and y_val is None:
             return None
         if X_val is None or y_val is None:
@@ -291,7 +292,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         batch_size: int | str = "auto",
         out: NDArray[Any] | None = None,
     ) -> NDArray[Any]:
-        """Draw from p(Y | X): D(H(x, η)) with fresh noise for every draw.
+        """Draw from p(Y | X), with new noise for every draw.
 
         Parameters
         ----------
@@ -302,9 +303,9 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         random_state : int, RandomState, Generator or None, default=None
             Seeds the noise; equal seeds give equal draws on one kind of device.
         batch_size : int or "auto", default="auto"
-            Draws made at once. It bounds the memory and does not change the draws.
+            Draws made at once. It limits the memory and does not change the draws.
         out : ndarray or memmap of shape (n, n_samples, *y_shape), optional
-            Filled and returned, for draws that do not fit in memory.
+            C-contiguous float array to fill and return, for draws that do not fit in memory.
 
         Returns
         -------
@@ -315,7 +316,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         ------
         ValueError, TypeError
             Bad input, `n_samples` or `batch_size` below 1, an `out` that does not fit, or more
-            draws than fit in this machine's memory.
+            draws than this machine's memory can hold.
         """
         self._fitted_format()
         return self._fill(self._check_condition(X), n_samples, random_state, batch_size, out)
@@ -328,9 +329,9 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         random_state: RandomState = None,
         batch_size: int | str = "auto",
     ) -> NDArray[np.float32]:
-        """Draw codes H(x, η); `decode` of them are the draws of `sample` for the same seed.
+        """Draw codes H(x, η). For the same seed, `decode` of them gives the draws of `sample`.
 
-        (With a stochastic decoder such as "dpa", the means of those draws given the code.)
+        (With a stochastic decoder such as "dpa", their means.) Parameters are those of `sample`.
 
         Returns
         -------
@@ -340,11 +341,12 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         return self._fill(condition, n_samples, random_state, batch_size, None, codes=True)
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Energy skill: the share of the energy score of "ignore X" that the draws save.
+        """Energy skill: by how much the draws improve on a forecast that ignores X.
 
-        1 − ES(draws) / ES(training responses as forecast), on outputs divided by the training
-        pairs' spread, with 64 draws a row. 0 is no better than ignoring X; the true law of a
-        noisy response scores below 1. Higher is better.
+        It is 1 − ES(draws) / ES(training responses), where ES is the mean energy score of 64 draws
+        per row, or of training responses as the forecast for every row. Outputs are first divided
+        by the standard deviations of the paired training responses. Higher is better: 0 is no
+        better than ignoring X, and even the true law of a noisy response scores below 1.
 
         Parameters
         ----------
@@ -372,17 +374,18 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         """The score of draws from `bank`, against the training responses kept here."""
         if self._reference_ is None:
             raise ValueError(
-                "score compares with training responses, but store_reference=False kept none; "
-                "fit with store_reference=True or use a scorer of sklsdm.scorers."
+                "score compares with training responses, but store_reference=False kept none; fit "
+                "with store_reference=True or use a scorer from sklsdm.scorers."
             )
         target = self._check_rows(y, "y")
         check_same_rows("X", condition, "y", target)
-        marginal = marginal_energy_scores(self._reference_, target, self._spread_)
-        drawn = energy_scores(bank, condition, target, self._spread_)
+        marginal = marginal_energy_scores(self._reference_, target, self._response_std_)
+        drawn = energy_scores(bank, condition, target, self._response_std_)
         return skill(drawn, marginal, sample_weight)
 
     # ------------------------------------------------------------------ checks
     def _check_condition(self, X: Any) -> NDArray[np.float32]:
+        """X, checked, as standardised flat rows (n, p)."""
         self._fitted_format()
         return self.condition_encoder_.transform(self._conditions_.rows(self._check_X(X)))
 

@@ -1,4 +1,4 @@
-"""Responses of any shape and home (array, memmap, torch Dataset) as flat, standardised rows."""
+"""Responses of any shape and source (array, memmap, torch Dataset) as flat, standardised rows."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from sklsdm._validation import (
     check_finite,
     check_numeric,
     check_response_shape,
-    kind_of,
+    number_kind,
     shape_text,
 )
 from sklsdm.blocks import row_blocks, row_slices, rows_per_block
 
-MAX_REFERENCE = 2000
+MAX_REFERENCE = 2000  # paired responses kept for `score`, which compares draws with them
 
 
 class Unpaired:
-    """Responses without conditions, wrapped so that cross-validation never slices them.
+    """Responses without conditions, wrapped so that cross-validation does not split them.
 
-    scikit-learn's searches cut every array-like fit parameter whose length happens to equal
-    ``len(X)`` into folds, silently. This wrapper has neither length nor shape, so it reaches
-    every fold whole.
+    scikit-learn's searches silently split every array-like fit parameter that happens to have
+    ``len(X)`` rows into folds. This wrapper has neither length nor shape, so every fold gets all
+    of the responses.
 
     Parameters
     ----------
@@ -54,7 +54,10 @@ class Unpaired:
 
 
 class _DatasetRows:
-    """A map-style torch Dataset read like an array; items are responses or tuples led by one."""
+    """A map-style torch Dataset, read like an array.
+
+    An item is a response, or a tuple or list whose first member is one.
+    """
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -79,22 +82,25 @@ class _DatasetRows:
         return self._read(rows.tolist())
 
 
-def open_unpaired(value: Any, like: NDArray[Any]) -> Any:
-    """Validate `Y_unpaired` against the paired responses `like`; None stays None."""
+def check_unpaired(value: Any, like: NDArray[Any]) -> Any:
+    """`Y_unpaired` as rows to be read in blocks, checked against the paired responses `like`.
+
+    None stays None.
+    """
     if isinstance(value, Unpaired):
         value = value.data
     if value is None:
         return None
     if isinstance(value, torch.utils.data.DataLoader):
         raise TypeError(
-            "Y_unpaired is a DataLoader; pass its dataset (loader.dataset): responses are batched "
-            "and shuffled here."
+            "Y_unpaired is a DataLoader; pass its dataset (loader.dataset), which is batched and "
+            "shuffled during fit."
         )
     if isinstance(value, torch.utils.data.Dataset):
         if not hasattr(value, "__len__"):
             raise TypeError(
-                f"Y_unpaired is a {type(value).__name__} without a length; a map-style Dataset "
-                f"(with __len__ and __getitem__) is wanted."
+                f"Y_unpaired is a {type(value).__name__} without a length; pass a map-style "
+                f"Dataset (with __len__ and __getitem__)."
             )
         rows: Any = _DatasetRows(value)
         check_response_shape("Y_unpaired", rows)
@@ -109,25 +115,29 @@ def open_unpaired(value: Any, like: NDArray[Any]) -> Any:
             f"Y_unpaired must have shape {shape_text('N', like.shape[1:])} to go with y, got "
             f"{tuple(rows.shape)}."
         )
-    if kind_of(rows.dtype) != kind_of(like.dtype):
+    if number_kind(rows.dtype) != number_kind(like.dtype):
         raise ValueError(
-            f"Y_unpaired must hold the same kind of numbers as y: y holds {kind_of(like.dtype)} "
-            f"({like.dtype}), Y_unpaired {kind_of(rows.dtype)} ({rows.dtype}). Convert one, e.g. "
-            f"Y_unpaired.astype(y.dtype)."
+            f"Y_unpaired must hold the same kind of numbers as y, but y holds "
+            f"{number_kind(like.dtype)} ({like.dtype}) and Y_unpaired {number_kind(rows.dtype)} "
+            f"({rows.dtype}). Convert one of them, for example Y_unpaired.astype(y.dtype)."
         )
     return rows
 
 
 @dataclass(frozen=True)
 class Standardiser:
-    """(value - mean) / scale, as numpy arrays that broadcast over flat rows."""
+    """The map (value - mean) / scale of flat rows; `scale` is a standard deviation, or 0.
+
+    A scale of 0 marks a constant column: its values are centred and not divided. Both arrays
+    broadcast over rows.
+    """
 
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
 
     @property
     def constant(self) -> NDArray[np.bool_]:
-        """Columns without any spread."""
+        """Which columns are constant."""
         return self.scale == 0
 
     def forward(self, values: NDArray[Any]) -> NDArray[np.float32]:
@@ -143,7 +153,10 @@ class Standardiser:
 
 
 def fit_standardiser(blocks: Iterator[NDArray[Any]], *, shared: bool) -> Standardiser:
-    """Column means and standard deviations in one pass; `shared` uses one number for all."""
+    """Means and standard deviations of the columns, in one pass over blocks of rows.
+
+    With `shared`, as for images, all columns get one mean and one standard deviation.
+    """
     count, mean, squares = 0, np.zeros(1), np.zeros(1)
     for raw in blocks:
         block = raw.astype(np.float64)
@@ -159,14 +172,14 @@ def fit_standardiser(blocks: Iterator[NDArray[Any]], *, shared: bool) -> Standar
         overall = np.atleast_1d(mean.mean())
         variance = np.atleast_1d(variance.mean() + np.square(mean - overall).mean())
         mean = overall
-    # A column that is constant up to rounding gets scale 0: it is drawn as that constant.
+    # A column that is constant up to rounding gets scale 0, so that draws repeat the constant.
     tiny = 1e-24 * np.maximum(np.square(mean), 1e-300)
     scale = np.where(variance > tiny, np.sqrt(variance), 0.0)
     return Standardiser(mean, scale)
 
 
 class ResponseFormat:
-    """How responses came (shape, dtype) and how they are standardised, and the way back."""
+    """Shape, dtype, range and standardisation of the responses, and the way back for draws."""
 
     def __init__(self, y: NDArray[Any], standardiser: Standardiser, y_range: Any = None) -> None:
         self.shape = tuple(int(side) for side in y.shape[1:])
@@ -175,13 +188,13 @@ class ResponseFormat:
         float_like = y.dtype in (np.dtype(np.float32), np.dtype(np.float16)) or self.is_bytes
         self.dtype = np.dtype(np.float32 if float_like else np.float64)
         self.standardiser = standardiser
-        self.range = open_range((0.0, 1.0), y) if self.is_bytes else None
+        self.range = range_ends((0.0, 1.0), y) if self.is_bytes else None
         if y_range is not None:
-            given = open_range(y_range, y)
+            given = range_ends(y_range, y)
             if self.range is not None and not _same_range(given, self.range):
                 raise ValueError(
-                    f"uint8 images come back as floats in [0, 1]; leave y_range=None, got "
-                    f"{y_range!r}."
+                    f"y_range must be None for uint8 images, which are drawn as floats in [0, 1], "
+                    f"got {y_range!r}."
                 )
             self.range = given
 
@@ -192,7 +205,7 @@ class ResponseFormat:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(c, h, w) of one image; c is 1 where images came as (n, h, w)."""
+        """(c, h, w) of one image; c is 1 if the images have shape (n, h, w)."""
         return self.shape if len(self.shape) == 3 else (1, *self.shape)
 
     def flatten(self, raw: NDArray[Any]) -> NDArray[np.float32]:
@@ -200,8 +213,8 @@ class ResponseFormat:
         return self.standardiser.forward(flat_rows(raw))
 
     def restore(self, rows: Tensor) -> Tensor:
-        """Standardised rows (n, width) in the responses' own units, still flat."""
-        if rows.device.type == "mps":  # it has no float64
+        """Standardised rows (n, width) in the responses' own units, clipped to the range, flat."""
+        if rows.device.type == "mps":  # MPS has no float64
             rows = rows.cpu()
         exact = rows.double() if self.dtype == np.float64 else rows
         mean, scale = self.standardiser.tensors(exact)
@@ -212,9 +225,10 @@ class ResponseFormat:
         return values.clamp(low.to(values.dtype), high.to(values.dtype))
 
     def inside(self, rows: Tensor, leak: float = 0.0) -> Tensor:
-        """Standardised rows brought into the range, but for a share `leak` of what they exceed.
+        """Standardised rows clipped to the range, if there is one.
 
-        A leak keeps a gradient for training: what is brought back has none of its own.
+        A value outside keeps the share `leak` of its distance to the range. In training this
+        leaves a gradient, which a clipped value does not have.
         """
         if self.range is None:
             return rows
@@ -225,14 +239,14 @@ class ResponseFormat:
         return torch.lerp(rows.clamp(low, high), rows, leak)
 
     def check_range(self, name: str, raw: Any) -> None:
-        """Raise where responses lie outside the range, reading them block by block."""
+        """Raise if responses lie outside the range; they are read block by block."""
         if self.range is None or self.is_bytes:
             return
         count, first, example = 0, -1, 0.0
         for rows in row_blocks(raw):
             block = np.asarray(raw[rows]).reshape(rows.stop - rows.start, -1)
             kind = block.dtype if block.dtype.kind == "f" else np.dtype(np.float64)
-            low, high = (end.astype(kind) for end in self.range)  # .1 means y's own .1
+            low, high = (end.astype(kind) for end in self.range)  # .1 as y rounds it
             outside = (block < low) | (block > high)
             if outside.any() and count == 0:
                 row, column = np.argwhere(outside)[0]
@@ -245,8 +259,8 @@ class ResponseFormat:
             )
 
 
-def open_range(y_range: Any, y: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The ends of `y_range` for each output of a flat row; an end that is None is infinite."""
+def range_ends(y_range: Any, y: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lower and upper end of `y_range` for each output of a flat row; None becomes infinite."""
     if isinstance(y_range, str) or not hasattr(y_range, "__len__") or len(y_range) != 2:
         raise TypeError(
             f"y_range must be None or a pair (low, high) of numbers, arrays or None, got "
@@ -277,20 +291,20 @@ def flat_rows(raw: NDArray[Any]) -> NDArray[np.float64]:
     return rows / 255.0 if raw.ndim >= 3 and raw.dtype == np.uint8 else rows
 
 
-def _as_bytes(rows: NDArray[np.float32]) -> NDArray[Any]:
-    """Each row as one value that can be compared and sorted."""
+def _row_keys(rows: NDArray[np.float32]) -> NDArray[Any]:
+    """The bytes of each row as one value, so that rows can be compared and sorted."""
     return np.ascontiguousarray(rows).view(f"V{rows.shape[1] * rows.itemsize}")[:, 0]
 
 
 def _raw_blocks(parts: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
-    """All rows of some arrays, in their own units, block by block."""
+    """All rows of the arrays in `parts`, flat and in their own units, block by block."""
     for part in parts:
         for rows in row_blocks(part):
             yield flat_rows(np.asarray(part[rows]))
 
 
 class Responses:
-    """All responses, the pairs' first, as flat standardised rows; read in bounded blocks."""
+    """All responses as flat standardised rows, paired ones first; they are read in blocks."""
 
     def __init__(self, paired: NDArray[Any], unpaired: Any, y_range: Any = None) -> None:
         self._parts = [paired] if unpaired is None or len(unpaired) == 0 else [paired, unpaired]
@@ -314,16 +328,16 @@ class Responses:
         return 4 * len(self) * self.width
 
     def some_paired(self, seed: int) -> NDArray[np.float64]:
-        """At most 2,000 of the pairs' responses (of large images fewer), flat, in their units."""
+        """Up to 2,000 paired responses (fewer if they are large), flat, in their own units."""
         paired = self._parts[0]
         most = min(MAX_REFERENCE, 4 * rows_per_block(self.width))
         chosen = np.sort(np.random.default_rng(seed).permutation(len(paired))[:most])
         return flat_rows(paired[chosen])
 
-    def paired_spread(self) -> NDArray[np.float64]:
-        """Standard deviations (width,) of the pairs' responses, 1 where there is none.
+    def paired_std(self) -> NDArray[np.float64]:
+        """Standard deviations (width,) of the paired responses; 1 for a constant output.
 
-        Images have one number for all pixels.
+        All pixels of images share one.
         """
         blocks = _raw_blocks(self._parts[:1])
         scale = fit_standardiser(blocks, shared=self.format.is_image).scale
@@ -335,7 +349,7 @@ class Responses:
             yield torch.from_numpy(self.format.standardiser.forward(block))
 
     def take(self, rows: NDArray[np.intp]) -> Tensor:
-        """The named rows, in the order given, on the CPU."""
+        """The rows at the given indices, in that order, on the CPU."""
         found = np.empty((len(rows), self.width), dtype=np.float32)
         offset = 0
         for part in self._parts:
@@ -348,23 +362,24 @@ class Responses:
         return torch.from_numpy(found)
 
     def unpaired_copies(self, rows: NDArray[np.float32]) -> NDArray[np.intp]:
-        """Unpaired responses equal to the given standardised rows, each as often as it is given.
+        """Indices of unpaired responses that equal one of the given standardised rows.
 
-        Whoever has all responses in one table passes the pairs' own among the unpaired ones; what
-        is held out must not come back by that way.
+        A row given k times matches at most k of them. Users with all responses in one table pass
+        the paired ones among the unpaired ones as well. The caller finds the copies of held-out
+        responses here, to keep them out of training.
         """
         if len(rows) == 0 or len(self) == self.n_paired:
             return np.arange(0)
-        wanted, left = np.unique(_as_bytes(rows), return_counts=True)
+        wanted, left = np.unique(_row_keys(rows), return_counts=True)
         found, offset = [], 0
         for block in self.blocks():
-            place = offset + np.flatnonzero(np.isin(_as_bytes(block.numpy()), wanted))
+            place = offset + np.flatnonzero(np.isin(_row_keys(block.numpy()), wanted))
             found.append(place[place >= self.n_paired])
             offset += len(block)
         places = np.concatenate(found)
         if len(places) == 0:
             return places
-        kind = np.searchsorted(wanted, _as_bytes(self.take(places).numpy()))
+        kind = np.searchsorted(wanted, _row_keys(self.take(places).numpy()))
         order = np.argsort(kind, kind="stable")
         first = np.searchsorted(kind[order], kind[order], side="left")
         return np.sort(places[order[np.arange(len(order)) - first < left[kind[order]]]])

@@ -1,4 +1,4 @@
-"""Where and how one fit runs: device, seed, random streams, checkpoint folder."""
+"""Settings of one fit: device, seed, random streams, checkpoint folder."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ import torch
 from sklsdm._version import __version__
 from sklsdm.hashing import content_hash
 
-# Parameters that change neither the result nor what can be resumed.
-_NOT_PART_OF_THE_FIT = ("checkpoint", "verbose")
+# Changing these parameters does not change the result, so a fit may be resumed with other values.
+_NO_EFFECT_ON_RESULT = ("checkpoint", "verbose")
 
 
 class Stream(IntEnum):
-    """The random streams of one fit, by use. The numbers are part of what a seed draws."""
+    """The random streams of one fit, one for each use. Changing a number changes the draws.
+
+    Numbers from 1,000 to 999,999 are left to matchers and autoencoders that users write.
+    """
 
     AUTOENCODER_WEIGHTS = 0
     AUTOENCODER_STEPS = 1
@@ -41,43 +44,44 @@ class Stream(IntEnum):
 
 @dataclass(frozen=True)
 class Run:
-    """What both stages need to know of the fit that they are part of."""
+    """Settings of one fit that both stages need."""
 
     device: torch.device
     seed: int
     verbose: int = 0
-    checkpoint: Path | None = None  # folder for the state of an unfinished fit
+    checkpoint: Path | None = None  # folder where the state of an unfinished fit is saved
 
-    def stream(self, stream: Stream) -> torch.Generator:
-        """A random stream of this fit, on its device; the streams are independent."""
+    def stream(self, stream: int) -> torch.Generator:
+        """One of the independent random streams of this fit, on its device."""
         return self._generator(stream, self.device)
 
-    def weights(self, stream: Stream) -> torch.Generator:
-        """The stream on the CPU, where initial weights are drawn whatever the device."""
+    def weights(self, stream: int) -> torch.Generator:
+        """The stream on the CPU: initial weights are drawn there, to be equal on every device."""
         return self._generator(stream, torch.device("cpu"))
 
-    def _generator(self, stream: Stream, device: torch.device) -> torch.Generator:
+    def _generator(self, stream: int, device: torch.device) -> torch.Generator:
         random = torch.Generator(device=device)
+        # The factor exceeds every stream number, so no two pairs (seed, stream) share a generator.
         return random.manual_seed((self.seed * 1_000_003 + stream) % (2**63 - 1))
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One training of a fit, as it is named to users and on disk."""
+    """How one training run of a fit is called in messages and on disk."""
 
-    title: str  # in the progress bar, errors and logs: "stage 2 (matching)"
-    file: str  # of its checkpoint: "stage-2.pt"
-    advice: str  # what to lower when it diverges: "the matcher's lr"
+    title: str  # for progress bar, errors and logs, such as "stage 2 (matching)"
+    file: str  # name of its checkpoint file, such as "stage-2.pt"
+    advice: str  # what users should lower if it diverges, such as "the matcher's lr"
 
 
 def resolve_device(name: str | torch.device) -> torch.device:
-    """The torch device for "auto" (CUDA where there is one), a device's name or the device."""
+    """The torch device that `name` stands for; "auto" is CUDA where available, else the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", str(name)):
         raise ValueError(
             f"device={name!r} is unknown; choose one of 'auto', 'cpu', 'cuda', 'cuda:<index>', "
-            f"'mps', or a torch.device of these."
+            f"'mps', or a torch.device of one of these kinds."
         )
     device = torch.device(name)
     found = _n_devices(device.type)
@@ -90,7 +94,7 @@ def resolve_device(name: str | torch.device) -> torch.device:
 
 
 def _n_devices(kind: str) -> int:
-    """How many devices of a kind PyTorch finds."""
+    """The number of devices of this kind that PyTorch finds."""
     if kind == "cuda":
         return torch.cuda.device_count() if torch.cuda.is_available() else 0
     return int(kind == "cpu" or torch.backends.mps.is_available())
@@ -99,15 +103,15 @@ def _n_devices(kind: str) -> int:
 def fit_folder(root: str | Path, params: dict[str, Any], arrays: Iterable[Any]) -> Path:
     """Folder below `root` for the fit with these parameters on these arrays (None allowed).
 
-    Its name is a hash of both and of the package's version, so that fits which may end in other
-    draws never meet in one folder.
+    Its name is a hash of the parameters, the arrays and the package's version. Fits that could
+    end in different draws therefore never share a folder.
     """
-    part = {name: params[name] for name in params if name not in _NOT_PART_OF_THE_FIT}
+    part = {name: params[name] for name in params if name not in _NO_EFFECT_ON_RESULT}
     return Path(root) / content_hash(__version__, part, list(arrays))[:24]
 
 
-def remembered_seed(folder: Path, seed: int) -> int:
-    """The seed with which the fit in `folder` began; `seed` is noted where it begins now."""
+def stored_seed(folder: Path, seed: int) -> int:
+    """The seed stored in `folder` by an earlier process; a new folder stores `seed` first."""
     path = folder / "seed.json"
     if path.exists():
         return int(json.loads(path.read_text())["seed"])

@@ -1,12 +1,12 @@
 """Scorers for scikit-learn: ``scoring=sklsdm.scorers.neg_energy_score``. Higher is better.
 
-Plain functions ``(estimator, X, y, *, n_samples=100, random_state=0) -> float`` for
-``cross_val_score``, ``GridSearchCV`` and their kind (scikit-learn's *names* of scorers are a
-closed list). Other settings through ``functools.partial(neg_crps, n_samples=500)``, which pickles
-too. They draw through :func:`sklsdm.sample`, so an estimator of ours inside a Pipeline or a
-search is fine; the fixed ``random_state`` lets models be compared on the same noise.
+The scorers are functions ``(estimator, X, y, *, n_samples=100, random_state=0) -> float``. Pass the
+function itself to ``cross_val_score``, ``GridSearchCV`` etc., since scikit-learn accepts only its
+own scorers by name. Change settings by ``functools.partial(neg_crps, n_samples=500)``, which can be
+pickled. The scorers draw with :func:`sklsdm.sample`, so the estimator may be inside a Pipeline or a
+search. The fixed default of ``random_state`` lets models be compared on the same noise.
 
-uint8 images in ``y`` are divided by 255 before they are compared, as the estimators draw them.
+uint8 images in ``y`` are divided by 255, since the estimators draw images in [0, 1].
 """
 
 from __future__ import annotations
@@ -40,23 +40,25 @@ def neg_energy_score(
     n_samples: int = 100,
     random_state: RandomState = 0,
 ) -> float:
-    """Minus the energy score of draws, the strictly proper default for tuning.
+    """Minus the energy score of draws: strictly proper, the first choice for tuning.
 
-    In the unit of y and not divided by any spread: with outputs on different scales the largest
-    decides (the estimators' own ``score``, the energy skill, does divide).
+    It is in the units of y. If outputs have different scales, those with the largest values
+    dominate; the estimators' own ``score``, the energy skill, divides outputs by their standard
+    deviations.
 
     Parameters
     ----------
     estimator : object
-        Anything fitted that :func:`sklsdm.sample` draws from.
+        Fitted, with draws by :func:`sklsdm.sample`.
     X : array-like of shape (n, p)
         Conditions; images where the estimator takes them.
     y : array-like of shape (n,), (n, q) or (n, ...)
         Observed responses.
     n_samples : int, default=100
-        Draws for each row, at least 2. The score is unbiased at any number; more lower its noise.
+        Draws for each row, at least 2. The score is unbiased for any number; more draws reduce its
+        noise.
     random_state : int, RandomState, Generator or None, default=0
-        For the draws.
+        Seeds the noise of the draws.
 
     Returns
     -------
@@ -81,7 +83,7 @@ def neg_crps(
     n_samples: int = 100,
     random_state: RandomState = 0,
 ) -> float:
-    """Minus the CRPS of draws, averaged over outputs: judges each output by itself.
+    """Minus the CRPS of draws, averaged over outputs: each output is judged by itself.
 
     Parameters
     ----------
@@ -107,9 +109,10 @@ def neg_sliced_wasserstein(
 ) -> float:
     """Minus the sliced Wasserstein distance between the joint laws of (x, draw) and (x, y).
 
-    Joint, because a model that ignores X may have the right marginal law of y. Columns are
-    divided by their spread in X and y (one spread for all pixels of images). The fewer rows, the
-    larger the distance that even the true law has: compare only on the same rows.
+    Joint laws are compared because a model that ignores X may still have the right marginal law
+    of y. Columns are first divided by their standard deviations in X and y (all pixels of images by
+    one). Even draws from the true law have a positive distance, which is larger for fewer rows:
+    compare models only on the same rows.
 
     Parameters
     ----------
@@ -126,14 +129,14 @@ def neg_sliced_wasserstein(
     Raises
     ------
     ValueError, TypeError
-        X is not two-dimensional, or not numbers.
+        X is not two-dimensional, or does not hold numbers.
     """
     condition = _table(X)
     target = _response(y)
     draws = np.asarray(sample(estimator, X, n_samples, random_state=random_state))
-    scale = _spread(target)
-    observed = _joint(condition, target, scale)
-    generated = _joint(condition, draws.reshape(-1, *target.shape[1:]), scale)
+    std = _std(target)
+    observed = _joint(condition, target, std)
+    generated = _joint(condition, draws.reshape(-1, *target.shape[1:]), std)
     return -metrics.sliced_wasserstein(observed, generated, random_state=0)
 
 
@@ -148,8 +151,9 @@ def neg_coverage_error(
 ) -> float:
     """Minus \\|coverage - nominal\\| of the central intervals between quantiles of the draws.
 
-    Coverage itself would reward the widest intervals. Calibration alone is no goal either: the
-    marginal law of y is calibrated. Use it beside a proper score.
+    Coverage itself as a score would favour the widest intervals. A small coverage error alone is
+    not enough either, since a forecast by the marginal law of y has none: use it beside a proper
+    score.
 
     Parameters
     ----------
@@ -158,13 +162,13 @@ def neg_coverage_error(
     coverage : float, default=0.9
         Nominal coverage, inside (0, 1).
     n_samples : int, default=100
-        Draws for each row. The widest interval between m draws covers (m - 1) / (m + 1), so at
-        least (1 + coverage) / (1 - coverage) are needed: 19 for 0.9.
+        Draws for each row. The interval from the smallest to the largest of m draws covers
+        (m - 1) / (m + 1), so at least (1 + coverage) / (1 - coverage) are needed: 19 for 0.9.
 
     Returns
     -------
     float
-        Between -1 and 0; over all rows and outputs.
+        Between -1 and 0, with coverage taken over all rows and outputs together.
 
     Raises
     ------
@@ -181,22 +185,23 @@ def neg_coverage_error(
         )
     draws = sample(estimator, X, n_samples, random_state=random_state)
     levels = [(1 - coverage) / 2, (1 + coverage) / 2]
-    # "weibull" puts the k-th of m draws at level k / (m + 1): what a further draw of the same law
-    # falls below with that probability. The default would cover .882 at nominal .9 and m = 100.
+    # "weibull" takes the k-th smallest of m draws as the quantile of level k / (m + 1): that is the
+    # probability that a further draw of the same law is below it. With NumPy's default method,
+    # intervals of 100 draws would cover .882 in place of .9.
     ends = np.quantile(draws, levels, axis=1, method="weibull")  # (2, n, *y_shape)
     return -abs(metrics.interval_coverage(_response(y), np.moveaxis(ends, 0, 1)) - coverage)
 
 
 def r2_flat(estimator: Any, X: ArrayLike, y: ArrayLike) -> float:
-    """R² of ``predict`` on flattened outputs, each weighted by its variance: also for images.
+    """R² of ``predict`` over flattened outputs, weighted by their variances; works for images too.
 
-    scikit-learn's own ``"r2"`` refuses images and counts a pixel that hardly varies as much as
-    any other. It judges the conditional mean only.
+    It judges the conditional mean only. scikit-learn's ``"r2"`` does not accept images and weights
+    all outputs equally, even pixels that hardly vary.
 
     Parameters
     ----------
     estimator : object
-        Anything fitted with ``predict``.
+        Fitted, with a method ``predict``.
     X : array-like of shape (n, p)
         Conditions; images where the estimator takes them.
     y : array-like of shape (n,), (n, q) or (n, ...)
@@ -206,6 +211,11 @@ def r2_flat(estimator: Any, X: ArrayLike, y: ArrayLike) -> float:
     -------
     float
         At most 1; 0 for predicting the mean of y.
+
+    Raises
+    ------
+    ValueError
+        ``predict`` returns another shape than that of y.
 
     Examples
     --------
@@ -224,7 +234,7 @@ def r2_flat(estimator: Any, X: ArrayLike, y: ArrayLike) -> float:
 
 # ---------------------------------------------------------------------------- helpers
 def _response(y: ArrayLike) -> Array:
-    """y on the scale in which estimators draw it: uint8 images become floats in [0, 1]."""
+    """y on the scale of the draws: uint8 images become floats in [0, 1]."""
     array = np.asarray(y)
     is_image = array.ndim >= 3 and array.dtype == np.uint8
     return array / 255 if is_image else array
@@ -234,31 +244,31 @@ def _rows(array: Array) -> Array:
     return array.reshape(len(array), -1)
 
 
-def _joint(condition: Array, responses: Array, scale: Array) -> Array:
-    """Rows (x, y / scale), each x with as many consecutive responses as there are for it."""
+def _joint(condition: Array, responses: Array, std: Array) -> Array:
+    """Rows (x, y / std); each x is repeated for its consecutive responses."""
     rows = _rows(responses)
     p = condition.shape[1]
     joint = np.empty((len(rows), p + rows.shape[1]))
     joint[:, :p] = np.repeat(condition, len(rows) // len(condition), axis=0)
-    np.divide(rows, scale, out=joint[:, p:])
+    np.divide(rows, std, out=joint[:, p:])
     return joint
 
 
 def _table(X: ArrayLike) -> Array:
-    """X as a 2-D table, each column divided by its spread."""
+    """X as a 2-D table, with each column divided by its standard deviation."""
     table = np.asarray(X)
     if table.ndim != 2:
         raise ValueError(
             f"neg_sliced_wasserstein needs X of shape (n, p) for the joint law, got shape "
-            f"{table.shape}; for images as X use neg_energy_score"
+            f"{table.shape}; use neg_energy_score if X holds images"
         )
     if table.dtype.kind not in "buif":
         raise TypeError(f"neg_sliced_wasserstein needs numbers in X, got dtype {table.dtype}")
     table = table.astype(np.float64)
-    return table / _spread(table)
+    return table / _std(table)
 
 
-def _spread(array: Array) -> Array:
-    """Spread of each column (q,), of all pixels together for images; 1 where it is zero."""
-    spread = np.asarray(array.std(axis=0) if array.ndim < 3 else array.std(), dtype=np.float64)
-    return np.where(spread > 0, spread, 1.0)
+def _std(array: Array) -> Array:
+    """Standard deviation of each column (q,), or of all pixels together; 1 where it is zero."""
+    std = np.asarray(array.std(axis=0) if array.ndim < 3 else array.std(), dtype=np.float64)
+    return np.where(std > 0, std, 1.0)

@@ -1,4 +1,4 @@
-"""Uses of unpaired responses in stage 2, and the choice among them."""
+"""The uses of unpaired responses in stage 2 ("latent", "match", "pair"), and the choice of one."""
 
 from __future__ import annotations
 
@@ -16,29 +16,32 @@ from sklsdm.pairing import draw_pseudo_pairs
 from sklsdm.run import Run, Stream
 
 USES = ("latent", "match", "pair")
-# In the order in which they are preferred, where unpaired responses outnumber the pairs.
+# If unpaired responses outnumber the pairs, ties of the scores go to the first of these; the
+# measurements behind the two orders are in docs/lessons.md.
 LABEL_USES = ("pair", "match", "latent")
 NUMBER_USES = ("match", "latent", "pair")
-MIN_HELD_OUT_TO_CHOOSE = 20  # fewer pairs cannot tell the uses apart
-MAX_JUDGED = 1024  # held-out pairs that choose the use
-_PSEUDO_HELD_OUT = 256  # pairs and pseudo-pairs with labels that choose the state
+MIN_HELD_OUT_TO_CHOOSE = 20  # with fewer held-out pairs the choice is mostly noise
+MAX_JUDGED = 1024  # held-out pairs on which the uses are compared
+_MAX_HELD_WITH_PSEUDO = 256  # held-out pairs and held-out pseudo-pairs with labels together
 
 
 @dataclass
 class Choice:
-    """Stage 2, fitted in one way or several, and which of them was chosen."""
+    """The chosen use of unpaired responses, and the matcher fitted with it."""
 
     use: str
     matcher: BaseMatcher
-    n_pseudo: int
-    interrupted: bool
-    scores: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # by use and held-out pair
+    n_pseudo: int  # number of its pseudo-pairs, held-out ones included
+    interrupted: bool  # whether Ctrl-C ended one of the fits
+    # For each use that was compared, the score (v,) of every held-out pair; empty without a choice.
+    scores: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def preferred_uses(labels: bool, outnumbered: bool) -> tuple[str, ...]:
-    """Uses of unpaired responses, the preferred first, for such conditions.
+    """Uses of unpaired responses in the order of preference.
 
-    `outnumbered` are the pairs, by the unpaired responses.
+    `labels` says whether conditions repeat, `outnumbered` whether there are more unpaired
+    responses than pairs.
     """
     if not outnumbered:
         return USES
@@ -48,7 +51,10 @@ def preferred_uses(labels: bool, outnumbered: bool) -> tuple[str, ...]:
 def uses_to_try(
     asked: str, data: MatchingData, n_unpaired: int, n_paired: int, weight: float | str
 ) -> tuple[str, ...]:
-    """The uses to fit, the preferred first; `asked` and `weight` are the user's settings."""
+    """The uses to fit, in the order of preference.
+
+    `asked` and `weight` are the user's `unpaired` and `matcher__unpaired_weight`.
+    """
     if data.codes is None:
         return ("latent",)
     if asked != "auto":
@@ -60,22 +66,24 @@ def uses_to_try(
 
 
 def check_weight(asked: str, weight: float | str) -> None:
-    """Raise where the matcher's `unpaired_weight` would be read by no use that was asked for."""
+    """Raise if the user sets the matcher's `unpaired_weight` and a use that does not read it."""
     if asked == "latent" and weight != "auto":
         raise ValueError(
-            f"matcher__unpaired_weight={weight!r} is read only where stage 2 uses the unpaired "
-            f"responses, but unpaired='latent'; set unpaired='match' or leave the weight 'auto'."
+            f"matcher__unpaired_weight={weight!r} has no effect with unpaired='latent', which uses "
+            f"no unpaired responses in stage 2; set unpaired='match' or leave the weight 'auto'."
         )
 
 
 def choose_use(scores: dict[str, NDArray[np.float64]]) -> str:
-    """The first use, in the order of `scores`, that is within a standard error of the best.
+    """The first use, in the order of `scores`, that is not clearly worse than the best one.
 
-    `scores` holds for each use one score by held-out pair, lower being better.
+    `scores` holds for each use one score per held-out pair; lower is better. The best use has the
+    lowest mean. Another is clearly worse if its mean is higher by more than one standard error of
+    the mean difference, pair by pair.
     """
-    rows = {use: torch.from_numpy(by_pair) for use, by_pair in scores.items()}
-    best = min(rows.values(), key=lambda by_pair: float(by_pair.mean()))
-    return next(use for use, by_pair in rows.items() if is_as_good(by_pair, best))
+    tensors = {use: torch.from_numpy(by_pair) for use, by_pair in scores.items()}
+    best = min(tensors.values(), key=lambda by_pair: float(by_pair.mean()))
+    return next(use for use, by_pair in tensors.items() if is_as_good(by_pair, best))
 
 
 def fit_and_choose(
@@ -85,10 +93,11 @@ def fit_and_choose(
     run: Run,
     judge: Callable[[BaseMatcher], NDArray[np.float64]],
 ) -> Choice:
-    """Fit stage 2 in every one of `uses`; where they are several, `judge` chooses.
+    """Fit stage 2 once for each of `uses` and choose among them by the scores of `judge`.
 
-    `judge` gives a score by held-out pair, lower being better. On Ctrl-C the choice is among
-    what has been fitted whole; the first fit is kept as far as it came.
+    `judge` returns one score per held-out pair for a fitted matcher; lower is better. It is not
+    called if there is only one use. After Ctrl-C the choice is among the uses whose fit was
+    complete; if the first fit was interrupted, that one is kept as it is.
     """
     fitted: dict[str, tuple[BaseMatcher, int]] = {}
     scores: dict[str, NDArray[np.float64]] = {}
@@ -97,17 +106,17 @@ def fit_and_choose(
         folder = None if run.checkpoint is None else run.checkpoint / use
         matcher = new_matcher()
         try:
-            own = data_for(use, data, run, matcher.max_steps)
+            use_data = data_for(use, data, run, matcher.max_steps)
         except KeyboardInterrupt:
             if not fitted:
                 raise
             interrupted = True
             break
-        matcher.fit(own, replace(run, checkpoint=folder))
+        matcher.fit(use_data, replace(run, checkpoint=folder))
         interrupted = matcher.interrupted_
         if interrupted and fitted:
             break
-        fitted[use] = matcher, own.n_pseudo
+        fitted[use] = matcher, use_data.n_pseudo
         if len(uses) > 1:
             scores[use] = judge(matcher)
         if interrupted:
@@ -117,9 +126,9 @@ def fit_and_choose(
 
 
 def data_for(use: str, data: MatchingData, run: Run, max_steps: int) -> MatchingData:
-    """What stage 2 learns from where unpaired responses are used so.
+    """The data on which stage 2 trains, for one use of the unpaired responses.
 
-    `max_steps` bounds the model of x given the code that "pair" needs.
+    `max_steps` bounds the training of the model of x given the code, which "pair" needs.
     """
     if use == "latent" or data.codes is None:
         return replace(data, codes=None)
@@ -129,15 +138,18 @@ def data_for(use: str, data: MatchingData, run: Run, max_steps: int) -> Matching
     pseudo = draw_pseudo_pairs(data, data.codes[n_pairs:], run, max_steps)
     condition, latent, times = pseudo.condition, pseudo.latent, 1
     held_condition, held_latent = data.held_condition, data.held_latent
-    if pseudo.by_label:  # sure labels: some help the few held-out pairs to choose the state
-        count = max(0, min(len(latent) // 10, _PSEUDO_HELD_OUT - len(held_latent)))
+    if pseudo.by_label:
+        # A few held-out pairs choose the state badly (docs/lessons.md). These labels are mostly
+        # right, so up to a tenth of the pseudo-pairs is held out too.
+        count = max(0, min(len(latent) // 10, _MAX_HELD_WITH_PSEUDO - len(held_latent)))
         random = run.stream(Stream.PSEUDO_HELD_OUT)
         order = torch.randperm(len(latent), generator=random, device=random.device)
         held, kept = order[:count], order[count:]
         held_condition = torch.cat([held_condition, condition[held]])
         held_latent = torch.cat([held_latent, latent[held]])
         condition, latent = condition[kept], latent[kept]
-    else:  # drawn numbers are vague: half of what is seen are pairs
+    else:
+        # Drawn conditions are vague: repeat the pairs until they are about half of the data.
         times = max(1, round(len(latent) / n_pairs))
     return replace(
         data,

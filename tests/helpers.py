@@ -50,7 +50,7 @@ def matching_data(condition, latent, codes=None, n_held=0):
 
 # ------------------------------------------------------------------ y = x ± 1
 def two_sided(n=600, seed=0, slope=1.0):
-    """y = slope * x ± 1 with a little noise: no Gaussian given x."""
+    """y = slope * x ± 1 with a little noise: y given x has two modes."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, 1))
     return x, slope * x[:, 0] + rng.choice([-1, 1], n) + 0.1 * rng.normal(size=n)
@@ -70,9 +70,10 @@ def assert_draws_are_two_sided(est, X, most_between=0.2):
 
 # ------------------------------------------------------------------ two crescents
 def crescents_distance(matcher, with_codes):
-    """Fit a matcher to 15 pairs of each of two crescents; distance of its draws to the law.
+    """Energy distance, summed over two crescents, of a matcher's draws from fresh points.
 
-    With `with_codes` it also sees 1,000 points that do not say which crescent they are of.
+    It is fitted to 30 pairs of a point and its crescent, with five more held out. With `with_codes`
+    it also sees about 1,000 points without their crescent.
     """
     rng = np.random.default_rng(0)
     side = rng.choice([-1.0, 1.0], 3000)

@@ -476,7 +476,7 @@ REFUSED = {
     "EpochScoring": (lambda: theirs.EpochScoring("r2"), r"EpochScoring scores batches"),
     "BatchScoring": (lambda: theirs.BatchScoring("r2"), r"BatchScoring scores batches"),
     "PassthroughScoring": (lambda: theirs.PassthroughScoring("r2"), "PassthroughScoring scores"),
-    "InputShapeSetter": (theirs.InputShapeSetter, "InputShapeSetter builds the module anew"),
+    "InputShapeSetter": (theirs.InputShapeSetter, "InputShapeSetter builds a new module"),
     "WarmRestartLR": (lambda: theirs.WarmRestartLR, r"LRScheduler\(policy=WarmRestartLR\)"),
 }
 BY_ITS_OWN_PACKAGE = {"NeptuneLogger"}

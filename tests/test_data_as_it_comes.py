@@ -163,7 +163,7 @@ def test_warnings_point_at_the_users_line():
     near = np.r_[y, y]
     calls = {
         "constant": lambda: short().fit(X, y),
-        "span": lambda: short(4, autoencoder="pca").fit(X[:3], y[:3]),
+        "is too large": lambda: short(4, autoencoder="pca").fit(X[:3], y[:3]),
         "far outside": lambda: short().fit(X, y, near, X_val=X + 1e3, y_val=y),
     }
     for text, call in calls.items():

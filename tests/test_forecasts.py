@@ -20,13 +20,13 @@ def est(request):
 def counted(monkeypatch):
     """The numbers of draws for each condition that are asked for."""
     seen = []
-    banked = drawing.Sampler.banked
+    banked = drawing.Sampler.draws_with_shared_noise
 
     def noted(self, condition, n_draws):
         seen.append(n_draws)
         return banked(self, condition, n_draws)
 
-    monkeypatch.setattr(drawing.Sampler, "banked", noted)
+    monkeypatch.setattr(drawing.Sampler, "draws_with_shared_noise", noted)
     return seen
 
 

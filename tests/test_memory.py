@@ -42,7 +42,7 @@ def test_wide_images_are_read_in_blocks():
 
     def read():
         responses = Responses(images[:100], images[100:])
-        responses.paired_spread()
+        responses.paired_std()
         for _ in responses.blocks():
             pass
 

@@ -1,4 +1,4 @@
-"""Stage 1: latent spaces of the responses."""
+"""Stage 1: autoencoders, which give the latent space of the responses."""
 
 from sklsdm.autoencoders.auto import FEW_OUTPUTS, AutoAutoencoder, intrinsic_dimension
 from sklsdm.autoencoders.base import MAX_HELD_OUT, BaseAutoencoder

@@ -18,21 +18,22 @@ from sklsdm.parameters import above, integer, or_none, parameter
 from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run
 
-_HANDED_ON = "Handed to what is picked, where it trains; None leaves its own default."
-FEW_OUTPUTS = 8
-LARGE_IMAGE = 16
+_PASSED_ON = "Passed to the autoencoder that is chosen, if it trains. None keeps its own default."
+FEW_OUTPUTS = 8  # outputs up to which the responses are their own codes
+_LARGE_IMAGE = 16  # pixels of the shorter side from which an image is encoded by convolutions
 
 
 class AutoAutoencoder(BaseAutoencoder):
-    """Picks by the responses: the identity, :class:`ConvAutoencoder` or :class:`MLPAutoencoder`.
+    """Chooses by the shape of y: identity, :class:`ConvAutoencoder` or :class:`MLPAutoencoder`.
 
-    The identity up to eight outputs, unless `latent_dim` is another number; convolutions for
-    images whose shorter side has at least 16 pixels; an MLP for all others. Both start at PCA.
+    Up to eight outputs it is the identity, unless `latent_dim` is another number than theirs. For
+    images whose shorter side has at least 16 pixels it is the convolutional one, else the MLP;
+    both start at PCA.
     """
 
-    max_epochs: int | None = parameter(default=None, rule=or_none(integer(1)), doc=_HANDED_ON)
-    lr: float | None = parameter(default=None, rule=or_none(above(0.0)), doc=_HANDED_ON)
-    batch_size: int | None = parameter(default=None, rule=or_none(integer(1)), doc=_HANDED_ON)
+    max_epochs: int | None = parameter(default=None, rule=or_none(integer(1)), doc=_PASSED_ON)
+    lr: float | None = parameter(default=None, rule=or_none(above(0.0)), doc=_PASSED_ON)
+    batch_size: int | None = parameter(default=None, rule=or_none(integer(1)), doc=_PASSED_ON)
 
     def _trained(self, kind: type[TrainedAutoencoder]) -> TrainedAutoencoder:
         given = {name: value for name, value in self.get_params().items() if value is not None}
@@ -41,7 +42,7 @@ class AutoAutoencoder(BaseAutoencoder):
     def resolve(self, form: ResponseFormat, latent_dim: int | str) -> BaseAutoencoder:
         if form.width <= FEW_OUTPUTS and latent_dim in ("auto", form.width):
             return IdentityAutoencoder()
-        large = form.is_image and min(form.image_shape[1:]) >= LARGE_IMAGE
+        large = form.is_image and min(form.image_shape[1:]) >= _LARGE_IMAGE
         return self._trained(ConvAutoencoder if large else MLPAutoencoder)
 
     def _fit_coder(
@@ -51,7 +52,7 @@ class AutoAutoencoder(BaseAutoencoder):
 
 
 def intrinsic_dimension(responses: Responses, seed: int, n_neighbors: int = 20) -> int:
-    """Dimension of the set on which the responses lie, by nearest-neighbour distances.
+    """Dimension of the set on which the responses lie, from nearest-neighbour distances.
 
     Maximum likelihood over the distances T_1 < ... < T_K to the nearest neighbours of (at most
     2,000) rows: the inverse of the mean of log(T_K / T_j), rounded up. Levina & Bickel 2004,

@@ -1,4 +1,4 @@
-"""What every autoencoder does: a latent space of the responses, and the way back."""
+"""Base of the autoencoders: they encode responses as codes, and decode codes to responses."""
 
 from __future__ import annotations
 
@@ -13,15 +13,12 @@ from torch import Tensor
 
 from sklsdm.blocks import rows_per_block
 from sklsdm.modules import Coder, LinearCoder, ModuleHolder, widest_output
-from sklsdm.parameters import (
-    Declared,
-    learnt,
-)
+from sklsdm.parameters import Declared, learnt
 from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run
 
-MAX_HELD_OUT = 2000  # rows that choose the state of stage 1
-_WHOLE_BYTES = 256 * 2**20  # of rows that are looked at all at once
+MAX_HELD_OUT = 2000  # held-out rows by which the state of stage 1 is chosen
+_WHOLE_BYTES = 256 * 2**20  # of rows that are read into memory together
 
 
 class BaseAutoencoder(ModuleHolder, Declared, ABC):
@@ -29,15 +26,18 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
 
     latent_dim_: int = learnt("Dimension of the latent space.")
     decoder_noise_dim_: int = learnt(
-        "Numbers of noise that one draw of the decoder takes; 0 where it is deterministic."
+        "Dimension of the noise that one draw of the decoder takes; 0 where it is deterministic."
     )
-    coder_: Any = learnt("The fitted pair, with `encode` and `decode`.", "torch.nn.Module")
+    coder_: Any = learnt(
+        "The fitted encoder and decoder, as one object with `encode` and `decode`.",
+        "torch.nn.Module",
+    )
     history_: dict[str, NDArray[np.float64]] = learnt(
         "Losses by epoch; empty where nothing was trained.", "dict of str to ndarray"
     )
 
     def resolve(self, form: ResponseFormat, latent_dim: int | str) -> BaseAutoencoder:
-        """The autoencoder to fit on responses that come in `form`: this one, unless it picks."""
+        """The autoencoder to fit on responses in `form`: this one, unless it chooses another."""
         return self
 
     def check_format(self, form: ResponseFormat) -> None:
@@ -72,8 +72,8 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
     def decode(self, latent: Tensor, noise: Tensor | None = None) -> Tensor:
         """Standardised rows (n, q) of codes (n, k).
 
-        A stochastic decoder draws them with `noise` (n, decoder_noise_dim_), and gives their mean
-        without.
+        A stochastic decoder draws them with `noise` (n, decoder_noise_dim_). Without it, it gives
+        their mean.
         """
         if noise is None or self.decoder_noise_dim_ == 0:
             return self.coder_.decode(latent)
@@ -81,10 +81,10 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
 
     @torch.no_grad()
     def decoder_slope(self, spread: Tensor) -> float | None:
-        """Bound on the decoder's Lipschitz constant, or None where none is known.
+        """Upper bound on the decoder's Lipschitz constant, or None where none is known.
 
-        Codes are counted in units of `spread` (k,), standardised rows by their root mean square
-        over outputs. Noise is held fixed.
+        Distances of codes are measured in units of `spread` (k,), those of standardised rows by
+        the root mean square over outputs. Noise is held fixed.
         """
         if not isinstance(self.coder_, Coder | LinearCoder):
             return None
@@ -92,12 +92,12 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
         return gain * self.coder_.slope(spread).item()
 
     def encode_all(self, responses: Responses, device: torch.device) -> Tensor:
-        """Codes of all responses, (n + N, k), on the device, one bounded block at a time."""
+        """Codes of all responses, (n + N, k), on the device; encoded in blocks of bounded size."""
         blocks = (self.encode_block(block, device) for block in responses.blocks())
         return torch.cat(list(blocks))
 
     def encode_block(self, rows: Tensor, device: torch.device) -> Tensor:
-        """Codes of rows (n, q), on the device, no layer holding more than a block at once."""
+        """Codes of rows (n, q), on the device; encoded in parts, so that memory is bounded."""
         widest = widest_output([self.coder_], lambda: self.encode(rows[:1].to(device)))
         parts = rows.split(rows_per_block(2 * widest))
         return torch.cat([self.encode(part.to(device)) for part in parts])
@@ -111,7 +111,7 @@ def training_rows(responses: Responses, held_out: NDArray[np.intp]) -> NDArray[n
 
 
 def some_rows(responses: Responses, rows: NDArray[np.intp], least: int = 2) -> NDArray[np.intp]:
-    """As many of the rows, evenly spaced, as take 256 MiB, but `least`; all if they take less."""
+    """All rows if they take at most 256 MiB, else as many evenly spaced ones, at least `least`."""
     most = max(least, _WHOLE_BYTES // (4 * responses.width))
     if len(rows) <= most:
         return rows
@@ -121,7 +121,7 @@ def some_rows(responses: Responses, rows: NDArray[np.intp], least: int = 2) -> N
 def principal_coder(
     responses: Responses, rows: NDArray[np.intp], latent_dim: int, seed: int
 ) -> LinearCoder:
-    """The leading principal components of the named rows, in one pass where they are many."""
+    """The leading principal components of the given rows, incremental where they are many."""
     if 4 * len(rows) * responses.width <= _WHOLE_BYTES or len(rows) <= 2 * latent_dim:
         pca = PCA(latent_dim, random_state=seed % 2**32).fit(responses.take(rows).numpy())
     else:

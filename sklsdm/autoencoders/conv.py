@@ -11,19 +11,19 @@ from sklsdm.modules import ConvCoder
 from sklsdm.parameters import integer, or_auto, parameter, some
 from sklsdm.responses import ResponseFormat
 
-_FEW_PIXELS = 4
-_MOST_CHANNELS = 64
+_MIN_SIDE = 4  # pixels of the shorter side at which no further convolution is added
+_MAX_CHANNELS = 64
 
 
 class ConvAutoencoder(CoderAutoencoder):
     """Principal components plus convolutions on either side, for images.
 
     Encoder and decoder are each a linear path, started at the principal components, plus a
-    convolutional network started at zero. The state with the lowest error on held-out images
-    is kept, that before the first step included, so the result is never worse there than PCA.
+    convolutional network that gives zero at first. The state with the lowest error on held-out
+    images is kept, the start included, so the result is never worse than PCA on them.
 
-    When to use: images from about 16×16 pixels, with one or more channels. Cost: about ten times
-    that of :class:`MLPAutoencoder` for one pass, and a tenth of its passes.
+    When to use: for images from about 16×16 pixels, with one or more channels. Cost: one pass
+    takes about ten times as long as with :class:`MLPAutoencoder`, but passes are fewer.
 
     References
     ----------
@@ -34,7 +34,7 @@ class ConvAutoencoder(CoderAutoencoder):
     channels: Sequence[int] | str = parameter(
         default="auto",
         rule=or_auto(some(integer(1))),
-        doc="""Channels after each convolution of the encoder, each of which halves the sides; the
+        doc="""Channels after each convolution of the encoder, which halves height and width; the
         decoder mirrors them. "auto": 16, 32, 64, 64, ... until the shorter side is at most 4.""",
         kw_only=False,
     )
@@ -45,7 +45,8 @@ class ConvAutoencoder(CoderAutoencoder):
     )
     max_epochs: int = parameter(
         default=8,
-        doc="Most passes over the responses (at least 200 steps each, however few they are).",
+        doc="""Largest number of epochs: passes over the responses, repeated within an epoch where
+        one has fewer than 200 steps.""",
     )
     batch_size: int = 64
     weight_decay: float = 0.01
@@ -71,10 +72,10 @@ class ConvAutoencoder(CoderAutoencoder):
 
 
 def automatic_channels(side: int) -> list[int]:
-    """16, 32, 64, 64, ...: as many halvings as bring `side` to at most four pixels."""
+    """16, 32, 64, 64, ...: one entry for each halving, until `side` is at most four pixels."""
     channels = [16]
     side = (side + 1) // 2
-    while side > _FEW_PIXELS:
-        channels.append(min(2 * channels[-1], _MOST_CHANNELS))
+    while side > _MIN_SIDE:
+        channels.append(min(2 * channels[-1], _MAX_CHANNELS))
         side = (side + 1) // 2
     return channels

@@ -17,15 +17,15 @@ from sklsdm.parameters import integer, or_auto, parameter
 from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run
 
-_MEAN_DRAWS = 16
-_AUTO_NOISE = 16
+_MEAN_DRAWS = 16  # draws of the decoder whose mean is its output without noise
+_AUTO_NOISE = 16  # largest noise_dim that "auto" takes
 
 
 class DPACoder(Coder):
     """An MLP coder whose decoder also takes noise; without noise it gives the mean of draws.
 
-    The noise has a linear path of its own, which starts at the principal components that the
-    code leaves out: conditional spread is there before the first step.
+    The noise has a linear path of its own. It starts at the principal components after those that
+    the code has, so that draws have about the right spread before the first step.
     """
 
     bank: Tensor
@@ -40,10 +40,10 @@ class DPACoder(Coder):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(width, latent_dim)
-        inside = list(reversed(widths))
+        mirrored = list(reversed(widths))
         self.encoder = mlp(width, latent_dim, widths, activation, generator, last_scale=0.0)
         self.decoder = mlp(
-            latent_dim + noise_dim, width, inside, activation, generator, last_scale=0.0
+            latent_dim + noise_dim, width, mirrored, activation, generator, last_scale=0.0
         )
         self.spread = linear(noise_dim, width, generator, bias=False)
         half = torch.randn((_MEAN_DRAWS // 2, noise_dim), generator=generator)
@@ -59,7 +59,7 @@ class DPACoder(Coder):
 
 
 class DistributionalLoss:
-    """Energy score of `n_draws` draws of the decoder for each row, over the root of q."""
+    """Energy score of `n_draws` draws of the decoder for each row, divided by √q."""
 
     def __init__(self, n_draws: int, inside: Inside, random: torch.Generator) -> None:
         self.n_draws = n_draws
@@ -81,12 +81,12 @@ class DPAAutoencoder(DenseAutoencoder):
 
     .. math:: E\|y - D(E(y), ε)\| - \tfrac12 E\|D(E(y), ε) - D(E(y), ε')\|,
 
-    with independent ε, ε' ~ N(0, I). The encoder is deterministic; each draw of the estimator
-    takes fresh ε, so that what the code leaves out comes back as spread instead of as a mean.
+    with independent ε, ε' ~ N(0, I). The encoder is deterministic. Each draw of the estimator
+    takes a fresh ε, so that what the code does not hold is drawn rather than replaced by its mean.
     `decode` and `reconstruct`, which take no noise, give the mean of 16 draws.
 
-    When to use: small `latent_dim` and responses with detail or noise that no code of that size
-    holds: draws keep their spread. Cost: `n_draws` decoder passes a step.
+    When to use: for a small `latent_dim` and responses with detail or noise that a code of that
+    size cannot hold; draws keep their spread. Cost: `n_draws` decoder passes a step.
 
     References
     ----------
@@ -95,7 +95,10 @@ class DPAAutoencoder(DenseAutoencoder):
     """
 
     n_draws: int = parameter(
-        default=2, rule=integer(2), doc="Draws for each response in one step.", kw_only=False
+        default=2,
+        rule=integer(2),
+        doc="Draws for each response in one step. More make the steps less noisy and slower.",
+        kw_only=False,
     )
     noise_dim: int | str = parameter(
         default="auto",

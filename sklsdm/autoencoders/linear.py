@@ -12,10 +12,10 @@ from sklsdm.run import Run
 
 
 class PCAAutoencoder(BaseAutoencoder):
-    """Principal components of all responses; exact, nothing to train.
+    """Principal components of all responses, without any training.
 
-    When to use: few responses, or curves that are near a plane. Cost: one singular value
-    decomposition.
+    When to use: for few responses, or responses that lie near a plane of dimension `latent_dim`.
+    Cost: one singular value decomposition.
 
     References
     ----------
@@ -26,15 +26,15 @@ class PCAAutoencoder(BaseAutoencoder):
         self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
     ) -> LinearCoder:
         rows = training_rows(responses, held_out)
-        if len(rows) <= latent_dim:  # too few to spare any
+        if len(rows) <= latent_dim:  # too few to hold any out
             rows = np.arange(len(responses))
         return principal_coder(responses, rows, latent_dim, run.seed).to(run.device)
 
 
 class IdentityAutoencoder(BaseAutoencoder):
-    """The standardised responses are their own codes: for a few outputs.
+    """The standardised responses themselves are the codes: for few outputs.
 
-    `latent_dim` can only be the number of outputs.
+    `latent_dim` must be the number of outputs.
     """
 
     def natural_dim(self, form: ResponseFormat) -> int:

@@ -1,4 +1,4 @@
-"""The template of the autoencoders that are trained, and the families that share parameters."""
+"""Base classes of the autoencoders that are trained, and the limit on a decoder's slope."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sklsdm.autoencoders.base import (
 )
 from sklsdm.batches import RowBatches, StreamedBatches, resident_limit
 from sklsdm.blocks import rows_per_block
-from sklsdm.modules import ACTIVATIONS, SETTLED, Coder, LinearCoder, widest_output
+from sklsdm.modules import ACTIVATIONS, FULL_ITERATIONS, Coder, LinearCoder, MLPCoder, widest_output
 from sklsdm.nets import (
     HeldOutScore,
     SingleNet,
@@ -43,11 +43,11 @@ from sklsdm.run import Run, Stage, Stream
 AUTOENCODING = Stage("stage 1 (autoencoder)", "stage-1.pt", "the autoencoder's lr")
 
 Loss = Callable[[Any, Tensor], Tensor]  # of a coder and rows
-Inside = Callable[[Tensor], Tensor]  # rows brought into the responses' range
+Inside = Callable[[Tensor], Tensor]  # clips rows to the range of the responses
 
-_REFERENCE_ROWS = 8192
-_QUICK_ITERATIONS = 15
-_LEAK = 0.3
+_REFERENCE_ROWS = 8192  # most rows from which the spread of codes is measured
+_QUICK_ITERATIONS = 15  # power iterations for the decoder's slope in a training step
+_LEAK = 0.3  # share of what exceeds the range that stays in training, to keep a gradient
 
 
 class ReconstructionLoss:
@@ -61,25 +61,32 @@ class ReconstructionLoss:
 
 
 class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
-    """Template of the autoencoders that are trained: a subclass says its module and its loss.
+    """Base of the autoencoders that are trained: a subclass gives the module and the loss.
 
-    The state with the lowest loss on held-out responses is kept, that before the first step
-    included. Where the responses have a range, the loss sees rows brought into it, as they will
-    be drawn: the decoder need not hit black exactly.
+    `_module` and `_loss` fill it in, `_start` sets where training starts. docs/extending.md has an
+    example.
+
+    The state with the lowest loss on held-out responses is kept, the start included. Where the
+    responses have a range, decoded rows are clipped to it before the held-out loss, as draws are,
+    and nearly so in training: the decoder need not give an image's black as exactly 0.
     """
 
     max_epochs: int = parameter(
         default=30,
         rule=integer(1),
-        doc="Most passes over the responses (at least 50 steps each, however few they are).",
+        doc="""Largest number of epochs: passes over the responses, repeated within an epoch where
+        one has fewer than 50 steps.""",
     )
     lr: float = 2e-3
     weight_decay: float = parameter(
-        default=0.1, rule=at_least(0.0), doc="Of AdamW (per step: lr times this)."
+        default=0.1,
+        rule=at_least(0.0),
+        doc="""Weight decay of AdamW, which regularises: each step shrinks the weights by the share
+        `lr` times this.""",
     )
 
     def _min_steps(self) -> int:
-        """Fewest steps of one epoch, however few the rows."""
+        """Least number of steps in an epoch, however few rows there are."""
         return 50
 
     @abstractmethod
@@ -87,7 +94,7 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         """The untrained module."""
 
     def _start(self, coder: Any, responses: Responses, rows: NDArray[np.intp], run: Run) -> None:
-        """Set where training starts; as the module came, unless a subclass says."""
+        """Set the weights from which training starts; the module's own unless overridden."""
 
     def _slope_limit(
         self, responses: Responses, rows: NDArray[np.intp], run: Run
@@ -96,14 +103,19 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         return None
 
     def _loss(self, inside: Inside, random: torch.Generator) -> Loss:
-        """The loss of a batch; `inside` brings rows into range, noise is drawn from `random`."""
+        """What training minimises: a callable that gives the loss of a coder and rows.
+
+        It is called as ``loss(coder, target)`` with standardised rows (b, q) and returns a scalar
+        tensor. `inside` brings rebuilt rows into the responses' range; noise is drawn from
+        `random`.
+        """
         return ReconstructionLoss(inside)
 
     def _fit_coder(
         self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
     ) -> Any:
         rows = training_rows(responses, held_out)
-        if len(rows) <= latent_dim:  # too few to spare any
+        if len(rows) <= latent_dim:  # too few to hold any out
             rows, held_out = np.arange(len(responses)), held_out[:0]
         weights = run.weights(Stream.AUTOENCODER_WEIGHTS)
         coder = self._module(responses.format, latent_dim, weights)
@@ -180,18 +192,19 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
 
 
 class CoderAutoencoder(TrainedAutoencoder):
-    """A trained autoencoder of ours: principal components plus a network on either side."""
+    """Base of autoencoders made of principal components plus a network on either side."""
 
     activation: str = parameter(
-        default="silu", rule=one_of(*ACTIVATIONS), doc="Between the layers."
+        default="silu", rule=one_of(*ACTIVATIONS), doc="Activation between the layers."
     )
     lipschitz: float | None = parameter(
         default=None,
         rule=or_none(above(0.0)),
-        doc="""Limit on the decoder's slope: a step of one standard deviation of the code then
-        moves the response by at most so many of its own standard deviations (root mean square
-        over outputs). Certified by the layers' spectral norms, which is cautious: values from
-        about 1 up leave room for curvature. None sets no limit.""",
+        doc="""Limit on the decoder's slope: if a code moves by one standard deviation of the
+        codes, the response moves by at most so many of its own standard deviations (root mean
+        square over outputs). The slope is bounded by the layers' spectral norms, which exceeds
+        the true one, so values below about 1 leave little room for curvature. None sets no
+        limit.""",
     )
 
     def _start(self, coder: Any, responses: Responses, rows: NDArray[np.intp], run: Run) -> None:
@@ -205,7 +218,7 @@ class CoderAutoencoder(TrainedAutoencoder):
     @staticmethod
     @torch.no_grad()
     def _linear_codes(coder: LinearCoder, responses: Responses, rows: NDArray[np.intp]) -> Tensor:
-        """Linear codes of a bounded number of training rows."""
+        """Codes of at most 8,192 training rows by the linear path, from which spreads are taken."""
         return coder.encode(responses.take(some_rows(responses, rows[:_REFERENCE_ROWS])))
 
     def _slope_limit(
@@ -218,7 +231,7 @@ class CoderAutoencoder(TrainedAutoencoder):
 
 
 class DenseAutoencoder(CoderAutoencoder):
-    """One whose networks are MLPs."""
+    """One whose networks are MLPs: by default those of an `MLPCoder`."""
 
     widths: Sequence[int] = parameter(
         default=(512, 256),
@@ -226,12 +239,15 @@ class DenseAutoencoder(CoderAutoencoder):
         doc="Hidden widths of the encoder; the decoder mirrors them.",
     )
 
+    def _module(self, form: ResponseFormat, latent_dim: int, random: torch.Generator) -> Coder:
+        return MLPCoder(form.width, latent_dim, self.widths, self.activation, random)
+
 
 class SlopeLimit:
-    """Keeps a decoder's slope within `limit` by scaling it about its centre.
+    """Keeps a decoder's slope within `limit`, by the factor `gain` about its centre.
 
-    The slope is :meth:`sklsdm.coders.Coder.slope` in units of the codes' standard deviations, so
-    that larger codes do not get round it.
+    The slope is that of :meth:`sklsdm.modules.Coder.slope`, in units of the codes' standard
+    deviations: otherwise the encoder could evade the limit by giving larger codes.
     """
 
     def __init__(self, limit: float, reference: Tensor) -> None:
@@ -239,11 +255,12 @@ class SlopeLimit:
         self.reference = reference
 
     def _gain(self, coder: Coder, target: Tensor, n_iterations: int) -> Tensor:
+        """The factor, at most 1, that brings the slope down to the limit."""
         spread = coder.encode(target).std(dim=0, correction=0)
         return (self.limit / coder.slope(spread, n_iterations)).clamp(max=1.0)
 
     def within(self, loss: Loss) -> Loss:
-        """`loss` with the decoder scaled, as the weights are now."""
+        """`loss`, with the gain set anew for the weights of each step."""
 
         def limited(coder: Any, target: Tensor) -> Tensor:
             coder.gain = self._gain(coder, target, _QUICK_ITERATIONS)
@@ -253,5 +270,5 @@ class SlopeLimit:
 
     @torch.no_grad()
     def settle(self, coder: Coder) -> None:
-        """Set the gain for good, with the codes' spread over the reference rows."""
-        coder.gain = self._gain(coder, self.reference, SETTLED)
+        """Set the gain that the fitted coder keeps, from the codes' spread over reference rows."""
+        coder.gain = self._gain(coder, self.reference, FULL_ITERATIONS)

@@ -15,14 +15,14 @@ from sklsdm.parameters import above, at_least, parameter
 from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run
 
-_FIRST_LOG_SPREAD = -1.5
+_FIRST_LOG_SPREAD = -1.5  # ln of the posterior's standard deviation where training starts
 
 
 class VAECoder(Coder):
-    """An MLP coder whose encoder also gives the spread of the code.
+    """An MLP coder whose encoder also gives the standard deviation of the code.
 
-    `encode` is the posterior's mean; codes are counted in units of `scale`, so that they start
-    with unit variance.
+    `encode` gives the posterior's mean. Codes are divided by `scale`, so that they have unit
+    variance where training starts.
     """
 
     scale: Tensor
@@ -36,13 +36,13 @@ class VAECoder(Coder):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(width, latent_dim)
-        inside = list(reversed(widths))
+        mirrored = list(reversed(widths))
         self.encoder = mlp(width, 2 * latent_dim, widths, activation, generator, last_scale=0.0)
-        self.decoder = mlp(latent_dim, width, inside, activation, generator, last_scale=0.0)
+        self.decoder = mlp(latent_dim, width, mirrored, activation, generator, last_scale=0.0)
         self.register_buffer("scale", torch.ones(latent_dim))
 
     def posterior(self, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and logarithm of the spread, both (n, k), of the code given the row."""
+        """Mean and log standard deviation, both (n, k), of the code given the row."""
         mean, log_spread = self.encoder(target).chunk(2, dim=-1)
         return self.linear.encode(target) / self.scale + mean, log_spread + _FIRST_LOG_SPREAD
 
@@ -58,7 +58,7 @@ class VAECoder(Coder):
 
 
 class VariationalLoss:
-    """Squared error at a drawn code, plus 2 β / q times its divergence from N(0, I)."""
+    """Squared error at a drawn code, plus 2 β / q times the posterior's KL from N(0, I)."""
 
     def __init__(
         self, beta: float, free_bits: float, inside: Inside, random: torch.Generator
@@ -73,23 +73,25 @@ class VariationalLoss:
         noise = torch.randn(mean.shape, generator=self.random, device=mean.device)
         rows = self.inside(coder.decode(mean + log_spread.exp() * noise))
         divergence = 0.5 * (mean.square() + (2 * log_spread).exp() - 1) - log_spread
-        paid = divergence.mean(dim=0).clamp(min=self.free_bits).sum()
-        return (rows - target).square().mean() + 2 * self.beta / target.shape[1] * paid
+        penalty = divergence.mean(dim=0).clamp(min=self.free_bits).sum()
+        return (rows - target).square().mean() + 2 * self.beta / target.shape[1] * penalty
 
 
 class VAEAutoencoder(DenseAutoencoder):
-    r"""Variational autoencoder: codes near N(0, I), and a decoder that bears small errors in them.
+    r"""Variational autoencoder: codes near N(0, I), and a decoder that tolerates small errors.
 
     Minimises, over encoder q(z | y) = N(μ(y), diag σ²(y)) and decoder D,
 
     .. math:: \frac1q E\|y - D(z)\|^2 + \frac{2β}{q} \sum_j \max(λ, E\,KL_j),
 
-    with y standardised: with λ = 0 the evidence bound of a model whose outputs have residual
+    with y standardised; KL_j is the divergence of the code's dimension j from N(0, 1). With λ = 0
+    this is the negative evidence bound, up to constants, of a model whose outputs have residual
     variance β. Codes are the means μ(y); the decoder is deterministic.
 
-    When to use: few pairs, where stage 2 errs and the decoder should forgive it; the blur that
-    this costs is what `beta` buys. Codes that β prunes are drawn but ignored by the decoder.
-    Cost: as :class:`MLPAutoencoder`.
+    When to use: where pairs are few, so that codes drawn in stage 2 have errors which the decoder
+    should not magnify. A larger `beta` makes it smoother and the responses more blurred.
+    Dimensions of the code that β prunes are drawn too, but the decoder ignores them. Cost: as
+    :class:`MLPAutoencoder`.
 
     References
     ----------
@@ -100,15 +102,15 @@ class VAEAutoencoder(DenseAutoencoder):
     beta: float = parameter(
         default=0.1,
         rule=above(0.0),
-        doc="""Weight of the divergence: the residual variance expected, as a share of the outputs'.
-        Larger values smooth the decoder and prune dimensions of the code.""",
+        doc="""Weight β of the divergence: the residual variance that is expected, as a share of the
+        outputs' variance. Larger values smooth the decoder and prune dimensions of the code.""",
         kw_only=False,
     )
     free_bits: float = parameter(
         default=0.1,
         rule=at_least(0.0),
-        doc="""Divergence, in nats, that a dimension of the code has for nothing: keeps it from
-        collapsing.""",
+        doc="""Divergence λ, in nats, below which a dimension of the code is not penalised; this
+        keeps the dimension from being pruned.""",
         kw_only=False,
     )
 

@@ -1,4 +1,4 @@
-"""Latent spaces that users bring: scikit-learn transformers and pairs of torch modules."""
+"""Autoencoders that users bring: scikit-learn transformers and pairs of torch modules."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from sklsdm.parameters import anything, flag, parameter
 from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run
 
-_PROBE_ROWS = 2
+_PROBE_ROWS = 2  # rows on which the shapes of codes and decoded rows are tried
 
 
 class TransformerCoder:
-    """A fitted transformer that takes and gives tensors."""
+    """A fitted transformer as a coder, which takes and gives tensors."""
 
     def __init__(self, transformer: Any) -> None:
         self.transformer = transformer
@@ -49,18 +49,18 @@ def _like(values: Any, rows: Tensor) -> Tensor:
 class TransformerAutoencoder(BaseAutoencoder):
     """A scikit-learn transformer with `inverse_transform`, fitted on all responses.
 
-    An estimator takes the transformer itself, ``autoencoder=FastICA(5)``, and wraps it so. It
-    sees standardised rows, flat where the responses are images. Its own dimension is the latent
-    dimension.
+    An estimator also takes the transformer itself, ``autoencoder=FastICA(5)``, and wraps it in
+    this class. The transformer sees standardised rows, flat where the responses are images. The
+    dimension of what it gives is the latent dimension.
 
-    When to use: a decomposition that fits your field (ICA, kernel PCA, dictionaries, a Pipeline).
-    Cost: its own; all responses lie in memory as float64 while it is fitted, and drawing runs
-    on the CPU.
+    When to use: for a decomposition that suits your field (ICA, kernel PCA, dictionaries, a
+    Pipeline). Cost: that of the transformer. All responses lie in memory as float64 while it is
+    fitted, and draws are decoded on the CPU.
     """
 
     transformer: Any = parameter(
         rule=anything("scikit-learn transformer"),
-        doc="Has `fit`, `transform` and `inverse_transform`. It is cloned, never fitted itself.",
+        doc="Has `fit`, `transform` and `inverse_transform`. A clone is fitted, never this object.",
         kw_only=False,
     )
 
@@ -92,7 +92,7 @@ class TransformerAutoencoder(BaseAutoencoder):
         return coder
 
     def _probe(self, coder: TransformerCoder, rows: Tensor) -> int:
-        """The dimension of the codes, after a way there and back."""
+        """The dimension of the codes; raises unless rows can be encoded and decoded again."""
         name = type(self.transformer).__name__
         codes = coder.encode(rows)
         if codes.ndim != 2 or len(codes) != len(rows):
@@ -116,7 +116,7 @@ class TransformerAutoencoder(BaseAutoencoder):
 
 
 class TorchCoder(nn.Module):
-    """A user's encoder and decoder between flat rows, with images shaped as (n, c, h, w).
+    """A user's encoder and decoder, made to take and give flat rows, for images as well.
 
     The decoder is None where the encoder is one module that has `encode` and `decode`.
     """
@@ -135,8 +135,9 @@ class TorchCoder(nn.Module):
         codes = encode(target.reshape(-1, *self.input_shape))
         if not isinstance(codes, Tensor) or codes.ndim != 2 or len(codes) != len(target):
             raise ValueError(
-                f"The encoder must give codes of shape (n, k), but {_came(target.shape[0])} of "
-                f"shape {self.input_shape} gave {_described(codes)}; does it end in nn.Flatten()?"
+                f"The encoder must give codes of shape (n, k), but {_counted(target.shape[0])} of "
+                f"shape {self.input_shape} gave {_kind_of_output(codes)}; does it end in "
+                f"nn.Flatten()?"
             )
         return codes
 
@@ -147,7 +148,7 @@ class TorchCoder(nn.Module):
             wanted = " or ".join(shape_text("n", shape) for shape in sorted(self.output_shapes))
             raise ValueError(
                 f"The decoder's output must have y's shape, {wanted}, but "
-                f"{_came(len(latent), 'code')} gave {_described(rows)}."
+                f"{_counted(len(latent), 'code')} gave {_kind_of_output(rows)}."
             )
         return rows.flatten(1)
 
@@ -157,7 +158,7 @@ class TorchCoder(nn.Module):
 
 @contextmanager
 def _errors_of(part: str, shape: tuple[int, ...]) -> Iterator[None]:
-    """Say of an error inside a user's module what it was given."""
+    """Name the part, and the shape of its input, in an error inside a user's module."""
     try:
         yield
     except RuntimeError as error:
@@ -166,53 +167,53 @@ def _errors_of(part: str, shape: tuple[int, ...]) -> Iterator[None]:
         ) from error
 
 
-def _came(count: int, what: str = "response") -> str:
+def _counted(count: int, what: str = "response") -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def _described(value: Any) -> str:
+def _kind_of_output(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"shape {tuple(value.shape)}"
     return f"a {type(value).__name__} (a tensor is wanted)"
 
 
 class TorchAutoencoder(TrainedAutoencoder):
-    """A pair of torch modules: a frozen one used as it is, or one trained further.
+    """A pair of torch modules, encoder and decoder, used as they are or trained further.
 
-    An estimator also takes the plain pair, ``autoencoder=(encoder, decoder)``, which stays
-    frozen. The modules see standardised responses: rows (n, q), or images (n, c, h, w) where y
-    is an image, with c = 1 for y of shape (n, h, w); vectors have each column brought to mean 0
-    and variance 1, images are shifted and scaled by one number each. The encoder gives codes
-    (n, k), the decoder the shape that the encoder was given. Yours are copied, never changed or
-    moved.
+    An estimator also takes the plain pair, ``autoencoder=(encoder, decoder)``, which is used as
+    it is. The modules see standardised responses: rows (n, q), or images (n, c, h, w) where y
+    holds images, with c = 1 for y of shape (n, h, w). Rows have each column brought to mean 0 and
+    variance 1; images are shifted by one number and scaled by one. The encoder gives codes (n, k),
+    the decoder the shape that the encoder was given. Your modules are copied, never changed nor
+    moved to another device.
 
-    When to use: an autoencoder trained elsewhere on more data, or an architecture of your own.
-    Cost: its own passes.
+    When to use: for an autoencoder trained elsewhere on more data, or an architecture of your own.
+    Cost: the passes through it.
 
     Notes
     -----
-    Dropout in modules that are trained further draws from PyTorch's global random state: it is
-    theirs, and outside what `random_state` covers.
+    Dropout in modules that are trained further draws from PyTorch's global random state, which
+    `random_state` does not cover.
     """
 
     encoder: Any = parameter(
         rule=anything("torch.nn.Module"),
-        doc="Gives codes (n, k); or a module with methods `encode` and `decode`.",
+        doc="Gives codes (n, k); or a single module that has both `encode` and `decode`.",
         kw_only=False,
     )
     decoder: Any = parameter(
         default=None,
         rule=anything("torch.nn.Module or None"),
-        doc="Gives responses of codes; None where the encoder is the module with both methods.",
+        doc="Gives responses of codes (n, k); None if `encoder` has both `encode` and `decode`.",
         kw_only=False,
     )
     frozen: bool = parameter(
         default=True,
         rule=flag(),
-        doc="""Keep both as they are; they must be in evaluation mode (`encoder.eval()`), since
-        dropout and batch norm in training mode would make codes random. False trains copies of
-        both further by reconstruction error, and keeps the state that is best on held-out
-        responses.""",
+        doc="""Whether both are used as they are. They must then be in evaluation mode
+        (`encoder.eval()`), since dropout and batch norm in training mode would make codes random.
+        False trains copies of both further by reconstruction error, and keeps the state that is
+        best on held-out responses.""",
     )
     max_epochs: int = 20
     lr: float = 3e-4
@@ -258,7 +259,7 @@ class TorchAutoencoder(TrainedAutoencoder):
 
 
 def wrap(value: Any) -> Any:
-    """The autoencoder that a transformer or a pair of modules stands for; others as they are."""
+    """Wrap a transformer or a pair of modules as an autoencoder; leave anything else as it is."""
     if isinstance(value, BaseAutoencoder | str | type):
         return value
     if isinstance(value, nn.Module) and hasattr(value, "encode") and hasattr(value, "decode"):

@@ -1,4 +1,4 @@
-"""Loaders for real data, from a folder of the user's or from OpenML."""
+"""Loaders for real data, from a folder that the user names or from OpenML."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def fetch_mnist(
     """Handwritten digits, from the folder ``SKLSDM_DATA`` or from OpenML.
 
     Where the environment variable ``SKLSDM_DATA`` names a folder with ``mnist.npz`` (arrays
-    x_train, y_train, x_test, y_test), that file; otherwise scikit-learn's ``fetch_openml``
-    downloads "mnist_784" and keeps it.
+    x_train, y_train, x_test, y_test), that file is read. Otherwise scikit-learn's
+    ``fetch_openml`` downloads "mnist_784" and caches it.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def fetch_mnist(
     Raises
     ------
     OSError
-        Neither way leads to the data, or the file cannot be read.
+        The file cannot be read, or there is none and the download fails.
     """
     return _fetch_images("mnist", "mnist_784", subset, data_home)
 

@@ -9,7 +9,7 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from sklsdm._validation import check_choice
-from sklsdm.datasets.problem import Array, Problem, build_problem, start
+from sklsdm.datasets.problem import Array, Problem, build_problem, checked_generator
 from sklsdm.randomness import RandomState
 
 
@@ -22,7 +22,7 @@ def make_gcds(
 ) -> Problem:
     r"""The four problems of the GCDS paper's Table 1 [1]_, as its official code draws them.
 
-    X is N(0, I) in p dimensions, e is N(0, 1) unless said:
+    X is N(0, I) in p dimensions, and e is N(0, 1) except in T3:
 
     - T1 (p = 5): :math:`y = x_1^2 + \exp((x_2 + x_3)/3) + \sin(x_4 x_5) + e`
     - T2 (p = 5): :math:`y = x_1^2 + \exp(x_2 + x_3/3) + x_4 - x_5 + (.5 + x_2^2/2 + x_5^2/2) e`
@@ -30,15 +30,15 @@ def make_gcds(
       mixture of N(2, 1) and N(-2, 1)
     - T4 (p = 5): :math:`y = \pm x_1 + .25 e`, either sign with probability one half
 
-    The protocol there: n = 5,000, ten replicates, 2,000 test points, 10,000 draws each; mean
-    squared error of the conditional mean and standard deviation.
+    The paper takes n = 5,000, ten replicates and 2,000 test points with 10,000 draws each, and
+    reports the mean squared error of the conditional mean and standard deviation.
 
     Parameters
     ----------
     task : {"T1", "T2", "T3", "T4"}, default="T1"
-        Which one.
+        Which of the four problems.
     noise : float, optional
-        Factor of e; None for the paper's, 1 and in T4 .25.
+        Factor of e; None takes the paper's, which is .25 in T4 and 1 in the others.
     n_samples, random_state
         As for :func:`make_arms`.
 
@@ -50,7 +50,7 @@ def make_gcds(
     check_choice("task", task, _GCDS)
     law, mean, std, p, usual_noise = _GCDS[task]
     factor = usual_noise if noise is None else noise
-    rng = start(n_samples, factor, random_state)
+    rng = checked_generator(n_samples, factor, random_state)
     X = rng.normal(size=(n_samples, p))
     return build_problem(f"gcds_{task}", X, rng, factor, law, mean, std)
 

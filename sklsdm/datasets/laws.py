@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike
 
-from sklsdm.datasets.problem import Array, Problem, build_problem, start
+from sklsdm.datasets.problem import Array, Problem, build_problem, checked_generator
 from sklsdm.randomness import RandomState
 
 
@@ -44,13 +44,13 @@ def make_arms(
     noise : float, default=0.1
         Standard deviation of the errors.
     random_state : int, RandomState, Generator or None, default=None
-        For the pairs.
+        Draws the pairs: an int gives the same ones every time.
 
     Returns
     -------
     Problem
     """
-    rng = start(n_samples, noise, random_state)
+    rng = checked_generator(n_samples, noise, random_state)
     X = rng.uniform(-1, 1, size=(n_samples, 2))
     return build_problem("arms", X, rng, noise, _arms_law, _zero_mean, _arms_std)
 
@@ -62,7 +62,7 @@ def _arms_law(X: Array, rng: Generator, noise: float) -> Array:
 
 
 def _arms_std(X: ArrayLike, noise: float) -> Array:
-    """Three directions at thirds of a turn have mean 0 and covariance half the identity."""
+    """The three directions, 120 degrees apart, have mean 0 and covariance I / 2."""
     radius = 1 + np.asarray(X)[:, 1] / 2
     return np.repeat(np.sqrt(radius**2 / 2 + noise**2)[:, None], 2, axis=1)
 
@@ -71,7 +71,7 @@ def _arms_std(X: ArrayLike, noise: float) -> Array:
 def make_two_moons(
     n_samples: int = 1000, *, noise: float = 0.1, random_state: RandomState = None
 ) -> Problem:
-    r"""Two interleaved half circles, given which one.
+    r"""Two interleaved half circles; x tells which of them y lies on.
 
     x is 0 or 1 with equal probability, t uniform on [0, pi]; y is :math:`(\cos t, \sin t)` for
     x = 0 and :math:`(1 - \cos t, 1/2 - \sin t)` for x = 1, plus N(0, noise²) errors.
@@ -86,7 +86,7 @@ def make_two_moons(
     Problem
         X of shape (n, 1) holds 0.0 and 1.0.
     """
-    rng = start(n_samples, noise, random_state)
+    rng = checked_generator(n_samples, noise, random_state)
     X = rng.integers(2, size=(n_samples, 1)).astype(np.float64)
     return build_problem("two_moons", X, rng, noise, _moons_law, _moons_mean, _moons_std)
 
@@ -126,7 +126,7 @@ def make_helix(
     -------
     Problem
     """
-    rng = start(n_samples, noise, random_state)
+    rng = checked_generator(n_samples, noise, random_state)
     X = rng.normal(size=(n_samples, 1))
     return build_problem("helix", X, rng, noise, _helix_law, _helix_mean, _helix_std)
 
@@ -155,7 +155,7 @@ def make_rings(
     r"""A circle of radius x around the origin.
 
     x is uniform on [.5, 2] (our choice), the angle uniform, with N(0, noise²) errors. The
-    conditional mean is 0 and every direction is alike, yet the law is far from Gaussian.
+    conditional mean is 0 and the covariance a multiple of I, yet the law is far from Gaussian.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def make_rings(
     -------
     Problem
     """
-    rng = start(n_samples, noise, random_state)
+    rng = checked_generator(n_samples, noise, random_state)
     X = rng.uniform(0.5, 2, size=(n_samples, 1))
     return build_problem("rings", X, rng, noise, _rings_law, _zero_mean, _rings_std)
 
@@ -201,7 +201,7 @@ def make_asymmetric_mixture(
     Problem
         With y of shape (n,).
     """
-    rng = start(n_samples, noise, random_state)
+    rng = checked_generator(n_samples, noise, random_state)
     X = rng.normal(size=(n_samples, 2))
     return build_problem(
         "asymmetric_mixture", X, rng, noise, _mixture_law, _mixture_mean, _mixture_std
@@ -224,7 +224,7 @@ def _mixture_mean(X: ArrayLike, noise: float) -> Array:
 
 
 def _mixture_std(X: ArrayLike, noise: float) -> Array:
-    """Between the modes 8a²/9, within them (2/3) 1 + (1/3) .25 = .75."""
+    """The variance is 8a²/9 between the modes and (2/3) 1 + (1/3) .25 = .75 within them."""
     return np.sqrt(8 * _mixture_centre(X) ** 2 / 9 + 0.75 * noise**2)
 
 
@@ -245,7 +245,7 @@ def make_eight_gaussians(
     Problem
         With X of shape (n, 0); ``problem.sample(None, 500)`` has shape (500, 2).
     """
-    rng = start(n_samples, noise, random_state)
+    rng = checked_generator(n_samples, noise, random_state)
     X = np.empty((n_samples, 0))
     return build_problem(
         "eight_gaussians", X, rng, noise, _eight_gaussians_law, _zero_mean, _eight_gaussians_std
@@ -258,5 +258,5 @@ def _eight_gaussians_law(X: Array, rng: Generator, noise: float) -> Array:
 
 
 def _eight_gaussians_std(X: ArrayLike, noise: float) -> Array:
-    """Eight even directions at radius 2 have mean 0 and covariance twice the identity."""
+    """Eight centres, evenly spaced at radius 2, have mean 0 and covariance 2 I."""
     return np.full((len(np.asarray(X)), 2), np.sqrt(2 + noise**2))

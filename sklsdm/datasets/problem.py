@@ -67,7 +67,7 @@ class Problem:
         n_samples : int, default=1
             Draws for each row.
         random_state : int, RandomState, Generator or None, default=None
-            For the draws.
+            Draws the responses: an int gives the same ones every time.
 
         Returns
         -------
@@ -96,8 +96,8 @@ class Problem:
         return condition
 
 
-def start(n_samples: int, noise: float, random_state: RandomState) -> Generator:
-    """Check the arguments that all problems share; returns what draws the pairs."""
+def checked_generator(n_samples: int, noise: float, random_state: RandomState) -> Generator:
+    """Check the arguments that all problems share; returns the generator that draws the pairs."""
     check_integer("n_samples", n_samples, 1)
     check_real("noise", noise, 0)
     return as_generator(random_state)
@@ -114,8 +114,8 @@ def build_problem(
 ) -> Problem:
     """The problem with conditions X and responses drawn at them.
 
-    ``law(X, rng, noise=...)``, ``mean(X, noise=...)`` and ``std(X, noise=...)`` are functions of a
-    module, not local ones: else the problem could not be pickled.
+    ``law(X, rng, noise=...)``, ``mean(X, noise=...)`` and ``std(X, noise=...)`` must be
+    functions at the top of a module, so that the problem can be pickled.
     """
     law, mean, std = (partial(function, noise=noise) for function in (law, mean, std))
     return Problem(X=X, y=law(X, rng), name=name, law=law, mean=mean, std=std)

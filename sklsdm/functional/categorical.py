@@ -1,4 +1,4 @@
-"""Which condition a code without one may have had: draws from p(x | z) ∝ p(x) p(z | x)."""
+"""Conditions as a finite set: their distinct rows and shares, and drawing one by its weight."""
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ from torch import Tensor
 
 __all__ = ["are_labels", "distinct_rows", "draw_index"]
 
-REPEATS = 4
+_ROWS_PER_LABEL = 4  # average number of rows with one condition from which it is a label
 
 
 def distinct_rows(condition: Tensor) -> tuple[Tensor, Tensor]:
-    """The different rows (m, p) of `condition` (n, p), and the logarithm (m,) of their shares."""
+    """The distinct rows (m, p) of `condition` (n, p), and the logarithms (m,) of their shares."""
     rows, counts = condition.unique(dim=0, return_counts=True)
     return rows, (counts / len(condition)).log()
 
 
 def are_labels(condition: Tensor) -> bool:
-    """Whether each different row of `condition` (n, p) comes four times and more, on average."""
-    return condition.shape[1] == 0 or len(distinct_rows(condition)[0]) * REPEATS <= len(condition)
+    """Whether `condition` (n, p) holds labels: each distinct row occurs four times on average.
+
+    Also true where there is no condition at all (p = 0).
+    """
+    n_rows, n_columns = condition.shape
+    return n_columns == 0 or len(distinct_rows(condition)[0]) * _ROWS_PER_LABEL <= n_rows
 
 
 def draw_index(log_weight: Tensor, random: torch.Generator) -> Tensor:
     """For each row of `log_weight` (n, m) a column (n,) drawn with softmax probability.
 
-    By the largest of the weights plus Gumbel noise, which no weight overflows.
+    The column with the largest sum of weight and Gumbel noise has this distribution. No
+    exponential of a weight is taken, so large weights do not overflow.
     """
     uniform = torch.rand(log_weight.shape, generator=random, device=log_weight.device)
     gumbel = -(-uniform.clamp(min=1e-20).log()).log()

@@ -1,7 +1,8 @@
-"""What two players lose, from the critic's values alone.
+"""Losses of critic and generator, computed from the critic's values.
 
 Shapes: ``real`` (b, 1) holds the critic's values at the codes of b pairs, ``drawn`` (b, m) those at
-m draws for each of their conditions. The critic raises real values and lowers drawn ones.
+m draws for each of their conditions. Training the critic raises its values at the codes of the
+pairs and lowers those at draws.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = [
 
 
 def wasserstein_critic_loss(real: Tensor, drawn: Tensor) -> Tensor:
-    r"""Minus the dual value, :math:`-(E f(x, z) - E f(x, h))`, which is W1 at the best critic.
+    r""":math:`-(E f(x, z) - E f(x, h))`: at the best 1-Lipschitz critic f this is minus W1.
 
     Arjovsky, Chintala & Bottou 2017 (arXiv 1701.07875), equation 2.
     """
@@ -26,7 +27,7 @@ def wasserstein_critic_loss(real: Tensor, drawn: Tensor) -> Tensor:
 
 
 def wasserstein_generator_loss(real: Tensor, drawn: Tensor) -> Tensor:
-    r""":math:`-E f(x, h)`; the real values do not depend on the generator."""
+    r""":math:`-E f(x, h)`; `real` is not used, since it does not depend on the generator."""
     return -drawn.mean()
 
 
@@ -40,5 +41,5 @@ def relativistic_critic_loss(real: Tensor, drawn: Tensor) -> Tensor:
 
 
 def relativistic_generator_loss(real: Tensor, drawn: Tensor) -> Tensor:
-    r""":math:`E \log(1 + \exp(f(x, z) - f(x, h)))`: the critic's loss with the roles changed."""
+    r""":math:`E \log(1 + \exp(f(x, z) - f(x, h)))`: the critic's loss with the roles swapped."""
     return softplus(real - drawn).mean()

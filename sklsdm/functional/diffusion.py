@@ -1,7 +1,8 @@
-r"""Denoising diffusion of data with unit spread, and samplers for it.
+r"""Denoising diffusion of data with unit variance, and samplers for it.
 
-A datum u is seen as u + σ·n with n ~ N(0, I). A field F is turned into a denoiser D with
-D(u + σ·n, σ) ≈ E[u | u + σ·n], and the score of the noised law is (D(v, σ) − v) / σ² [1]_.
+A datum u is observed with noise, as v = u + σ·n with n ~ N(0, I). A network F gives a denoiser D
+that is trained so that D(v, σ) ≈ E[u | v]. The score of the law of v is then (D(v, σ) − v) / σ²
+[1]_.
 
 References
 ----------
@@ -36,10 +37,10 @@ def denoise(field: Field, noised: Tensor, sigma: Tensor) -> Tensor:
 
 
 def denoising_residual(field: Field, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-    """(D(u + σ·n, σ) − u) · √(1 + σ²) / σ, (n, k): what F is off its target by.
+    """(D(u + σ·n, σ) − u) · √(1 + σ²) / σ, (n, k): F minus its regression target.
 
-    Its mean square is the loss of [1]_, equation 8: the weight λ(σ) = 1 / c_out² gives every
-    noise level the same variance at the start.
+    Its mean square is the loss of [1]_, equation 8, with the weight λ(σ) = 1 / c_out². The target
+    then has variance 1 at every σ, so that no noise level dominates the loss at the start.
     """
     scale = (1 + sigma.square()).rsqrt()
     found = field((clean + sigma * noise) * scale, sigma.log() / 4)
@@ -47,7 +48,7 @@ def denoising_residual(field: Field, clean: Tensor, noise: Tensor, sigma: Tensor
 
 
 def noise_levels(n_steps: int, low: float, high: float, like: Tensor, power: float = 7.0) -> Tensor:
-    """Levels (n_steps + 1,) falling from `high` to `low`, then 0; [1]_, equation 5."""
+    """Noise levels (n_steps + 1,): from `high` down to `low`, then 0; [1]_, equation 5."""
     grid = torch.linspace(1, 0, n_steps, dtype=torch.float64)
     root = low ** (1 / power) + grid * (high ** (1 / power) - low ** (1 / power))
     levels = torch.cat([root**power, root.new_zeros(1)])
@@ -67,7 +68,10 @@ def _heun(denoiser: Denoiser, state: Tensor, levels: Tensor) -> Tensor:
 
 
 def _ddim(denoiser: Denoiser, state: Tensor, levels: Tensor) -> Tensor:
-    """First-order steps of the same ODE, exact where the denoised point stays; [2]_, η = 0."""
+    """First-order steps of the same ODE; [2]_, η = 0.
+
+    A step is exact where the denoised point does not change along it.
+    """
     for sigma, lower in pairwise(levels):
         clean = denoiser(state, sigma)
         state = clean + lower / sigma * (state - clean)
@@ -75,7 +79,7 @@ def _ddim(denoiser: Denoiser, state: Tensor, levels: Tensor) -> Tensor:
 
 
 def _multistep(denoiser: Denoiser, state: Tensor, levels: Tensor) -> Tensor:
-    """DDIM steps towards the denoised point extrapolated from the step before, [3]_."""
+    """DDIM steps towards a denoised point that is extrapolated from the last two, [3]_."""
     before, width_before = None, levels[0]
     for sigma, lower in pairwise(levels):
         clean = target = denoiser(state, sigma)
@@ -88,7 +92,10 @@ def _multistep(denoiser: Denoiser, state: Tensor, levels: Tensor) -> Tensor:
 
 
 def _ancestral(denoiser: Denoiser, state: Tensor, levels: Tensor, noise: Tensor) -> Tensor:
-    """Draws from q(u + σ'·n | u + σ·n, u) with u the denoised point; [2]_, η = 1."""
+    """Steps that add noise again; [2]_, η = 1.
+
+    The point at the lower level σ' is drawn given that at σ and u, with the denoised point as u.
+    """
     fresh = noise.split(state.shape[1], dim=1)
     for step, (sigma, lower) in enumerate(pairwise(levels)):
         clean = denoiser(state, sigma)
@@ -103,14 +110,14 @@ SAMPLERS = ("ancestral", "ddim", "heun", "multistep")
 
 
 def noise_columns(sampler: str, n_steps: int, dim: int) -> int:
-    """Normal numbers that one draw of dimension `dim` takes."""
+    """How many standard normal numbers one draw of dimension `dim` takes."""
     return n_steps * dim if sampler == "ancestral" else dim
 
 
 def solve(denoiser: Denoiser, noise: Tensor, dim: int, levels: Tensor, sampler: str) -> Tensor:
     """Draws (n, dim) from noise (n, d), d at least `noise_columns`.
 
-    The start is N(0, (1 + σ²) I) at the highest level σ: the noised law of unit-spread data.
+    They start from N(0, (1 + σ²) I) with the highest level σ: data of unit variance plus noise.
     """
     state = (1 + levels[0].square()).sqrt() * noise[:, :dim]
     if sampler == "ancestral":

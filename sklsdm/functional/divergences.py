@@ -5,7 +5,8 @@ With P the law of the data and Q that of the draws, both with densities,
 .. math:: D_f(P \| Q) = E_Q f(p / q) = \sup_T E_P T - E_Q f^*(T),
 
 where f is convex with f(1) = 0, :math:`f^*(t) = \sup_u (t u - f(u))`, and the best T is
-:math:`f'(p / q)` [1]_. A critic gives any number v; T = a(v) lies in the domain of f* [2]_.
+:math:`f'(p / q)` [1]_. The critic's value v may be any number: an activation a maps it to
+T = a(v), which lies in the domain of f* [2]_.
 
 References
 ----------
@@ -38,8 +39,8 @@ Function = Callable[[Tensor], Tensor]
 class Divergence:
     """The functions of one divergence, all elementwise.
 
-    `conjugate_at_value` is f*(a(v)) in one expression that neither overflows nor cancels where
-    the two steps would.
+    `conjugate_at_value` is f*(a(v)) in one expression: for large v, `conjugate` of `activation`
+    would overflow or lose digits by cancellation.
     """
 
     f: Function
@@ -96,7 +97,7 @@ DIVERGENCES = {
 
 
 def variational_bound(real: Tensor, drawn: Tensor, divergence: Divergence) -> Tensor:
-    r""":math:`E_P a(v) - E_Q f^*(a(v))`, never above the divergence, [2]_ equation 6.
+    r""":math:`E_P a(v) - E_Q f^*(a(v))`, a lower bound of the divergence, [2]_ equation 6.
 
     `real` and `drawn` are the critic's values at points of P and of Q, in any shape.
     """
@@ -104,9 +105,10 @@ def variational_bound(real: Tensor, drawn: Tensor, divergence: Divergence) -> Te
 
 
 def donsker_varadhan_bound(real: Tensor, drawn: Tensor) -> Tensor:
-    r""":math:`-E_Q v - \log E_P e^{-v}`, never above :math:`KL(Q \| P)`, [4]_.
+    r""":math:`-E_Q v - \log E_P e^{-v}`, a lower bound of :math:`KL(Q \| P)`, [4]_.
 
-    Above :func:`variational_bound` of "kl" at the same values, and equal at the best ones.
+    At the same values it is at least :func:`variational_bound` for "kl". At the best critic the
+    two are equal.
     """
     flat = -real.flatten()
     return -drawn.mean() - (torch.logsumexp(flat, 0) - math.log(len(flat)))

@@ -1,7 +1,8 @@
-r"""Flow matching on straight paths, couplings of its batches, and its integration.
+r"""Flow matching on straight paths: its loss, the coupling of a batch, and the integration.
 
-A flow carries noise n at time 0 to a datum u at time 1 along u_t = (1 − t)·n + t·u; its velocity
-field is the regression of u − n on (u_t, t) [1]_.
+A flow carries noise n at time 0 to a datum u at time 1. Training takes points
+u_t = (1 − t)·n + t·u on the straight path between them; the velocity field is the regression of
+u − n on (u_t, t) [1]_.
 
 References
 ----------
@@ -33,13 +34,13 @@ def flow_residual(field: Field, target: Tensor, noise: Tensor, time: Tensor) -> 
 
 @torch.no_grad()
 def couple(noise: Tensor, target: Tensor, condition: Tensor, weight: float, size: int) -> Tensor:
-    """Noise rows (n, k) reordered so that they lie near their targets under like conditions.
+    """Reorder noise (n, k) so that each row lies near its target and comes from a similar x.
 
-    Exact assignment, within blocks of `size` rows, for the cost ‖n − u‖² + weight · d(x, x')
-    with d the mean squared difference of the conditions, [2]_. A noise row belongs to the
-    condition of its own row: with a large weight rows swap noise only where their conditions
-    agree, and the noise stays N(0, I) given x; with weight 0 (plain mini-batch transport) it
-    does not, and draws are biased.
+    Exact assignment, within blocks of `size` rows, for the cost ‖n − u‖² + weight · d(x, x'),
+    where d is the mean squared difference of the conditions that target and noise came with
+    [2]_. With a large weight, rows swap noise only where their conditions agree, so the noise
+    stays N(0, I) given x. With weight 0 (plain mini-batch transport) it does not, and draws are
+    biased.
     """
     blocks = []
     for n, u, x in zip(noise.split(size), target.split(size), condition.split(size), strict=True):

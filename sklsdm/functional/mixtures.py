@@ -1,6 +1,6 @@
-r"""Mixtures of Gaussians given by log weights, means and Cholesky factors of precisions.
+r"""Mixtures of Gaussians given by log weights, means and triangular factors of precisions.
 
-A component is N(μ, (PᵀP)⁻¹) with P lower triangular of positive diagonal [1]_.
+A component is N(μ, (PᵀP)⁻¹) with P lower triangular and its diagonal positive [1]_.
 
 References
 ----------
@@ -32,14 +32,14 @@ def log_density(u: Tensor, log_weights: Tensor, means: Tensor, precision: Tensor
 def draw_mixture(log_weights: Tensor, means: Tensor, precision: Tensor, noise: Tensor) -> Tensor:
     """Draws (n, k) from mixtures (n, c, ...) and normal numbers (n, 1 + k).
 
-    The first column, through the normal distribution function, picks the component; the others
-    are coloured by P⁻¹.
+    The normal distribution function turns the first column into a uniform number, which picks
+    the component. The other columns, multiplied by P⁻¹, have the component's covariance.
     """
     uniform = torch.special.ndtr(noise[:, :1])
-    passed = (uniform > log_weights.exp().cumsum(dim=1)).sum(dim=1)
+    component = (uniform > log_weights.exp().cumsum(dim=1)).sum(dim=1)
     rows = torch.arange(len(noise), device=noise.device)
-    chosen = rows, passed.clamp(max=log_weights.shape[1] - 1)
-    colour = torch.linalg.solve_triangular(
+    chosen = rows, component.clamp(max=log_weights.shape[1] - 1)
+    error = torch.linalg.solve_triangular(
         precision[chosen], noise[:, 1:].unsqueeze(-1), upper=False
     )
-    return means[chosen] + colour.squeeze(-1)
+    return means[chosen] + error.squeeze(-1)

@@ -1,4 +1,4 @@
-"""Gradient penalties that hold a critic near 1-Lipschitz, or flat around the data.
+"""Penalties on a critic's gradient: they hold it near 1-Lipschitz, or flat around the data.
 
 `values` (n,) must have been computed from `points` (n, k), which require gradients.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def gradient_penalty(values: Tensor, points: Tensor, *, one_sided: bool) -> Tensor:
-    """Mean of (‖∇f‖ − 1)² over rows, or of its positive part where `one_sided`.
+    """Mean of (‖∇f‖ − 1)² over rows; with `one_sided`, of max(‖∇f‖ − 1, 0)².
 
     Two-sided: Gulrajani et al. 2017 (arXiv 1704.00028), equation 3. One-sided (WGAN-LP):
     Petzka et al. 2018 (arXiv 1709.08894), equation 7.

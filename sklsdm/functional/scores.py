@@ -2,11 +2,12 @@
 
 Shapes: ``draws`` (n, m, q) holds m draws for each of n rows, ``target`` (n, q) what was
 observed, ``a`` (n, q) and ``b`` (m, q) are two samples. Nothing is validated here beyond what
-would silently give a wrong number; :mod:`sklsdm.metrics` is the front door for users.
+would silently give a wrong number; :mod:`sklsdm.metrics` has the same scores with all checks.
 
 The functions keep the dtype and device of what they are given. Distance matrices are built in
 blocks (:mod:`sklsdm.blocks`), and the blocks are summed in the autograd graph, so that gradients
-are exact whatever the block size (a graph that is kept does hold every block).
+are exact whatever the block size. Memory is bounded only without gradients: a graph holds all
+blocks.
 
 References
 ----------
@@ -46,9 +47,10 @@ __all__ = [
 def _cdist(a: Tensor, b: Tensor) -> Tensor:
     """Euclidean distances (..., n, m) of the rows of ``a`` (..., n, q) and ``b`` (..., m, q).
 
-    ``cdist``'s gradient at distance zero is zero, not NaN. The matrix-product route is many
-    times faster for images but cancels digits: kept to centred float64, where what is lost
-    (1e-8 of the spread) lies below any Monte-Carlo error.
+    ``cdist``'s gradient at distance zero is zero, not NaN. Its way by a matrix product is many
+    times faster for images but loses digits by cancellation. It is used only for more than 64
+    outputs in float64, with the points centred: an error of 1e-8 of the spread is then small
+    against any Monte Carlo error.
     """
     if a.shape[-1] <= 64 or a.dtype != torch.float64:
         return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
@@ -65,7 +67,7 @@ def _row_means(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _pair_mean(draws: Tensor, fair: bool) -> Tensor:
-    """Mean distance (n,) between two draws (n, m, q) of the same row; fair: two others."""
+    """Mean distance (n,) between two of a row's draws (n, m, q); ``fair``: two different ones."""
     n, m, _ = draws.shape
     sums = draws.new_zeros(n)
     for rows in row_slices(n, m * m):
@@ -89,10 +91,11 @@ def energy_score(draws: Tensor, target: Tensor, fair: bool = True) -> Tensor:
     .. math::
         \frac1m \sum_j \|d_j - y\| - \frac{1}{2 m (m-1)} \sum_{j \ne k} \|d_j - d_k\|,
 
-    [1]_ eq. (22) with beta = 1; ``fair`` divides the second sum by m(m-1) [2]_, which makes the
-    mean over sets of draws that of the law they come from; otherwise by m squared, the score
-    of the empirical law itself. Differentiable in both arguments, with gradient zero at
-    coinciding points. Costs n m^2 q operations; for q = 1 it is :func:`crps`, m log m.
+    [1]_ eq. (22) with beta = 1. With ``fair`` the second sum is divided by m(m-1) [2]_: its
+    expectation is then the score of the law from which the draws come. Otherwise it is divided
+    by m squared, which is the score of the draws' empirical law. Differentiable in both
+    arguments, with gradient zero at coinciding points. Costs n m^2 q operations; q = 1 is left
+    to :func:`crps`, at n m log m.
     """
     if draws.shape[-1] == 1:
         return crps(draws, target, fair=fair)[:, 0]
@@ -113,7 +116,8 @@ def crps(draws: Tensor, target: Tensor, fair: bool = True) -> Tensor:
     r"""Continuous ranked probability score (n, q) of each output; lower is better.
 
     :math:`E|D - y| - \frac12 E|D - D'|`, [1]_ eq. (21). The draw-draw term is computed from the
-    sorted draws, :math:`\sum_{j,k} |d_j - d_k| = 2 \sum_k (2k - m - 1) d_{(k)}`, in m log m.
+    sorted draws, :math:`\sum_{j,k} |d_j - d_k| = 2 \sum_k (2k - m - 1) d_{(k)}`, at
+    m log m operations a row.
     """
     m = draws.shape[1]
     error = draws - target.unsqueeze(1)
@@ -137,9 +141,9 @@ def variogram_score(draws: Tensor, target: Tensor, p: float = 0.5) -> Tensor:
     r"""Variogram score (n,) of order ``p`` with unit weights; lower is better.
 
     :math:`\sum_{i,j} (|y_i - y_j|^p - \frac1m \sum_k |d_{ki} - d_{kj}|^p)^2` over all ordered
-    pairs of outputs, [7]_. It sees wrong dependence between outputs that the energy score
-    hardly notices, and no common shift of all outputs. Costs n m q^2; not for training (for
-    p < 1 the slope at equal outputs is infinite).
+    pairs of outputs, [7]_. It detects wrong dependence between outputs that the energy score
+    hardly notices, but not a shift that all outputs share. Costs n m q^2 operations. Not for
+    training: for p < 1 the gradient at equal outputs is infinite.
     """
     n, m, q = draws.shape
     total = target.new_zeros(n)
@@ -160,9 +164,10 @@ def _variogram(values: Tensor, block: slice, p: float) -> Tensor:
 def energy_distance(a: Tensor, b: Tensor, fair: bool = True) -> Tensor:
     r"""Energy distance, a scalar: :math:`2 E\|A - B\| - E\|A - A'\| - E\|B - B'\|`, [6]_.
 
-    ``fair`` leaves the pairs of a point with itself out (a U-statistic: its mean is the distance
-    of the laws, and it may come out below zero); otherwise the distance of the two empirical
-    laws, which is never negative. Differentiable, with gradient zero at coinciding points.
+    ``fair`` leaves out the pairs of a point with itself. This is a U-statistic: its expectation
+    is the distance of the laws, and it may be negative. Otherwise the value is the distance of
+    the two empirical laws, which is never negative. Differentiable, with gradient zero at
+    coinciding points.
     """
     within = _pair_mean(a.unsqueeze(0), fair) + _pair_mean(b.unsqueeze(0), fair)
     return 2 * _row_means(a, b).mean() - within[0]
@@ -199,11 +204,11 @@ def _kernel_sum(a: Tensor, b: Tensor, bandwidths: Tensor) -> Tensor:
 def sliced_wasserstein(a: Tensor, b: Tensor, projections: Tensor, p: float = 1) -> Tensor:
     r"""Sliced p-Wasserstein distance, a scalar, over given directions (L, q) of unit length.
 
-    :math:`(\frac1L \sum_l W_p(\theta_l \cdot A, \theta_l \cdot B)^p)^{1/p}`, [4]_, each
-    one-dimensional distance exact: the integral of the difference of the two quantile
-    functions, which are steps, so the samples may differ in size.
+    :math:`(\frac1L \sum_l W_p(\theta_l \cdot A, \theta_l \cdot B)^p)^{1/p}`, [4]_. Each
+    one-dimensional distance is exact: the quantile functions are step functions, so the integral
+    of their difference to the power p is a finite sum, also for samples of different size.
     """
-    index_a, index_b, width = _quantile_steps(len(a), len(b), a)
+    index_a, index_b, width = _quantile_pieces(len(a), len(b), a)
     powers = a.new_empty(len(projections))
     for block in row_slices(len(projections), len(a) + len(b)):
         directions = projections[block].T  # (q, l)
@@ -214,11 +219,12 @@ def sliced_wasserstein(a: Tensor, b: Tensor, projections: Tensor, p: float = 1) 
     return powers.mean().pow(1 / p)
 
 
-def _quantile_steps(n: int, m: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where both quantile functions of samples of n and m points are constant.
+def _quantile_pieces(n: int, m: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Pieces of [0, 1] on which the quantile functions of n and of m points are constant.
 
-    Gives the order statistic of either sample on each piece and the piece's width. The jumps
-    k/n and k/m are compared as the integers k m and k n: exact where floats would not be.
+    Returns, for each piece, the index of the order statistic of either sample and the width of
+    the piece. The jumps k/n and k/m are compared as integers, k m and k n, since equal jumps may
+    differ as floats.
     """
     jumps_a = torch.arange(0, n + 1, device=like.device) * m
     jumps_b = torch.arange(1, m, device=like.device) * n

@@ -1,6 +1,6 @@
-r"""Optimal transport between samples with equal weights. POT [1]_ computes the plans.
+r"""Optimal transport between samples with equal weights.
 
-POT is optional: it is imported on use.
+The optional package POT [1]_ computes the plans; it is imported when it is used.
 
 References
 ----------
@@ -18,10 +18,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["exact_plan", "import_pot", "sinkhorn_divergence", "sinkhorn_plan", "squared_cost"]
+__all__ = [
+    "condition_scale",
+    "exact_plan",
+    "import_pot",
+    "sinkhorn_divergence",
+    "sinkhorn_plan",
+    "squared_cost",
+    "transport_cost",
+]
 
-_MOST_EXPONENT = 300.0  # products of two numbers like exp(-300) are normal doubles still
-_PLAN_TOLERANCE = 1e-3  # total mass that Sinkhorn's plan may put amiss
+# Largest cost / ε without logarithms: the product of two numbers exp(-300) is a normal double.
+_MAX_COST_OVER_EPSILON = 300.0
+_PLAN_TOLERANCE = 1e-3  # sum of absolute errors of a marginal of Sinkhorn's plan
 
 
 def import_pot() -> Any:
@@ -48,7 +57,7 @@ def transport_cost(a: Tensor, b: Tensor, kind: str) -> Tensor:
 
 
 def condition_scale(condition: Tensor) -> float:
-    """What conditions (n, p) are multiplied with so that squared distances average 2."""
+    """Factor of conditions (n, p) that makes their mean squared distance 2; 0 if all are equal."""
     spread = condition.var(dim=0, correction=0).sum().item() if condition.shape[1] else 0.0
     return spread**-0.5 if spread > 0 else 0.0
 
@@ -71,15 +80,15 @@ def exact_plan(cost: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def sinkhorn_plan(cost: Tensor, epsilon: float, n_iter: int = 200) -> Tensor:
-    r"""The plan π (n, m) of least :math:`\langle π, c \rangle + ε KL(π \| a ⊗ b)`, [3]_.
+    r"""The plan π (n, m) that minimises :math:`\langle π, c \rangle + ε KL(π \| a ⊗ b)`, [3]_.
 
-    a and b are uniform. At most `n_iter` of Sinkhorn's iterations in float64, in logarithms where
-    the kernel would underflow.
+    The marginals a and b are uniform. Takes at most `n_iter` of Sinkhorn's iterations, in float64
+    and with logarithms where the kernel exp(−c / ε) would underflow.
     """
     ot = import_pot()
     exact = cost.double()
     n, m = exact.shape
-    method = "sinkhorn" if exact.max() < _MOST_EXPONENT * epsilon else "sinkhorn_log"
+    method = "sinkhorn" if exact.max() < _MAX_COST_OVER_EPSILON * epsilon else "sinkhorn_log"
     plan = ot.sinkhorn(
         exact.new_full((n,), 1 / n),
         exact.new_full((m,), 1 / m),
@@ -101,16 +110,16 @@ def sinkhorn_divergence(
     .. math:: S(a, b) = OT_ε(a, b) - \tfrac12 OT_ε(a, a) - \tfrac12 OT_ε(b, b),
 
     for the squared Euclidean cost. Not negative, and 0 where the laws are equal. Differentiable:
-    the gradient of OT_ε is that of its cost at the optimal plan. Without `constant` the
-    term of `a` alone is left out, which a loss for `b` does not need.
+    the gradient of OT_ε is that of its cost at the optimal plan. Without `constant` the term
+    OT_ε(a, a) is left out, which does not depend on b: enough for a loss that moves b.
     """
     total = _entropic_cost(a, b, epsilon, n_iter) - _entropic_cost(b, b, epsilon, n_iter) / 2
     return total - _entropic_cost(a, a, epsilon, n_iter) / 2 if constant else total
 
 
 def _entropic_cost(a: Tensor, b: Tensor, epsilon: float, n_iter: int) -> Tensor:
-    """OT_ε with the gradient that the envelope theorem gives it."""
+    """OT_ε; its gradient is that of the cost at a fixed plan, by the envelope theorem."""
     cost = squared_cost(a, b)
     plan = sinkhorn_plan(cost.detach(), epsilon, n_iter)
-    relative = torch.xlogy(plan, plan * plan.numel()).sum()  # to the product of uniform laws
-    return (plan * cost).sum() + epsilon * relative
+    divergence = torch.xlogy(plan, plan * plan.numel()).sum()  # KL(π ‖ a ⊗ b)
+    return (plan * cost).sum() + epsilon * divergence

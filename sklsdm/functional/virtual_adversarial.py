@@ -1,4 +1,4 @@
-"""Smoothness of a classifier where nothing is labelled: virtual adversarial training."""
+"""Virtual adversarial training: it keeps a classifier smooth around unlabelled points."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ def virtual_adversary(
 ) -> Tensor:
     """The points (n, k) moved by `radius` to where the class probabilities change most.
 
-    One power iteration from `direction` (n, k), probed at distance `step`: Miyato, Maeda, Koyama &
-    Ishii 2018 (arXiv 1704.03976), algorithm 1.
+    The direction of most change is found by one power iteration from `direction` (n, k), with a
+    gradient taken at distance `step`: Miyato, Maeda, Koyama & Ishii 2018 (arXiv 1704.03976),
+    algorithm 1.
     """
     with torch.no_grad():
         here = log_probability(points)

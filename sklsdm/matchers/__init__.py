@@ -1,4 +1,4 @@
-"""Stage 2: ways to match the generated codes to those of the pairs."""
+"""Stage 2: matchers, which learn to draw codes given a condition."""
 
 from sklsdm.matchers.base import BaseMatcher, MatchingData
 from sklsdm.matchers.diffusion import DiffusionMatcher

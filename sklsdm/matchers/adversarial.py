@@ -1,4 +1,4 @@
-"""What matchers with critics share: the two players' objective, its penalty, the template."""
+"""What matchers with critics share: both losses, the slope penalty and the base class."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]  # of critic values: real (b, 1), draw
 class SlopePenalty:
     """A penalty on the critic's slope in z, or in (x, z) where `joint`.
 
-    `kind`: "one-sided" and "two-sided" hold it near 1 at random points between real and drawn;
-    "flat" pulls it to 0 at both ends (R1 + R2). Nothing is computed where `weight` is 0.
+    `kind` "two-sided" holds it near 1 and "one-sided" below about 1, at random points between real
+    and drawn codes. "flat" pulls it to 0, at real and at drawn codes (R1 + R2).
     """
 
     def __init__(self, kind: str, weight: float, joint: bool = False) -> None:
@@ -42,11 +42,11 @@ class SlopePenalty:
             return self.weight * gradient_penalty(values, points, one_sided=one_sided)
         both = torch.cat([features, features])
         values, points = self._values(critic, both, torch.cat([real, drawn]))
-        # The mean over both ends is half of R1 + R2.
+        # The mean over real and drawn codes together is half of R1 + R2.
         return self.weight * 2 * flatness_penalty(values, points)
 
     def _values(self, critic: Any, features: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """The critic's values and the leaf in which their slope is taken."""
+        """The critic's values, and the points with respect to which their slope is taken."""
         if self.joint and features.shape[1]:
             points = torch.cat([features.detach(), latent], dim=1).requires_grad_(True)
             return critic.mlp(points).squeeze(-1), points
@@ -55,14 +55,15 @@ class SlopePenalty:
 
 
 class AdversarialObjective:
-    """Losses of both players on the pairs and, where there is a second critic, on all codes.
+    """Losses of critics and generator on the pairs and, with a second critic, on all codes.
 
     Parameters
     ----------
     critic_loss, generator_loss : callables
-        Scalars of critic values: real (b, 1), drawn (b, n_draws). See `functional.adversarial`.
+        Scalars of critic values: real (b, 1), drawn (b, n_draws). See
+        `functional.critic_losses`.
     penalty : SlopePenalty
-        Added to the critics' loss.
+        Added to the loss of either critic.
     unpaired_weight : float
         Weight of the unconditional critic in the generator's loss.
     n_draws : int
@@ -100,11 +101,11 @@ class AdversarialObjective:
         with torch.no_grad():
             drawn = self._draw(generator, batch)
         features = critics.joint.features(batch.condition)
-        matches = [(critics.joint, features, batch.latent)]
+        terms = [(critics.joint, features, batch.latent)]
         if critics.marginal is not None and batch.other is not None:
-            matches.append((critics.marginal, features[:, :0], batch.other))
+            terms.append((critics.marginal, features[:, :0], batch.other))  # f(z): no condition
         losses = []
-        for critic, seen, real in matches:
+        for critic, seen, real in terms:
             losses.append(self.loss_of_critic(*self._values(critic, seen, real, drawn)))
             if self.penalty.weight > 0:
                 first = drawn[:: self.n_draws]
@@ -123,19 +124,21 @@ class AdversarialObjective:
 
 
 class AdversarialMatcher(GeneratorMatcher):
-    """A matcher whose generator learns against critics: of the pairs and, maybe, of all codes.
+    """Base of matchers with a critic of the pairs and, if all codes are matched, one of the codes.
 
-    A subclass says what the two players lose (`_losses`) and how the critic's slope is held
-    (`_penalty`), and may bring its own critics (`_critic`).
+    A subclass gives the losses of critic and generator (`_losses`) and the penalty on the
+    critic's slope (`_penalty`), and may bring a critic of its own (`_critic`).
     """
 
     lr: float = parameter(
         default=5e-4,
-        doc="Initial rate of the generator's Adam; falls to zero along "
-        "half a cosine, as the critic's does.",
+        doc="""Initial learning rate of the generator's Adam. It falls to zero along half a cosine,
+        as the critic's does.""",
     )
     n_critic: int = parameter(
-        default=1, rule=integer(1), doc="Critic steps for each generator step."
+        default=1,
+        rule=integer(1),
+        doc="Critic steps for each generator step. With more, the fit takes longer.",
     )
     gradient_penalty: float = parameter(
         default=1.0, rule=at_least(0.0), doc="Weight of the penalty on the critic's slope."
@@ -143,16 +146,23 @@ class AdversarialMatcher(GeneratorMatcher):
     n_draws: int = parameter(
         default=1,
         rule=integer(1),
-        doc="Draws for each condition in one step, all of which the critic sees.",
+        doc="""Draws for each condition in one step, all of which the critic sees. More make the
+        steps less noisy and slower.""",
     )
     critic_widths: Sequence[int] = parameter(
         default=(128, 128, 128), rule=sequence_of(integer(1)), doc="Hidden widths of the critic."
     )
     critic_lr: float = parameter(
-        default=1e-3, rule=above(0.0), doc="Initial rate of the critic's Adam."
+        default=1e-3,
+        rule=above(0.0),
+        doc="""Initial learning rate of the critic's Adam. If it is larger than `lr`, the critic
+        keeps up with the generator in fewer steps.""",
     )
     betas: tuple[float, float] = parameter(
-        default=(0.5, 0.9), rule=sequence_of(between(0.0, 1.0)), doc="Of both Adams."
+        default=(0.5, 0.9),
+        rule=sequence_of(between(0.0, 1.0)),
+        doc="""Decay rates (β1, β2) of the gradient's first and second moments in Adam, for critic
+        and generator.""",
     )
     unpaired_weight: float | str = parameter(
         default="auto",
@@ -162,7 +172,7 @@ class AdversarialMatcher(GeneratorMatcher):
 
     @abstractmethod
     def _losses(self) -> tuple[Loss, Loss]:
-        """What the critic loses and what the generator loses."""
+        """The loss of the critic and that of the generator."""
 
     @abstractmethod
     def _penalty(self) -> SlopePenalty:

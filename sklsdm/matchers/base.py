@@ -1,9 +1,9 @@
-"""What every matcher does: learn H(x, η) so that (X, H) follows the law of (X, E(Y))."""
+"""Base of the matchers: they learn H(x, η) such that (X, H(X, η)) has the law of (X, E(Y))."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,12 +37,10 @@ from sklsdm.run import Run, Stage, Stream
 
 MATCHING = Stage("stage 2 (matching)", "stage-2.pt", "the matcher's lr")
 
-EPOCH_STEPS = 100  # after so many, scores, callbacks and checkpoints run
-STEPS_PER_ROW = 10
-HELD_OUT_DRAWS = 16
-MAX_HELD_OUT = 256
-
-Objective = Callable[[Any, Any], Tensor]  # of a module and a batch
+EPOCH_STEPS = 100  # steps of an epoch, after which scores, callbacks and checkpoints run
+_STEPS_PER_ROW = 10  # most steps for each code that stage 2 learns from
+HELD_OUT_DRAWS = 16  # draws, or noises of a field, for each held-out pair
+MAX_HELD_OUT = 256  # held-out pairs that are scored after an epoch
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class MatchingData:
     held_latent: Tensor  # (v, k)
     codes: Tensor | None = None  # (n + N, k): codes of all responses, where stage 2 uses them
     image_shape: tuple[int, ...] | None = None  # (c, h, w) of image conditions, flat in the rows
-    n_pseudo: int = 0  # pairs whose condition is a guess
+    n_pseudo: int = 0  # how many of the pairs are pseudo-pairs, whose condition is a guess
 
     @property
     def condition_dim(self) -> int:
@@ -79,14 +77,15 @@ class Plan:
     epoch_steps: int
     batch_size: int
     unpaired_weight: float
-    tolerance: float  # in choosing the state, in standard errors of the held-out score
+    tolerance: float  # standard errors by which the state kept may be worse than the best
 
 
 class BaseMatcher(TrainedPart, ABC):
-    """Stage 2. A subclass says which module to train, on what objective, on which batches.
+    """Base of all matchers, with the same `fit` for each.
 
-    The template is `fit`: `_module`, `_objective` and `_batches` fill it in, `_draw` turns a
-    trained module, conditions and noise into codes.
+    A subclass says which module is trained (`_module`), which loss it minimises (`_objective`)
+    and on which batches (`_batches`), and how the trained module turns conditions and noise into
+    codes (`_draw`). docs/extending.md has an example.
     """
 
     widths: Sequence[int] = parameter(
@@ -95,40 +94,46 @@ class BaseMatcher(TrainedPart, ABC):
         doc="Hidden widths of the network that draws.",
     )
     activation: str = parameter(
-        default="leaky_relu", rule=one_of(*ACTIVATIONS), doc="Between its layers."
+        default="leaky_relu", rule=one_of(*ACTIVATIONS), doc="Activation between the layers."
     )
     max_steps: int = parameter(
         default=3000,
         rule=integer(1),
-        doc="Most training steps; no more than 10 for each code learnt from are taken.",
+        doc="""Largest number of training steps. No more than 10 are taken for each code that
+        stage 2 learns from.""",
     )
     batch_size: int = parameter(
-        default=256, doc="Pairs in one step (no more than there are, at least 16)."
+        default=256,
+        doc="""Pairs in one step, drawn with replacement. It is lowered to the number of pairs, but
+        not below 16, where there are fewer.""",
     )
     ema_decay: float = parameter(
         default=0.995,
         rule=between(0.0, 1.0),
-        doc="Of the moving average of the parameters, which is what draws.",
+        doc="""Decay of the moving average of the network's parameters, from which draws are made.
+        Closer to 1 averages over more steps.""",
     )
     condition_noise: float = parameter(
         default=0.0,
         rule=at_least(0.0),
-        doc="""Spread of Gaussian noise added to x in every step, in standard deviations of X's
-        columns (`scale_X`). Raise it where there are few pairs for the columns of X.""",
+        doc="""Standard deviation of the Gaussian noise added to x in every training step, in units
+        of the columns' own (`scale_X`). Raise it where pairs are few, or where X has many columns
+        that say nearly the same.""",
     )
     unpaired_weight: float | str = parameter(
         default="auto",
         rule=or_auto(at_least(0.0)),
-        doc="""With `unpaired="match"` or "pair", the weight of the term that codes without a
-        condition add to the loss (above). "auto" is the unpaired share, N / (n + N).""",
+        doc="""With `unpaired="match"` or "pair", the weight of the term for codes without a
+        condition in the loss (described above); 0 leaves it out. "auto" is the unpaired share,
+        N / (n + N).""",
     )
-    noise_dim_: int = learnt("Numbers of noise that one draw takes.")
+    noise_dim_: int = learnt("How many standard normal numbers one draw takes.")
     network_: Any = learnt(
-        """The trained network (H, for one-step matchers), with the averaged parameters of the
-        best epoch.""",
+        """The trained network (H itself, for one-step matchers), with the averaged parameters of
+        the state that was kept.""",
         "torch.nn.Module",
     )
-    n_steps_: int = learnt("Steps trained.")
+    n_steps_: int = learnt("Number of training steps taken.")
     interrupted_: bool = learnt("Whether Ctrl-C ended training.")
 
     def fit(self, data: MatchingData, run: Run) -> BaseMatcher:
@@ -153,14 +158,14 @@ class BaseMatcher(TrainedPart, ABC):
         """Standardised codes (b, k) for conditions (b, p) and noise (b, noise_dim_)."""
         return self._draw(self.network_, condition, noise)
 
-    # ------------------------------------------------------------------ what subclasses say
+    # ------------------------------------------------------------------ set by subclasses
     @abstractmethod
     def _module(self, data: MatchingData, plan: Plan) -> Any:
         """The network to train."""
 
     @abstractmethod
     def _noise_dim(self, latent_dim: int) -> int:
-        """Numbers of noise that one draw takes."""
+        """How many standard normal numbers one draw takes."""
 
     @abstractmethod
     def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
@@ -168,7 +173,12 @@ class BaseMatcher(TrainedPart, ABC):
 
     @abstractmethod
     def _objective(self, module: Any, data: MatchingData, plan: Plan) -> Any:
-        """What training minimises: a scalar loss of the module and a batch."""
+        """What training minimises: a callable that gives the loss of a module and a batch.
+
+        It is called as ``objective(module, batch)`` with a `PairBatch` and returns a scalar
+        tensor. `module` is that of `_module`; `plan.unpaired_weight` is the weight of the term of
+        codes without a condition (`batch.other`, which is None where the weight is 0).
+        """
 
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
         """The batches of one epoch."""
@@ -178,7 +188,7 @@ class BaseMatcher(TrainedPart, ABC):
         """The score of held-out pairs by which the state is chosen; None keeps the last state."""
         return self._energy_score_of_draws(data, plan)
 
-    # ------------------------------------------------------------------ what they share
+    # ------------------------------------------------------------------ shared
     def _energy_score_of_draws(self, data: MatchingData, plan: Plan) -> HeldOutScore | None:
         """Energy scores of draws for the held-out pairs, always with the same noise."""
         if len(data.held_latent) == 0:
@@ -202,17 +212,18 @@ class BaseMatcher(TrainedPart, ABC):
     def _plan(self, data: MatchingData, run: Run) -> Plan:
         n_pairs = len(data.latent)
         n_rows = n_pairs if data.codes is None else len(data.codes)
-        budget = min(self.max_steps, STEPS_PER_ROW * n_rows)
+        budget = min(self.max_steps, _STEPS_PER_ROW * n_rows)
         steps = min(EPOCH_STEPS, budget)
         weight = 0.0
         if data.codes is not None and self.unpaired_weight == "auto":
-            n_unpaired = max(0, len(data.codes) - n_pairs)  # pairs may be repeated
+            n_unpaired = max(0, len(data.codes) - n_pairs)  # `latent` may repeat pairs
             weight = self._auto_weight(n_unpaired / len(data.codes))
         elif data.codes is not None:
             weight = float(self.unpaired_weight)
-        # Labels are few conditions, seen often. Where unpaired codes keep the law in shape too,
-        # the latest state within a standard error of the best is kept, not the very best.
-        guarded = weight > 0 or data.n_pseudo > 0
+        # With labels and unpaired codes, the latest state within a standard error of the best is
+        # kept: few held-out pairs cannot tell such states apart, and unpaired codes keep the law
+        # from narrowing onto the pairs. Without unpaired codes this did harm (docs/lessons.md).
+        uses_unpaired = weight > 0 or data.n_pseudo > 0
         return Plan(
             run=run,
             random=run.stream(Stream.MATCHER_STEPS),
@@ -221,11 +232,11 @@ class BaseMatcher(TrainedPart, ABC):
             epoch_steps=steps,
             batch_size=min(self.batch_size, max(16, n_pairs)),
             unpaired_weight=weight,
-            tolerance=1.0 if guarded and are_labels(data.condition) else 0.0,
+            tolerance=1.0 if uses_unpaired and are_labels(data.condition) else 0.0,
         )
 
     def _pair_batches(self, data: MatchingData, plan: Plan, **settings: Any) -> PairBatches:
-        """Batches as planned, but for `settings`."""
+        """The batches of the plan, with `settings` in place of its own."""
         return PairBatches(
             data.condition,
             data.latent,
@@ -249,7 +260,7 @@ class BaseMatcher(TrainedPart, ABC):
     def _net_settings(
         self, plan: Plan, stage: Stage, held_out: HeldOutScore | None
     ) -> dict[str, Any]:
-        """Arguments that every matcher's net shares."""
+        """Arguments that the nets of all matchers share."""
         return {
             "optimizer": torch.optim.Adam,
             "optimizer__fused": True,
@@ -271,12 +282,15 @@ class BaseMatcher(TrainedPart, ABC):
 
 
 class GeneratorMatcher(BaseMatcher):
-    """A matcher that trains the one-step generator H(x, η) itself."""
+    """A matcher that trains the one-step generator H(x, η) itself.
+
+    All that a subclass must say is what the generator loses (`_objective`).
+    """
 
     noise_dim: int | str = parameter(
         default="auto",
         rule=or_auto(integer(1)),
-        doc='Dimension of the noise η; "auto" is the latent dimension, at least 8.',
+        doc='Dimension of the noise η; "auto" is the latent dimension, but at least 8.',
     )
 
     def _module(self, data: MatchingData, plan: Plan) -> ConditionalGenerator:
@@ -305,7 +319,8 @@ def start_linear(
 ) -> None:
     """Set the linear path of a module to ridge regression with its residual covariance.
 
-    `invertible` draws the covariance towards its mean variance, so that it has an inverse.
+    `invertible` shrinks that covariance towards a multiple of the identity, so that it can be
+    inverted also where pairs are few or codes do not vary.
     """
     x, z = condition.cpu().double().numpy(), latent.cpu().double().numpy()
     coef, intercept = np.zeros((z.shape[1], x.shape[1])), z.mean(axis=0)

@@ -21,7 +21,7 @@ from sklsdm.parameters import above, one_of, parameter, within
 
 
 class DenoisingObjective(FieldObjective):
-    """Karras et al.'s loss: ln σ is normal, every level weighs the same at the start."""
+    """Karras et al.'s loss: ln σ is normal, and all σ count alike at the start of training."""
 
     def __init__(
         self, data: MatchingData, plan: Plan, log_sigma_mean: float, log_sigma_std: float
@@ -37,20 +37,21 @@ class DenoisingObjective(FieldObjective):
         sigma = (self.log_sigma_mean + self.log_sigma_std * normal).exp()
         return denoising_residual(field, target, noise, sigma)
 
-    def misfit(self, field: Field, target: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+    def nll_integrand(self, field: Field, target: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         residual = denoising_residual(field, target, noise, sigma)
         return residual.square().sum(dim=1) / (1 + sigma[0].square())
 
 
 class DiffusionMatcher(FieldMatcher):
-    r"""Latent diffusion: denoise codes given x, draw by following the denoiser from noise.
+    r"""Latent diffusion: learn to denoise codes given x, and draw by removing noise in steps.
 
-    The denoiser's error is :math:`E\|D(z + \sigma\epsilon; x, \sigma) - z\|^2` with weights that
-    level the noise scales; z is the code's whitened residual from ridge regression on x. Codes
-    without a condition are learnt with conditions of the pairs drawn from the field's own p(x | z).
+    The loss is :math:`E\|D(z + \sigma\epsilon; x, \sigma) - z\|^2`, weighted such that all noise
+    levels σ count alike at the start; z is the code's whitened residual from ridge regression on
+    x. A code without a condition is learnt with the condition of a pair, drawn from the p(x | z)
+    that the denoiser itself implies.
 
-    When to use: the most faithful draws from a short fit. Cost: one small backward pass a step;
-    a draw takes `n_steps` passes (one-step matchers take one).
+    When to use: for the most faithful draws from a short fit. Cost: one small backward pass a
+    step; a draw takes `n_steps` passes (one-step matchers take one).
 
     References
     ----------
@@ -62,20 +63,23 @@ class DiffusionMatcher(FieldMatcher):
     sampler: str = parameter(
         default="multistep",
         rule=one_of(*SAMPLERS),
-        doc="""How draws follow the denoiser: three deterministic ways, and one that adds noise
-        again at every step ("ancestral").""",
+        doc="""How noise is removed. "multistep", "heun" (both of second order; "heun" takes two
+        passes a step) and "ddim" (of first order) are deterministic once the first noise is
+        drawn; "ancestral" adds new noise at every step.""",
         kw_only=False,
     )
-    n_steps: int = parameter(default=16, doc="Noise levels visited by a draw.")
+    n_steps: int = parameter(default=16, doc="Steps of a draw. More are more exact and slower.")
     log_sigma_mean: float = parameter(
-        default=-1.2, rule=within(-10.0, 10.0), doc="Mean of ln σ in training."
+        default=-1.2, rule=within(-10.0, 10.0), doc="Mean of ln σ, drawn for each code in training."
     )
     log_sigma_std: float = parameter(
         default=1.2, rule=above(0.0), doc="Standard deviation of ln σ in training."
     )
-    sigma_min: float = parameter(default=0.02, rule=above(0.0), doc="Lowest noise level of a draw.")
+    sigma_min: float = parameter(
+        default=0.02, rule=above(0.0), doc="Noise level before the last step of a draw, to 0."
+    )
     sigma_max: float = parameter(
-        default=8.0, rule=above(0.0), doc="Highest noise level; above `sigma_min`."
+        default=8.0, rule=above(0.0), doc="Noise level at which a draw starts; above `sigma_min`."
     )
 
     def _check_further(self, prefix: str) -> None:

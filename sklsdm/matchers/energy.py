@@ -1,4 +1,4 @@
-"""Matching by the energy score: strictly proper, no critic."""
+"""Matching by the energy score, a strictly proper score: no critic is needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from sklsdm.parameters import integer, parameter
 
 
 class EnergyObjective:
-    """Mean energy score of `n_draws` draws per pair, plus the energy distance to all codes."""
+    """Mean energy score of `n_draws` draws for each pair, plus a distance to all codes.
+
+    That is the energy distance between draws and all codes, times `unpaired_weight`.
+    """
 
     def __init__(self, n_draws: int, unpaired_weight: float) -> None:
         self.n_draws = n_draws
@@ -24,7 +27,7 @@ class EnergyObjective:
         draws = generator(condition, batch.noise)
         grouped = draws.view(len(batch.latent), self.n_draws, -1)
         loss = energy_score(grouped, batch.latent).mean()
-        if batch.other is not None and self.unpaired_weight > 0:
+        if batch.other is not None:
             loss = loss + self.unpaired_weight * energy_distance(grouped[:, 0], batch.other)
         return loss
 
@@ -32,10 +35,11 @@ class EnergyObjective:
 class EnergyMatcher(GeneratorMatcher):
     r"""Match by the energy score, :math:`E\|z-h\| - \frac12 E\|h-h'\|`.
 
-    Codes without a condition add the energy distance between draws and all codes.
+    z is the code of a pair, h and h' are independent draws H(x, η) at its x. Codes without a
+    condition add the energy distance between draws and all codes.
 
-    When to use: a stable fit and good calibration of single outputs; separate modes blur where
-    they lie close. Cost: one small batch of draws a step, no critic.
+    When to use: for a stable fit and good calibration of single outputs. Modes that lie close are
+    blurred. Cost: one small batch of draws a step, no critic.
 
     References
     ----------
@@ -46,7 +50,7 @@ class EnergyMatcher(GeneratorMatcher):
     n_draws: int = parameter(
         default=4,
         rule=integer(2),
-        doc="Draws per pair and step; more give less noisy steps at that price.",
+        doc="Draws for each pair in one step. More make the steps less noisy and slower.",
         kw_only=False,
     )
 

@@ -19,14 +19,14 @@ KNOWN = (*DIVERGENCES, "kl-dv")
 
 
 def critic_loss(real: Tensor, drawn: Tensor, divergence: Divergence | None) -> Tensor:
-    """Minus the bound that the critic raises; None stands for Donsker and Varadhan's."""
+    """Minus the bound that the critic maximises; None stands for Donsker and Varadhan's."""
     if divergence is None:
         return -donsker_varadhan_bound(real, drawn)
     return -variational_bound(real, drawn, divergence)
 
 
 def generator_loss(real: Tensor, drawn: Tensor, divergence: Divergence | None) -> Tensor:
-    """The part of the bound that the generator lowers."""
+    """The part of the bound that depends on the generator, which minimises it."""
     if divergence is None:
         return -drawn.mean()
     return -divergence.conjugate_at_value(drawn).mean()
@@ -49,7 +49,7 @@ class FGANMatcher(AdversarialMatcher):
     - "pearson": :math:`\int (p - q)^2 / q`, T = v, f* = t + t²/4.
     - "hellinger": squared, :math:`\int (\sqrt p - \sqrt q)^2`, T = 1 − exp(−v).
 
-    When to use: to compare divergences; "kl" is the case of GCDS. Cost: as `wgan` with as many
+    When to use: to compare divergences; "kl" is the one of GCDS. Cost: that of `wgan` with as many
     critic steps.
 
     References
@@ -60,13 +60,16 @@ class FGANMatcher(AdversarialMatcher):
     """
 
     divergence: str = parameter(
-        default="kl", rule=one_of(*KNOWN), doc="Which one; see above.", kw_only=False
+        default="kl",
+        rule=one_of(*KNOWN),
+        doc="Divergence that the critic estimates, one of those listed above.",
+        kw_only=False,
     )
     gradient_penalty: float = parameter(
         default=0.2,
-        doc="""Weight γ of the penalty γ/2 · (R1 + R2) on the critic's squared slope in z at codes
-        and draws. These divergences are infinite for laws on separate sets; the penalty is what
-        leaves the generator a gradient there.""",
+        doc="""Weight γ of the penalty γ/2 · (R1 + R2) on the critic's squared slope in z, at codes
+        (R1) and at draws (R2). Between laws on separate sets these divergences are infinite or
+        constant; there it is the penalty that leaves the generator a useful gradient.""",
     )
     critic_lr: float = 5e-4
 

@@ -1,4 +1,4 @@
-"""What matchers share that learn a vector field and draw by following it from noise."""
+"""Base of the matchers that learn a vector field and draw by following it from noise."""
 
 from __future__ import annotations
 
@@ -28,20 +28,18 @@ from sklsdm.run import Stream
 
 Field = Callable[[Tensor, Tensor], Tensor]  # of points (b, k) and times (b, 1) or (1, 1)
 
-# Imputing conditions: codes and candidate conditions in a step, noise levels of a likelihood.
-_IMPUTED_ROWS = 32
-_CANDIDATES = 32
-_N_LEVELS = 4
-_LOG_SIGMA_RANGE = (-2.0, 1.0)
+_IMPUTED_ROWS = 32  # codes of a batch that get a condition
+_CANDIDATES = 32  # conditions of the pairs from which each is drawn
+_N_LEVELS = 4  # noise levels at which a likelihood is estimated
+_LOG_SIGMA_RANGE = (-2.0, 1.0)  # ln σ over which it is integrated
 
 
 class FieldObjective(ABC):
-    """Mean squared error of a field on the pairs, and on codes whose conditions it imputes.
+    """Mean squared error of a field on the pairs, and on codes whose conditions are imputed.
 
-    A code z without a condition gets one of those of the pairs, drawn from p(x | z) ∝ p(x) p(z | x)
-    with the field's own likelihood p(z | x): stochastic EM for the likelihood of all codes under
-    the mixture of p(z | x) over x. So the drawn codes follow the law of all codes, and each keeps
-    a condition that suits it.
+    A code z without a condition gets that of a pair, drawn from p(x | z) ∝ p(x) p(z | x) with the
+    field's own likelihood p(z | x). This is stochastic EM: it fits the mixture of p(z | x) over
+    the pairs' x to all codes, and each code is learnt with a condition that is plausible for it.
     """
 
     def __init__(self, data: MatchingData, plan: Plan) -> None:
@@ -54,11 +52,14 @@ class FieldObjective(ABC):
     def errors(
         self, field: Field, condition: Tensor, target: Tensor, noise: Tensor, uniform: Tensor
     ) -> Tensor:
-        """What the field is off by (b, k) at points given by noise and uniform numbers."""
+        """Field minus target, (b, k), at points made of noise (b, k) and uniform numbers (b, 1)."""
 
     @abstractmethod
-    def misfit(self, field: Field, target: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-        """Derivative (b,) by ln σ, at a ratio of noise to signal σ, of −ln p(target)."""
+    def nll_integrand(self, field: Field, target: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        """Estimate (b,) at σ of the function whose integral over ln σ is −ln p(target) + constant.
+
+        It is ‖D − target‖² / σ², where D denoises target + σ·noise.
+        """
 
     def __call__(self, field: TimeConditionedField, batch: PairBatch) -> Tensor:
         condition, latent, noise, uniform, other = batch
@@ -83,14 +84,14 @@ class FieldObjective(ABC):
     ) -> Tensor:
         """Mean squared errors (b,) for codes (b, k) and their conditions (b, p)."""
         target = field.residual(condition, latent)
-        bound = partial(field, field.features(condition))
-        return self.errors(bound, condition, target, noise, uniform).square().mean(dim=1)
+        field_given_x = partial(field, field.features(condition))
+        return self.errors(field_given_x, condition, target, noise, uniform).square().mean(dim=1)
 
     def held_out_loss(self, data: MatchingData, random: torch.Generator) -> HeldOutScore | None:
-        """Mean squared errors by held-out pair, always with the same noise and all times.
+        """Mean squared error at each held-out pair, always with the same noises and times.
 
-        Each pair is seen with many noises and times, so that they vary less than a score of
-        draws.
+        Each pair is seen with 16 noises, at evenly spread times (or quantiles of σ). This loss
+        varies less than a score of draws.
         """
         if len(data.held_latent) == 0:
             return None
@@ -109,19 +110,19 @@ class FieldObjective(ABC):
 
     @torch.no_grad()
     def _impute(self, field: TimeConditionedField, latent: Tensor) -> Tensor:
-        """A condition (b, p) of the pairs for each code (b, k), drawn from p(x | z)."""
+        """Conditions (b, p) for codes (b, k): those of pairs, drawn from p(x | z)."""
         some = self._uniform(len(self.conditions)).argsort()[:_CANDIDATES]
         rows, n_rows = self.conditions[some], len(some)
         target = field.residual(rows, latent[:, None])
-        bound = partial(field, field.features(rows).repeat(len(latent), 1))
+        field_given_x = partial(field, field.features(rows).repeat(len(latent), 1))
         low, high = _LOG_SIGMA_RANGE
         width = (high - low) / _N_LEVELS
         log_weight = self.log_shares[some].expand(len(latent), -1)
         for level in (low + width * (torch.arange(_N_LEVELS) + self._uniform(1))).tolist():
             noise = self._normal(latent).repeat_interleave(n_rows, dim=0)
             sigma = latent.new_full((1, 1), math.exp(level))
-            misfit = self.misfit(bound, target.flatten(0, 1), noise, sigma)
-            log_weight = log_weight - width * misfit.view(len(latent), n_rows)
+            integrand = self.nll_integrand(field_given_x, target.flatten(0, 1), noise, sigma)
+            log_weight = log_weight - width * integrand.view(len(latent), n_rows)
         return rows[draw_index(log_weight, self.random)]
 
     def _normal(self, like: Tensor) -> Tensor:
@@ -135,11 +136,11 @@ class FieldMatcher(BaseMatcher):
     """A matcher that learns a vector field over (u, t) and draws by following it from noise.
 
     u is the whitened residual of the code from ridge regression (`TimeConditionedField`). A
-    subclass says what the field loses (`_objective`) and how it is followed (`_follow`). Codes
+    subclass gives the loss of the field (`_objective`) and the way to follow it (`_follow`). Codes
     without a condition get one from the field's own p(x | z) (`FieldObjective`).
     """
 
-    n_steps: int = parameter(default=16, rule=integer(1), doc="Steps of a draw from noise to code.")
+    n_steps: int = parameter(default=16, rule=integer(1), doc="Steps of a draw.")
 
     @property
     def n_passes(self) -> int:

@@ -21,11 +21,14 @@ from sklsdm.run import Run, Stage, Stream
 
 DISTILLATION = Stage("stage 3 (distillation)", "stage-3.pt", "the matcher's lr")
 
-_TAUGHT = 1 << 15  # draws of the flow from which its one-step form learns
+_TAUGHT_DRAWS = 1 << 15  # draws of the flow, at least, from which its one-step form learns
 
 
 class FlowObjective(FieldObjective):
-    """Regression of the velocity u − n at a uniform time, noise and codes coupled or not."""
+    """Regression of the velocity u − n at a uniform time.
+
+    With `coupling_weight` None, noise and codes are paired at random.
+    """
 
     def __init__(
         self, data: MatchingData, plan: Plan, coupling_weight: float | None, coupling_size: int
@@ -41,13 +44,16 @@ class FlowObjective(FieldObjective):
             noise = couple(noise, target, condition, self.coupling_weight, self.coupling_size)
         return flow_residual(field, target, noise, uniform)
 
-    def misfit(self, field: Field, target: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-        time = 1 / (1 + sigma)
+    def nll_integrand(self, field: Field, target: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        time = 1 / (1 + sigma)  # where noise and target have the ratio (1 − t) / t = σ
         return (time * flow_residual(field, target, noise, time)).square().sum(dim=1)
 
 
 class DistillationObjective:
-    """Mean square of what one Euler step misses of the residuals (b, k) taught for noise (b, k)."""
+    """Mean squared difference of one Euler step from what the whole flow gave for the same noise.
+
+    The columns of `batch.latent` are noise (b, k) and the flow's residuals (b, k), side by side.
+    """
 
     def __call__(self, field: TimeConditionedField, batch: PairBatch) -> Tensor:
         noise, taught = batch.latent.chunk(2, dim=1)
@@ -60,12 +66,14 @@ class FlowMatcher(FieldMatcher):
 
     .. math:: E\|v(z_t, t; x) - (z_1 - z_0)\|^2, \quad z_t = (1 - t) z_0 + t z_1,
 
-    with noise z0 and codes z1 (whitened residuals from ridge regression on x), coupled within the
-    batch by exact assignment under the cost :math:`\|z_0 - z_1\|^2 + w \|x_0 - x_1\|^2`. Codes
-    without a condition are learnt with conditions of the pairs drawn from the field's own p(x | z).
+    with noise z0 and codes z1 (whitened residuals from ridge regression on x). Noise and codes of
+    a batch are paired by the assignment of least cost
+    :math:`\|z_0 - z_1\|^2 + \frac{w}{p} \|x_0 - x_1\|^2`, for x with p columns. A code without a
+    condition is learnt with the condition of a pair, drawn from the p(x | z) that the field itself
+    implies.
 
-    When to use: as `diffusion`, with straighter paths and so fewer steps a draw. Cost: one small
-    backward pass a step, plus the assignment; a draw takes up to 2 `n_steps` passes.
+    When to use: as `diffusion`; paths are straighter, so that a draw takes fewer steps. Cost: one
+    small backward pass a step, plus the assignment; a draw takes up to 2 `n_steps` passes.
 
     References
     ----------
@@ -76,26 +84,33 @@ class FlowMatcher(FieldMatcher):
     coupling: str = parameter(
         default="conditional-ot",
         rule=one_of("conditional-ot", "independent"),
-        doc="How noise and codes are paired in training.",
+        doc="""How noise and codes are paired in training: by the assignment above, which makes the
+        paths straighter, or at random ("independent").""",
         kw_only=False,
     )
-    n_steps: int = parameter(default=8, doc="Steps of the integration from noise to codes.")
+    n_steps: int = parameter(default=8, doc="Steps of a draw. More are more exact and slower.")
     coupling_weight: float = parameter(
         default=10.0,
         rule=at_least(0.0),
-        doc="w above; 0 ignores x, which is biased under conditions.",
+        doc="""Weight w of the condition in that assignment. Larger values let fewer rows swap their
+        noise; with 0 the assignment ignores x, and draws given x are biased.""",
     )
     coupling_size: int = parameter(
-        default=64, rule=integer(2), doc="Rows among which an assignment is sought."
+        default=64,
+        rule=integer(2),
+        doc="Rows in one assignment. More give straighter paths and take longer.",
     )
     sampler: str = parameter(
-        default="midpoint", rule=one_of(*SAMPLERS), doc="Integration rule of a draw."
+        default="midpoint",
+        rule=one_of(*SAMPLERS),
+        doc="""Integration rule of a draw: "euler" takes one pass a step, "heun" and "midpoint" are
+        of second order and take two.""",
     )
     distil: bool = parameter(
         default=False,
         rule=flag(),
-        doc="""Whether the network, once fitted, is trained on to give in one Euler step what it
-        gave in `n_steps`. Draws then take one pass; fitting takes about twice as long.""",
+        doc="""Whether the fitted network is trained further, until one Euler step gives what
+        `n_steps` gave before. Draws then take one pass; fitting takes about twice as long.""",
     )
     lr: float = 2e-3
     distilled_: bool = learnt("Whether draws take one step.")
@@ -108,10 +123,10 @@ class FlowMatcher(FieldMatcher):
         return self
 
     def _distil(self, data: MatchingData, run: Run) -> None:
-        """Train the network on to give in one Euler step what it gave in `n_steps`."""
+        """Train the network further, to give in one Euler step what it gave in `n_steps`."""
         random = run.stream(Stream.DISTILLATION)
         plan = replace(self._plan(data, run), random=random)
-        condition = data.condition.repeat(-(-_TAUGHT // len(data.condition)), 1)
+        condition = data.condition.repeat(-(-_TAUGHT_DRAWS // len(data.condition)), 1)
         dim = data.latent.shape[1]
         noise = torch.randn((len(condition), dim), generator=random, device=random.device)
         with torch.no_grad():

@@ -17,12 +17,15 @@ from sklsdm.nets import HeldOutScore
 from sklsdm.parameters import integer, one_of, parameter
 from sklsdm.run import Stream
 
-_MATCHED_ROWS = 64
-_CANDIDATES = 128
+_MATCHED_ROWS = 64  # codes of a batch at which p(z) is evaluated
+_CANDIDATES = 128  # conditions of the pairs over which p(z | x) is averaged for it
 
 
 class LikelihoodObjective:
-    """−ln p(z | x) of the pairs, and −ln of its mean over x at codes without a condition."""
+    """−ln p(z | x) at the pairs, plus −ln p(z) at all codes, times `unpaired_weight`.
+
+    p(z) is the mean of p(z | x) over the conditions of the pairs.
+    """
 
     def __init__(self, data: MatchingData, plan: Plan) -> None:
         self.weight = plan.unpaired_weight
@@ -42,7 +45,7 @@ class LikelihoodObjective:
         return -log_density(density.residual(condition, latent), *density(condition))
 
     def _marginal(self, density: MixtureDensity, latent: Tensor) -> Tensor:
-        """ln mean p(z | x) over conditions of the pairs, (b,), for codes (b, k)."""
+        """ln p(z), (b,), at codes (b, k)."""
         order = torch.rand(
             len(self.conditions), generator=self.random, device=self.random.device
         ).argsort()
@@ -57,12 +60,12 @@ class MDNMatcher(BaseMatcher):
 
     .. math:: p(z | x) = \sum_c w_c(x) N(z; μ_c(x), (P_c(x)^T P_c(x))^{-1}),
 
-    with all parameters from one network and z the whitened residual from ridge regression on x.
-    Codes without a condition add their likelihood under the mean of p(z | x) over the pairs' x.
+    where one network gives all parameters and z is the whitened residual from ridge regression on
+    x. Codes without a condition add their likelihood under the mean of p(z | x) over the pairs' x.
 
-    When to use: few latent dimensions and smooth laws, where it is hard to beat; components
-    cannot bend, so thin curved supports are covered by chains of them. Cost: one small backward
-    pass a step, no critic; a draw takes one pass.
+    When to use: for few latent dimensions and smooth laws, where it is hard to beat. Components
+    cannot bend, so a thin curved support takes a chain of them. Cost: one small backward pass a
+    step, no critic; a draw takes one pass.
 
     References
     ----------
@@ -71,10 +74,17 @@ class MDNMatcher(BaseMatcher):
     """
 
     n_components: int = parameter(
-        default=10, rule=integer(1), doc="Gaussians in the mixture.", kw_only=False
+        default=10,
+        rule=integer(1),
+        doc="Gaussians in the mixture. More can follow more modes and bent shapes.",
+        kw_only=False,
     )
     covariance: str = parameter(
-        default="full", rule=one_of("full", "diagonal"), doc="Shape of each.", kw_only=False
+        default="full",
+        rule=one_of("full", "diagonal"),
+        doc="""Covariance of each Gaussian. "diagonal" has fewer parameters, but needs several
+        Gaussians where codes are correlated given x.""",
+        kw_only=False,
     )
     widths: Sequence[int] = (128, 128)
     lr: float = 3e-4
@@ -113,7 +123,7 @@ class MDNMatcher(BaseMatcher):
         return 1 + latent_dim
 
     def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
-        # The draws for one x come side by side: the network is asked once for them all.
+        # Draws for one x are neighbouring rows: the network is evaluated once for each x.
         if condition.shape[1] > 0:
             distinct, row = condition.unique_consecutive(dim=0, return_inverse=True)
         else:

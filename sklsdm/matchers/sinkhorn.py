@@ -14,9 +14,9 @@ from sklsdm.parameters import above, at_least, integer, parameter
 
 
 class SinkhornObjective:
-    """Sinkhorn divergence of (x, z) and (x, H), plus that of all codes and H.
+    """Sinkhorn divergence between pairs and draws, plus `unpaired_weight` times that of the codes.
 
-    `scale` multiplies x in the cost, the squared distance of (scale · x, z).
+    The first is between (scale · x, z) and (scale · x, H), the second between all codes and H.
     """
 
     def __init__(self, epsilon: float, scale: float, n_draws: int, unpaired_weight: float) -> None:
@@ -31,7 +31,7 @@ class SinkhornObjective:
         real_points = torch.cat([self.scale * batch.condition, batch.latent], dim=1)
         drawn_points = torch.cat([self.scale * repeated, drawn], dim=1)
         loss = self._divergence(real_points, drawn_points)
-        if batch.other is not None and self.unpaired_weight > 0:
+        if batch.other is not None:
             loss = loss + self.unpaired_weight * self._divergence(batch.other, drawn)
         return loss
 
@@ -44,15 +44,16 @@ class SinkhornMatcher(GeneratorMatcher):
 
     .. math:: S_ε(P, Q) = OT_ε(P, Q) - \tfrac12 OT_ε(P, P) - \tfrac12 OT_ε(Q, Q),
 
-    entropic optimal transport with the cost :math:`\|z - z'\|^2 + w \|x - x'\|^2`, freed of
-    its bias. It lies between optimal transport (ε → 0) and a kernel distance (ε → ∞), is 0 only
-    for equal laws, and its estimate from n points errs by n^(-1/2). Each step computes it between
-    a batch of pairs and draws for the same conditions; the gradient follows the plans.
+    entropic optimal transport with the cost :math:`\|z - z'\|^2 + w \|x - x'\|^2`; the last two
+    terms remove the bias due to ε. S lies between optimal transport (ε → 0) and a kernel
+    distance (ε → ∞) and is 0 only for equal laws. Its estimate from n points has an error of order
+    n^(-1/2). Each step computes it between a batch of pairs and draws for the same conditions, and
+    takes the gradient with the plans held fixed.
 
     Codes without a condition add the divergence between draws and all codes.
 
-    When to use: few latent dimensions and no critic wanted. Cost: two plans of `batch_size`
-    points a step, each some fifty products of a square matrix with a vector.
+    When to use: for few latent dimensions, where no critic is wanted. Cost: two plans of
+    `batch_size` points a step, each some fifty products of a square matrix with a vector.
 
     References
     ----------
@@ -63,20 +64,23 @@ class SinkhornMatcher(GeneratorMatcher):
     epsilon: float = parameter(
         default=0.1,
         rule=above(0.0),
-        doc="""Regularisation, as a share of the mean squared distance of two codes. Smaller
-        sees finer shapes, takes more iterations and errs more on small batches.""",
+        doc="""Entropic regularisation ε, as a share of the mean squared distance of two codes.
+        Smaller values resolve finer shapes, take more iterations and have a larger error on small
+        batches.""",
         kw_only=False,
     )
     condition_weight: float = parameter(
         default=4.0,
         rule=at_least(0.0),
-        doc="""Share of the condition in the cost: with 1, two random conditions are as far apart as
-        two random codes. More separates conditions, but then hardly two pairs of a batch meet, and
-        the draws narrow towards the conditional mean.""",
+        doc="""Weight of the condition in the cost: with 1, two random conditions are as far apart
+        as two random codes. A larger weight separates conditions better, but then hardly any two
+        pairs of a batch have nearly the same x, and draws narrow towards the conditional mean.""",
         kw_only=False,
     )
     n_draws: int = parameter(
-        default=1, rule=integer(1), doc="Draws for each condition in one step."
+        default=1,
+        rule=integer(1),
+        doc="Draws for each condition in one step. More make the steps less noisy and slower.",
     )
     max_steps: int = 2000
     lr: float = 2e-3

@@ -1,4 +1,4 @@
-"""Matching by optimal transport from a Gaussian start: minimisation only, no critic (LSOT)."""
+"""Matching by optimal transport from a Gaussian start (LSOT): a minimisation, no critic."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from sklsdm.nets import HeldOutScore
 from sklsdm.parameters import at_least, integer, one_of, parameter
 from sklsdm.run import Stream
 
-MOST_DUAL_DIMS = 4
-N_PLANS = 4
-CODES_PER_START = 4
+_MAX_DUAL_DIMS = 4  # latent dimensions up to which solver="auto" is "dual"
+_N_PLANS = 4  # exact plans in all, shared out among the blocks of codes
+_CODES_PER_START = 4  # most codes in a block, for each start of a plan
 
 
 class CodePotentials:
-    """Dual potentials of the pairs' codes, which tell any start where it goes.
+    """Dual potentials of the pairs' codes, which send any start to a code, its goal.
 
-    The pairs are dealt into blocks of at most `plan_size`. For each block the potential v of its
-    codes is the mean over exact plans between that many fresh starts (x_i, s) and the block: a
-    dual solution to all of those starts together. A start then goes to the code of the block
-    with the least c − v, and that minimum is its own potential.
+    The pairs are split at random into blocks of at most 4 `plan_size`. Exact plans transport
+    `plan_size` fresh starts (x, s) each to the codes of a block; the block's potential v is the
+    mean of their dual potentials. The goal of a start is the code z of a block with the least
+    cost − v(z), and that minimum is the start's own potential.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class CodePotentials:
         random: torch.Generator,
     ) -> None:
         self.cost = cost
-        # Squared distances of codes average 2 per dimension, those of scaled conditions 2 in all.
+        # The mean squared distance of two codes is 2 per dimension, that of scaled conditions 2.
         self.scale = (
             condition_scale(data.condition) * (condition_weight * data.latent.shape[1]) ** 0.5
         )
-        n_pairs, most = len(data.latent), CODES_PER_START * plan_size
-        # Potentials of two blocks differ a little. Without conditions, where that would blur the
-        # borders between modes, codes beyond one block are not needed.
+        n_pairs, most = len(data.latent), _CODES_PER_START * plan_size
+        # Without conditions one block has codes enough. With several, whose potentials differ a
+        # little, the borders between modes would be blurred.
         n_blocks = -(-n_pairs // most) if data.condition.shape[1] else 1
         size = min(n_pairs // n_blocks, most)
         order = torch.randperm(n_pairs, generator=random, device=random.device)
@@ -59,7 +59,7 @@ class CodePotentials:
         self.condition, self.latent = data.condition[blocks], data.latent[blocks]
         self.potential = torch.stack(
             [
-                self._solve(block, module, plan_size, max(1, N_PLANS // n_blocks), random)
+                self._solve(block, module, plan_size, max(1, _N_PLANS // n_blocks), random)
                 for block in range(n_blocks)
             ]
         )
@@ -67,6 +67,7 @@ class CodePotentials:
     def _solve(
         self, block: int, module: Any, n_starts: int, n_plans: int, random: torch.Generator
     ) -> Tensor:
+        """The potential of a block's codes, averaged over `n_plans` exact plans."""
         condition, latent = self.condition[block], self.latent[block]
         total = latent.new_zeros(len(latent))
         for _ in range(n_plans):
@@ -79,6 +80,7 @@ class CodePotentials:
         return total / n_plans
 
     def _cost(self, condition: Tensor, start: Tensor, to: Tensor, latent: Tensor) -> Tensor:
+        """Costs from starts (b, k) at `condition` to codes (m, k) at the conditions `to`."""
         cost = transport_cost(start, latent, self.cost)
         if condition.shape[1] and self.scale > 0:
             cost = cost + squared_cost(self.scale * condition, self.scale * to) / 2
@@ -86,7 +88,7 @@ class CodePotentials:
 
     @torch.no_grad()
     def goals(self, condition: Tensor, start: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes (b, k) that the starts go to, and the starts' potentials (b,).
+        """Goals (b, k) of the starts, and the starts' potentials (b,).
 
         `choice`, a number in [0, 1), picks the block.
         """
@@ -98,7 +100,11 @@ class CodePotentials:
 
 
 class TransportObjective:
-    """What a map loses that misses the goals of its starts, or the law of all codes."""
+    """Mean squared distance of draws from the goals of their starts.
+
+    Added to it, times `unpaired_weight`, is that of draws from codes of the batch to which an
+    exact plan sends them.
+    """
 
     def __init__(self, potentials: CodePotentials, unpaired_weight: float) -> None:
         self.potentials = potentials
@@ -106,24 +112,27 @@ class TransportObjective:
 
     def __call__(self, module: Any, batch: PairBatch) -> Tensor:
         start = module.start(batch.condition, batch.noise)
-        goal, price = self.potentials.goals(batch.condition, start, batch.mix[0, 0])
-        loss, drawn = self._loss(module, batch, start, goal, price)
-        if batch.other is not None and self.unpaired_weight > 0:
+        goal, potential = self.potentials.goals(batch.condition, start, batch.mix[0, 0])
+        loss, drawn = self._loss(module, batch, start, goal, potential)
+        if batch.other is not None:
             _, column = exact_plan(squared_cost(drawn.detach(), batch.other))
-            miss = (drawn - batch.other[column]).square().sum(dim=1).mean()
-            loss = loss + self.unpaired_weight * miss
+            distance = (drawn - batch.other[column]).square().sum(dim=1).mean()
+            loss = loss + self.unpaired_weight * distance
         return loss
 
     def _loss(
-        self, module: Any, batch: PairBatch, start: Tensor, goal: Tensor, price: Tensor
+        self, module: Any, batch: PairBatch, start: Tensor, goal: Tensor, potential: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The mean squared miss, and the draws (b, k)."""
+        """The mean squared distance from the goals, and the draws (b, k)."""
         drawn = module(batch.condition, batch.noise)
         return (drawn - goal).square().sum(dim=1).mean(), drawn
 
 
 class DualObjective(TransportObjective):
-    """Regression of a potential and its slope on the dual potential and the way to the goal."""
+    """Regression of φ on minus the dual potential, and of its slope on the way to the goal.
+
+    φ and its slope belong to a :class:`PotentialGenerator`.
+    """
 
     def __init__(
         self, potentials: CodePotentials, unpaired_weight: float, slope_weight: float
@@ -132,12 +141,12 @@ class DualObjective(TransportObjective):
         self.slope_weight = slope_weight
 
     def _loss(
-        self, module: Any, batch: PairBatch, start: Tensor, goal: Tensor, price: Tensor
+        self, module: Any, batch: PairBatch, start: Tensor, goal: Tensor, potential: Tensor
     ) -> tuple[Tensor, Tensor]:
         value, slope, lengths = module.potential(batch.condition, start)
         way = goal - start
-        # The slope of minus the dual potential leads on; potentials are known up to a constant.
-        loss = (value + price).var(correction=0)
+        # The variance, since potentials are known up to a constant.
+        loss = (value + potential).var(correction=0)
         wanted = way if lengths is None else way.sign()
         loss = loss + self.slope_weight * (slope - wanted).square().sum(dim=1).mean()
         if lengths is None:
@@ -147,21 +156,22 @@ class DualObjective(TransportObjective):
 
 
 class TransportMatcher(BaseMatcher):
-    r"""Match by optimal transport from N(Ax + b, Σ), the ridge regression of the codes, to them.
+    r"""Match by optimal transport to the codes from N(Ax + b, Σ), their ridge regression on x.
 
     .. math:: \max_{u, v} E u(X, S) + E v(X, Z) \quad \text{with} \quad
         u(x, s) + v(x', z) \le c(s, z) + \frac{w}{2} \|x - x'\|^2,
 
-    is solved exactly on large batches (POT); the potentials of the codes then tell any start s
-    its goal and its own potential. With the quadratic cost :math:`c = \frac12 \|s - z\|^2` a
-    network φ(x, s) regressed on −u gives the map explicitly, :math:`H = s + ∇_s φ(x, s)`: a
-    minimisation, no adversary. Codes without a condition add the mean squared way from draws to all
-    codes by the unconditional plan of the batch.
+    is solved exactly on large batches (POT); S is a start drawn from that law and Z a pair's code.
+    The potential v of the codes then gives any start s its goal and its own potential u. With the
+    quadratic cost :math:`c = \frac12 \|s - z\|^2` the map is :math:`H = s + ∇_s φ(x, s)`, where a
+    network φ(x, s) is regressed on −u. Codes without a condition add the mean squared distance
+    from draws to all codes along an exact plan that ignores x.
 
-    When to use: without conditions (latent space optimal transport), or with few; separate modes
-    stay separate and keep their shares. In many dimensions with few pairs the plan leads to the
-    pairs' codes themselves; use another matcher there. Cost: up to four plans of 2,048 starts
-    (about a second each), then steps without a critic; draws by "dual" take a backward pass.
+    When to use: without conditions (latent space optimal transport), or with few columns in X.
+    Separate modes stay separate and keep their shares. In many dimensions with few pairs the plan
+    leads to the pairs' codes themselves: use another matcher there. Cost: up to four plans of
+    2,048 starts (about a second each), then steps without a critic. With the solver "dual" a draw
+    takes a backward pass.
 
     References
     ----------
@@ -174,34 +184,36 @@ class TransportMatcher(BaseMatcher):
     solver: str = parameter(
         default="auto",
         rule=one_of("auto", "dual", "map"),
-        doc=""""dual" reads the map off the potential, "map" regresses a network on the goals:
-        no longer a gradient, but it holds in more dimensions. "auto" is "dual" up to four
-        latent dimensions.""",
+        doc="""How the map is learnt. "dual" regresses the potential and takes its slope as the map.
+        "map" regresses a generator on the goals: no longer the slope of a potential, but it works
+        in more dimensions. "auto" is "dual" up to four latent dimensions, "map" above.""",
         kw_only=False,
     )
     cost: str = parameter(
         default="quadratic",
         rule=one_of("quadratic", "l1"),
-        doc=r"""Cost c. With "l1", :math:`\|s - z\|_1`, the potential's slope gives the direction in
-        every coordinate and a second output of the network the length.""",
+        doc=r"""Cost c. With "l1", :math:`\|s - z\|_1`, the potential's slope gives only the
+        direction in every dimension, and further outputs of the network give the lengths.""",
         kw_only=False,
     )
     condition_weight: float = parameter(
         default=5.0,
         rule=at_least(0.0),
-        doc="""Cost of carrying a start to the code of another condition: with 1, two random
-        conditions are as far apart as two random codes. More holds the conditions apart and
-        narrows the draws, less blurs what depends on x.""",
+        doc="""Weight of the condition in the cost: with 1, two random conditions are as far apart
+        as two random codes. A larger weight separates conditions better but narrows the draws, a
+        smaller one blurs what depends on x.""",
     )
     plan_size: int = parameter(
         default=2048,
         rule=integer(1),
-        doc="Starts, and most codes, in one plan. Time grows with its square or faster.",
+        doc="""Starts in one plan, which goes to at most four times as many codes. Time grows with
+        the square or faster.""",
     )
     slope_weight: float = parameter(
         default=0.3,
         rule=at_least(0.0),
-        doc="""Weight of the slope's regression beside the potential's ("dual").""",
+        doc="""Weight of the regression of the potential's slope, beside that of its value. Used by
+        the solver "dual".""",
     )
     lr: float = 5e-3
 
@@ -209,17 +221,17 @@ class TransportMatcher(BaseMatcher):
         import_pot()
 
     def _noise_dim(self, latent_dim: int) -> int:
-        return latent_dim  # starts lie where the codes lie
+        return latent_dim  # a start is a point of the latent space
 
-    def _reads_off(self, latent_dim: int) -> bool:
-        """Whether the map is read off the dual potential."""
+    def _is_dual(self, latent_dim: int) -> bool:
+        """Whether the map is the slope of a potential."""
         if self.solver == "auto":
-            return latent_dim <= MOST_DUAL_DIMS
+            return latent_dim <= _MAX_DUAL_DIMS
         return self.solver == "dual"
 
     def _module(self, data: MatchingData, plan: Plan) -> Any:
-        reads_off = self._reads_off(data.latent_dim)
-        kind: Any = PotentialGenerator if reads_off else ConditionalGenerator
+        dual = self._is_dual(data.latent_dim)
+        kind: Any = PotentialGenerator if dual else ConditionalGenerator
         module = kind(
             data.condition_dim,
             data.latent_dim,
@@ -228,13 +240,13 @@ class TransportMatcher(BaseMatcher):
             self.activation,
             data.image_shape,
             plan.run.weights(Stream.MATCHER_WEIGHTS),
-            **({"with_lengths": self.cost == "l1"} if reads_off else {}),
+            **({"with_lengths": self.cost == "l1"} if dual else {}),
         )
         start_linear(module, data.condition, data.latent)
         return module
 
     def _objective(self, module: Any, data: MatchingData, plan: Plan) -> TransportObjective:
-        for path in (module.mean, module.spread):  # the plans are made for these starts
+        for path in (module.mean, module.spread):  # the potentials hold for these starts only
             path.requires_grad_(False)
         potentials = CodePotentials(
             module.to(plan.run.device),
@@ -244,7 +256,7 @@ class TransportMatcher(BaseMatcher):
             self.plan_size,
             plan.run.stream(Stream.TRANSPORT_PLANS),
         )
-        if self._reads_off(data.latent_dim):
+        if self._is_dual(data.latent_dim):
             return DualObjective(potentials, plan.unpaired_weight, self.slope_weight)
         return TransportObjective(potentials, plan.unpaired_weight)
 

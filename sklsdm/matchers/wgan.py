@@ -27,13 +27,14 @@ class WGANMatcher(AdversarialMatcher):
 
     .. math:: \max_f -E \log(1 + e^{f(X, H(X, η)) - f(X, E(Y))}) - \frac{γ}{2} (R_1 + R_2),
 
-    with the squared slopes :math:`R_1 = E\|∇_z f(X, E(Y))\|^2` and :math:`R_2` at the draws, which
-    converges locally where the plain game circles.
+    with the mean squared slope :math:`R_1 = E\|∇_z f(X, E(Y))\|^2` at the codes and :math:`R_2` at
+    the draws. Near its solution this game converges, while the plain one may circle around it.
 
-    When to use: the paper's choice; keeps modes apart that score-based losses blur, and stays sharp
-    in ten dimensions and more. Intervals come out a little narrow; `critic="groupsort"` widens
-    them. "r3gan" needs longer fits (arms, 1,500 steps: below the default). Cost: `n_critic` critic
-    steps (two backward passes each; one with "groupsort") for each generator step.
+    When to use: this is the paper's choice. It keeps modes apart that score-based losses blur, and
+    stays sharp in ten dimensions and more. Intervals are a little narrow; `critic="groupsort"`
+    widens them. "r3gan" needs longer fits: on arms it is worse than the default after 1,500 steps.
+    Cost: `n_critic` critic steps (two backward passes each; one with "groupsort") for each
+    generator step.
 
     References
     ----------
@@ -51,25 +52,29 @@ class WGANMatcher(AdversarialMatcher):
         kw_only=False,
     )
     loss: str = parameter(
-        default="wgan", rule=one_of(*LOSSES), doc="What the critic compares; see above."
+        default="wgan",
+        rule=one_of(*LOSSES),
+        doc="""Loss of critic and generator: "wgan" is the first formula above, "r3gan" the
+        second.""",
     )
     critic: str = parameter(
         default="mlp",
         rule=one_of("mlp", "groupsort"),
-        doc=""""groupsort" has orthonormal weights and sorts pairs of units: no slope exceeds 1,
-        and no penalty is computed. Its `critic_widths` must be even; `activation` does not
-        touch it.""",
+        doc="""Network of the critic. "mlp" needs the penalty on its slope. "groupsort" has
+        orthonormal weights and sorts pairs of units, so that its slope never exceeds 1 and no
+        penalty is computed; its `critic_widths` must be even, and it does not use `activation`.""",
     )
     penalty: str = parameter(
         default="one-sided",
         rule=one_of("one-sided", "two-sided"),
-        doc="""Whether slopes below 1 are punished too ("two-sided"); read by the "wgan" loss.""",
+        doc="""Whether only slopes above 1 are penalised ("one-sided") or those below 1 as well
+        ("two-sided"). Used by `loss="wgan"` with `critic="mlp"`.""",
     )
     penalty_on: str = parameter(
         default="latent",
         rule=one_of("latent", "joint"),
-        doc="""Whether the slope is held in z alone or in (x, z), by the penalty or by construction.
-        With an image condition, x stands for its features.""",
+        doc="""Whether the slope is limited in z alone ("latent") or in (x, z) ("joint"), be it by
+        the penalty or by construction. For an image condition, its features stand for x.""",
     )
 
     def _check_further(self, prefix: str) -> None:

@@ -1,19 +1,19 @@
 """Scores of draws against what was observed, and distances between two samples.
 
-Numpy in, floats out; the formulas themselves, with their sources, are in
+They take array-likes and return floats. The formulas, with their sources, are in
 :mod:`sklsdm.functional.scores`. Three conventions hold throughout:
 
 - ``y_true`` has shape (n,), (n, q) or, for images and curves, (n, ...); ``draws`` has shape
   (n, m, \\*y_shape): m draws for each row, as ``LSDMRegressor.sample`` returns them.
 - Proper scores (energy, CRPS, quantile, variogram) and distances are *lower is better*;
-  :func:`energy_skill` is higher is better. :mod:`sklsdm.scorers` turns them for scikit-learn.
-- ``fair`` and ``unbiased`` estimators have the mean of the infinite sample at any number of
-  draws, so models scored with different numbers of draws may be compared; being unbiased, they
-  may fall below zero by chance.
+  :func:`energy_skill` is higher is better. :mod:`sklsdm.scorers` has them as scikit-learn scorers.
+- The expectation of ``fair`` and ``unbiased`` estimates does not depend on the number of draws, so
+  models scored with different numbers of draws may be compared. Such an estimate may be negative
+  by chance.
 
-Bad input raises ``ValueError`` (``TypeError`` where a number is no number) that names the
-argument. Rows are worked through in blocks: beside the arguments themselves (which may be
-memory-mapped), memory is bounded.
+Bad input raises a ``ValueError`` (a ``TypeError`` for the wrong type) that names the argument. Rows
+are worked through in blocks, so that memory stays bounded beside the arguments themselves, which
+may be memory-mapped.
 """
 
 from sklsdm.metrics.calibration import interval_coverage, interval_width
@@ -24,7 +24,7 @@ from sklsdm.metrics.forecasts import (
     quantile_loss,
     variogram_score,
 )
-from sklsdm.metrics.forecasts import skill as skill  # the estimators' own, not listed
+from sklsdm.metrics.forecasts import skill as skill  # used by the estimators, not public
 from sklsdm.metrics.two_samples import energy_distance, mmd, sliced_wasserstein
 
 __all__ = [

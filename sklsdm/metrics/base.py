@@ -1,4 +1,4 @@
-"""What the metrics share: checks of what users hand in, and work in blocks of rows."""
+"""What the metrics share: checks of their arguments, and scoring in blocks of rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def as_numbers(name: str, value: ArrayLike) -> Array:
 
 
 def check_forecast(y_true: ArrayLike, draws: ArrayLike, fair: bool) -> tuple[Array, Array]:
-    """Observed responses and draws that fit each other."""
+    """Observed responses and draws, checked to fit each other."""
     y, sample = as_real("y_true", y_true), as_real("draws", draws)
     check_rows_match(y, "draws", sample, "m")
     if fair and sample.shape[1] < 2:
@@ -55,7 +55,7 @@ def check_rows_match(
 
 
 def float64_rows(array: Array) -> Tensor:
-    """Rows (n, q) as float64, copied where they are not (torch refuses read-only memory)."""
+    """Rows (n, q) as float64; copied from other types and from read-only memory, as torch needs."""
     rows = array.reshape(len(array), -1)
     return torch.from_numpy(np.require(rows, dtype=np.float64, requirements=["C", "W"]))
 
@@ -75,12 +75,12 @@ def average_rows(per_row: Array, sample_weight: ArrayLike | None, average: bool)
     if average:
         return weighted_mean(per_row, sample_weight)
     if sample_weight is not None:
-        raise ValueError("sample_weight has no effect with average=False: leave one out")
+        raise ValueError("sample_weight has no effect with average=False; give one of them only")
     return per_row
 
 
 def weighted_mean(per_row: Array, sample_weight: ArrayLike | None) -> float:
-    """The mean of the rows' scores (n,), with a weight for each row where there are any."""
+    """The mean of the rows' scores (n,), weighted if weights are given."""
     if sample_weight is None:
         return float(per_row.mean())
     weight = as_real("sample_weight", sample_weight)

@@ -22,7 +22,7 @@ def interval_coverage(y_true: ArrayLike, interval: ArrayLike) -> float:
     Returns
     -------
     float
-        Between 0 and 1; neither high nor low is better: it should equal the nominal coverage.
+        Between 0 and 1. The best value is the nominal coverage of the intervals.
 
     Raises
     ------

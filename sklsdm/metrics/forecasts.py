@@ -45,8 +45,8 @@ def energy_score(
     draws : array-like of shape (n, m, \*y_shape)
         m draws for each row.
     fair : bool, default=True
-        Divide the draw-draw term by m(m-1), which needs m >= 2. With False, by m squared: the
-        score of the m draws taken as the forecast itself, which punishes a small m.
+        Divide the draw-draw term by m(m-1), which needs m >= 2. With False it is divided by m
+        squared, which is the score of the empirical law of the m draws and is worse for a small m.
     sample_weight : array-like of shape (n,), optional
         Weights of the rows in the average.
     average : bool, default=True
@@ -55,7 +55,7 @@ def energy_score(
     Returns
     -------
     float or ndarray of shape (n,)
-        In the unit of y; at least 0 up to chance (exactly so with ``fair=False``).
+        In the unit of y. At least 0 in expectation; with ``fair=False`` always.
 
     Raises
     ------
@@ -96,9 +96,9 @@ def crps(
 ) -> float | Array:
     r"""Continuous ranked probability score, averaged over outputs; lower is better.
 
-    :math:`E|D - y| - \frac12 E|D - D'|` for each output by itself: it judges the marginal laws
-    of the outputs and not their dependence, which :func:`energy_score` and
-    :func:`variogram_score` see.
+    :math:`E|D - y| - \frac12 E|D - D'|` for each output by itself. It judges the marginal laws
+    of the outputs but not their dependence; for that there are :func:`energy_score` and
+    :func:`variogram_score`.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def crps(
     Returns
     -------
     float or ndarray of shape (n,)
-        In the unit of y; at least 0 up to chance (exactly so with ``fair=False``).
+        In the unit of y. At least 0 in expectation; with ``fair=False`` always.
 
     Raises
     ------
@@ -145,8 +145,8 @@ def variogram_score(
     .. math::
         VS_p = \sum_{i,j} \Big(|y_i - y_j|^p - \frac1m \sum_k |d_{ki} - d_{kj}|^p\Big)^2
 
-    over all ordered pairs of outputs, with unit weights. Proper, not strictly: a shift common to
-    all outputs goes unseen. Use it beside :func:`energy_score`.
+    over all ordered pairs of outputs, with unit weights. It is proper but not strictly: a shift
+    that all outputs share does not change it. Use it beside :func:`energy_score`.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def variogram_score(
     draws, sample_weight, average
         As for :func:`energy_score`.
     p : float, default=0.5
-        Order, above 0; .5 is the authors' choice, less swayed by outliers than 1 or 2.
+        Order, above 0; .5 is the authors' choice, less sensitive to outliers than 1 or 2.
 
     Returns
     -------
@@ -249,34 +249,34 @@ def energy_skill(
     scale: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
 ) -> float:
-    r"""Energy skill: the share of a reference's energy score that a model saves.
+    r"""Energy skill: by which share a model's energy score is below that of a reference.
 
     .. math:: 1 - \frac{ES(\text{model})}{ES(\text{reference})},
 
-    where the reference forecast is one set of responses, the same for every row: with training
-    responses, the forecast that ignores X. This is the ``score`` of the estimators here. Both
-    scores are fair.
+    where the reference is one set of responses, taken as the forecast for every row. With
+    training responses it is the forecast that ignores X; the ``score`` of this package's
+    estimators is the skill against that. Both energy scores are fair.
 
     Parameters
     ----------
     y_true, draws
         As for :func:`energy_score`; the model's draws, m >= 2 for each row.
     reference : array-like of shape (r, \*y_shape)
-        Responses that ignore X, r >= 2. Their distances among themselves cost r\ :sup:`2` q:
-        2,000 are plenty.
+        Responses regardless of X, r >= 2. The distances among them cost r\ :sup:`2` q
+        operations; 2,000 are enough.
     scale : float or array-like, optional
         What outputs are divided by first, above 0 and broadcastable to ``y_shape``: usually the
-        spread of the training responses. None leaves them as they are.
+        standard deviation of the training responses. None leaves the outputs as they are.
     sample_weight : array-like of shape (n,), optional
         Weights of the rows, in both averages.
 
     Returns
     -------
     float
-        At most 1 up to chance, higher is better; 0 is no better than ignoring X, and there is no
-        lower bound. Even the true law of a noisy response scores below 1. Where the reference
-        cannot be improved (it agrees with every ``y_true`` exactly), 1.0 for a model that does
-        as well and 0.0 for any other, as in scikit-learn's ``r2_score``.
+        Higher is better. At most 1, up to chance, and 0 for a model that is no better than the
+        reference; there is no lower bound. Even the true law of a noisy response has less than 1.
+        Where the reference is perfect (equal to every ``y_true``), 1.0 for a model that is so too
+        and 0.0 for any other, as in scikit-learn's ``r2_score``.
 
     Raises
     ------
@@ -296,18 +296,18 @@ def energy_skill(
     True
     """
     y, sample = check_forecast(y_true, draws, fair=True)
-    ignorant = as_real("reference", reference)
-    if ignorant.shape[1:] != y.shape[1:] or len(ignorant) < 2:
+    responses = as_real("reference", reference)
+    if responses.shape[1:] != y.shape[1:] or len(responses) < 2:
         raise ValueError(
             f"reference must have shape (r, *y_shape) = {shape_text('r', y.shape[1:])} with "
-            f"r >= 2, got {ignorant.shape}"
+            f"r >= 2, got {responses.shape}"
         )
     spread = torch.from_numpy(_spread(scale, y.shape[1:]))
     target = float64_rows(y) / spread
     model = score_rows(lambda d, t: scores.energy_score(d / spread, t / spread), y, sample)
-    marginal = scores.energy_score_shared(float64_rows(ignorant) / spread, target).numpy()
+    baseline = scores.energy_score_shared(float64_rows(responses) / spread, target).numpy()
     rounding = 1e-12 * float(target.abs().max())
-    return skill(model, marginal, sample_weight, rounding)
+    return skill(model, baseline, sample_weight, rounding)
 
 
 def skill(
@@ -316,7 +316,7 @@ def skill(
     sample_weight: ArrayLike | None = None,
     rounding: float = 1e-12,
 ) -> float:
-    """One minus the ratio of two mean scores (n,), lower being better in both.
+    """One minus the ratio of the means of two scores (n,) for which lower is better.
 
     Where the reference is perfect up to `rounding`, 1.0 for a model that is too, else 0.0.
     """

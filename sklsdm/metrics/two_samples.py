@@ -22,7 +22,8 @@ def energy_distance(a: ArrayLike, b: ArrayLike, *, fair: bool = True) -> float:
     r"""Energy distance between two samples.
 
     :math:`2 E\|A - B\| - E\|A - A'\| - E\|B - B'\|`: zero if and only if the laws are equal. It
-    has no parameter to choose, and no curse of dimension in the number of points it needs.
+    has no parameter to choose, and its estimate converges at a rate that is the same in every
+    dimension.
 
     Parameters
     ----------
@@ -81,18 +82,17 @@ def sliced_wasserstein(
     a, b
         As for :func:`energy_distance`.
     n_projections : int, default=128
-        Directions. More lower the error of the average over directions, in proportion to the
-        square root.
+        Number of directions L. The error of the average over directions falls as 1 / √L.
     p : float, default=1
-        Order, at least 1; larger weighs far transports more.
+        Order, at least 1; a larger one gives more weight to long distances.
     random_state : int, RandomState, Generator or None, default=None
-        For the directions: an int for the same ones every time, None for fresh ones.
+        Draws the directions: an int gives the same ones every time, None fresh ones.
 
     Returns
     -------
     float
         At least 0, in the unit of the data; 0 for equal samples. Two samples of one law have a
-        positive distance that falls with n: print it beside, at equal sizes.
+        positive distance that falls with n: compare with that of two such samples of equal sizes.
 
     Raises
     ------
@@ -140,10 +140,10 @@ def mmd(
     a, b
         As for :func:`energy_distance`.
     bandwidth : "median", float or sequence of floats, default="median"
-        h. The median distance between distinct points (of up to 500 evenly spaced rows of each
-        sample) looks at the laws as wholes; a tenth of it sees local structure such as blurred
-        modes. With several, the mean of the kernels. To compare models, fix one number: the
-        median moves with the samples.
+        Width h of the kernel. "median" is the median distance between distinct points (of up to
+        500 evenly spaced rows of each sample), which compares the laws as a whole; a tenth of it
+        shows local differences such as blurred modes. With several, the kernel is their mean. To
+        compare models, fix a number: the median changes with the samples.
     unbiased : bool, default=True
         Leave pairs of a point with itself out (needs two points in each sample); with False the
         value is that of the empirical laws, never negative and biased upwards by about 1/n.
@@ -220,7 +220,7 @@ def _median_distance(a: Array, b: Array) -> float:
 
 
 def _directions(q: int, n_projections: int, random_state: RandomState) -> Tensor:
-    """Directions (n_projections, q) uniform on the unit sphere; one dimension has but one."""
+    """Directions (n_projections, q) uniform on the unit sphere; (1, 1) where q is 1."""
     if q == 1:
         return torch.ones(1, 1, dtype=torch.float64)
     normal = as_generator(random_state).normal(size=(n_projections, q))

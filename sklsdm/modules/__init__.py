@@ -1,6 +1,6 @@
-"""Torch modules: layers, generators, critics, fields, coders, and how they travel."""
+"""Torch modules: layers, generators, critics, fields, coders, and how they are pickled."""
 
-from sklsdm.modules.coders import SETTLED, Coder, ConvCoder, LinearCoder, MLPCoder
+from sklsdm.modules.coders import FULL_ITERATIONS, Coder, ConvCoder, LinearCoder, MLPCoder
 from sklsdm.modules.critics import (
     CodeClassifier,
     Critic,
@@ -17,7 +17,7 @@ from sklsdm.modules.widths import widest_output
 
 __all__ = [
     "ACTIVATIONS",
-    "SETTLED",
+    "FULL_ITERATIONS",
     "CodeClassifier",
     "Coder",
     "ConditionalGenerator",

@@ -1,7 +1,8 @@
-"""Modules of stage 1: encoder and decoder as one module, each started at a linear autoencoder.
+"""Coders, the modules of stage 1: an encoder and a decoder that start as a linear autoencoder.
 
-Rows go in and come out flat and standardised; images are shaped inside. Like all modules of ours
-they are initialised from the `torch.Generator` handed in and rebuilt from `config` and state.
+They take and give flat, standardised rows; :class:`ConvCoder` shapes them to images inside. Their
+weights are drawn from the `torch.Generator` handed in, and they are rebuilt from `config` and
+state dict.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from torch import Tensor, nn
 from sklsdm.modules.layers import ACTIVATIONS, conv, conv_transpose, mlp
 from sklsdm.modules.packing import RebuildableModule
 
-_SLOPES = {nn.SiLU: 1.0999, nn.GELU: 1.1290}  # steepest slopes; those of the others are 1
-SETTLED = 200  # power iterations from which on a norm counts as found, to 1 %
+_SLOPES = {nn.SiLU: 1.0999, nn.GELU: 1.1290}  # largest derivatives; that of the others is 1
+FULL_ITERATIONS = 200  # power iterations from which a norm counts as exact to 1 %
 
 
 class LinearCoder(RebuildableModule):
-    """z = W(y − c), ŷ = Wᵀz + c with orthonormal rows W: PCA, or the identity."""
+    """z = W(y − c) and ŷ = Wᵀz + c, W with orthonormal rows: PCA, or the identity at first."""
 
     def __init__(self, width: int, latent_dim: int) -> None:
         super().__init__()
@@ -38,18 +39,18 @@ class LinearCoder(RebuildableModule):
     def forward(self, target: Tensor) -> Tensor:
         return self.decode(self.encode(target))
 
-    def slope(self, spread: Tensor, n_iterations: int = SETTLED) -> Tensor:
+    def slope(self, spread: Tensor, n_iterations: int = FULL_ITERATIONS) -> Tensor:
         """Lipschitz constant of the decoder; see :meth:`Coder.slope`."""
         return _few_rows_norm(spread[:, None] * self.components) / self.center.numel() ** 0.5
 
 
 class Coder(RebuildableModule):
-    """A linear autoencoder plus a network on either side: E = W(y − c) + e(y), and likewise D.
+    """A linear autoencoder plus a network on either side.
 
-    The linear path starts at the principal components and the networks' last layers at zero, so
-    training starts from PCA's reconstruction, and the state kept on held-out rows is never worse
-    there.
-    `gain` scales the decoder about its centre; it is 1 where its slope is not limited.
+    E(y) = W(y − c) + e(y) and D(z) = c + gain · (Wᵀz + d(z)), with networks e and d. The last
+    layers of both networks are zero at first: with W and c set to the principal components,
+    training starts from the reconstruction of PCA. `gain` is 1 unless the decoder's slope is
+    limited (`SlopeLimit`).
     """
 
     encoder: nn.Sequential
@@ -71,18 +72,19 @@ class Coder(RebuildableModule):
     def forward(self, target: Tensor) -> Tensor:
         return self.decode(self.encode(target))
 
-    def slope(self, spread: Tensor, n_iterations: int = SETTLED) -> Tensor:
-        """Bound on the decoder's Lipschitz constant before `gain`, from its layers' norms.
+    def slope(self, spread: Tensor, n_iterations: int = FULL_ITERATIONS) -> Tensor:
+        """Upper bound on the decoder's Lipschitz constant without `gain`, from its layers' norms.
 
-        Codes are counted in units of `spread` (k,), rows by their root mean square over outputs:
-        a principal component with all of the responses' variance has slope 1. Fewer than
-        `SETTLED` power iterations are quick, and may fall a few per cent short.
+        Distances of codes are measured in units of `spread` (k,), those of rows by the root mean
+        square over outputs: a principal component that has all of the responses' variance has
+        slope 1. Fewer than `FULL_ITERATIONS` power iterations are quicker, and may give a few
+        per cent less than the bound.
         """
         curved = lipschitz_bound(self.decoder, spread, n_iterations)
         return self.linear_slope(spread) + curved / self.linear.center.numel() ** 0.5
 
     def linear_slope(self, spread: Tensor) -> Tensor:
-        """The share of the linear path in `slope`."""
+        """The term of the linear path in `slope`."""
         return self.linear.slope(spread)
 
 
@@ -98,16 +100,17 @@ class MLPCoder(Coder):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(width, latent_dim)
-        inside = list(reversed(widths))
+        mirrored = list(reversed(widths))
         self.encoder = mlp(width, latent_dim, widths, activation, generator, last_scale=0.0)
-        self.decoder = mlp(latent_dim, width, inside, activation, generator, last_scale=0.0)
+        self.decoder = mlp(latent_dim, width, mirrored, activation, generator, last_scale=0.0)
 
 
 class ConvCoder(Coder):
     """A linear autoencoder plus convolutions on either side, for images (c, h, w) of any size.
 
-    Each convolution of the encoder halves the sides (rounded up), each transposed one of the
-    decoder goes exactly back; between them and the code lies one hidden layer.
+    Each convolution of the encoder halves height and width (rounded up), and each transposed
+    convolution of the decoder restores them exactly. On either side one hidden layer lies between
+    the convolutions and the code.
     """
 
     def __init__(
@@ -141,10 +144,10 @@ class ConvCoder(Coder):
 
 
 def lipschitz_bound(layers: Any, spread: Tensor, n_iterations: int) -> Tensor:
-    """Bound on the Lipschitz constant of an MLP, or of transposed convolutions after one.
+    """Upper bound on the Lipschitz constant of an MLP, or of transposed convolutions after one.
 
-    The product of the layers' spectral norms and the activations' steepest slopes, in the first
-    len(spread) inputs, counted in units of `spread`.
+    It is the product of the layers' spectral norms and the activations' largest derivatives. Only
+    the first len(spread) inputs vary, in units of `spread`; others (a decoder's noise) are fixed.
     """
     first, *others = layers
     bound = _few_rows_norm(spread[:, None] * first.weight[:, : len(spread)].T)
@@ -160,16 +163,21 @@ def lipschitz_bound(layers: Any, spread: Tensor, n_iterations: int) -> Tensor:
 
 
 def _spectral_norm(layer: Any, shape: torch.Size, n_iterations: int) -> Tensor:
-    """By power iteration from a fixed vector; differentiable in the weights."""
-    if n_iterations >= SETTLED and isinstance(layer, nn.Linear):
+    """Spectral norm of a layer for inputs of `shape`; differentiable in its weights.
+
+    Exact for a linear layer where `n_iterations` is full, else by power iteration from a fixed
+    vector. 1 % is added to the norm of a full iteration, so that it is not too small.
+    """
+    if n_iterations >= FULL_ITERATIONS and isinstance(layer, nn.Linear):
         return torch.linalg.matrix_norm(layer.weight, 2)
     with torch.no_grad():
         random = torch.Generator().manual_seed(0)
         vector = torch.randn(shape, generator=random).to(layer.weight.device)
         for _ in range(n_iterations):
-            image = _unit(_apply(layer, vector))
-            vector = _unit(_apply_adjoint(layer, image))
-    return (image * _apply(layer, vector)).sum() * (1.01 if n_iterations >= SETTLED else 1.0)
+            moved = _unit(_apply(layer, vector))
+            vector = _unit(_apply_adjoint(layer, moved))
+    safety = 1.01 if n_iterations >= FULL_ITERATIONS else 1.0
+    return (moved * _apply(layer, vector)).sum() * safety
 
 
 def _few_rows_norm(rows: Tensor) -> Tensor:
@@ -182,6 +190,7 @@ def _unit(vector: Tensor) -> Tensor:
 
 
 def _apply(layer: Any, vector: Tensor) -> Tensor:
+    """The layer's linear map, without its bias."""
     if isinstance(layer, nn.Linear):
         return nn.functional.linear(vector, layer.weight)
     return nn.functional.conv_transpose2d(
@@ -190,6 +199,7 @@ def _apply(layer: Any, vector: Tensor) -> Tensor:
 
 
 def _apply_adjoint(layer: Any, vector: Tensor) -> Tensor:
+    """The transpose of the layer's linear map."""
     if isinstance(layer, nn.Linear):
         return vector @ layer.weight
     return nn.functional.conv2d(vector, layer.weight, None, layer.stride, layer.padding)

@@ -1,4 +1,4 @@
-"""How a condition enters a network: as it is, or an image through convolutions."""
+"""How a condition enters a network: as it is or, if it is an image, through convolutions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklsdm.modules.packing import RebuildableModule
 
 
 class ConvFeatures(nn.Module):
-    """Image conditions (n, c, h, w), handed in flat, as feature rows."""
+    """Features (n, n_features) of image conditions (c, h, w), which come as flat rows."""
 
     def __init__(
         self,
@@ -37,12 +37,12 @@ class ConvFeatures(nn.Module):
 
 
 class ConditionedModule(RebuildableModule):
-    """Shared by generator and critic: how a condition enters."""
+    """Base of all networks that see a condition: it brings the `condition_encoder`."""
 
-    def _encode_with(
+    def _set_condition_encoder(
         self, shape: Sequence[int] | None, condition_dim: int, generator: torch.Generator | None
     ) -> int:
-        """Set `condition_encoder` and return the number of features that it gives."""
+        """Make `condition_encoder`; returns the number of features that it gives."""
         if shape is None:
             self.condition_encoder: nn.Module = nn.Identity()
             return condition_dim

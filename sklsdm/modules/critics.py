@@ -14,7 +14,7 @@ from sklsdm.modules.layers import mlp
 
 
 class Critic(ConditionedModule):
-    """f(x, z), a number per row; `condition_dim=0` is the unconditional critic f(z)."""
+    """f(x, z), one number for each row; `condition_dim=0` gives the unconditional critic f(z)."""
 
     def __init__(
         self,
@@ -26,11 +26,11 @@ class Critic(ConditionedModule):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        n_features = self._encode_with(image_shape, condition_dim, generator)
+        n_features = self._set_condition_encoder(image_shape, condition_dim, generator)
         self.mlp = mlp(n_features + latent_dim, 1, widths, activation, generator)
 
     def features(self, condition: Tensor) -> Tensor:
-        """What the critic sees of the condition; shared by real, drawn and penalty rows."""
+        """Features of the condition, computed once for real, drawn and penalty rows."""
         return self.condition_encoder(condition)
 
     def forward(self, features: Tensor, latent: Tensor) -> Tensor:
@@ -38,11 +38,12 @@ class Critic(ConditionedModule):
 
 
 class OrthonormalLinear(nn.Module):
-    """A linear layer whose weight has orthonormal rows or columns (the fewer), always.
+    """A linear layer whose weight always has orthonormal rows or, if they are fewer, columns.
 
-    The weight is B(I + S)(I − S)⁻¹ up to a transpose: a fixed orthonormal B, drawn at the start,
-    turned by the Cayley transform of a trained skew-symmetric S. A single row or column is a
-    trained vector divided by its length.
+    The weight, or its transpose where n_in >= n_out, is (I − S)⁻¹(I + S)B: B has orthonormal
+    columns, is drawn at the start and stays fixed; the Cayley transform of a trained
+    skew-symmetric S rotates it. A weight of a single row or column is a trained vector divided by
+    its length instead.
     """
 
     base: Tensor
@@ -72,7 +73,11 @@ class OrthonormalLinear(nn.Module):
 
 
 class GroupSort(nn.Module):
-    """Sorts pairs of units: keeps lengths, so that slopes are neither cut nor raised.
+    """Activation that sorts pairs of units, the larger one first.
+
+    It only exchanges entries, so the gradient that passes through it keeps its norm. With
+    orthonormal weights a critic can then have slope 1 everywhere, and never more; after a ReLU,
+    which sets entries to zero, the slope can only fall.
 
     Anil, Lucas & Grosse 2019 (arXiv 1811.05381), section 4.2, with groups of two (MaxMin).
     """
@@ -83,10 +88,10 @@ class GroupSort(nn.Module):
 
 
 class GroupSortCritic(ConditionedModule):
-    """f(x, z), 1-Lipschitz by construction: orthonormal weights and sorted pairs of units.
+    """f(x, z), 1-Lipschitz by construction: orthonormal weights and :class:`GroupSort`.
 
-    In (x, z) where `joint` (an image counts by its features); otherwise in z alone: the
-    condition then shifts the first layer through an unconstrained MLP.
+    With `joint` it is 1-Lipschitz in (x, z), where the features stand for an image x. Otherwise
+    it is so in z alone: an MLP without any constraint turns x into a shift of the first layer.
     """
 
     def __init__(
@@ -100,7 +105,7 @@ class GroupSortCritic(ConditionedModule):
         joint: bool = False,
     ) -> None:
         super().__init__()
-        n_features = self._encode_with(image_shape, condition_dim, generator)
+        n_features = self._set_condition_encoder(image_shape, condition_dim, generator)
         n_in = latent_dim + (n_features if joint else 0)
         self.joint = joint
         self.first = OrthonormalLinear(n_in, widths[0], generator)
@@ -113,7 +118,7 @@ class GroupSortCritic(ConditionedModule):
         self.rest = nn.Sequential(*layers, OrthonormalLinear(widths[-1], 1, generator))
 
     def features(self, condition: Tensor) -> Tensor:
-        """What the critic sees of the condition; shared by real and drawn rows."""
+        """Features of the condition, computed once for real and drawn rows."""
         return self.condition_encoder(condition)
 
     def forward(self, features: Tensor, latent: Tensor) -> Tensor:
@@ -143,7 +148,7 @@ class CodeClassifier(nn.Module):
 
 
 class Critics(nn.Module):
-    """The critic f(x, z) of the pairs and, where unpaired codes are matched too, f(z)."""
+    """The critic f(x, z) of the pairs and, where unpaired codes are matched, f(z) of all codes."""
 
     def __init__(self, joint: nn.Module, marginal: nn.Module | None) -> None:
         super().__init__()

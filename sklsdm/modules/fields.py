@@ -1,4 +1,4 @@
-"""Networks that see a code's whitened residual: vector fields and mixture densities."""
+"""Networks for a code's whitened residual: vector fields and mixture densities."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from torch import Tensor, nn
 from sklsdm.modules.conditioned import ConditionedModule
 from sklsdm.modules.layers import mlp
 
-_LOG_PRECISION = 4.6  # a mixture's component is at least exp(-4.6) = 0.01 wide
+# Bound on |ln P_ii|: the standard deviation 1 / P_ii lies between exp(-4.6) = 0.01 and 100.
+_MAX_LOG_PRECISION = 4.6
 
 
 class WhitenedResidual(ConditionedModule):
-    """Shared by densities and fields: they see the code's residual from a fixed linear path.
+    """Base of fields and densities: they model a code's whitened residual u, not the code z.
 
-    u = L⁻¹(z − A·x − b) is white where least squares with Gaussian noise is the truth, so
-    training starts from there.
+    u = L⁻¹(z − A·x − b), where A, b and L are fixed: a matcher sets them to a regression of the
+    codes on x and a factor of its residual covariance L Lᵀ. A network that gives u ~ N(0, I)
+    therefore gives regression with Gaussian noise, and that is about where training starts.
     """
 
     coef: Tensor  # A (k, p)
@@ -26,7 +28,7 @@ class WhitenedResidual(ConditionedModule):
     factor: Tensor  # L (k, k)
     whitener: Tensor  # L⁻¹
 
-    def _start_path(self, condition_dim: int, latent_dim: int) -> None:
+    def _add_linear_path(self, condition_dim: int, latent_dim: int) -> None:
         self.register_buffer("coef", torch.zeros(latent_dim, condition_dim))
         self.register_buffer("intercept", torch.zeros(latent_dim))
         self.register_buffer("factor", torch.eye(latent_dim))
@@ -52,7 +54,7 @@ class WhitenedResidual(ConditionedModule):
         return self._centre(condition) + nn.functional.linear(residual, self.factor)
 
     def features(self, condition: Tensor) -> Tensor:
-        """What the network sees of the condition."""
+        """Features of the condition, which the network sees."""
         return self.condition_encoder(condition)
 
 
@@ -71,24 +73,26 @@ class TimeConditionedField(WhitenedResidual):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        n_features = self._encode_with(image_shape, condition_dim, generator)
-        self._start_path(condition_dim, latent_dim)
+        n_features = self._set_condition_encoder(image_shape, condition_dim, generator)
+        self._add_linear_path(condition_dim, latent_dim)
         self.register_buffer("frequencies", 2.0 ** torch.linspace(0, 3, 8))
         n_inputs = n_features + latent_dim + 1 + 2 * len(self.frequencies)
         self.mlp = mlp(n_inputs, latent_dim, widths, activation, generator, last_scale=0.1)
 
     def forward(self, features: Tensor, residual: Tensor, time: Tensor) -> Tensor:
         """The field (n, k) at residuals (n, k) and times (n, 1) or (1, 1)."""
-        waves = time * self.frequencies
-        clock = torch.cat([time, waves.cos(), waves.sin()], dim=-1).expand(len(residual), -1)
-        return self.mlp(torch.cat([features, residual, clock], dim=-1))
+        angles = time * self.frequencies
+        time_features = torch.cat([time, angles.cos(), angles.sin()], dim=-1).expand(
+            len(residual), -1
+        )
+        return self.mlp(torch.cat([features, residual, time_features], dim=-1))
 
 
 class MixtureDensity(WhitenedResidual):
     """p(u | x), a mixture of Gaussians whose parameters an MLP gives.
 
-    A component has a weight, a mean μ and a lower triangular factor P of its precision, PᵀP;
-    P is diagonal where not `full`. At the start the mixture is near N(0, I).
+    A component has a weight, a mean μ and the precision PᵀP, with P lower triangular where `full`
+    and diagonal otherwise. At the start the mixture has mean 0 and covariance about I.
     """
 
     below_diagonal: Tensor
@@ -105,8 +109,8 @@ class MixtureDensity(WhitenedResidual):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        n_features = self._encode_with(image_shape, condition_dim, generator)
-        self._start_path(condition_dim, latent_dim)
+        n_features = self._set_condition_encoder(image_shape, condition_dim, generator)
+        self._add_linear_path(condition_dim, latent_dim)
         self.register_buffer("below_diagonal", torch.tril_indices(latent_dim, latent_dim, -1))
         self.sizes = [1, latent_dim, latent_dim, self.below_diagonal.shape[1] if full else 0]
         n_outputs = n_components * sum(self.sizes)
@@ -122,7 +126,9 @@ class MixtureDensity(WhitenedResidual):
         """Log weights (n, c), means (n, c, k) and factors P (n, c, k, k) given x (n, p)."""
         raw = self.mlp(self.features(condition)).view(len(condition), *self.start.shape)
         logits, means, scales, rest = (raw + self.start).split(self.sizes, dim=-1)
-        precision = torch.diag_embed((_LOG_PRECISION * (scales / _LOG_PRECISION).tanh()).exp())
+        precision = torch.diag_embed(
+            (_MAX_LOG_PRECISION * (scales / _MAX_LOG_PRECISION).tanh()).exp()
+        )
         if rest.shape[-1]:
             precision[..., self.below_diagonal[0], self.below_diagonal[1]] = rest
         return logits.squeeze(-1).log_softmax(dim=1), means, precision

@@ -1,4 +1,4 @@
-"""Generators H(x, η), each started at least squares with Gaussian noise."""
+"""Generators H(x, η), which start as linear regression with Gaussian noise."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sklsdm.modules.layers import linear, mlp
 
 
 class LinearStart(ConditionedModule):
-    """Shared by generators: a linear-Gaussian path, A·x + b + L·η, from which they start.
+    """Base of the generators: a linear path A·x + b + L·η, from which they start.
 
-    It can be set to the least-squares fit of the codes on the conditions with its residual
-    covariance: training then starts from "least squares with Gaussian noise".
+    A matcher sets A and b to a ridge regression of the codes on the conditions, and L to a factor
+    of its residual covariance. Training then starts from regression with Gaussian noise.
     """
 
-    def _start_path(
+    def _add_linear_path(
         self, condition_dim: int, latent_dim: int, noise_dim: int, random: torch.Generator | None
     ) -> None:
         self.mean = linear(condition_dim, latent_dim, random)
@@ -26,7 +26,10 @@ class LinearStart(ConditionedModule):
 
     @torch.no_grad()
     def set_linear(self, coef: Tensor, intercept: Tensor, factor: Tensor) -> None:
-        """Set A (k, p), b (k,) and L (k, d); d beyond the factor's columns stays zero."""
+        """Set A (k, p), b (k,) and the first columns of L (k, d) to those of `factor`.
+
+        Where the noise has more dimensions than `factor` has columns, L is zero in the others.
+        """
         self.mean.weight.copy_(coef)
         self.mean.bias.copy_(intercept)
         self.spread.weight.zero_()
@@ -52,8 +55,8 @@ class ConditionalGenerator(LinearStart):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        n_features = self._encode_with(image_shape, condition_dim, generator)
-        self._start_path(condition_dim, latent_dim, noise_dim, generator)
+        n_features = self._set_condition_encoder(image_shape, condition_dim, generator)
+        self._add_linear_path(condition_dim, latent_dim, noise_dim, generator)
         self.mlp = mlp(
             n_features + noise_dim, latent_dim, widths, activation, generator, last_scale=0.1
         )
@@ -64,10 +67,11 @@ class ConditionalGenerator(LinearStart):
 
 
 class PotentialGenerator(LinearStart):
-    """H(x, η) = s + ∇φ(x, s) ⊙ ℓ(x, s): the start s moved along the slope of a potential φ.
+    """H(x, η) = s + ∇φ(x, s) ⊙ ℓ(x, s): the start s moves along the slope in s of a potential φ.
 
-    φ is an MLP on (features of x, s). The lengths ℓ are 1, or a second output of it where
-    `with_lengths`; the slope then gives directions only and is kept within [-1, 1].
+    s = A·x + b + L·η, and φ is an MLP on (features of x, s). The lengths ℓ are 1 or, with
+    `with_lengths`, further outputs of the MLP, one for each dimension; the slope, clamped to
+    [-1, 1], then gives the direction only.
     """
 
     def __init__(
@@ -82,8 +86,8 @@ class PotentialGenerator(LinearStart):
         with_lengths: bool = False,
     ) -> None:
         super().__init__()
-        n_features = self._encode_with(image_shape, condition_dim, generator)
-        self._start_path(condition_dim, latent_dim, noise_dim, generator)
+        n_features = self._set_condition_encoder(image_shape, condition_dim, generator)
+        self._add_linear_path(condition_dim, latent_dim, noise_dim, generator)
         self.with_lengths = with_lengths
         n_out = 1 + (latent_dim if with_lengths else 0)
         self.mlp = mlp(

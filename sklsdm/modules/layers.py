@@ -1,6 +1,6 @@
-"""Layers whose weights come from the `torch.Generator` handed in.
+"""Layers whose initial weights are drawn from the `torch.Generator` handed in.
 
-So the global random state is neither read nor moved.
+The global random state is neither read nor changed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def _init_weights(layer: nn.Module, fan_in: int, generator: torch.Generator | None) -> None:
-    """PyTorch's own uniform rule, U(±1/√fan_in), drawn from `generator`."""
+    """PyTorch's own rule, uniform within ±1/√fan_in, drawn from `generator`."""
     if generator is None:
         return
     bound = 1.0 / math.sqrt(max(fan_in, 1))
@@ -31,7 +31,7 @@ def _init_weights(layer: nn.Module, fan_in: int, generator: torch.Generator | No
 
 
 def linear(n_in: int, n_out: int, generator: torch.Generator | None, bias: bool = True) -> Any:
-    """A linear layer whose weights come from `generator` (left unset where it is None)."""
+    """A linear layer with weights drawn from `generator`; uninitialised where it is None."""
     layer = nn.utils.skip_init(nn.Linear, max(n_in, 1), n_out, bias=bias)
     if n_in == 0:  # no condition: nothing but the bias
         layer.in_features, layer.weight = 0, nn.Parameter(torch.empty(n_out, 0))
@@ -40,7 +40,7 @@ def linear(n_in: int, n_out: int, generator: torch.Generator | None, bias: bool 
 
 
 def conv(n_in: int, n_out: int, kernel: int, stride: int, generator: torch.Generator | None) -> Any:
-    """A convolution with padding kernel // 2 whose weights come from `generator`."""
+    """A convolution with padding kernel // 2 and weights drawn from `generator`."""
     layer = nn.utils.skip_init(
         nn.Conv2d, n_in, n_out, kernel_size=kernel, stride=stride, padding=kernel // 2
     )
@@ -55,7 +55,7 @@ def conv_transpose(
     sides: Sequence[int],
     generator: torch.Generator | None,
 ) -> Any:
-    """The way back of `conv` with stride 2, to maps whose sides (h, w) are given."""
+    """The transposed convolution of `conv` with stride 2; its output has the given sides (h, w)."""
     layer = nn.utils.skip_init(
         nn.ConvTranspose2d,
         n_in,
@@ -65,6 +65,7 @@ def conv_transpose(
         padding=kernel // 2,
         output_padding=tuple(1 - side % 2 for side in sides),
     )
+    # With stride 2 an output pixel gets a quarter of the kernel's entries on average.
     _init_weights(layer, n_in * kernel**2 // 4, generator)
     return layer
 
@@ -78,7 +79,7 @@ def mlp(
     *,
     last_scale: float = 1.0,
 ) -> nn.Sequential:
-    """Linear layers with an activation between them; `last_scale` shrinks the last one."""
+    """Linear layers with an activation between them; the last one's weights times `last_scale`."""
     layers: list[nn.Module] = []
     for width in widths:
         layers += [linear(n_in, width, generator), ACTIVATIONS[activation]()]

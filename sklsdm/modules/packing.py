@@ -1,4 +1,4 @@
-"""How modules travel: rebuilt from class, arguments and arrays, without pickled code."""
+"""How modules are pickled: as class, arguments and arrays, from which they are rebuilt."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ class _RecordsArguments(type):
 class RebuildableModule(nn.Module, metaclass=_RecordsArguments):
     """A module that can be made again from `config`, its arguments without the `generator`.
 
-    `generator` is the `torch.Generator` from which weights are drawn; a module made without one
-    waits for its weights.
+    `generator` is the `torch.Generator` from which weights are drawn. A module made without one
+    is uninitialised until a state dict is loaded.
     """
 
     config: dict[str, Any]
 
 
 class PackedModule:
-    """A module that travels to machines without its device.
+    """A module in a form that can be unpickled on machines without its device.
 
-    Ours as class, arguments and numpy arrays; a user's own as a copy on the CPU.
+    A :class:`RebuildableModule` is kept as class, arguments and numpy arrays, any other module as
+    a copy on the CPU.
     """
 
     def __init__(self, module: Any) -> None:

@@ -1,4 +1,4 @@
-"""How many numbers a network holds at once for one row."""
+"""How many numbers the layers of a network give for one row."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 def widest_output(modules: Iterable[Any], call: Callable[[], object]) -> int:
     """Numbers in the largest output of any layer of `modules` while `call` runs.
 
-    What is no torch module is passed over. With a call on a single row this is what each row of
-    a batch takes.
+    Members of `modules` that are no torch modules are skipped. If `call` runs on a single row,
+    this tells how much memory each row of a batch takes.
     """
     sizes = [1]
 

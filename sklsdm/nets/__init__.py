@@ -1,4 +1,4 @@
-"""skorch nets that run every training loop; the only place that imports skorch."""
+"""skorch nets, which run every training loop; only this subpackage imports skorch."""
 
 from sklsdm.nets.adversarial import AdversarialNet
 from sklsdm.nets.base import TrainingNet, history_arrays, one_thread

@@ -1,4 +1,4 @@
-"""A net with two players, a generator (`module_`) and critics (`critic_`)."""
+"""A net with two players, a generator (`module_`) and a critic (`critic_`)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sklsdm.nets.base import TrainingNet
 
 
 class AdversarialNet(TrainingNet):
-    """Two modules and two optimizers; each batch holds the critic's batches and the generator's.
+    """A net that trains a generator and a critic in turn, each with its own optimizer.
 
     `criterion_` has `critic_loss(generator, critic, batch)` and
     `generator_loss(generator, critic, batch)`, both scalar tensors. A step is a list of batches:
-    all but the last feed one critic step each, the last one the generator's step.
+    each but the last is used for one step of the critic, the last for the generator's step.
     """
 
     def __init__(self, module: Any, critic: Any, *args: Any, **kwargs: Any) -> None:
@@ -38,7 +38,9 @@ class AdversarialNet(TrainingNet):
         for part in critic_batches:
             critic_loss = self.criterion_.critic_loss(self.module_, self.critic_, part)
             self.update("critic_", self.critic_optimizer_, critic_loss, part)
-        trained = [p for p in self.critic_.parameters() if p.requires_grad]  # the user may freeze
+        # The generator's step needs no gradients of the critic. Those that a user's callback froze
+        # must stay frozen afterwards.
+        trained = [p for p in self.critic_.parameters() if p.requires_grad]
         self.critic_.requires_grad_(False)
         loss = self.criterion_.generator_loss(self.module_, self.critic_, last)
         self.update("module_", self.optimizer_, loss, last)

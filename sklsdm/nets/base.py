@@ -1,4 +1,4 @@
-"""What our nets add to skorch's: lean epochs, honest interrupts, whole-state snapshots."""
+"""The base of our skorch nets: the epoch loop, interruption, averaged parameters, snapshots."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
 
 class StopTraining(KeyboardInterrupt):
-    """A callback asks for the end of training; unlike Ctrl-C it is not an interruption."""
+    """Raised by a callback to end training; unlike Ctrl-C this does not count as interruption."""
 
 
 class TrainingNet(NeuralNet):
-    """A skorch net whose data is an iterable of whole batches already on the device.
+    """A skorch net whose data is an iterable of batches that are already on the device.
 
-    `fit(batches)` takes an object with `__len__` (steps of one epoch) and `__iter__`. The loss is
-    summed on the device and read once an epoch (`history[-1, "train_loss"]`); hooks on batches and
-    gradients are called for those callbacks that define them, and cost nothing otherwise.
-    `interrupted_` tells whether Ctrl-C ended training. `averaged_` holds the exponential moving
-    average of the parameters of `module_` where `ema_decay` > 0.
+    `fit(batches)` takes an object with `__len__` (steps in one epoch) and `__iter__`. For speed,
+    the loss is summed on the device and read once an epoch (`history[-1, "train_loss"]`), and
+    hooks on batches and gradients are called only for callbacks that define them. `interrupted_`
+    says whether Ctrl-C ended training. With `ema_decay` > 0, `averaged_` holds the exponential
+    moving average of the parameters of `module_`. `random` is the generator that the batches draw
+    from; its state is part of a snapshot.
     """
 
     def __init__(
@@ -43,12 +44,12 @@ class TrainingNet(NeuralNet):
         self.ema_decay = ema_decay
         self.random = random
         kwargs.setdefault("train_split", None)
-        kwargs.setdefault("batch_size", 1)  # the data's length is in batches, for ProgressBar
+        kwargs.setdefault("batch_size", 1)  # skorch's ProgressBar then counts batches
         super().__init__(module, *args, **kwargs)
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Callback]]:
-        return []  # ours are passed in, so that they and the user's stand in one list
+        return []  # `default_callbacks` gives the built-in and the user's callbacks in one list
 
     def initialize(self) -> TrainingNet:
         super().initialize()
@@ -62,7 +63,7 @@ class TrainingNet(NeuralNet):
     def initialize_callbacks(self) -> TrainingNet:
         super().initialize_callbacks()
         if any(isinstance(callback, PrintLog) for _, callback in self.callbacks_):
-            self.verbose = 1  # it prints nothing otherwise, and whoever passes it wants it to
+            self.verbose = 1  # PrintLog prints nothing at verbose=0
         return self
 
     def get_dataset(self, X: Any, y: Any = None) -> Any:
@@ -96,7 +97,7 @@ class TrainingNet(NeuralNet):
         if iterator is None:
             return
         self._set_training(training)
-        self.history.new_batch()  # one an epoch, for callbacks that look at the last
+        self.history.new_batch()  # one per epoch: some callbacks read the last batch
         totals: dict[str, Tensor] = {}
         count = 0
         for batch in iterator:
@@ -126,7 +127,7 @@ class TrainingNet(NeuralNet):
         self.notify("on_train_end", X=X, y=y)
         for _, callback in self.callbacks_:
             if isinstance(callback, LRScheduler):
-                callback.lr_scheduler_ = None  # it holds the optimizer, which is not to be pickled
+                callback.lr_scheduler_ = None  # it holds the optimizer, which must not be pickled
         return self
 
     def load_params(self, *args: Any, **kwargs: Any) -> None:
@@ -134,13 +135,13 @@ class TrainingNet(NeuralNet):
         self._restart_average()
 
     def _get_module(self, name: str, msg: str) -> Any:
-        """What skorch saves and loads by name; a criterion without a state has an empty one."""
+        """The module that skorch saves or loads; for a criterion without state, an empty one."""
         if name == "criterion_" and not hasattr(self.criterion_, "state_dict"):
             return nn.Module()
         return super()._get_module(name, msg)
 
     def update(self, name: str, optimizer: torch.optim.Optimizer, loss: Tensor, batch: Any) -> None:
-        """One optimizer step on the parameters of module `name`, with the gradient hook between."""
+        """One optimizer step for module `name`; the gradient hooks run before the step."""
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self._batch_callbacks["on_grad_computed"]:
@@ -158,14 +159,14 @@ class TrainingNet(NeuralNet):
 
     @torch.no_grad()
     def is_finite(self) -> bool:
-        """Whether every parameter is a finite number."""
+        """Whether all parameters of all modules are finite."""
         modules = (getattr(self, name + "_") for name in self._modules)
         finite = [p.isfinite().all() for m in modules for p in m.parameters()]
         return bool(torch.stack(finite).all()) if finite else True
 
     @torch.no_grad()
     def average(self) -> None:
-        """Move the averaged parameters towards the current ones (a plain mean at first)."""
+        """Update the averaged parameters; the decay is smaller in the first steps."""
         if self.ema_decay <= 0:
             return
         self._n_averaged += 1
@@ -174,7 +175,7 @@ class TrainingNet(NeuralNet):
 
     @contextmanager
     def averaged(self) -> Any:
-        """Within this context `module_` carries the averaged parameters."""
+        """Context in which `module_` has the averaged parameters."""
         if self.ema_decay <= 0:
             yield self.module_
             return
@@ -187,7 +188,10 @@ class TrainingNet(NeuralNet):
             _assign(own, kept)
 
     def snapshot(self) -> dict[str, Any]:
-        """All that a later step depends on: modules, optimizers, average and random state."""
+        """A copy of all state that later steps depend on.
+
+        It holds the states of modules, optimizers, averaged parameters and random generator.
+        """
         modules = {name: getattr(self, name + "_") for name in self._modules}
         optimizers = {name: getattr(self, name + "_") for name in self._optimizers}
         return {
@@ -199,7 +203,7 @@ class TrainingNet(NeuralNet):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a `snapshot`."""
+        """Return to the state of a `snapshot`."""
         for name, values in state["modules"].items():
             getattr(self, name + "_").load_state_dict(values)
         for name, values in state["optimizers"].items():
@@ -211,6 +215,7 @@ class TrainingNet(NeuralNet):
 
 
 def _defines(callback: Callback, hook: str) -> bool:
+    """Whether the callback's class overrides this hook of skorch's Callback."""
     return getattr(type(callback), hook) is not getattr(Callback, hook)
 
 
@@ -235,10 +240,10 @@ _THREADS = ThreadpoolController()
 
 
 def one_thread() -> Any:
-    """Context in which the calling thread's torch operations use one thread.
+    """Context in which torch operations called from this thread run on one core.
 
-    Tiny networks run fastest so, and two processes with several threads each would fight for the
-    cores. Only this thread's OpenMP limit is moved, and it is put back.
+    Small networks are fastest this way, and several processes do not compete for cores. Only the
+    OpenMP limit of the calling thread is changed, and it is restored at the end.
     """
     return _THREADS.limit(limits=1, user_api="openmp")
 

@@ -1,4 +1,4 @@
-"""All callbacks of one training, ours and the user's, in the order in which they run."""
+"""All callbacks of one training run, built-in ones and the user's, in the order they run in."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sklsdm.nets.base import TrainingNet
 from sklsdm.nets.checkpoint import Checkpoint
 from sklsdm.nets.divergence import DivergenceGuard
 from sklsdm.nets.held_out import BestSoFar, HeldOutScore, KeepBest
-from sklsdm.nets.rates import our_rate
+from sklsdm.nets.rates import built_in_schedule
 from sklsdm.nets.users import check_callbacks, check_monitors
 from sklsdm.run import Run, Stage
 
 
 class Progress(Callback):
-    """A progress bar over the epochs of one stage, with its losses and held-out score."""
+    """A progress bar over the epochs of one stage that shows its losses and held-out scores."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -30,7 +30,7 @@ class Progress(Callback):
     def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
         row = {k: v for k, v in net.history[-1].items() if k.endswith(("loss", "score"))}
         if "valid_energy_score" in row:
-            row.pop("valid_loss", None)  # the same number
+            row.pop("valid_loss", None)  # equal to the energy score
         shown = {key.removeprefix("train_"): f"{value:.4g}" for key, value in row.items()}
         self.bar_.set_postfix(shown, refresh=False)
         self.bar_.update()
@@ -51,30 +51,40 @@ def default_callbacks(
     users: Sequence[Any] | None = None,
     tolerance: float = 0.0,
 ) -> list[Any]:
-    """Our callbacks and the user's, in the order in which they must run.
+    """The built-in callbacks and the user's, in the order in which they must run.
 
-    The user's see the epoch's losses and held-out score, and run before the state is chosen.
-    Ours have names that a user is unlikely to choose, since skorch takes each name once.
+    The user's callbacks run after the losses and the held-out score of the epoch are recorded, and
+    before the state to keep is updated. skorch refuses a name that occurs twice, so the built-in
+    callbacks have names that a user is unlikely to choose.
 
     Parameters
     ----------
     stage : Stage
-        What is trained.
+        The training run: its title and its checkpoint file.
     run : Run
         The fit that it is part of.
     held_out : HeldOutScore or None, default=None
-        What chooses the state to keep; None keeps the last.
+        The score by which the state to keep is chosen; None keeps the last state.
     patience : int or None, default=None
-        Epochs without a better score before training stops; None never stops.
+        Epochs without a better score before training stops; None never stops it.
     users : sequence of skorch callbacks or None, default=None
-        The user's: callbacks, or pairs (name, callback).
+        The user's callbacks, or pairs (name, callback).
     tolerance : float, default=0.0
-        See :class:`KeepBest`.
+        By how much the kept state may be worse than the best, see :class:`KeepBest`.
+
+    Returns
+    -------
+    list of callbacks and of pairs (name, callback)
+
+    Raises
+    ------
+    TypeError, ValueError
+        One of the user's callbacks cannot work.
     """
     theirs = check_callbacks(users)
     check_monitors(theirs, stage.title, None if held_out is None else held_out.name)
     callbacks: list[Any] = [
-        ("sklsdm_rate", our_rate(theirs)),
+        ("sklsdm_rate", built_in_schedule(theirs)),
         ("sklsdm_divergence", DivergenceGuard(stage)),
     ]
     scores = ["train_loss"]

@@ -1,4 +1,4 @@
-"""Training that survives a kill: the whole state after each epoch, and the way back."""
+"""Checkpoints: training that was killed resumes after its last complete epoch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from sklsdm.nets.base import TrainingNet
 
 
 class Checkpoint(Callback):
-    """Save all that training depends on after each epoch, and go on from it where a file exists.
+    """Save the state of training after each epoch, and resume from the file if it exists.
 
-    Modules, optimizers, the moving average, the random state, the history and what the callbacks
-    of this package remember are saved, so that a resumed training ends in the same result as an
-    unbroken one. Users' own callbacks start afresh, but for skorch's rate schedulers, which go on
-    too. Must stand last among the callbacks: the epoch in which another stops training is then
-    not saved, but done again.
+    Modules, optimizers, moving average, random state, history and the state of the built-in
+    callbacks are saved, so that resumed training ends in the same result as training without a
+    break. skorch's LRScheduler resumes as well; all other callbacks of the user start anew.
+
+    It must be the last callback. If another one stops training in an epoch, that epoch is not
+    saved; training that resumes repeats it and stops there again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +36,7 @@ class Checkpoint(Callback):
             for name, value in row.items():
                 net.history.record(name, value)
         for name, callback in net.callbacks_:
-            _remember(callback, state["callbacks"].get(name, {}))
+            _set_state(callback, state["callbacks"].get(name, {}))
 
     def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
         state = {
@@ -44,28 +45,29 @@ class Checkpoint(Callback):
                 {key: value for key, value in row.items() if key != "batches"}
                 for row in net.history
             ],
-            "callbacks": {name: _memory(callback) for name, callback in net.callbacks_},
+            "callbacks": {name: _state(callback) for name, callback in net.callbacks_},
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         draft = self.path.with_suffix(".part")
         torch.save(state, draft)
-        os.replace(draft, self.path)  # whole or not at all
+        os.replace(draft, self.path)  # so a kill never leaves half a file
 
 
-def _memory(callback: Callback) -> dict[str, Any]:
-    """What one of our callbacks, or a rate scheduler, remembers from epoch to epoch."""
+def _state(callback: Callback) -> dict[str, Any]:
+    """The state that a built-in callback, or an LRScheduler, needs from earlier epochs."""
     if isinstance(callback, LRScheduler):
         state = callback.lr_scheduler_.state_dict()
-        plain = (bool, int, float, str, list, type(None))  # the rest are settings of its own
+        # Entries of other types, such as functions, are settings and do not change.
+        plain = (bool, int, float, str, list, type(None))
         kept = {name: value for name, value in state.items() if isinstance(value, plain)}
         return {"scheduler": kept, "batch_idx_": callback.batch_idx_}
     names = getattr(callback, "remembers", ())
     return {name: getattr(callback, name) for name in names}
 
 
-def _remember(callback: Callback, memory: dict[str, Any]) -> None:
-    """Give back to a callback what `_memory` took from it."""
-    for name, value in memory.items():
+def _set_state(callback: Callback, state: dict[str, Any]) -> None:
+    """Give a callback the state that `_state` returned."""
+    for name, value in state.items():
         if name == "scheduler":
             callback.lr_scheduler_.load_state_dict(value)
         else:

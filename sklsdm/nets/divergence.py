@@ -1,4 +1,4 @@
-"""What happens when training becomes non-finite."""
+"""Recovery from training that becomes non-finite."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from skorch.callbacks import Callback
 
 from sklsdm.exceptions import DivergenceError
 from sklsdm.nets.base import TrainingNet
-from sklsdm.nets.rates import groups, halve_rates
+from sklsdm.nets.rates import halve_rates, parameter_groups
 from sklsdm.run import Stage
 
 _LOG = logging.getLogger("sklsdm")
 
 
 class DivergenceGuard(Callback):
-    """Roll back to the last finite epoch, halve the rates and go on; give up after `retries`.
+    """After a non-finite epoch, return to the last finite one, halve the learning rates, go on.
 
-    An epoch is finite where its losses are, and the parameters after its last step.
+    An epoch is finite if its losses and the parameters after its last step are. After `retries`
+    such attempts a DivergenceError is raised; so it is if training ends without any finite epoch.
     """
 
     remembers = ("n_retries_", "n_good_", "last_good_")
@@ -44,20 +45,23 @@ class DivergenceGuard(Callback):
         net.restore(self.last_good_)
         halve_rates(net)
         self.last_good_ = net.snapshot()
-        _LOG.warning("%s: non-finite loss; rolled back and halved the rates", self.stage.title)
+        _LOG.warning(
+            "%s: training became non-finite; back to the last good epoch at half the learning rate",
+            self.stage.title,
+        )
 
     def on_train_end(self, net: TrainingNet, **kwargs: Any) -> None:
         if self.n_retries_ and not self.n_good_ and not net.interrupted_:
-            raise self._error(net)  # the budget ended before the retries did
+            raise self._error(net)  # all epochs are used up before all retries are
 
     def _error(self, net: TrainingNet) -> DivergenceError:
         steps = sum(net.history[:, "train_batch_count"])
         named = ", ".join(f"{name}={value:g}" for name, value in _losses(net).items())
-        rates = ", ".join(f"{group['lr']:.2g}" for group in groups(net))
+        rates = ", ".join(f"{group['lr']:.2g}" for group in parameter_groups(net))
         return DivergenceError(
-            f"{self.stage.title}: training became non-finite at step {steps} ({named}), also after "
-            f"{self.n_retries_} retries from the last good state, each at half the rate (now "
-            f"{rates}). Lower {self.stage.advice} or raise the regularisation of that stage, "
+            f"{self.stage.title}: training became non-finite at step {steps} ({named}), even after "
+            f"{self.n_retries_} retries from the last good state, each at half the learning rate "
+            f"(now {rates}). Lower {self.stage.advice} or raise the regularisation of that stage, "
             f"and look for extreme values in the data."
         )
 

@@ -1,4 +1,4 @@
-"""The held-out score of each epoch, and which state is kept by it."""
+"""The score on held-out rows after each epoch, and the choice of the state to keep by it."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from sklsdm.nets.base import StopTraining, TrainingNet
 
 
 class HeldOutScore(Callback):
-    """Take `score(module)` after each epoch, on the averaged parameters, and record its mean.
+    """Compute `score(module)` with the averaged parameters after each epoch; record its mean.
 
-    The score is (v,), one number for each held-out row, or (1,); lower is better. Its mean also
-    stands in the history as "valid_loss", which is what skorch's callbacks look for.
+    `score` returns a tensor (v,) with one number for each held-out row, or (1,); lower is better.
+    The mean is recorded under `name` and as "valid_loss", which skorch's callbacks monitor.
     """
 
     def __init__(self, name: str, score: Callable[[Any], Tensor]) -> None:
         self.name = name
         self.score = score
 
-    def rows(self, net: TrainingNet) -> Tensor:
-        """The score of the net as it is."""
+    def by_row(self, net: TrainingNet) -> Tensor:
+        """The scores (v,) with the current averaged parameters."""
         net.module_.eval()
         with net.averaged() as module:
             return self.score(module)
 
     def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
-        self.rows_ = self.rows(net)
-        mean = self.rows_.mean().item()
+        self.by_row_ = self.by_row(net)
+        mean = self.by_row_.mean().item()
         for name in dict.fromkeys((self.name, "valid_loss")):
             net.history.record(name, mean)
 
 
 class BestSoFar(Callback):
-    """Record "<name>_best" for losses and scores: whether this epoch's is the lowest so far."""
+    """Record "<name>_best" for losses and scores: whether this epoch has the lowest so far."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
@@ -51,13 +51,15 @@ class BestSoFar(Callback):
 
 
 class KeepBest(Callback):
-    """Keep the latest (averaged) parameters whose held-out score is not worse than the best.
+    """Keep the latest (averaged) parameters whose held-out score is as good as the best.
 
-    The state before the first step takes part. Worse is what exceeds the best by more than
-    `tolerance` standard errors of the mean difference by row: few rows tell little, and where
-    little can go wrong the better trained of states that they cannot tell apart is preferred.
-    Training stops after `patience` epochs that were all worse (None: never early). Without a
-    score the last epoch is kept.
+    The parameters before the first step are a candidate too. A score is as good as the best if its
+    mean is higher by at most `tolerance` standard errors of the difference, row by row. With few
+    held-out rows the lowest score is mostly chance, so a tolerance above 0 prefers the state that
+    trained longer among those that the rows cannot tell apart.
+
+    Training stops after `patience` epochs in a row that were worse (None: never). Without
+    `held_out` the state after the last epoch is kept.
     """
 
     remembers = ("best_", "n_stale_", "state_", "start_", "kept_")
@@ -79,24 +81,24 @@ class KeepBest(Callback):
         self.start_: list[float] | None = None
         self.kept_: dict[str, Any] = {}
         if self.held_out is not None:
-            rows = self.held_out.rows(net)
-            self.start_ = _mean_and_error(rows)
-            self._judge(net, rows)
+            scores = self.held_out.by_row(net)
+            self.start_ = _mean_and_error(scores)
+            self._judge(net, scores)
 
     def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
         if self.held_out is None:
             return
-        self._judge(net, self.held_out.rows_)
+        self._judge(net, self.held_out.by_row_)
         if self.patience is not None and self.n_stale_ >= self.patience:
             raise StopTraining
 
-    def _judge(self, net: TrainingNet, rows: Tensor) -> None:
+    def _judge(self, net: TrainingNet, scores: Tensor) -> None:
         self.n_stale_ += 1
-        if self.best_ is None or is_as_good(rows, self.best_, self.tolerance):
-            self._keep(net, rows)
+        if self.best_ is None or is_as_good(scores, self.best_, self.tolerance):
+            self._keep(net, scores)
             self.n_stale_ = 0
-        if self.best_ is None or rows.mean() < self.best_.mean():
-            self.best_ = rows
+        if self.best_ is None or scores.mean() < self.best_.mean():
+            self.best_ = scores
 
     def _keep(self, net: TrainingNet, rows: Tensor | None = None) -> None:
         with net.averaged() as module:
@@ -127,8 +129,12 @@ def _mean_and_error(rows: Tensor) -> list[float]:
     return [rows.mean().item(), error]
 
 
-def is_as_good(rows: Tensor, best: Tensor, tolerance: float = 1.0) -> bool:
-    """Whether scores (v,) exceed the best ones by at most `tolerance` standard errors."""
-    excess = rows - best
+def is_as_good(scores: Tensor, best: Tensor, tolerance: float = 1.0) -> bool:
+    """Whether the mean of `scores` is above that of `best` by at most `tolerance` standard errors.
+
+    Both are (v,), for the same rows; the standard error is that of their mean difference. With one
+    row it counts as 0.
+    """
+    excess = scores - best
     error = excess.std() / len(excess) ** 0.5 if len(excess) > 1 else excess.new_zeros(())
     return bool(excess.mean() <= tolerance * error)

@@ -1,4 +1,4 @@
-"""Learning rates: our schedule, and how it gives way to a scheduler of the user's."""
+"""Learning rates: the built-in schedule, which leaves room for a scheduler of the user."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from sklsdm.nets.base import TrainingNet
 
 
 class CosineRate(Callback):
-    """Rates fall from their initial values to zero along half a cosine.
+    """Let learning rates fall from their initial values to zero along half a cosine.
 
-    `spared` names optimizers whose rates somebody else moves.
+    `spared` names optimizers whose rates are left alone.
     """
 
     def __init__(self, spared: Sequence[str] = ()) -> None:
         self.spared = spared
 
     def on_train_begin(self, net: TrainingNet, **kwargs: Any) -> None:
-        for group in groups(net, self.spared):
+        for group in parameter_groups(net, self.spared):
             group.setdefault("initial_lr", group["lr"])
 
     def on_epoch_begin(self, net: TrainingNet, **kwargs: Any) -> None:
         done = (len(net.history) - 1) / net.max_epochs
-        for group in groups(net, self.spared):
+        for group in parameter_groups(net, self.spared):
             group["lr"] = group["initial_lr"] * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def our_rate(users: Sequence[Callback]) -> CosineRate:
-    """Our schedule beside the user's callbacks.
+def built_in_schedule(users: Sequence[Callback]) -> CosineRate:
+    """The built-in schedule, for use beside the user's callbacks.
 
-    skorch's LRScheduler moves the rate of `net.optimizer_`, so where there is one, ours leaves
-    that optimizer alone. A critic's optimizer keeps our schedule.
+    skorch's LRScheduler sets the rate of `net.optimizer_`. If the user passes one, the built-in
+    schedule leaves that optimizer alone, and sets only the rate of a critic's optimizer.
     """
-    theirs = any(isinstance(callback, LRScheduler) for callback in users)
-    return CosineRate(spared=("optimizer",) if theirs else ())
+    has_scheduler = any(isinstance(callback, LRScheduler) for callback in users)
+    return CosineRate(spared=("optimizer",) if has_scheduler else ())
 
 
-def groups(net: TrainingNet, spared: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Parameter groups of all optimizers but those `spared`."""
+def parameter_groups(net: TrainingNet, spared: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Parameter groups of all optimizers except those in `spared`."""
     names = [name for name in net._optimizers if name not in spared]
     return [group for name in names for group in getattr(net, name + "_").param_groups]
 
 
 def halve_rates(net: TrainingNet) -> None:
-    """Halve every rate, and the rates from which schedules start."""
-    for group in groups(net):
+    """Halve all learning rates, and the initial rates that schedules compute later ones from."""
+    for group in parameter_groups(net):
         for name in group.keys() & {"lr", "initial_lr"}:
             group[name] = group[name] / 2
     for _, callback in net.callbacks_:

@@ -10,9 +10,9 @@ from sklsdm.nets.base import TrainingNet
 
 
 class SingleNet(TrainingNet):
-    """One module trained on `criterion_(module_, batch) -> loss` (a scalar tensor).
+    """A net that trains one module on the loss `criterion_(module_, batch)`, a scalar tensor.
 
-    What is iterated over are steps, each a list of one batch.
+    The data yields steps, each a list with one batch.
     """
 
     def train_step(self, step: Any, **fit_params: Any) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The user's callbacks: which of them can work in our nets, and how copies of a part hold them."""
+"""The user's callbacks: checks that they can work in our nets, and their copies in clones."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from skorch.callbacks import (
 from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-# What the history holds at the end of each epoch, or may be put there by skorch's callbacks.
+# Keys of the history at the end of an epoch: always there, or recorded by some nets and callbacks.
 _ALWAYS_RECORDED = ("train_loss", "train_loss_best")
 _MAYBE_RECORDED = ("train_critic_loss", "train_batch_count", "epoch", "dur", "event_lr", "event_cp")
 
 _CANNOT_WORK: tuple[tuple[tuple[type, ...], str], ...] = (
     (
         (EpochScoring, BatchScoring, PassthroughScoring),
-        "scores batches of X and y, or predictions, and these nets have neither. Monitor "
+        "scores batches of X and y, or predictions, which these nets do not have. Monitor "
         "'valid_loss', or write a callback of your own whose on_epoch_end calls "
         "net.history.record(name, value) with a score of net.module_",
     ),
     (
         (InputShapeSetter,),
-        "builds the module anew for the width of X, but the networks are built for your data "
+        "builds a new module for the width of X, but the networks here are built for your data "
         "before training begins. Leave it out",
     ),
 )
@@ -42,14 +42,25 @@ _CANNOT_WORK: tuple[tuple[tuple[type, ...], str], ...] = (
 
 # ---------------------------------------------------------------------------- what is refused
 def check_callbacks(callbacks: Any, name: str = "callbacks") -> list[Callback]:
-    """The user's callbacks without their names; an error where one cannot work.
+    """The user's callbacks without their names, if all of them can work in our nets.
 
     Parameters
     ----------
-    callbacks : sequence of skorch callbacks or of pairs (name, callback), or None
-        The user's.
+    callbacks : list or tuple of skorch callbacks or of pairs (name, callback), or None
+        The user's callbacks.
     name : str, default="callbacks"
-        Of the parameter, for the error.
+        Name of the parameter, for error messages.
+
+    Returns
+    -------
+    list of skorch callbacks
+
+    Raises
+    ------
+    TypeError
+        `callbacks` is no list or tuple, or a member is no callback.
+    ValueError
+        A name occurs twice, or a callback needs what our nets do not have.
     """
     if callbacks is None:
         return []
@@ -68,7 +79,7 @@ def check_callbacks(callbacks: Any, name: str = "callbacks") -> list[Callback]:
             if not isinstance(own, str):
                 raise TypeError(f"{label} must have a string as its name, got {own!r}.")
             if own in taken:
-                raise ValueError(f"{label} has the name {own!r}, which another one has already.")
+                raise ValueError(f"{label} has the name {own!r}, which an earlier one already has.")
             taken.add(own)
         if not isinstance(callback, Callback):
             raise TypeError(f"{label} {_no_callback(callback)}")
@@ -80,12 +91,12 @@ def check_callbacks(callbacks: Any, name: str = "callbacks") -> list[Callback]:
 
 
 def _no_callback(value: Any) -> str:
-    """What is wrong with `value`, which is no skorch callback, and what to pass instead."""
+    """What `value`, no skorch callback, is and what to pass instead, as the end of a message."""
     kind = value if isinstance(value, type) else type(value)
     if issubclass(kind, TorchScheduler):
         return (
-            f"is a schedule of PyTorch's; pass skorch.callbacks.LRScheduler("
-            f"policy={kind.__name__}), with the schedule's own arguments after it."
+            f"is a PyTorch scheduler; pass skorch.callbacks.LRScheduler(policy={kind.__name__}), "
+            f"with the scheduler's arguments after it."
         )
     if isinstance(value, type) and issubclass(value, Callback):
         return f"is the class {value.__name__}; pass an object, such as {value.__name__}()."
@@ -96,14 +107,14 @@ def _no_callback(value: Any) -> str:
 
 
 def _reason(callback: Callback) -> str:
-    """Why this callback cannot work in our nets; empty where it can."""
+    """Why this callback cannot work in our nets, as the end of a message; empty if it can."""
     for types, reason in _CANNOT_WORK:
         if isinstance(callback, types):
             return reason
     if isinstance(callback, Checkpoint | EarlyStopping) and callback.load_best:
         return (
-            "was given load_best=True, but after training the state with the best held-out score "
-            "is kept in any case. Leave load_best=False"
+            "was given load_best=True, but the state with the best held-out score is always kept "
+            "after training. Use load_best=False"
         )
     by_batch = isinstance(callback, LRScheduler) and callback.step_every == "batch"
     if by_batch and _is_plateau(callback) and not callable(callback.monitor):
@@ -115,10 +126,10 @@ def _reason(callback: Callback) -> str:
 
 
 def check_monitors(callbacks: Sequence[Callback], where: str, held_out: str | None) -> None:
-    """Raise where a callback monitors a key that no epoch will have.
+    """Raise if a callback of skorch monitors a key that the history will not have.
 
-    `held_out` is the name of the held-out score in the history, None where there is none. A key
-    that is unknown here is allowed after a callback that is not skorch's own, which may record it.
+    `held_out` is the key of the held-out score in the history, or None if nothing is held out. The
+    check ends at the first callback that is not one of skorch's, since it may record any key.
     """
     recorded = list(_ALWAYS_RECORDED)
     if held_out is not None:
@@ -137,12 +148,13 @@ def check_monitors(callbacks: Sequence[Callback], where: str, held_out: str | No
                 f"or validation_fraction=0. {_without_held_out(callback)}"
             )
         raise ValueError(
-            f"{label} monitors {key!r}, which no epoch records. Recorded are "
-            f"{', '.join(map(repr, recorded))}, and what a callback of your own before it records."
+            f"{label} monitors {key!r}, which is not recorded. Recorded are "
+            f"{', '.join(map(repr, recorded))}, and what your own callbacks before it record."
         )
 
 
 def _without_held_out(callback: Callback) -> str:
+    """What the user can do if a callback needs a held-out score and there is none."""
     if isinstance(callback, WandbLogger):
         return "Hold rows out, or pass save_model=False."
     best = "_best" if isinstance(callback, Checkpoint) else ""
@@ -150,7 +162,7 @@ def _without_held_out(callback: Callback) -> str:
 
 
 def _monitored(callback: Callback) -> str | None:
-    """The key of the history that a callback of skorch's looks for in every epoch."""
+    """The key that a callback of skorch reads from the history in every epoch, if any."""
     if isinstance(callback, WandbLogger):
         return "valid_loss_best" if callback.save_model else None
     watches = isinstance(callback, Checkpoint | EarlyStopping) or _is_plateau(callback)
@@ -164,16 +176,16 @@ def _is_plateau(callback: Callback) -> bool:
 
 # ---------------------------------------------------------------------------- copies of a part
 class CallbackHolder:
-    """Mixin of a part with a parameter `callbacks`: what becomes of them when it is cloned.
+    """Mixin for a part with a parameter `callbacks`: says how they are cloned.
 
-    A clone has copies of the callbacks, as it has of all other parameters: the folds of a search
-    must not share a logger. It also remembers the originals, without pickling them: an
-    estimator's `fit` trains in a clone of the estimator, where the user's own objects are wanted
-    (:func:`clone_to_fit`).
+    A clone has copies of the callbacks, as of all other parameters, so that the folds of a search
+    do not share a logger. But an estimator's `fit` trains a clone of the estimator, and there the
+    user's own objects must be called. The clone therefore also refers to the originals, which
+    :func:`clone_to_fit` uses; this reference is not pickled.
     """
 
     callbacks: Sequence[Any] | None
-    _copied_from: tuple[Any, Any]  # the copies, and what they are copies of
+    _copied_from: tuple[Any, Any]  # the copies and their originals
 
     def __sklearn_clone__(self) -> Self:
         own: Any = self
@@ -181,8 +193,8 @@ class CallbackHolder:
         params = own.get_params(deep=False)
         if "callbacks" not in params:
             return parent.__sklearn_clone__()
-        # scikit-learn would build each callback anew from get_params(), without what it recorded,
-        # and fail where its __init__ sets an attribute that is no argument.
+        # scikit-learn would rebuild each callback from get_params(). That loses what the callback
+        # recorded, and fails if its __init__ sets an attribute that is not an argument.
         plain: Any = type(self)(**params | {"callbacks": None})
         parent = super(CallbackHolder, plain)
         fresh = parent.__sklearn_clone__()
@@ -196,10 +208,10 @@ class CallbackHolder:
 
 
 def clone_to_fit(part: Any) -> Any:
-    """A clone of a part, to be fitted, with the user's own callbacks.
+    """An unfitted clone of a part that has the user's own callbacks, not copies.
 
-    `part` belongs to the clone of an estimator in which `fit` trains; its callbacks are copies
-    made for that clone, so the clone returned gets the objects that those were copied from.
+    `part` belongs to the clone of the estimator that `fit` trains, so its callbacks are copies of
+    the user's. The clone returned here gets the originals.
     """
     fresh = clone(part)
     if isinstance(part, CallbackHolder):
@@ -209,22 +221,22 @@ def clone_to_fit(part: Any) -> Any:
 
 
 def copy_callbacks(callbacks: Any) -> Any:
-    """Copies that share nothing with the originals, but for what cannot be copied.
+    """Deep copies of the callbacks.
 
-    A callback that refuses to be copied, since it holds an open file or a connection, is shared;
-    so is one whose `__sklearn_clone__` returns itself.
+    A callback that cannot be copied, for example because it holds an open file or a connection,
+    is shared with the original list; so is one whose `__sklearn_clone__` returns itself.
     """
     if not isinstance(callbacks, list | tuple):
         return callbacks
-    own_way = {
+    cloned = {
         id(callback): callback.__sklearn_clone__()
         for callback in _without_names(callbacks)
         if hasattr(callback, "__sklearn_clone__") and not isinstance(callback, type)
     }
-    try:  # at once, so that callbacks which refer to each other still do
-        return copy.deepcopy(list(callbacks), dict(own_way))
-    except Exception:  # whatever an attribute raises that cannot be copied
-        return [_copied_or_shared(entry, dict(own_way)) for entry in callbacks]
+    try:  # all in one call, so that callbacks which refer to each other still do
+        return copy.deepcopy(list(callbacks), dict(cloned))
+    except Exception:  # an attribute that cannot be copied may raise anything
+        return [_copied_or_shared(entry, dict(cloned)) for entry in callbacks]
 
 
 def _copied_or_shared(entry: Any, memo: dict[int, Any]) -> Any:
@@ -235,6 +247,6 @@ def _copied_or_shared(entry: Any, memo: dict[int, Any]) -> Any:
 
 
 def _without_names(callbacks: Sequence[Any]) -> list[Any]:
-    """The callbacks of a list in which pairs (name, callback) may stand."""
+    """The callbacks of a list whose members may be pairs (name, callback)."""
     pairs = (list, tuple)
     return [entry[-1] if isinstance(entry, pairs) and entry else entry for entry in callbacks]
