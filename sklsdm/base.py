@@ -31,7 +31,6 @@ from sklsdm.autoencoders import (
 )
 from sklsdm.drawing import Sampler, check_out, energy_scores
 from sklsdm.encoders import BaseConditionEncoder
-from sklsdm.exceptions import NotImprovedWarning
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.nets import one_thread
 from sklsdm.owner import PartsOwner
@@ -43,6 +42,7 @@ from sklsdm.parameters import (
     learnt,
     parameter,
 )
+from sklsdm.parts import warn_if_not_improved
 from sklsdm.randomness import RandomState, draw_seed
 from sklsdm.responses import ResponseFormat, Responses, Standardiser
 from sklsdm.run import Run, fit_folder, resolve_device, stored_seed
@@ -198,26 +198,10 @@ class LatentSpaceEstimator(PartsOwner):
             "autoencoder": self.autoencoder_.history_,
             "matcher": self.matcher_.history_,
         }
-        self._warn_not_improved()
+        warn_if_not_improved(choice.matcher)
         if run.checkpoint is not None and not self.interrupted_:
             shutil.rmtree(run.checkpoint)
         return choice
-
-    def _warn_not_improved(self) -> None:
-        """Say where stage 2 ended as it began: its draws then hold nothing that it learnt."""
-        matcher = self.matcher_
-        if matcher.improved_ or matcher.start_score_ is None:
-            return
-        mean, error = matcher.start_score_
-        warn_user(
-            f"Stage 2 learnt nothing that the held-out pairs could confirm: no state in "
-            f"{matcher.n_steps_} steps was better than the start, ridge regression with Gaussian "
-            f"noise (held-out score {mean:.3g} ± {error:.1g}), and that is what draws. Try "
-            f"another matcher ('diffusion' or 'mdn' learn from few pairs), a lower matcher__lr, "
-            f"condition_encoder='trees' for tables, or more pairs; with "
-            f"validation_fraction=0 the last state draws, whatever it is worth.",
-            NotImprovedWarning,
-        )
 
     def _uses(self, data: MatchingData) -> tuple[str, ...]:
         """The uses of unpaired responses to try, in the order of preference."""

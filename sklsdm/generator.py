@@ -18,7 +18,7 @@ from sklsdm.parameters import learnt, parameter
 from sklsdm.randomness import RandomState
 from sklsdm.responses import flat_rows
 
-N_SCORE_DRAWS = 1000
+_N_DRAWS_COMPARED = 1000
 MAX_SCORE_ROWS = 2000  # rows of X that `score` reads
 
 
@@ -160,5 +160,5 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         self._fitted_format()
         data = self._check_rows(self._check_features(X, reset=False), "X")
         rows = flat_rows(data[:MAX_SCORE_ROWS]) / self._response_std_
-        draws = flat_rows(self.sample(N_SCORE_DRAWS, random_state=0)) / self._response_std_
+        draws = flat_rows(self.sample(_N_DRAWS_COMPARED, random_state=0)) / self._response_std_
         return -float(scores.energy_distance(torch.from_numpy(draws), torch.from_numpy(rows)))

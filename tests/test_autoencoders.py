@@ -15,6 +15,7 @@ from sklearn.feature_selection import VarianceThreshold
 from sklearn.manifold import Isomap
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import PrintLog
 from torch import nn
 
 from sklsdm import LSDMRegressor
@@ -593,3 +594,10 @@ def test_bad_pairs(name):
     modules, latent_dim, kind, message = bad_pairs()[name]
     with pytest.raises(kind, match=f"(?s){message}"):
         learn(modules, sheet(60, 0), latent_dim)
+
+
+def test_callbacks_of_frozen_modules_are_refused():
+    pair = nn.Linear(3, 2).eval(), nn.Linear(2, 3).eval()
+    autoencoder = TorchAutoencoder(*pair, callbacks=[PrintLog()])
+    with pytest.raises(ValueError, match=r"autoencoder__callbacks are called in training"):
+        learn(autoencoder, np.zeros((20, 3)))

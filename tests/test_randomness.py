@@ -1,13 +1,17 @@
 """One meaning of random_state: what it may be, what each kind gives, and what is refused."""
 
+import pickle
+
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
 import sklsdm
 from sklsdm import LSDMGenerator, LSDMRegressor
 from sklsdm.datasets import make_arms, make_eight_gaussians
+from sklsdm.matchers import EnergyMatcher
 from sklsdm.metrics import sliced_wasserstein
 from sklsdm.randomness import as_generator, draw_seed
 from sklsdm.scorers import neg_crps
@@ -117,3 +121,19 @@ def test_a_clone_starts_from_the_generator_as_it_was():
     first = model.fit(ARMS.X, ARMS.y).predict(ARMS.X)
     assert_array_equal(copy.fit(ARMS.X, ARMS.y).predict(ARMS.X), first)
     assert np.any(model.fit(ARMS.X, ARMS.y).predict(ARMS.X) != first)
+
+
+# ------------------------------------------------------------------ global states stay as they are
+def test_unpickling_moves_no_global_random_state():
+    """A stochastic decoder is built anew before its state is loaded; nothing is drawn for that."""
+    y = np.random.default_rng(0).normal(size=(60, 10))
+    est = LSDMRegressor(3, EnergyMatcher(max_steps=2), autoencoder="dpa", random_state=0)
+    est.set_params(autoencoder__max_epochs=1, autoencoder__widths=(8,))
+    saved = pickle.dumps(est.fit(np.zeros((60, 1)), y))
+    before = torch.get_rng_state()
+    copy = pickle.loads(saved)
+    assert torch.equal(torch.get_rng_state(), before)
+    np.testing.assert_array_equal(
+        copy.sample(np.zeros((2, 1)), 3, random_state=0),
+        est.sample(np.zeros((2, 1)), 3, random_state=0),
+    )

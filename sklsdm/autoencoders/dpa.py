@@ -46,7 +46,9 @@ class DPACoder(Coder):
             latent_dim + noise_dim, width, mirrored, activation, generator, last_scale=0.0
         )
         self.spread = linear(noise_dim, width, generator, bias=False)
-        half = torch.randn((_MEAN_DRAWS // 2, noise_dim), generator=generator)
+        half = torch.zeros((_MEAN_DRAWS // 2, noise_dim))
+        if generator is not None:  # otherwise the state that is loaded next has the numbers
+            half.normal_(generator=generator)
         self.register_buffer("bank", torch.cat([half, -half]))
 
     def decode(self, latent: Tensor, noise: Tensor | None = None) -> Tensor:

@@ -221,6 +221,11 @@ class TorchAutoencoder(TrainedAutoencoder):
     n_iter_no_change: int | None = 5
 
     def _check_further(self, prefix: str) -> None:
+        if self.frozen and self.callbacks:
+            raise ValueError(
+                f"{prefix}callbacks are called in training, but frozen modules are not trained; "
+                f"set {prefix}frozen=False or leave the callbacks out."
+            )
         whole = hasattr(self.encoder, "encode") and hasattr(self.encoder, "decode")
         for name in ("encoder",) if self.decoder is None and whole else ("encoder", "decoder"):
             module = getattr(self, name)

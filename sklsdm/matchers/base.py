@@ -40,7 +40,7 @@ MATCHING = Stage("stage 2 (matching)", "stage-2.pt", "the matcher's lr")
 EPOCH_STEPS = 100  # steps of an epoch, after which scores, callbacks and checkpoints run
 _STEPS_PER_ROW = 10  # most steps for each code that stage 2 learns from
 HELD_OUT_DRAWS = 16  # draws, or noises of a field, for each held-out pair
-MAX_HELD_OUT = 256  # held-out pairs that are scored after an epoch
+MAX_SCORED = 256  # held-out pairs that are scored after an epoch
 
 
 @dataclass(frozen=True)
@@ -193,8 +193,8 @@ class BaseMatcher(TrainedPart, ABC):
         """Energy scores of draws for the held-out pairs, always with the same noise."""
         if len(data.held_latent) == 0:
             return None
-        latent = data.held_latent[:MAX_HELD_OUT]
-        repeated = data.held_condition[:MAX_HELD_OUT].repeat_interleave(HELD_OUT_DRAWS, dim=0)
+        latent = data.held_latent[:MAX_SCORED]
+        repeated = data.held_condition[:MAX_SCORED].repeat_interleave(HELD_OUT_DRAWS, dim=0)
         random = plan.run.stream(Stream.MATCHER_HELD_OUT)
         noise = torch.randn((len(repeated), plan.noise_dim), generator=random, device=latent.device)
 

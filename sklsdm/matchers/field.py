@@ -15,7 +15,7 @@ from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.categorical import distinct_rows, draw_index
 from sklsdm.matchers.base import (
     HELD_OUT_DRAWS,
-    MAX_HELD_OUT,
+    MAX_SCORED,
     BaseMatcher,
     MatchingData,
     Plan,
@@ -95,8 +95,8 @@ class FieldObjective(ABC):
         """
         if len(data.held_latent) == 0:
             return None
-        condition = data.held_condition[:MAX_HELD_OUT].repeat(HELD_OUT_DRAWS, 1)
-        latent = data.held_latent[:MAX_HELD_OUT].repeat(HELD_OUT_DRAWS, 1)
+        condition = data.held_condition[:MAX_SCORED].repeat(HELD_OUT_DRAWS, 1)
+        latent = data.held_latent[:MAX_SCORED].repeat(HELD_OUT_DRAWS, 1)
         noise = torch.randn(latent.shape, generator=random, device=latent.device)
         times = (torch.arange(HELD_OUT_DRAWS, device=latent.device) + 0.5) / HELD_OUT_DRAWS
         uniform = times.repeat_interleave(len(latent) // HELD_OUT_DRAWS)[:, None]

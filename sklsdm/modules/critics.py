@@ -51,7 +51,9 @@ class OrthonormalLinear(nn.Module):
     def __init__(self, n_in: int, n_out: int, generator: torch.Generator | None) -> None:
         super().__init__()
         few, many = sorted((n_in, n_out))
-        start = torch.randn(many, few, generator=generator)
+        start = torch.eye(many, few)
+        if generator is not None:  # otherwise the state that is loaded next has the numbers
+            start.normal_(generator=generator)
         self.wide = n_in == many
         self.single = few == 1
         self.register_buffer("base", torch.linalg.qr(start).Q)
