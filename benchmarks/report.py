@@ -15,6 +15,7 @@ import arms
 import gcds_table1
 import mnist_matchers
 import mnist_semi_supervised
+import pinwheel
 import super_resolution
 import tabular
 from common import RESULTS
@@ -22,6 +23,7 @@ from common import RESULTS
 Summarise = Callable[[list[dict[str, Any]]], None]
 SECTIONS: Sequence[tuple[str, str, str, Summarise]] = (
     ("Arms: a known law, beside the peers", "arms.py", "arms", arms.summarise),
+    ("Pinwheel: a law that turns quickly with x", "pinwheel.py", "pinwheel", pinwheel.summarise),
     (
         "MNIST by class, 250 labelled and 29,750 unlabelled digits",
         "mnist_matchers.py",

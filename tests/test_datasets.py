@@ -18,6 +18,7 @@ MAKERS = GCDS | {
     "arms": datasets.make_arms,
     "two_moons": datasets.make_two_moons,
     "helix": datasets.make_helix,
+    "pinwheel": datasets.make_pinwheel,
     "rings": datasets.make_rings,
     "asymmetric_mixture": datasets.make_asymmetric_mixture,
     "eight_gaussians": datasets.make_eight_gaussians,
@@ -50,7 +51,7 @@ def test_draws_have_the_promised_shape(name):
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("factor", [1.0, 0.4])
 def test_moments_are_those_of_the_draws(name, factor):
-    usual = {"helix": 0.4, "gcds_T4": 0.25}
+    usual = {"helix": 0.4, "gcds_T4": 0.25, "pinwheel": 0.03}
     usual |= dict.fromkeys(["arms", "two_moons", "rings", "eight_gaussians"], 0.1)
     problem = MAKERS[name](4, noise=factor * usual.get(name, 1.0), random_state=0)
     n_draws = 100_000
@@ -355,3 +356,11 @@ def test_unreadable_files_are_named_and_never_unpickled(content, folder):
         path.write_bytes(whole[: len(whole) // 2] if content == "truncated" else b"")
     with pytest.raises(OSError, match=r"bad\.npz is not a readable \.npz file"):
         datasets.load_benchmark("bad")
+
+
+def test_draws_near_a_blade():
+    pinwheel = datasets.make_pinwheel(2000, random_state=0)
+    truth = pinwheel.sample(pinwheel.X, 5, random_state=1)
+    assert datasets.share_near_a_blade(pinwheel.X, truth) > 0.99
+    ignores_x = truth[np.random.default_rng(2).permutation(2000)]
+    assert 0.15 < datasets.share_near_a_blade(pinwheel.X, ignores_x) < 0.3

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from sklsdm import LSDMRegressor, metrics
+from sklsdm.datasets import make_pinwheel, share_near_a_blade
 from sklsdm.encoders import (
     ENCODERS,
     BaseConditionEncoder,
@@ -79,6 +80,40 @@ def test_waves_stand_beside_the_columns():
         found, np.c_[rows, np.sin(x), np.cos(x), np.sin(4 * x), np.cos(4 * x)], atol=1e-6
     )
     assert_array_equal(encoder.transform(rows[2:4]), found[2:4])
+
+
+def test_frequencies_are_found_where_the_law_waves():
+    """The pinwheel's blades repeat every 2 / 15 of x, which has a standard deviation of .577."""
+    pinwheel = make_pinwheel(2000, random_state=0)
+    std = pinwheel.X.std()
+    encoder = PeriodicConditionEncoder()
+    noise = np.random.default_rng(0).normal(size=(2000, 1))
+    binary = np.arange(2000)[:, None] % 2
+    rows = np.c_[pinwheel.X / std, noise, binary].astype(np.float32)
+    assert encoder.fit_transform(rows, pinwheel.y / pinwheel.y.std(axis=0), 0).shape == (2000, 5)
+    ((place, frequency),) = encoder.waves_
+    assert place == 0
+    assert abs(frequency - 15 * np.pi * std) < 0.3
+
+
+@pytest.mark.parametrize("law", ["nothing", "trend", "jump", "few values"])
+def test_no_frequencies_are_found_where_there_are_none(law):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(1000, 1))
+    if law == "few values":
+        x = np.round(x)
+    mean = {"nothing": 0 * x, "trend": x + x**2, "jump": np.sign(x), "few values": np.sin(3 * x)}
+    codes = mean[law] + 0.3 * random.normal(size=(1000, 1))
+    encoder = PeriodicConditionEncoder()
+    assert_array_equal(encoder.fit_transform(x.astype(np.float32), codes, 0), x.astype(np.float32))
+
+
+@pytest.mark.slow
+def test_a_pinwheel_is_followed():
+    pinwheel, test = make_pinwheel(2000, random_state=0), make_pinwheel(300, random_state=1)
+    est = LSDMRegressor(matcher="diffusion", condition_encoder="periodic", random_state=0)
+    est.set_params(matcher__max_steps=6000).fit(pinwheel.X, pinwheel.y)
+    assert share_near_a_blade(test.X, est.sample(test.X, 20, random_state=0)) > 0.85
 
 
 # ------------------------------------------------------------------ trees

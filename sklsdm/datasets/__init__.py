@@ -23,8 +23,10 @@ from sklsdm.datasets.laws import (
     make_asymmetric_mixture,
     make_eight_gaussians,
     make_helix,
+    make_pinwheel,
     make_rings,
     make_two_moons,
+    share_near_a_blade,
 )
 from sklsdm.datasets.problem import Problem
 
@@ -38,6 +40,8 @@ __all__ = [
     "make_eight_gaussians",
     "make_gcds",
     "make_helix",
+    "make_pinwheel",
     "make_rings",
     "make_two_moons",
+    "share_near_a_blade",
 ]

@@ -67,6 +67,70 @@ def _arms_std(X: ArrayLike, noise: float) -> Array:
     return np.repeat(np.sqrt(radius**2 / 2 + noise**2)[:, None], 2, axis=1)
 
 
+# ---------------------------------------------------------------------------- pinwheel
+_TURNS, _N_BLADES, _TWIST = 3, 5, 0.5
+_BLADE = (0.3, 1.5)  # radii between which a blade lies
+
+
+def make_pinwheel(
+    n_samples: int = 2000, *, noise: float = 0.03, random_state: RandomState = None
+) -> Problem:
+    r"""A pinwheel of five bent blades that turns three times over the range of x.
+
+    x is uniform on [-1, 1], k uniform on {0, ..., 4}, r uniform on [0.3, 1.5], and
+
+    .. math:: y = r (\cos a, \sin a) + \epsilon, \quad a = 3 \pi x + 2 \pi k / 5 + r / 2,
+
+    with independent N(0, noise²) errors. Mean and spread do not depend on x, and the energy score
+    hardly tells the truth from draws that ignore x: measure with :func:`share_near_a_blade`.
+
+    Parameters
+    ----------
+    n_samples : int, default=2000
+        Pairs.
+    noise : float, default=0.03
+        Standard deviation of the errors.
+    random_state
+        As for :func:`make_arms`.
+
+    Returns
+    -------
+    Problem
+    """
+    rng = checked_generator(n_samples, noise, random_state)
+    X = rng.uniform(-1, 1, size=(n_samples, 1))
+    return build_problem("pinwheel", X, rng, noise, _pinwheel_law, _zero_mean, _pinwheel_std)
+
+
+def _pinwheel_law(X: Array, rng: Generator, noise: float) -> Array:
+    blade = rng.integers(_N_BLADES, size=len(X))
+    radius = rng.uniform(*_BLADE, size=len(X))
+    turn = _TURNS * np.pi * X[:, 0] + 2 * np.pi * blade / _N_BLADES
+    points = _polar(radius, turn + _TWIST * radius)
+    return points + noise * rng.normal(size=points.shape)
+
+
+def _pinwheel_std(X: ArrayLike, noise: float) -> Array:
+    """Five directions, evenly spaced, have covariance I / 2, times the mean squared radius."""
+    low, high = _BLADE
+    squared_radius = (low**2 + low * high + high**2) / 3
+    return np.full((len(np.asarray(X)), 2), np.sqrt(squared_radius / 2 + noise**2))
+
+
+def share_near_a_blade(X: ArrayLike, draws: ArrayLike, distance: float = 0.1) -> float:
+    """Share of the draws (n, m, 2) within `distance` of a blade of the pinwheel at X (n, 1).
+
+    The distance is taken along the circle through the draw. With :func:`make_pinwheel`'s noise
+    the true law has about .998, and draws that ignore x .21.
+    """
+    points = np.asarray(draws)
+    radius = np.linalg.norm(points, axis=-1)
+    turn = _TURNS * np.pi * np.asarray(X)[:, :1] + _TWIST * radius
+    blades = (np.arctan2(points[..., 1], points[..., 0]) - turn) * _N_BLADES / (2 * np.pi)
+    off = np.abs(blades - np.round(blades)) * 2 * np.pi / _N_BLADES * radius
+    return float((off < distance).mean())
+
+
 # ---------------------------------------------------------------------------- plane curves
 def make_two_moons(
     n_samples: int = 1000, *, noise: float = 0.1, random_state: RandomState = None
