@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_array
+from sklearn.utils.validation import check_array, column_or_1d
 
 from sklsdm.blocks import row_blocks
 
@@ -28,6 +28,24 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+def check_groups(groups: Any, n_pairs: int) -> NDArray[np.intp] | None:
+    """The group (n,) of each pair as a number from 0 on; None where there are no groups."""
+    if groups is None:
+        return None
+    with named_in_errors("groups"):
+        values = column_or_1d(groups)
+    if len(values) != n_pairs:
+        raise ValueError(
+            f"groups must give one group for each of the {n_pairs} pairs, got {len(values)} values."
+        )
+    kinds, members = np.unique(values, return_inverse=True)
+    if len(kinds) < 2:
+        raise ValueError(
+            f"groups must hold at least 2 different groups, to hold one out, got only {kinds[0]!r}."
+        )
+    return members
 
 
 def also_named(**aliases: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

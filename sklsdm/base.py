@@ -48,6 +48,7 @@ from sklsdm.responses import ResponseFormat, Responses, Standardiser
 from sklsdm.run import Run, fit_folder, resolve_device, stored_seed
 from sklsdm.unpaired import MAX_JUDGED, Choice, fit_and_choose
 
+FIT_EXTRAS = ("Y_unpaired", "X_val", "y_val", "groups")  # what `fit` takes beside the pairs
 MIN_ROWS_TO_HOLD_OUT = 20  # with fewer rows, none are held out
 
 Pairs = tuple[NDArray[np.float32], NDArray[Any]]  # standardised conditions, raw responses
@@ -155,15 +156,19 @@ class LatentSpaceEstimator(PartsOwner):
         encoder: BaseConditionEncoder | None = None,
         image_shape: tuple[int, ...] | None = None,
         validation: Pairs | None = None,
+        groups: NDArray[np.intp] | None = None,
     ) -> Choice:
         """Fit both stages on standardised conditions (n, p), their `y`, and all responses.
 
         `encoder` is fitted between them, on the pairs from which stage 2 learns.
         The best state of stage 2 is chosen on the pairs `validation`, or on held-out pairs if it is
         None. Unpaired copies of these pairs are left out of stage 2: it must not have seen them.
+        Pairs of one of the `groups` (n,) are held out together.
         """
         n_pairs = len(y)
-        held = self._held_out_pairs(n_pairs, run.seed) if validation is None else np.arange(0)
+        held = np.arange(0)
+        if validation is None:
+            held = self._held_out_pairs(n_pairs, run.seed, groups)
         held_rows = self._held_out_rows(held, responses, run.seed)
         codes = self._fit_latent_space(responses, held_rows, run)
         held_condition, held_y = validation or (condition[held], y[held])
@@ -174,7 +179,8 @@ class LatentSpaceEstimator(PartsOwner):
         all_rows = torch.cat([train, torch.from_numpy(others).to(run.device)])
         seen = condition[kept]
         if encoder is not None:
-            seen = encoder.fit_transform(seen, codes[train].cpu().numpy(), run.seed)
+            own_groups = None if groups is None else groups[kept]
+            seen = encoder.fit_transform(seen, codes[train].cpu().numpy(), run.seed, own_groups)
             held_condition = encoder.transform(held_condition)
         data = MatchingData(
             condition=torch.from_numpy(seen).to(run.device),
@@ -207,13 +213,24 @@ class LatentSpaceEstimator(PartsOwner):
         """The uses of unpaired responses to try, in the order of preference."""
         return ("latent",)
 
-    def _held_out_pairs(self, n_pairs: int, seed: int) -> NDArray[np.intp]:
-        """Indices of the pairs held out from both stages; none if there are fewer than 20 pairs."""
+    def _held_out_pairs(
+        self, n_pairs: int, seed: int, groups: NDArray[np.intp] | None = None
+    ) -> NDArray[np.intp]:
+        """Indices of the pairs held out from both stages; none if there are fewer than 20 pairs.
+
+        With `groups` whole groups are held out, as many as are needed for the wanted number.
+        """
         if n_pairs < MIN_ROWS_TO_HOLD_OUT:
             return np.arange(0)
         wanted = int(np.ceil(self.validation_fraction * n_pairs))
         count = min(wanted, n_pairs - 2, MAX_HELD_OUT)
-        return np.sort(np.random.default_rng(seed).permutation(n_pairs)[:count])
+        random = np.random.default_rng(seed)
+        if groups is None:
+            return np.sort(random.permutation(n_pairs)[:count])
+        order = random.permutation(groups.max() + 1)
+        held_before = np.concatenate([[0], np.bincount(groups)[order].cumsum()[:-1]])
+        chosen = order[held_before < count][: groups.max()]  # one group is learnt from
+        return np.flatnonzero(np.isin(groups, chosen))
 
     def _held_out_rows(
         self, pairs: NDArray[np.intp], responses: Responses, seed: int

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklsdm._validation import check_integer
+from sklsdm.base import FIT_EXTRAS
 from sklsdm.blocks import row_slices
 from sklsdm.drawing import Sampler, check_out
 from sklsdm.forecasts import ForecastMixin
@@ -80,7 +81,7 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
         "Names of X's columns, where X has string names.", "ndarray of str"
     )
 
-    __metadata_request__fit: ClassVar = {"Y_unpaired": True, "X_val": True, "y_val": True}
+    __metadata_request__fit: ClassVar = dict.fromkeys(FIT_EXTRAS, True)
 
     def fit(
         self,
@@ -90,6 +91,7 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
         *,
         X_val: ArrayLike | None = None,
         y_val: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Fit all; the arguments are those of :meth:`LSDMRegressor.fit`.
 
@@ -99,7 +101,7 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
             This estimator. After an error it is what it was before the call.
         """
         check_parameters(self)
-        given = {"Y_unpaired": Y_unpaired, "X_val": X_val, "y_val": y_val}
+        given = dict(zip(FIT_EXTRAS, (Y_unpaired, X_val, y_val, groups), strict=True))
         extras = {name: value for name, value in given.items() if value is not None}
         single = self._single()
         random = as_generator(draw_seed(self.random_state))

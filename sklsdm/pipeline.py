@@ -10,9 +10,8 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from sklsdm.base import FIT_EXTRAS
 from sklsdm.randomness import RandomState
-
-FIT_EXTRAS = ("Y_unpaired", "X_val", "y_val")
 
 
 def sample(
@@ -113,7 +112,7 @@ class SamplingPipeline(Pipeline):
         X, y : array-like
             Pairs, in the form that the first step expects.
         **params
-            `Y_unpaired`, `X_val` and `y_val` for the estimator, under these names or as
+            `Y_unpaired`, `X_val`, `y_val` and `groups` for the estimator, under these names or as
             `<step>__Y_unpaired` etc., with metadata routing on or off. All others, such as
             `<step>__<name>`, go to the transformers.
 

@@ -13,11 +13,12 @@ from sklearn.utils import Tags
 from sklsdm._validation import (
     also_named,
     check_channels_first,
+    check_groups,
     check_numeric,
     check_response_shape,
     check_same_rows,
 )
-from sklsdm.base import LatentSpaceEstimator, Pairs
+from sklsdm.base import FIT_EXTRAS, LatentSpaceEstimator, Pairs
 from sklsdm.conditions import learn_format, warn_if_far
 from sklsdm.drawing import Bank, energy_scores, marginal_energy_scores
 from sklsdm.encoders import ENCODERS, BaseConditionEncoder
@@ -133,7 +134,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
     }
 
     # With metadata routing on, Pipelines and searches pass these on without set_fit_request.
-    __metadata_request__fit: ClassVar = {"Y_unpaired": True, "X_val": True, "y_val": True}
+    __metadata_request__fit: ClassVar = dict.fromkeys(FIT_EXTRAS, True)
 
     # ------------------------------------------------------------------ fitting
     @overload
@@ -145,6 +146,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         *,
         X_val: ArrayLike | None = None,
         y_val: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self: ...
 
     @overload
@@ -156,6 +158,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         Y_unpaired: Any = None,
         X_val: ArrayLike | None = None,
         y_val: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self: ...
 
     @also_named(X_paired="X", Y_paired="y")
@@ -167,6 +170,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         *,
         X_val: ArrayLike | None = None,
         y_val: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Learn p(Y | X) from the pairs (X, y) and responses without conditions.
 
@@ -186,6 +190,10 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
             Held-out pairs on which the best state of stage 2 is chosen, instead of a share of
             the pairs. A plain Pipeline does not transform X_val;
             :class:`sklsdm.SamplingPipeline` does.
+        groups : array-like of shape (n,), optional
+            Group of each pair, such as a patient or a storm. Pairs of one group are held out
+            together, so that none that is much like a pair learnt from chooses the state, and
+            `condition_encoder="trees"` predicts the codes of a group by trees without it.
 
         Returns
         -------
@@ -202,14 +210,17 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
             On Ctrl-C. In stage 2 the best state up to then is kept first (`interrupted_`).
         """
         return self._fit_anew(
-            lambda fresh, seed: fresh._learn(X, y, Y_unpaired, X_val, y_val, seed)
+            lambda fresh, seed: fresh._learn(X, y, Y_unpaired, X_val, y_val, groups, seed)
         )
 
-    def _learn(self, X: Any, y: Any, Y_unpaired: Any, X_val: Any, y_val: Any, seed: int) -> None:
+    def _learn(
+        self, X: Any, y: Any, Y_unpaired: Any, X_val: Any, y_val: Any, groups: Any, seed: int
+    ) -> None:
         self._check_settings()
         X, y = self._check_pairs(X, y)
         unpaired = check_unpaired(Y_unpaired, y)
-        run = self._run(seed, X, y, unpaired, X_val, y_val)
+        groups = check_groups(groups, len(y))
+        run = self._run(seed, X, y, unpaired, X_val, y_val, groups)
         encoder = self._new_part("condition_encoder").resolve(X.shape[1:])
         encoder.check_shape(X)
         self.condition_encoder_ = encoder
@@ -228,6 +239,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
             encoder=encoder,
             image_shape=encoder.image_shape(X.shape[1:]),
             validation=validation,
+            groups=groups,
         )
         self.unpaired_ = choice.use
         self.n_pseudo_pairs_ = choice.n_pseudo

@@ -7,8 +7,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from sklearn.preprocessing import StandardScaler
 
-from sklsdm import LSDMRegressor, metrics
+import sklsdm
+from sklsdm import LSDMRegressor, SamplingEnsemble, make_sampling_pipeline, metrics
 from sklsdm.datasets import make_pinwheel, share_near_a_blade
 from sklsdm.encoders import (
     ENCODERS,
@@ -154,6 +156,60 @@ def test_trees_help_where_the_law_has_steps():
         est.set_params(matcher__max_steps=200).fit(X, y)
         scores[name] = metrics.energy_score(y_new, est.sample(X_new, 50, random_state=0))
     assert scores["trees"] < 0.9 * scores["flatten"]
+
+
+def grouped(n_groups=40, size=10, seed=0):
+    """Pairs of one group have nearly the same condition and one shift of their response."""
+    random = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(n_groups), size)
+    X = random.normal(size=(n_groups, 2))[groups] + 0.001 * random.normal(size=(len(groups), 2))
+    shift = random.normal(size=(n_groups, 1))[groups]
+    return X, X[:, :1] + shift + 0.1 * random.normal(size=(len(groups), 1)), groups
+
+
+def test_trees_do_not_tell_one_of_a_group_of_another():
+    X, y, groups = grouped()
+    rows = X.astype(np.float32)
+    alone = TreesConditionEncoder().fit_transform(rows, y, 0)[:, 2:]
+    together = TreesConditionEncoder().fit_transform(rows, y, 0, groups)[:, 2:]
+    assert np.square(alone - y).mean() < 0.1  # the others of the group give it away
+    assert np.square(together - y).mean() > 0.8
+
+
+def test_groups_are_held_out_whole():
+    X, y, groups = grouped()
+    order = np.random.default_rng(1).permutation(len(y))
+    est = short("trees")
+    for seed in range(5):
+        held = est._held_out_pairs(len(y), seed, groups[order])
+        assert 40 <= len(held) <= 50
+        out = np.isin(groups[order], groups[order][held])
+        assert_array_equal(np.flatnonzero(out), held)
+    names = np.array([f"storm {group}" for group in groups])
+    fitted = est.fit(X[order], y[order], groups=names[order])
+    assert np.isfinite(fitted.sample(X[:3], 2)).all()
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (np.arange(39), r"groups must give one group for each of the 40 pairs, got 39 values"),
+        (np.zeros(40), r"groups must hold at least 2 different groups"),
+        (np.zeros((40, 2)), r"groups"),
+    ],
+)
+def test_bad_groups(groups, message):
+    X, y = waves(40)
+    with pytest.raises(ValueError, match=message):
+        short("flatten").fit(X, y, groups=groups)
+
+
+def test_groups_pass_through_pipelines_and_ensembles():
+    X, y, groups = grouped(10, 6)
+    model = make_sampling_pipeline(StandardScaler(), short("trees")).fit(X, y, groups=groups)
+    assert sklsdm.sample(model, X[:3], 2).shape == (3, 2, 1)
+    ensemble = SamplingEnsemble(short("trees"), 2).fit(X, y, groups=groups)
+    assert ensemble.sample(X[:3], 2).shape == (3, 2, 1)
 
 
 # ------------------------------------------------------------------ bad input

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklsdm.parameters import Declared
 
 Rows = NDArray[np.float32]
+Groups = NDArray[np.intp] | None
 
 
 class BaseConditionEncoder(Declared, ABC):
@@ -32,8 +33,13 @@ class BaseConditionEncoder(Declared, ABC):
         return None
 
     @abstractmethod
-    def fit_transform(self, condition: Rows, codes: NDArray[Any], seed: int) -> Rows:
-        """Learn from the pairs; returns the rows (n, p') from which stage 2 learns."""
+    def fit_transform(
+        self, condition: Rows, codes: NDArray[Any], seed: int, groups: Groups = None
+    ) -> Rows:
+        """Learn from the pairs; returns the rows (n, p') from which stage 2 learns.
+
+        Pairs of one of the `groups` (n,) are not to tell of each other.
+        """
 
     @abstractmethod
     def transform(self, condition: Rows) -> Rows:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklsdm.encoders.base import BaseConditionEncoder, Rows
+from sklsdm.encoders.base import BaseConditionEncoder, Groups, Rows
 from sklsdm.functional.spectrum import dependence_spectrum
 from sklsdm.parameters import above, integer, or_auto, parameter, sequence_of
 
@@ -59,7 +59,9 @@ class PeriodicConditionEncoder(BaseConditionEncoder):
         default=3, rule=integer(1), doc='Most frequencies of one column with "auto".'
     )
 
-    def fit_transform(self, condition: Rows, codes: NDArray[Any], seed: int) -> Rows:
+    def fit_transform(
+        self, condition: Rows, codes: NDArray[Any], seed: int, groups: Groups = None
+    ) -> Rows:
         self.waves_: list[tuple[int, float]] = []
         features = None if self.frequencies != "auto" else _code_features(codes[:_MAX_ROWS], seed)
         for place, column in enumerate(condition.T):

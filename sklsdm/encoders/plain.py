@@ -6,13 +6,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from sklsdm.encoders.base import BaseConditionEncoder, Rows
+from sklsdm.encoders.base import BaseConditionEncoder, Groups, Rows
 
 
 class FlattenConditionEncoder(BaseConditionEncoder):
     """Conditions enter as they are, images as flat rows of pixels."""
 
-    def fit_transform(self, condition: Rows, codes: NDArray[Any], seed: int) -> Rows:
+    def fit_transform(
+        self, condition: Rows, codes: NDArray[Any], seed: int, groups: Groups = None
+    ) -> Rows:
         return condition
 
     def transform(self, condition: Rows) -> Rows:

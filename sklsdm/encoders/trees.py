@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.model_selection import GroupKFold, cross_val_predict
 
-from sklsdm.encoders.base import BaseConditionEncoder, Rows
+from sklsdm.encoders.base import BaseConditionEncoder, Groups, Rows
 from sklsdm.parameters import integer, or_auto, parameter
 
 _ROWS_PER_LEAF = 2000  # above so many pairs, leaves grow: a forest's size is then bounded
 _MOST_SEED = 2**32
+_N_FOLDS = 5  # where pairs come in groups
 
 
 class TreesConditionEncoder(BaseConditionEncoder):
@@ -23,7 +25,8 @@ class TreesConditionEncoder(BaseConditionEncoder):
     The networks then start from what trees see, and learn the spread around it. For the pairs
     the predictions are out of bag, by the trees that did not see the pair, so that stage 2 does
     not learn to trust predictions which are better than those of new conditions. New conditions
-    get the prediction of the whole forest.
+    get the prediction of the whole forest. Where pairs come in groups (`fit(..., groups=)`), they
+    are predicted by forests that saw none of their group.
 
     When to use: tables from about 500 pairs on. With fewer pairs out-of-bag predictions are
     worse than those of the whole forest, and the draws come out too wide. Cost: one forest.
@@ -51,18 +54,27 @@ class TreesConditionEncoder(BaseConditionEncoder):
         doc="Of codes with more dimensions, so many principal components of the predictions enter.",
     )
 
-    def fit_transform(self, condition: Rows, codes: NDArray[Any], seed: int) -> Rows:
+    def fit_transform(
+        self, condition: Rows, codes: NDArray[Any], seed: int, groups: Groups = None
+    ) -> Rows:
         leaf = self.min_samples_leaf
         if leaf == "auto":
             leaf = max(1, math.ceil(len(condition) / _ROWS_PER_LEAF))
-        self.forest_ = ExtraTreesRegressor(
+        forest = ExtraTreesRegressor(
             self.n_estimators,
             min_samples_leaf=int(leaf),
             bootstrap=True,
-            oob_score=True,
             random_state=seed % _MOST_SEED,
-        ).fit(condition, codes[:, 0] if codes.shape[1] == 1 else codes)
-        predicted = self.forest_.oob_prediction_.reshape(len(condition), -1)
+        )
+        target = codes[:, 0] if codes.shape[1] == 1 else codes
+        if groups is None:
+            self.forest_ = forest.set_params(oob_score=True).fit(condition, target)
+            predicted = self.forest_.oob_prediction_.reshape(len(condition), -1)
+        else:
+            self.forest_ = forest.fit(condition, target)
+            folds = GroupKFold(min(_N_FOLDS, groups.max() + 1))
+            predicted = cross_val_predict(forest, condition, target, groups=groups, cv=folds)
+            predicted = predicted.reshape(len(condition), -1)
         self.components_ = None
         if predicted.shape[1] > self.n_components:
             n_components = min(self.n_components, len(predicted) - 1)
