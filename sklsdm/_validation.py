@@ -152,18 +152,23 @@ def check_same_rows(first: str, a: Any, second: str, b: Any) -> None:
         )
 
 
-def check_finite(name: str, array: NDArray[Any]) -> None:
-    """Raise if `array` holds NaN or inf. It is read in blocks, so a memmap is not loaded whole."""
+def check_finite(
+    name: str, array: NDArray[Any], *, allow_nan: bool = False, hint: str = ""
+) -> None:
+    """Raise if `array` holds inf, or NaN unless `allow_nan`; `hint` says what else may help.
+
+    It is read in blocks, so a memmap is not loaded whole.
+    """
     if not np.issubdtype(array.dtype, np.floating):
         return
     n_nan = n_inf = 0
     first: int | None = None
     for rows in row_blocks(array):
         block = np.asarray(array[rows])
-        bad = ~np.isfinite(block)
+        bad = np.isinf(block) if allow_nan else ~np.isfinite(block)
         if not bad.any():
             continue
-        n_nan += int(np.isnan(block).sum())
+        n_nan += 0 if allow_nan else int(np.isnan(block).sum())
         n_inf += int(np.isinf(block).sum())
         if first is None:
             first = rows.start + int(np.argmax(bad.reshape(len(block), -1).any(axis=1)))
@@ -171,7 +176,7 @@ def check_finite(name: str, array: NDArray[Any]) -> None:
         found = [f"{n} {kind}" for n, kind in ((n_nan, "NaN"), (n_inf, "inf")) if n]
         raise ValueError(
             f"Input {name} contains {' and '.join(found)}, first in row {first}. Every value must "
-            f"be finite: drop or impute those rows (sklearn.impute) before the call."
+            f"be finite: drop or impute those rows (sklearn.impute) before the call{hint}."
         )
 
 

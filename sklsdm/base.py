@@ -370,8 +370,13 @@ class LatentSpaceEstimator(PartsOwner):
         """
         return self.decode(self.encode(Y))
 
-    def _check_features(self, X: Any, *, reset: bool, name: str = "X") -> NDArray[Any]:
-        """X as finite numbers; stores the names and number of features (`reset`) or checks them."""
+    def _check_features(
+        self, X: Any, *, reset: bool, name: str = "X", allow_nan: bool = False, hint: str = ""
+    ) -> NDArray[Any]:
+        """X as finite numbers; stores the names and number of features (`reset`) or checks them.
+
+        `allow_nan` lets NaN pass; `hint` is added to the error where it does not.
+        """
         with named_in_errors(name):
             X = validate_data(
                 self,
@@ -381,7 +386,7 @@ class LatentSpaceEstimator(PartsOwner):
                 allow_nd=True,
                 ensure_all_finite=False,
             )
-        check_finite(name, X)
+        check_finite(name, X, allow_nan=allow_nan, hint=hint)
         return X
 
     def _check_rows(self, value: Any, name: str) -> NDArray[Any]:

@@ -37,17 +37,26 @@ def learn_format(X: NDArray[Any], scale: bool) -> ConditionFormat:
     """The format of the conditions X.
 
     With `scale`, every column is standardised by itself, and images by one mean and one standard
-    deviation.
+    deviation. NaN are left out of both.
     """
     standardiser = Standardiser(np.zeros(1), np.ones(1))
-    if scale:
-        standardiser = fit_standardiser(iter([flat_rows(X)]), shared=X.ndim == 4)
+    rows = flat_rows(X)
+    missing = np.isnan(rows)
+    if missing.all(axis=0).any():
+        empty = np.flatnonzero(missing.all(axis=0))[:10].tolist()
+        raise ValueError(f"X holds nothing but NaN in columns {empty}; drop them.")
+    if scale and missing.any():
+        mean = np.nanmean(rows, axis=0)
+        std = np.nanstd(rows, axis=0)
+        standardiser = Standardiser(mean, np.where(std > 1e-12 * np.abs(mean), std, 0.0))
+    elif scale:
+        standardiser = fit_standardiser(iter([rows]), shared=X.ndim == 4)
     return ConditionFormat(X.shape[1:], standardiser)
 
 
 def warn_if_far(name: str, rows: NDArray[np.float32]) -> None:
     """Warn if standardised conditions (n, p) seem to lack a transformation that X went through."""
-    if np.abs(np.median(rows, axis=0)).max() > _FAR:
+    if np.abs(np.nanmedian(rows, axis=0)).max() > _FAR:
         warn_user(
             f"{name} lies far outside X: the median of a column is more than {_FAR:g} standard "
             f"deviations from that column's mean in X. Was {name} transformed like X? A plain "

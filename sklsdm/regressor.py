@@ -271,13 +271,25 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
 
     def _check_X(self, X: Any, *, reset: bool = False, name: str = "X") -> NDArray[Any]:
         """X as finite numbers (n, p) or (n, c, h, w), with the features of fit unless `reset`."""
-        X = self._check_features(X, reset=reset, name=name)
+        X = self._check_features(
+            X,
+            reset=reset,
+            name=name,
+            allow_nan=self._takes_nan(),
+            hint=", or set condition_encoder='trees', which takes NaN in X",
+        )
         if X.ndim not in (2, 4):
             raise ValueError(f"{name} must have shape (n, p) or (n, c, h, w), got {X.shape}.")
         check_channels_first(name, X)
         if not reset:
             self._conditions_.check(name, X)
         return X
+
+    def _takes_nan(self) -> bool:
+        """Whether the condition encoder takes NaN in X; an unknown one is refused in `fit`."""
+        encoder = self.condition_encoder
+        kind = ENCODERS.get(encoder) if isinstance(encoder, str) else type(encoder)
+        return getattr(kind, "takes_nan", False)
 
     def _check_validation_pairs(self, X_val: Any, y_val: Any) -> Pairs | None:
         """Standardised conditions and raw responses from X_val and y_val; None if both are None."""
@@ -405,4 +417,5 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         tags.target_tags.single_output = True
+        tags.input_tags.allow_nan = self._takes_nan()
         return tags

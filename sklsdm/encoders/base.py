@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ class BaseConditionEncoder(Declared, ABC):
     Conditions come as standardised flat rows (n, p). An encoder is fitted on those of the pairs
     and on the codes (n, k) of their responses, so that it can learn what the codes depend on.
     """
+
+    takes_nan: ClassVar[bool] = False  # whether conditions may hold NaN
 
     def resolve(self, shape: tuple[int, ...]) -> BaseConditionEncoder:
         """The encoder to use for conditions of this shape: this one, unless it picks another."""

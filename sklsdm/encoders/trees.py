@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +28,21 @@ class TreesConditionEncoder(BaseConditionEncoder):
     get the prediction of the whole forest. Where pairs come in groups (`fit(..., groups=)`), they
     are predicted by forests that saw none of their group.
 
+    X may hold NaN. The trees use them as they are. The networks get the column's mean instead,
+    and a column more that says where a value is missing, for columns with NaN among the pairs.
+
     When to use: tables from about 500 pairs on. With fewer pairs out-of-bag predictions are
-    worse than those of the whole forest, and the draws come out too wide. Cost: one forest.
+    worse than those of the whole forest, and the draws come out too wide. Judge the fit on new
+    pairs: for the pairs learnt from, the whole forest has seen the responses, and draws given
+    its predictions are worse than elsewhere. Cost: one forest.
 
     References
     ----------
     Geurts, Ernst & Wehenkel 2006, "Extremely randomized trees" (Machine Learning 63); Wolpert
     1992, "Stacked generalization" (Neural Networks 5) for predictions out of sample.
     """
+
+    takes_nan: ClassVar[bool] = True
 
     n_estimators: int = parameter(
         default=100,
@@ -57,6 +64,7 @@ class TreesConditionEncoder(BaseConditionEncoder):
     def fit_transform(
         self, condition: Rows, codes: NDArray[Any], seed: int, groups: Groups = None
     ) -> Rows:
+        self.gappy_ = np.flatnonzero(np.isnan(condition).any(axis=0))
         leaf = self.min_samples_leaf
         if leaf == "auto":
             leaf = max(1, math.ceil(len(condition) / _ROWS_PER_LEAF))
@@ -91,4 +99,6 @@ class TreesConditionEncoder(BaseConditionEncoder):
     def _beside(self, condition: Rows, predicted: NDArray[np.float64]) -> Rows:
         if self.components_ is not None:
             predicted = self.components_.transform(predicted)
-        return np.concatenate([condition, predicted.astype(np.float32)], axis=1)
+        missing = np.isnan(condition[:, self.gappy_]).astype(np.float32)
+        filled = np.nan_to_num(condition)  # 0 is the mean of a standardised column
+        return np.concatenate([filled, missing, predicted.astype(np.float32)], axis=1)
