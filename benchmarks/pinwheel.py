@@ -66,6 +66,8 @@ def all_methods(quick: bool) -> dict[str, Method]:
         methods[f"{matcher}, periodic"] = ours(matcher, "periodic", **short)
     longer = short or {"matcher__max_steps": 6000}
     methods["diffusion, periodic, 6,000 steps"] = ours("diffusion", "periodic", **longer)
+    kernel = short | {"matcher__held_out_score": "kernel"}
+    methods["wgan, periodic, kernel score"] = ours("wgan", "periodic", **kernel)
     components = short | {"matcher__n_components": 30}
     methods["mdn, periodic, 30 components"] = ours("mdn", "periodic", **components)
     return methods

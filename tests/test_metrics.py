@@ -364,6 +364,44 @@ def test_distance_matrices_are_bounded(monkeypatch):
     assert sum(sizes) > 60 * 50 * 50  # all pairs went through there
 
 
+@pytest.mark.parametrize("fair", [True, False])
+def test_kernel_score_is_its_formula(fair):
+    random = np.random.default_rng(0)
+    draws, target = random.normal(size=(4, 5, 3)), random.normal(size=(4, 3))
+    bandwidths = (0.5, 2.0)
+
+    def kernel(a, b):
+        return np.mean([np.exp(-np.sum((a - b) ** 2) / (2 * h**2)) for h in bandwidths])
+
+    found = scores.kernel_score(
+        torch.from_numpy(draws), torch.from_numpy(target), torch.tensor(bandwidths), fair=fair
+    )
+    for row in range(4):
+        pairs = [(j, k) for j in range(5) for k in range(5) if j != k or not fair]
+        within = np.mean([kernel(draws[row, j], draws[row, k]) for j, k in pairs]) / 2
+        across = np.mean([kernel(draw, target[row]) for draw in draws[row]])
+        assert found[row].item() == pytest.approx(within - across)
+
+
+def test_kernel_score_tells_modes_from_a_ring_more_surely_than_the_energy_score():
+    """By how many standard deviations of a pair's score the truth has the better one."""
+    random = np.random.default_rng(0)
+    places = 2 * np.pi * random.integers(8, size=(2, 400, 40)) / 8
+    ring = random.uniform(0, 2 * np.pi, size=(400, 40))
+    modes, target = (
+        np.stack([np.cos(a), np.sin(a)], axis=-1) for a in (places[0], places[1, :, 0])
+    )
+    blurred = np.stack([np.cos(ring), np.sin(ring)], axis=-1)
+    gains = {}
+    for name in ("energy", "kernel"):
+        given = [torch.from_numpy(each) for each in (modes, blurred, target)]
+        widths = () if name == "energy" else (torch.tensor([0.1, 0.2, 0.4, 0.8, 1.6]),)
+        score = getattr(scores, f"{name}_score")
+        true, wrong = (score(draws, given[2], *widths) for draws in given[:2])
+        gains[name] = ((wrong - true).mean() / (wrong - true).std()).item()
+    assert gains["kernel"] > 1.5 * gains["energy"]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_gradients_at_coinciding_points_are_finite(dtype):
     draws = torch.zeros(3, 4, 2, dtype=dtype, requires_grad=True)

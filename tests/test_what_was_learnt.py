@@ -46,6 +46,17 @@ def test_scores_of_the_start_and_of_what_is_kept(matcher):
         assert np.isclose(values, best).any()
 
 
+def test_the_kernel_score_may_choose_the_state():
+    arms = make_arms(300, random_state=0)
+    est = LSDMRegressor(
+        matcher=EnergyMatcher(held_out_score="kernel", max_steps=200), random_state=0
+    )
+    found = est.fit(arms.X, arms.y).matcher_
+    assert np.isclose(found.history_["valid_kernel_score"], found.best_score_[0]).any()
+    with pytest.raises(ValueError, match="matcher__held_out_score='crps' is unknown"):
+        est.set_params(matcher__held_out_score="crps").fit(arms.X, arms.y)
+
+
 def test_a_fit_that_learns_does_not_warn():
     arms = make_arms(600, random_state=0)
     with warnings.catch_warnings():

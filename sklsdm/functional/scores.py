@@ -36,6 +36,7 @@ __all__ = [
     "energy_distance",
     "energy_score",
     "energy_score_shared",
+    "kernel_score",
     "mmd_squared",
     "quantile_loss",
     "sliced_wasserstein",
@@ -110,6 +111,26 @@ def energy_score_shared(draws: Tensor, target: Tensor, fair: bool = True) -> Ten
     repetition: the draw-draw term is computed once.
     """
     return _row_means(target, draws) - _pair_mean(draws.unsqueeze(0), fair) / 2
+
+
+def kernel_score(draws: Tensor, target: Tensor, bandwidths: Tensor, fair: bool = True) -> Tensor:
+    r"""Kernel score (n,) of m draws as the forecast of each row; lower is better.
+
+    .. math:: \frac{1}{2 m (m-1)} \sum_{j \ne k} k(d_j, d_k) - \frac1m \sum_j k(d_j, y),
+
+    [1]_ eq. (20) with the sign changed, where k is the mean over ``bandwidths`` h (k,) of the
+    Gaussian kernels :math:`\exp(-\|x - y\|^2 / (2 h^2))`. It is strictly proper, as the energy
+    score is, but small bandwidths see narrow modes, which hardly change the energy score. With
+    ``fair`` as in :func:`energy_score`.
+    """
+    m = draws.shape[1]
+    to_target = (draws - target.unsqueeze(1)).square().sum(dim=-1)
+    within = _cdist(draws, draws).square()
+    scales = -0.5 / bandwidths.square()
+    across_mean = torch.exp(to_target.unsqueeze(-1) * scales).mean(dim=(1, 2))
+    total = sum(torch.exp(within * scale).sum(dim=(1, 2)) for scale in scales) / len(scales)
+    diagonal = m if fair else 0  # k(x, x) = 1
+    return (total - diagonal) / _n_pairs(m, fair) / 2 - across_mean
 
 
 def crps(draws: Tensor, target: Tensor, fair: bool = True) -> Tensor:

@@ -134,7 +134,7 @@ class FlowMatcher(FieldMatcher):
             parts = zip(condition.split(size), noise.split(size), strict=True)
             taught = torch.cat([self._residual(x, n) for x, n in parts])
         self.distilled_ = True
-        held_out = self._energy_score_of_draws(data, plan)
+        held_out = self._score_of_draws(data, plan)
         net = SingleNet(
             self.network_,
             criterion=DistillationObjective,

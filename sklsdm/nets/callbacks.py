@@ -29,7 +29,7 @@ class Progress(Callback):
 
     def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
         row = {k: v for k, v in net.history[-1].items() if k.endswith(("loss", "score"))}
-        if "valid_energy_score" in row:
+        if any(name.startswith("valid_") and name.endswith("_score") for name in row):
             row.pop("valid_loss", None)  # equal to the energy score
         shown = {key.removeprefix("train_"): f"{value:.4g}" for key, value in row.items()}
         self.bar_.set_postfix(shown, refresh=False)
