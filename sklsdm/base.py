@@ -29,6 +29,7 @@ from sklsdm.autoencoders import (
     BaseAutoencoder,
     intrinsic_dimension,
 )
+from sklsdm.blocks import row_blocks
 from sklsdm.drawing import Sampler, check_out, energy_scores
 from sklsdm.encoders import BaseConditionEncoder
 from sklsdm.matchers import BaseMatcher, MatchingData
@@ -38,9 +39,11 @@ from sklsdm.parameters import (
     anything,
     between,
     check_parameters,
-    integer,
+    integer_or_flag,
     learnt,
+    or_none,
     parameter,
+    path_like,
 )
 from sklsdm.parts import warn_if_not_improved
 from sklsdm.randomness import RandomState, draw_seed
@@ -77,11 +80,11 @@ class LatentSpaceEstimator(PartsOwner):
         so it starts from the same state.""",
     )
     verbose: int = parameter(
-        default=0, rule=integer(0), doc="1 shows a progress bar for each stage."
+        default=0, rule=integer_or_flag(0), doc="1 shows a progress bar for each stage."
     )
     checkpoint: str | Path | None = parameter(
         default=None,
-        rule=anything("path-like or None"),
+        rule=or_none(path_like()),
         doc="""Folder where an unfinished fit saves its state. If a fit was killed, calling it again
         with equal parameters and data resumes it and ends in the same result. Every fit has a
         subfolder of its own, which is removed at its end.""",
@@ -121,9 +124,9 @@ class LatentSpaceEstimator(PartsOwner):
 
     def _adopt(self, fresh: LatentSpaceEstimator) -> None:
         """Replace all learnt attributes by those of `fresh`."""
-        for name in [name for name in vars(self) if _is_learnt(name)]:
-            delattr(self, name)
-        self.__dict__.update({k: v for k, v in vars(fresh).items() if _is_learnt(k)})
+        kept = {k: v for k, v in vars(self).items() if not _is_learnt(k)}
+        learnt = {k: v for k, v in vars(fresh).items() if _is_learnt(k)}
+        self.__dict__ = kept | learnt  # at once: another thread may be drawing
 
     def _run(self, seed: int, *arrays: Any) -> Run:
         """Settings of this fit; if it resumes one from a checkpoint, with the seed of that one."""
@@ -206,7 +209,8 @@ class LatentSpaceEstimator(PartsOwner):
         }
         warn_if_not_improved(choice.matcher)
         if run.checkpoint is not None and not self.interrupted_:
-            shutil.rmtree(run.checkpoint)
+            # An equal fit in another thread or process may be removing the same folder.
+            shutil.rmtree(run.checkpoint, ignore_errors=True)
         return choice
 
     def _uses(self, data: MatchingData) -> tuple[str, ...]:
@@ -331,8 +335,14 @@ class LatentSpaceEstimator(PartsOwner):
             `Y` has another shape than in fit, values outside the range, or is not numeric.
         """
         form = self._fitted_format()
-        rows = torch.from_numpy(form.flatten(self._check_rows(Y, "Y")))
-        return self.autoencoder_.encode_block(rows, torch.device(self.device_)).cpu().numpy()
+        array, device = self._check_rows(Y, "Y"), torch.device(self.device_)
+        found = [
+            self.autoencoder_.encode_block(
+                torch.from_numpy(form.flatten(array[rows])), device
+            ).cpu()
+            for rows in row_blocks(array)
+        ]
+        return torch.cat(found).numpy()
 
     def decode(self, Z: ArrayLike) -> NDArray[Any]:
         """Decode codes: responses D(z), or their means for a stochastic decoder.
@@ -398,7 +408,7 @@ class LatentSpaceEstimator(PartsOwner):
         if array.shape[1:] != form.shape:
             wanted = shape_text("n", form.shape)
             raise ValueError(f"{name} must have shape {wanted} as in fit, got {array.shape}.")
-        if form.is_bytes and array.dtype != np.uint8 and array.max() > 1:
+        if form.is_bytes and array.dtype != np.uint8 and not (0 <= array.min() <= array.max() <= 1):
             raise ValueError(
                 f"{name} must be uint8 images as in fit, or floats in [0, 1] like the draws, got "
                 f"{array.dtype} with values up to {array.max():g}."

@@ -113,7 +113,7 @@ class PairBatch(NamedTuple):
     condition: Tensor  # (b, p)
     latent: Tensor  # (b, k)
     noise: Tensor  # (b * n_draws, d)
-    mix: Tensor  # (b, 1), uniform on [0, 1): WGAN's penalty interpolates real and drawn codes by it
+    mix: Tensor  # (b, 1), uniform on [0, 1): where a penalty looks, a time, or a choice of block
     other: Tensor | None  # (b, k), codes of all responses, where stage 2 uses them
 
 

@@ -17,7 +17,7 @@ _FAR = 6.0  # standard deviations between a column's median and its mean in trai
 
 @dataclass(frozen=True)
 class ConditionFormat:
-    """Shape, standardisation and encoder of the conditions seen in `fit`."""
+    """Shape and standardisation of the conditions seen in `fit`."""
 
     shape: tuple[int, ...]  # of one condition: (p,) or (c, h, w)
     standardiser: Standardiser

@@ -18,7 +18,6 @@ from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.blocks import row_blocks, rows_per_block
 from sklsdm.functional.scores import energy_score, energy_score_shared
 from sklsdm.matchers import BaseMatcher
-from sklsdm.modules import widest_output
 from sklsdm.responses import ResponseFormat, Standardiser, flat_rows
 
 # Draws for each condition:
@@ -126,7 +125,7 @@ class Sampler:
         """
         n_samples = out.shape[1]
         flat = out.reshape(len(out) * n_samples, -1)
-        step = self._chunk(condition) if batch_size == "auto" else int(batch_size)
+        step = self._chunk() if batch_size == "auto" else int(batch_size)
         noise = NoiseStream(sum(self.noise_dims), seed, self.device)
         for start in range(0, len(flat), step):
             rows = np.arange(start, min(start + step, len(flat))) // n_samples
@@ -151,7 +150,7 @@ class Sampler:
         points = np.clip(sobol.random(n_draws)[share], 1e-6, 1 - 1e-6)  # norm.ppf stays finite
         shared = torch.as_tensor(norm.ppf(points), dtype=torch.float32, device=self.device)
         n_draws = len(shared)
-        step = max(1, self._chunk(condition) // n_draws)
+        step = max(1, self._chunk() // n_draws)
         for start in range(0, len(condition), step):
             block = torch.from_numpy(condition[start : start + step]).to(self.device)
             repeated = block.repeat_interleave(n_draws, dim=0)
@@ -162,21 +161,13 @@ class Sampler:
     def decode_all(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Responses (n, q) in their own units, for codes (n, k) in the autoencoder's units."""
         latent = torch.from_numpy(codes)
-        widest = widest_output(
-            [self.autoencoder.coder_], lambda: self.decode(latent[:1].to(self.device))
-        )
-        parts = latent.split(rows_per_block(2 * widest))
+        parts = latent.split(rows_per_block(2 * self.autoencoder.numbers_per_row_))
         return torch.cat([self.decode(part.to(self.device)).cpu() for part in parts]).numpy()
 
-    def _chunk(self, condition: NDArray[np.float32]) -> int:
-        """Number of draws at once: input and output of the widest layer then fill one block."""
-        row = torch.from_numpy(condition[:1]).to(self.device)
-        matcher_noise, decoder_noise = self._split(row.new_zeros((1, sum(self.noise_dims))))
-        widest = widest_output(
-            [self.matcher.network_, self.autoencoder.coder_],
-            lambda: self.decode(self.draw_latent(row, matcher_noise), decoder_noise),
-        )
-        return rows_per_block(2 * max(widest, self.form.width))
+    def _chunk(self) -> int:
+        """Draws made at once, so that input and output of the widest layer make a block."""
+        widest = max(self.matcher.numbers_per_draw_, self.autoencoder.numbers_per_row_)
+        return rows_per_block(2 * widest)
 
     def _split(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The columns of `noise` for the matcher, and those for the decoder."""
@@ -237,13 +228,13 @@ def energy_scores(
 
 
 def marginal_energy_scores(
-    reference: NDArray[np.float64], y: NDArray[Any], std: NDArray[np.float64]
+    reference: NDArray[Any], y: NDArray[Any], std: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Energy score (n,) for each response if `reference` (m, q) is the forecast for all of them.
 
     Both are divided by `std` (q,) first.
     """
-    forecast = torch.from_numpy(reference / std)
+    forecast = torch.from_numpy(flat_rows(reference) / std)
     found = [
         energy_score_shared(forecast, torch.from_numpy(flat_rows(y[rows]) / std))
         for rows in row_blocks(y)

@@ -27,6 +27,7 @@ from sklsdm.parameters import (
     check_parameters,
     integer,
     learnt,
+    or_none,
     parameter,
 )
 from sklsdm.pipeline import sample, unwrap
@@ -59,14 +60,14 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
 
     estimator: Any = parameter(
         default=None,
-        rule=anything("LSDMRegressor, Pipeline that ends in one, or None"),
+        rule=anything("LSDMRegressor, SamplingPipeline that ends in one, or None"),
         doc="What is fitted; it is cloned. None is `LSDMRegressor()`.",
         kw_only=False,
     )
     n_estimators: int = parameter(default=5, rule=integer(1), doc="Number of fits.", kw_only=False)
     n_jobs: int | None = parameter(
         default=None,
-        rule=anything("int or None"),
+        rule=or_none(integer(-1)),
         doc="Processes that fit at once, as in joblib; the results do not depend on it.",
     )
     random_state: RandomState = parameter(
@@ -93,7 +94,7 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
         y_val: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Fit all; the arguments are those of :meth:`LSDMRegressor.fit`.
+        """Fit all; the arguments mean what they mean in :meth:`LSDMRegressor.fit`.
 
         Returns
         -------

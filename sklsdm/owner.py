@@ -76,16 +76,22 @@ class PartsOwner(Declared):
         return params
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters; `<part>__<name>` replaces a part given by name by an object."""
-        parts = {part: params.pop(part) for part in self._parts if part in params}
-        super().set_params(**parts)
-        for part, kind in self._parts.items():
-            value = getattr(self, part)
-            nested = any(key.startswith(f"{part}__") for key in params)
-            if nested and isinstance(value, str) and value in kind.table:
-                setattr(self, part, kind.table[value]())
-        super().set_params(**params)
-        return self
+        """Set parameters; `<part>__<name>` replaces a part given by name by an object.
+
+        After an error the parts are what they were before the call.
+        """
+        before = {part: getattr(self, part) for part in self._parts}
+        try:
+            super().set_params(**{part: params.pop(part) for part in self._parts if part in params})
+            for part, kind in self._parts.items():
+                value = getattr(self, part)
+                if isinstance(value, str) and any(key.startswith(f"{part}__") for key in params):
+                    setattr(self, part, kind.table[check_choice(part, value, kind.table)]())
+            return super().set_params(**params)
+        except (TypeError, ValueError):
+            for part, value in before.items():
+                setattr(self, part, value)
+            raise
 
     def _new_part(self, part: str) -> Any:
         """A new, unfitted part with the parameters of this estimator's."""

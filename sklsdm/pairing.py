@@ -35,7 +35,7 @@ from sklsdm.modules import CodeClassifier
 from sklsdm.nets import SingleNet, default_callbacks
 from sklsdm.run import Run, Stage, Stream
 
-PAIRING = Stage("pairing", "pairing.pt", "the matcher's lr")
+PAIRING = Stage("pairing", "pairing.pt", "Set unpaired='match' or 'latent', which need no pairing")
 
 # A label is used from this confidence on (see `PseudoPairs`). On MNIST with 250 labels, 91 % of the
 # codes reach it, and .992 of their labels are right (docs/lessons.md).
@@ -50,6 +50,12 @@ _LABEL_LR, _LABEL_EMA = 1e-3, 0.99
 # In standard deviations of the codes: noise on the pairs' codes, and the distance of the virtual
 # adversary. The latter was chosen by the hidden labels of MNIST, seed 0 (docs/lessons.md).
 _NOISE, _RADIUS = 0.1, 0.5
+
+
+class _ConditionMixture(MDNMatcher):
+    """A mixture density of the condition given the code."""
+
+    _stage = PAIRING
 
 
 @dataclass(frozen=True)
@@ -206,7 +212,7 @@ def _candidate_log_weights(
     )
     # Another seed, since the matcher of stage 2 uses the same streams; and no checkpoint.
     reverse_run = Run(run.device, run.seed + 1, run.verbose)
-    mixture = MDNMatcher(max_steps=max_steps).fit(reverse, reverse_run)
+    mixture = _ConditionMixture(max_steps=max_steps).fit(reverse, reverse_run)
     if mixture.interrupted_:
         raise KeyboardInterrupt
     density, points = mixture.network_, project(rows)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import re
 import textwrap
 from collections.abc import Callable, Iterator
@@ -126,6 +127,25 @@ def flag() -> Rule:
             raise TypeError(f"{name} must be True or False, got {value!r}.")
 
     return Rule("bool", check)
+
+
+def integer_or_flag(low: int) -> Rule:
+    """Integers from `low` on; True and False count as 1 and 0."""
+
+    def check(name: str, value: Any) -> None:
+        check_integer(name, int(value) if isinstance(value, bool) else value, low)
+
+    return Rule(f"int >= {low} or bool", check)
+
+
+def path_like() -> Rule:
+    """A string or path."""
+
+    def check(name: str, value: Any) -> None:
+        if not isinstance(value, str | os.PathLike):
+            raise TypeError(f"{name} must be a path (str or pathlib.Path), got {value!r}.")
+
+    return Rule("path-like", check)
 
 
 def anything(text: str) -> Rule:

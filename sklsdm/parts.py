@@ -14,6 +14,10 @@ from sklsdm.modules import ModuleHolder
 from sklsdm.nets import CallbackHolder, check_callbacks, history_arrays
 from sklsdm.parameters import Declared, Rule, above, integer, learnt, or_none, parameter
 
+CALLBACKS = Rule(
+    "list of skorch callbacks or None", lambda name, value: check_callbacks(value, name)
+)
+
 
 class TrainedPart(CallbackHolder, ModuleHolder, Declared):
     """A matcher, or an autoencoder that is trained."""
@@ -34,9 +38,7 @@ class TrainedPart(CallbackHolder, ModuleHolder, Declared):
     )
     callbacks: Sequence[Any] | None = parameter(
         default=None,
-        rule=Rule(
-            "list of skorch callbacks or None", lambda name, value: check_callbacks(value, name)
-        ),
+        rule=CALLBACKS,
         doc="""They run beside the built-in ones, before each epoch's parameters may become those to
         keep; see docs/callbacks.md.""",
     )

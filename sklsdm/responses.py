@@ -327,12 +327,12 @@ class Responses:
         """Memory that all rows take as float32."""
         return 4 * len(self) * self.width
 
-    def some_paired(self, seed: int) -> NDArray[np.float64]:
+    def some_paired(self, seed: int) -> NDArray[Any]:
         """Up to 2,000 paired responses (fewer if they are large), flat, in their own units."""
         paired = self._parts[0]
         most = min(MAX_REFERENCE, 4 * rows_per_block(self.width))
         chosen = np.sort(np.random.default_rng(seed).permutation(len(paired))[:most])
-        return flat_rows(paired[chosen])
+        return np.array(paired[chosen])
 
     def paired_std(self) -> NDArray[np.float64]:
         """Standard deviations (width,) of the paired responses; 1 for a constant output.

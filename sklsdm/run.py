@@ -71,7 +71,7 @@ class Stage:
 
     title: str  # for progress bar, errors and logs, such as "stage 2 (matching)"
     file: str  # name of its checkpoint file, such as "stage-2.pt"
-    advice: str  # what users should lower if it diverges, such as "the matcher's lr"
+    advice: str  # what to do if it diverges, such as "Lower the matcher's lr"
 
 
 def resolve_device(name: str | torch.device) -> torch.device:
@@ -104,7 +104,8 @@ def fit_folder(root: str | Path, params: dict[str, Any], arrays: Iterable[Any]) 
     """Folder below `root` for the fit with these parameters on these arrays (None allowed).
 
     Its name is a hash of the parameters, the arrays and the package's version. Fits that could
-    end in different draws therefore never share a folder.
+    end in different draws therefore never share a folder. (With `random_state=None` the seed that
+    was drawn first is stored in the folder: an equal fit at the same time takes it too.)
     """
     part = {name: params[name] for name in params if name not in _NO_EFFECT_ON_RESULT}
     return Path(root) / content_hash(__version__, part, list(arrays))[:24]

@@ -620,3 +620,14 @@ def test_a_score_of_the_users_own_can_be_monitored():
 
     est = make("energy", Norm(), theirs.EarlyStopping("valid_norm", patience=1))
     assert len(est.fit(X[:FEW], Y[:FEW]).history_["matcher"]["train_loss"]) == 2
+
+
+def test_the_automatic_autoencoder_hands_callbacks_on():
+    mine = Logger()
+    y = np.random.default_rng(0).normal(size=(60, 12))
+    est = LSDMRegressor(3, "energy", random_state=0).set_params(
+        matcher__max_steps=5, autoencoder__max_epochs=2, autoencoder__callbacks=[mine]
+    )
+    est.fit(np.zeros((60, 1)), y)
+    assert len(mine.rows) == 2
+    assert est.autoencoder_.callbacks_ == [mine]

@@ -174,6 +174,50 @@ def test_warnings_point_at_the_users_line():
         assert found.filename == __file__
 
 
+# ------------------------------------------------------------------ settings
+@pytest.mark.parametrize("verbose", [True, 1, False, 0])
+def test_verbose_may_be_a_flag(verbose, capsys):
+    short(verbose=verbose).fit(*pairs())
+    assert ("stage 2" in capsys.readouterr().err) == bool(verbose)
+
+
+def test_a_checkpoint_that_is_no_path_is_refused():
+    with pytest.raises(TypeError, match=r"checkpoint must be a path .* got 3"):
+        short(checkpoint=3).fit(*pairs())
+
+
+def test_nested_settings_of_an_unknown_name_are_refused_by_name():
+    est = LSDMRegressor(matcher="nonsense")
+    with pytest.raises(ValueError, match=r"matcher='nonsense' is unknown; choose one of"):
+        est.set_params(matcher__lr=1)
+
+
+def test_failed_settings_leave_the_parts_as_they_were():
+    est = LSDMRegressor()
+    with pytest.raises(ValueError, match="foo"):
+        est.set_params(matcher__foo=1)
+    with pytest.raises(ValueError, match="foo"):
+        est.set_params(autoencoder__max_epochs=3, matcher="energy", matcher__foo=1)
+    assert (est.matcher, est.autoencoder) == ("wgan", "auto")
+
+
+def test_what_an_image_fit_keeps_for_its_score_stays_bytes():
+    images = np.random.default_rng(0).integers(0, 256, (100, 3, 32, 32), dtype=np.uint8)
+    est = short(2, autoencoder="pca").fit(pairs(100)[0], images)
+    assert est._reference_.dtype == np.uint8
+    assert np.isfinite(est.score(pairs(100)[0], images))
+
+
+@pytest.mark.parametrize("value", [-5.0, 1.5])
+def test_floats_outside_the_range_of_images_are_refused(value):
+    images = np.random.default_rng(0).integers(0, 256, (30, 4, 4), dtype=np.uint8)
+    est = short(2, autoencoder="pca").fit(pairs()[0], images)
+    with pytest.raises(
+        ValueError, match=r"Y must be uint8 images as in fit, or floats in \[0, 1\]"
+    ):
+        est.encode(np.full((3, 4, 4), value))
+
+
 # ------------------------------------------------------------------ types
 def test_the_typed_script_runs():
     """`make lint` checks its types."""

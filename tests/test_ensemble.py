@@ -80,6 +80,12 @@ def test_forecasts_are_those_of_the_pooled_draws(fitted):
     assert fitted.predict_quantiles(X, [0.1, 0.5, 0.9]).shape == (60, 3, 2)
 
 
+def test_fewer_draws_than_fits_give_one_of_each(fitted):
+    means = [fit.predict(X, n_draws=3) for fit in fitted.estimators_]
+    assert fitted.predict(X, n_draws=1).shape == means[0].shape
+    assert_array_equal(fitted.predict(X, n_draws=1), fitted.predict(X, n_draws=3))
+
+
 def test_pooling_scores_better_than_the_fits_do_on_average():
     arms = make_arms(900, random_state=1)
     est = LSDMRegressor(matcher="diffusion").set_params(matcher__max_steps=300)

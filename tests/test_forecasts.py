@@ -6,6 +6,8 @@ from numpy.testing import assert_array_equal
 
 from sklsdm import LSDMRegressor, drawing, make_sampling_pipeline
 from sklsdm.datasets import make_arms
+from sklsdm.functional.diffusion import SAMPLERS
+from sklsdm.matchers import DiffusionMatcher
 
 ARMS = make_arms(60, random_state=0)
 
@@ -42,6 +44,16 @@ def test_fewer_by_default_where_a_draw_takes_many_passes(est, counted):
     est.predict(ARMS.X)
     est.predict_quantiles(ARMS.X)
     assert counted == [256, 1024 if est.matcher_.n_passes == 1 else 256]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_passes_of_a_draw_are_counted(sampler):
+    matcher = DiffusionMatcher(sampler, n_steps=3, max_steps=1)
+    est = LSDMRegressor(matcher=matcher, random_state=0).fit(ARMS.X, ARMS.y)
+    calls = []
+    est.matcher_.network_.register_forward_hook(lambda *args: calls.append(1))
+    est.sample(ARMS.X[:3], 1, random_state=0)
+    assert len(calls) == est.matcher_.n_passes
 
 
 def test_more_draws_come_nearer(est):

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from helpers import RUN, matching_data, slow_but
+from helpers import RUN, matching_data, rows, slow_but
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
 from sklsdm import LSDMRegressor, metrics
+from sklsdm.batches import PairBatch
 from sklsdm.functional import virtual_adversarial
 from sklsdm.matchers import MATCHERS, EnergyMatcher
-from sklsdm.pairing import MIN_CONFIDENCE, draw_pseudo_pairs
+from sklsdm.pairing import MIN_CONFIDENCE, LabelObjective, draw_pseudo_pairs
 
 
 def tensor(array):
@@ -173,3 +174,31 @@ def test_sure_labels_help_to_choose_the_state(labels, held):
     assert len(data.latent) == (36 + n_trained if labels else 36 * 10 + n_trained)
     gaps = torch.cdist(data.held_latent, data.latent)
     assert gaps.min() > 0
+
+
+# ------------------------------------------------------------------ what the choices hang on
+def test_classes_that_lose_their_share_cost():
+    """A classifier that gives both classes half of the codes, where they have .05 and .95."""
+    latent = rows(200, 2)
+    labels = (latent[:, 0] > 0).long()
+    batch = PairBatch(labels, latent, torch.zeros_like(latent), latent[:, :1], latent)
+
+    def halves(codes):
+        return torch.stack([-3 * codes[:, 0], 3 * codes[:, 0]], dim=1).log_softmax(dim=1)
+
+    right, wrong = (
+        LabelObjective(torch.tensor(shares).log()) for shares in ([0.5, 0.5], [0.05, 0.95])
+    )
+    assert wrong(halves, batch) > right(halves, batch) + 0.5
+
+
+@pytest.mark.parametrize(
+    ("labels", "with_codes", "tolerance"),
+    [(True, True, 1.0), (True, False, 0.0), (False, True, 0.0)],
+)
+def test_a_later_state_is_preferred_where_labels_meet_unpaired_codes(labels, with_codes, tolerance):
+    latent = rows(80, 2)
+    condition = latent[:, :1].sign() if labels else latent[:, :1]
+    codes = torch.cat([latent, rows(100, 2, seed=1)]) if with_codes else None
+    plan = EnergyMatcher()._plan(matching_data(condition, latent, codes), RUN)
+    assert plan.tolerance == tolerance

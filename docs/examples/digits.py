@@ -122,7 +122,7 @@ def main() -> None:
             latent_dim=LATENT_DIM,
             matcher="wgan",
             random_state=arguments.seed,
-            verbose=not arguments.quiet,
+            verbose=int(not arguments.quiet),
         )
         start = time.perf_counter()
         model.fit(X_paired=X, Y_paired=Y, Y_unpaired=unlabelled)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from sklsdm.autoencoders.conv import ConvAutoencoder
 from sklsdm.autoencoders.linear import IdentityAutoencoder
 from sklsdm.autoencoders.mlp import MLPAutoencoder
 from sklsdm.autoencoders.trained import TrainedAutoencoder
+from sklsdm.nets import CallbackHolder
 from sklsdm.parameters import above, integer, or_none, parameter
+from sklsdm.parts import CALLBACKS
 from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run
 
@@ -23,7 +26,7 @@ FEW_OUTPUTS = 8  # outputs up to which the responses are their own codes
 _LARGE_IMAGE = 16  # pixels of the shorter side from which an image is encoded by convolutions
 
 
-class AutoAutoencoder(BaseAutoencoder):
+class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
     """Chooses by the shape of y: identity, :class:`ConvAutoencoder` or :class:`MLPAutoencoder`.
 
     Up to eight outputs it is the identity, unless `latent_dim` is another number than theirs. For
@@ -35,8 +38,11 @@ class AutoAutoencoder(BaseAutoencoder):
     lr: float | None = parameter(default=None, rule=or_none(above(0.0)), doc=_PASSED_ON)
     batch_size: int | None = parameter(default=None, rule=or_none(integer(1)), doc=_PASSED_ON)
 
+    callbacks: Sequence[Any] | None = parameter(default=None, rule=CALLBACKS, doc=_PASSED_ON)
+
     def _trained(self, kind: type[TrainedAutoencoder]) -> TrainedAutoencoder:
-        given = {name: value for name, value in self.get_params().items() if value is not None}
+        params = self.get_params(deep=False)
+        given = {name: value for name, value in params.items() if value is not None}
         return kind(**given)
 
     def resolve(self, form: ResponseFormat, latent_dim: int | str) -> BaseAutoencoder:

@@ -32,6 +32,10 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
         "The fitted encoder and decoder, as one object with `encode` and `decode`.",
         "torch.nn.Module",
     )
+    numbers_per_row_: int = learnt(
+        "Most numbers that a layer of the coder holds for one response; it bounds what is coded "
+        "at once."
+    )
     history_: dict[str, NDArray[np.float64]] = learnt(
         "Losses by epoch; empty where nothing was trained.", "dict of str to ndarray"
     )
@@ -61,6 +65,9 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
         self.decoder_noise_dim_ = 0
         self.latent_dim_ = latent_dim
         self.coder_ = self._fit_coder(responses, latent_dim, held_out, run)
+        one = responses.take(np.arange(1)).to(run.device)
+        widest = widest_output([self.coder_], lambda: self.decode(self.encode(one)))
+        self.numbers_per_row_ = max(widest, responses.width)
         return self
 
     @torch.no_grad()
@@ -98,8 +105,7 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
 
     def encode_block(self, rows: Tensor, device: torch.device) -> Tensor:
         """Codes of rows (n, q), on the device; encoded in parts, so that memory is bounded."""
-        widest = widest_output([self.coder_], lambda: self.encode(rows[:1].to(device)))
-        parts = rows.split(rows_per_block(2 * widest))
+        parts = rows.split(rows_per_block(2 * self.numbers_per_row_))
         return torch.cat([self.encode(part.to(device)) for part in parts])
 
 

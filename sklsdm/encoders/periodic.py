@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sklsdm.encoders.base import BaseConditionEncoder, Groups, Rows
 from sklsdm.functional.spectrum import dependence_spectrum
-from sklsdm.parameters import above, integer, or_auto, parameter, sequence_of
+from sklsdm.parameters import above, integer, or_auto, parameter, some
 
 _FEW_VALUES = 2  # columns with no more different values have no waves
 _MAX_ROWS = 5000  # pairs in which frequencies are sought
@@ -50,7 +50,7 @@ class PeriodicConditionEncoder(BaseConditionEncoder):
 
     frequencies: Sequence[float] | str = parameter(
         default="auto",
-        rule=or_auto(sequence_of(above(0.0))),
+        rule=or_auto(some(above(0.0))),
         doc="""Frequencies f of every column, in radians for one standard deviation; or "auto", see
         above.""",
         kw_only=False,

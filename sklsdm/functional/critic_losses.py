@@ -34,7 +34,7 @@ def wasserstein_generator_loss(real: Tensor, drawn: Tensor) -> Tensor:
 def relativistic_critic_loss(real: Tensor, drawn: Tensor) -> Tensor:
     r""":math:`E \log(1 + \exp(f(x, h) - f(x, z)))`, real and drawn paired at the same x.
 
-    Huang, Gokaslan, Kuleshov & Tompkin 2024 (arXiv 2501.05441), equation 2, after
+    Huang, Gokaslan, Kuleshov & Tompkin 2025 (arXiv 2501.05441), equation 2, after
     Jolicoeur-Martineau 2019 (arXiv 1807.00734).
     """
     return softplus(drawn - real).mean()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.penalties import flatness_penalty, gradient_penalty
-from sklsdm.matchers.base import MATCHING, GeneratorMatcher, MatchingData, Plan
+from sklsdm.matchers.base import GeneratorMatcher, MatchingData, Plan
 from sklsdm.modules import Critic, Critics
 from sklsdm.nets import AdversarialNet
 from sklsdm.parameters import above, at_least, between, integer, parameter, sequence_of
@@ -213,7 +213,7 @@ class AdversarialMatcher(GeneratorMatcher):
             critic_optimizer__lr=self.critic_lr,
             critic_optimizer__betas=tuple(self.betas),
             critic_optimizer__fused=True,
-            **self._net_settings(plan, MATCHING, self._held_out(objective, data, plan)),
+            **self._net_settings(plan, self._stage, self._held_out(objective, data, plan)),
         )
 
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from sklsdm.batches import PairBatches
 from sklsdm.functional.categorical import are_labels
 from sklsdm.functional.scores import energy_score, kernel_score
-from sklsdm.modules import ACTIVATIONS, ConditionalGenerator
+from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, widest_output
 from sklsdm.nets import (
     HeldOutScore,
     SingleNet,
@@ -35,7 +35,7 @@ from sklsdm.parameters import (
 from sklsdm.parts import TrainedPart
 from sklsdm.run import Run, Stage, Stream
 
-MATCHING = Stage("stage 2 (matching)", "stage-2.pt", "the matcher's lr")
+MATCHING = Stage("stage 2 (matching)", "stage-2.pt", "Lower the matcher's lr")
 
 EPOCH_STEPS = 100  # steps of an epoch, after which scores, callbacks and checkpoints run
 _STEPS_PER_ROW = 10  # most steps for each code that stage 2 learns from
@@ -100,8 +100,8 @@ class BaseMatcher(TrainedPart, ABC):
     max_steps: int = parameter(
         default=3000,
         rule=integer(1),
-        doc="""Largest number of training steps. No more than 10 are taken for each code that
-        stage 2 learns from.""",
+        doc="""Largest number of training steps; from 100 on rounded down to a multiple of 100.
+        No more than 10 are taken for each code that stage 2 learns from.""",
     )
     batch_size: int = parameter(
         default=256,
@@ -134,6 +134,9 @@ class BaseMatcher(TrainedPart, ABC):
         the state that was kept.""",
         "torch.nn.Module",
     )
+    numbers_per_draw_: int = learnt(
+        "Most numbers that a layer holds for one draw; bounds how many are made at once."
+    )
     n_steps_: int = learnt("Number of training steps taken.")
     interrupted_: bool = learnt("Whether Ctrl-C ended training.")
 
@@ -144,10 +147,14 @@ class BaseMatcher(TrainedPart, ABC):
         net.fit(self._batches(data, plan))
         self.noise_dim_ = plan.noise_dim
         self.network_ = net.module_.eval()
+        one = data.condition[:1], data.latent.new_zeros((1, plan.noise_dim))
+        self.numbers_per_draw_ = widest_output([self.network_], lambda: self.draw(*one))
         self.interrupted_ = net.interrupted_
         self._note_training(net)
         self.n_steps_ = int(sum(row.get("train_batch_count", 0) for row in net.history))
         return self
+
+    _stage: ClassVar[Stage] = MATCHING
 
     @property
     def n_passes(self) -> int:
@@ -259,7 +266,7 @@ class BaseMatcher(TrainedPart, ABC):
         return SingleNet(
             module,
             criterion=lambda: objective,
-            **self._net_settings(plan, MATCHING, self._held_out(objective, data, plan)),
+            **self._net_settings(plan, self._stage, self._held_out(objective, data, plan)),
         )
 
     def _net_settings(

@@ -89,6 +89,10 @@ class DiffusionMatcher(FieldMatcher):
                 f"{self.sigma_max}."
             )
 
+    @property
+    def n_passes(self) -> int:
+        return 2 * self.n_steps - 1 if self.sampler == "heun" else self.n_steps
+
     def _objective(self, module: Any, data: MatchingData, plan: Plan) -> DenoisingObjective:
         return DenoisingObjective(data, plan, self.log_sigma_mean, self.log_sigma_std)
 

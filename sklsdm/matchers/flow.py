@@ -19,7 +19,7 @@ from sklsdm.nets import SingleNet, history_arrays
 from sklsdm.parameters import at_least, flag, integer, learnt, one_of, parameter
 from sklsdm.run import Run, Stage, Stream
 
-DISTILLATION = Stage("stage 3 (distillation)", "stage-3.pt", "the matcher's lr")
+DISTILLATION = Stage("stage 3 (distillation)", "stage-3.pt", "Lower the matcher's lr")
 
 _TAUGHT_DRAWS = 1 << 15  # draws of the flow, at least, from which its one-step form learns
 
@@ -110,7 +110,8 @@ class FlowMatcher(FieldMatcher):
         default=False,
         rule=flag(),
         doc="""Whether the fitted network is trained further, until one Euler step gives what
-        `n_steps` gave before. Draws then take one pass; fitting takes about twice as long.""",
+        `n_steps` gave before. Draws then take one pass; fitting takes about twice as long.
+        `n_steps_`, `best_step_` and the scores are those of the flow before that.""",
     )
     lr: float = 2e-3
     distilled_: bool = learnt("Whether draws take one step.")

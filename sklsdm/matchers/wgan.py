@@ -40,7 +40,7 @@ class WGANMatcher(AdversarialMatcher):
     ----------
     Chong & Feng 2026 (arXiv 2603.04223), stage 2; Gulrajani et al. 2017 (arXiv 1704.00028);
     Petzka et al. 2018 (arXiv 1709.08894) for the one-sided penalty; Huang, Gokaslan, Kuleshov &
-    Tompkin 2024 (arXiv 2501.05441) for "r3gan"; Anil, Lucas & Grosse 2019 (arXiv 1811.05381) for
+    Tompkin 2025 (arXiv 2501.05441) for "r3gan"; Anil, Lucas & Grosse 2019 (arXiv 1811.05381) for
     "groupsort".
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,19 @@ class Checkpoint(Callback):
             ],
             "callbacks": {name: _state(callback) for name, callback in net.callbacks_},
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(".part")
-        torch.save(state, draft)
-        os.replace(draft, self.path)  # so a kill never leaves half a file
+        # Written under a name that no other thread or process uses, and then renamed: a kill never
+        # leaves half a file, and equal fits at the same time do not disturb each other.
+        own = f"{os.getpid()}-{threading.get_ident()}"
+        draft = self.path.with_suffix(f".{own}.part")
+        for last_try in (False, True):
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                torch.save(state, draft)
+                os.replace(draft, self.path)
+                return
+            except (FileNotFoundError, RuntimeError):  # an equal fit ended and removed the folder
+                if last_try or self.path.parent.exists():
+                    raise
 
 
 def _state(callback: Callback) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class DivergenceGuard(Callback):
         return DivergenceError(
             f"{self.stage.title}: training became non-finite at step {steps} ({named}), even after "
             f"{self.n_retries_} retries from the last good state, each at half the learning rate "
-            f"(now {rates}). Lower {self.stage.advice} or raise the regularisation of that stage, "
+            f"(now {rates}). {self.stage.advice}, "
             f"and look for extreme values in the data."
         )
 
