@@ -6,6 +6,8 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import joblib
@@ -126,3 +128,14 @@ def test_no_docstring_is_unfinished():
         text = path.read_text(encoding="utf-8")
         assert "PLACEHOLDER" not in text, path
         assert "TODO" not in text, path
+
+
+@pytest.mark.slow
+def test_the_demo_runs(tmp_path):
+    """What `make demo` runs; the other examples take minutes, or data that is not bundled."""
+    script = ROOT / "docs" / "examples" / "digits.py"
+    command = [sys.executable, str(script), "--quiet"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "labelled only" in done.stdout
+    assert (tmp_path / "digits.png").stat().st_size > 10_000
