@@ -194,7 +194,7 @@ def check_levels(quantiles: Any) -> NDArray[np.float64]:
     return levels
 
 
-def check_numeric(name: str, value: Any, *, min_rows: int = 1) -> NDArray[Any]:
+def check_numeric(name: str, value: Any) -> NDArray[Any]:
     """Turn an array-like (list, pandas, polars, tensor) into a numpy array of finite numbers."""
     value = tensor_to_numpy(value)
     if value is None:
@@ -211,7 +211,6 @@ def check_numeric(name: str, value: Any, *, min_rows: int = 1) -> NDArray[Any]:
                 ensure_2d=False,
                 allow_nd=True,
                 ensure_all_finite=False,
-                ensure_min_samples=min_rows,
                 input_name=name,
             )
     check_finite(name, array)

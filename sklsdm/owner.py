@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
 from sklsdm._validation import check_choice
@@ -18,6 +18,7 @@ class PartKind(NamedTuple):
     table: Mapping[str, type]
     base: type
     others: str = ""
+    convert: Callable[[Any], Any] = lambda value: value  # other things into objects
 
 
 class PartsOwner(Declared):
@@ -34,6 +35,7 @@ class PartsOwner(Declared):
             BaseAutoencoder,
             ", a transformer, a pair (encoder, decoder) of torch modules, or one module with "
             "encode and decode",
+            wrap,
         ),
     }
 
@@ -96,11 +98,10 @@ class PartsOwner(Declared):
     def _new_part(self, part: str) -> Any:
         """A new, unfitted part with the parameters of this estimator's."""
         value = getattr(self, part)
-        table, base, others = self._parts[part]
+        table, base, others, convert = self._parts[part]
         if isinstance(value, str):
             return table[check_choice(part, value, table)]()
-        if part == "autoencoder":
-            value = wrap(value)
+        value = convert(value)
         if not isinstance(value, base):
             names = ", ".join(repr(name) for name in sorted(table))
             raise TypeError(

@@ -184,7 +184,7 @@ class ResponseFormat:
     def __init__(self, y: NDArray[Any], standardiser: Standardiser, y_range: Any = None) -> None:
         self.shape = tuple(int(side) for side in y.shape[1:])
         self.is_image = y.ndim >= 3
-        self.is_bytes = self.is_image and y.dtype == np.uint8
+        self.is_bytes = holds_bytes(y)
         float_like = y.dtype in (np.dtype(np.float32), np.dtype(np.float16)) or self.is_bytes
         self.dtype = np.dtype(np.float32 if float_like else np.float64)
         self.standardiser = standardiser
@@ -286,9 +286,14 @@ def _same_range(first: Any, second: Any) -> bool:
 
 
 def flat_rows(raw: NDArray[Any]) -> NDArray[np.float64]:
-    """Raw responses as float64 rows; uint8 images are scaled by 1/255."""
+    """Raw responses as float64 rows; uint8 images are scaled by 1/255 (:func:`holds_bytes`)."""
     rows = np.asarray(raw).reshape(len(raw), math.prod(raw.shape[1:])).astype(np.float64)
-    return rows / 255.0 if raw.ndim >= 3 and raw.dtype == np.uint8 else rows
+    return rows / 255.0 if holds_bytes(raw) else rows
+
+
+def holds_bytes(array: NDArray[Any]) -> bool:
+    """Whether an array holds images as bytes, which are drawn as floats in [0, 1]."""
+    return array.ndim >= 3 and array.dtype == np.uint8
 
 
 def _row_keys(rows: NDArray[np.float32]) -> NDArray[Any]:

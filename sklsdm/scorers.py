@@ -20,6 +20,7 @@ from sklearn.metrics import r2_score
 from sklsdm import metrics
 from sklsdm.pipeline import sample
 from sklsdm.randomness import RandomState
+from sklsdm.responses import holds_bytes
 
 __all__ = [
     "neg_coverage_error",
@@ -236,8 +237,7 @@ def r2_flat(estimator: Any, X: ArrayLike, y: ArrayLike) -> float:
 def _response(y: ArrayLike) -> Array:
     """y on the scale of the draws: uint8 images become floats in [0, 1]."""
     array = np.asarray(y)
-    is_image = array.ndim >= 3 and array.dtype == np.uint8
-    return array / 255 if is_image else array
+    return array / 255 if holds_bytes(array) else array
 
 
 def _rows(array: Array) -> Array:

@@ -49,3 +49,7 @@ class ConditionedModule(RebuildableModule):
         n_features = 128
         self.condition_encoder = ConvFeatures(shape, n_features, generator=generator)
         return n_features
+
+    def features(self, condition: Tensor) -> Tensor:
+        """Features of the condition, which the network sees; computed once for several uses."""
+        return self.condition_encoder(condition)

@@ -29,10 +29,6 @@ class Critic(ConditionedModule):
         n_features = self._set_condition_encoder(image_shape, condition_dim, generator)
         self.mlp = mlp(n_features + latent_dim, 1, widths, activation, generator)
 
-    def features(self, condition: Tensor) -> Tensor:
-        """Features of the condition, computed once for real, drawn and penalty rows."""
-        return self.condition_encoder(condition)
-
     def forward(self, features: Tensor, latent: Tensor) -> Tensor:
         return self.mlp(torch.cat([features, latent], dim=-1)).squeeze(-1)
 
@@ -118,10 +114,6 @@ class GroupSortCritic(ConditionedModule):
         for n_in, n_out in itertools.pairwise(widths):
             layers += [OrthonormalLinear(n_in, n_out, generator), GroupSort()]
         self.rest = nn.Sequential(*layers, OrthonormalLinear(widths[-1], 1, generator))
-
-    def features(self, condition: Tensor) -> Tensor:
-        """Features of the condition, computed once for real and drawn rows."""
-        return self.condition_encoder(condition)
 
     def forward(self, features: Tensor, latent: Tensor) -> Tensor:
         if self.joint:

@@ -53,10 +53,6 @@ class WhitenedResidual(ConditionedModule):
         """z = A·x + b + L·u, (..., k)."""
         return self._centre(condition) + nn.functional.linear(residual, self.factor)
 
-    def features(self, condition: Tensor) -> Tensor:
-        """Features of the condition, which the network sees."""
-        return self.condition_encoder(condition)
-
 
 class TimeConditionedField(WhitenedResidual):
     """F(x, u, t), a vector of u's dimension: the network of a flow or of a diffusion."""

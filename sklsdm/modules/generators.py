@@ -62,7 +62,7 @@ class ConditionalGenerator(LinearStart):
         )
 
     def forward(self, condition: Tensor, noise: Tensor) -> Tensor:
-        features = self.condition_encoder(condition)
+        features = self.features(condition)
         return self.start(condition, noise) + self.mlp(torch.cat([features, noise], dim=-1))
 
 
@@ -100,7 +100,7 @@ class PotentialGenerator(LinearStart):
         """φ (n,), its slope in s (n, k) and the lengths (n, k), None where they are 1."""
         with torch.enable_grad():
             points = start.detach().requires_grad_(True)
-            out = self.mlp(torch.cat([self.condition_encoder(condition), points], dim=-1))
+            out = self.mlp(torch.cat([self.features(condition), points], dim=-1))
             (slope,) = torch.autograd.grad(out[:, 0].sum(), points, create_graph=create_graph)
         if not self.with_lengths:
             return out[:, 0], slope, None
