@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -112,10 +114,30 @@ def fit_folder(root: str | Path, params: dict[str, Any], arrays: Iterable[Any]) 
 
 
 def stored_seed(folder: Path, seed: int) -> int:
-    """The seed stored in `folder` by an earlier process; a new folder stores `seed` first."""
+    """The seed stored in a checkpoint folder; `seed` is stored there if there is none yet."""
     path = folder / "seed.json"
-    if path.exists():
-        return int(json.loads(path.read_text())["seed"])
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"seed": seed}))
-    return seed
+    while True:
+        try:
+            if not path.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                _store_once(path, json.dumps({"seed": seed}))
+            return int(json.loads(path.read_text())["seed"])
+        except FileNotFoundError:  # an equal fit ended in between and removed the folder
+            continue
+
+
+def own_draft(path: Path) -> Path:
+    """A name beside `path`, of this thread alone, for a file that is being written."""
+    return path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
+
+
+def _store_once(path: Path, text: str) -> None:
+    """Write a file whole, unless another thread or process has written it first."""
+    draft = own_draft(path)
+    draft.write_text(text)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from skorch.callbacks import Callback, LRScheduler
 
 from sklsdm.nets.base import TrainingNet
+from sklsdm.run import own_draft
 
 
 class Checkpoint(Callback):
@@ -50,8 +50,7 @@ class Checkpoint(Callback):
         }
         # Written under a name that no other thread or process uses, and then renamed: a kill never
         # leaves half a file, and equal fits at the same time do not disturb each other.
-        own = f"{os.getpid()}-{threading.get_ident()}"
-        draft = self.path.with_suffix(f".{own}.part")
+        draft = own_draft(self.path)
         for last_try in (False, True):
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
