@@ -25,13 +25,13 @@ from sklsdm._validation import (
 )
 from sklsdm.autoencoders import (
     FEW_OUTPUTS,
-    MAX_HELD_OUT,
     BaseAutoencoder,
     intrinsic_dimension,
 )
 from sklsdm.blocks import row_blocks
 from sklsdm.drawing import Sampler, check_out, energy_scores
 from sklsdm.encoders import BaseConditionEncoder
+from sklsdm.holding_out import hold_out_pairs, hold_out_rows
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.nets import one_thread
 from sklsdm.owner import PartsOwner
@@ -52,7 +52,6 @@ from sklsdm.run import Run, fit_folder, resolve_device, stored_seed
 from sklsdm.unpaired import MAX_JUDGED, Choice, fit_and_choose
 
 FIT_EXTRAS = ("Y_unpaired", "X_val", "y_val", "groups")  # what `fit` takes beside the pairs
-MIN_ROWS_TO_HOLD_OUT = 20  # with fewer rows, none are held out
 
 Pairs = tuple[NDArray[np.float32], NDArray[Any]]  # standardised conditions, raw responses
 
@@ -171,8 +170,8 @@ class LatentSpaceEstimator(PartsOwner):
         n_pairs = len(y)
         held = np.arange(0)
         if validation is None:
-            held = self._held_out_pairs(n_pairs, run.seed, groups)
-        held_rows = self._held_out_rows(held, responses, run.seed)
+            held = hold_out_pairs(n_pairs, self.validation_fraction, run.seed, groups)
+        held_rows = hold_out_rows(held, responses, self.validation_fraction, run.seed)
         codes = self._fit_latent_space(responses, held_rows, run)
         held_condition, held_y = validation or (condition[held], y[held])
         copies = responses.unpaired_copies(self._response_format_.flatten(held_y))
@@ -216,40 +215,6 @@ class LatentSpaceEstimator(PartsOwner):
     def _uses(self, data: MatchingData) -> tuple[str, ...]:
         """The uses of unpaired responses to try, in the order of preference."""
         return ("latent",)
-
-    def _held_out_pairs(
-        self, n_pairs: int, seed: int, groups: NDArray[np.intp] | None = None
-    ) -> NDArray[np.intp]:
-        """Indices of the pairs held out from both stages; none if there are fewer than 20 pairs.
-
-        With `groups` whole groups are held out, as many as are needed for the wanted number.
-        """
-        if n_pairs < MIN_ROWS_TO_HOLD_OUT:
-            return np.arange(0)
-        wanted = int(np.ceil(self.validation_fraction * n_pairs))
-        count = min(wanted, n_pairs - 2, MAX_HELD_OUT)
-        random = np.random.default_rng(seed)
-        if groups is None:
-            return np.sort(random.permutation(n_pairs)[:count])
-        order = random.permutation(groups.max() + 1)
-        held_before = np.concatenate([[0], np.bincount(groups)[order].cumsum()[:-1]])
-        chosen = order[held_before < count][: groups.max()]  # one group is learnt from
-        return np.flatnonzero(np.isin(groups, chosen))
-
-    def _held_out_rows(
-        self, pairs: NDArray[np.intp], responses: Responses, seed: int
-    ) -> NDArray[np.intp]:
-        """Rows of `responses` held out from stage 1: the held-out pairs and some of the others.
-
-        The others are the unpaired responses or, if no pairs are held out, all responses.
-        """
-        first = 0 if len(pairs) == 0 else responses.n_paired
-        others = len(responses) - first
-        if others < MIN_ROWS_TO_HOLD_OUT:
-            return pairs
-        count = min(MAX_HELD_OUT, int(np.ceil(self.validation_fraction * others)))
-        random = np.random.default_rng(seed + 1)
-        return np.concatenate([pairs, first + random.choice(others, count, replace=False)])
 
     def _fit_latent_space(
         self, responses: Responses, held_out: NDArray[np.intp], run: Run

@@ -19,6 +19,7 @@ from sklsdm.encoders import (
     PeriodicConditionEncoder,
     TreesConditionEncoder,
 )
+from sklsdm.holding_out import hold_out_pairs
 
 FOR_ROWS = [name for name in ENCODERS if name != "conv"]
 
@@ -221,7 +222,7 @@ def test_groups_are_held_out_whole():
     order = np.random.default_rng(1).permutation(len(y))
     est = short("trees")
     for seed in range(5):
-        held = est._held_out_pairs(len(y), seed, groups[order])
+        held = hold_out_pairs(len(y), 0.1, seed, groups[order])
         assert 40 <= len(held) <= 50
         out = np.isin(groups[order], groups[order][held])
         assert_array_equal(np.flatnonzero(out), held)

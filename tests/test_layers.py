@@ -20,7 +20,7 @@ LAYERS = [
     {"parts"},
     {"autoencoders", "matchers", "encoders"},
     {"pairing"},
-    {"unpaired", "drawing"},
+    {"unpaired", "drawing", "holding_out"},
     {"owner", "forecasts"},
     {"base"},
     {"regressor", "generator"},
