@@ -34,7 +34,7 @@ from sklsdm.encoders import BaseConditionEncoder
 from sklsdm.holding_out import hold_out_pairs, hold_out_rows
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.nets import one_thread
-from sklsdm.owner import PartsOwner
+from sklsdm.owner import PartsOwner, warn_if_not_improved
 from sklsdm.parameters import (
     anything,
     between,
@@ -45,7 +45,6 @@ from sklsdm.parameters import (
     parameter,
     path_like,
 )
-from sklsdm.parts import warn_if_not_improved
 from sklsdm.randomness import RandomState, draw_seed
 from sklsdm.responses import ResponseFormat, Responses, Standardiser
 from sklsdm.run import Run, fit_folder, resolve_device, stored_seed

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
-from sklsdm._validation import check_choice
+from sklsdm._validation import check_choice, warn_user
 from sklsdm.autoencoders import AUTOENCODERS, BaseAutoencoder, wrap
+from sklsdm.exceptions import NotImprovedWarning
 from sklsdm.matchers import MATCHERS, BaseMatcher
 from sklsdm.nets import clone_to_fit
 from sklsdm.parameters import Declared, anything, parameter
@@ -108,3 +109,19 @@ class PartsOwner(Declared):
                 f"{part} must be one of {names} or a {base.__name__} object{others}, got {value!r}."
             )
         return clone_to_fit(value)
+
+
+def warn_if_not_improved(matcher: BaseMatcher) -> None:
+    """Warn if no state of a matcher's training was better than its start."""
+    if matcher.start_score_ is None or matcher.best_step_ > 0:
+        return
+    mean, error = matcher.start_score_
+    warn_user(
+        f"Stage 2 learnt nothing that the held-out pairs could confirm: no later state was better "
+        f"than the start, ridge regression with Gaussian noise (held-out score {mean:.3g} ± "
+        f"{error:.1g}), and so the draws come from the start. Try another matcher ('diffusion' or "
+        f"'mdn' learn from few pairs), a lower matcher__lr, condition_encoder='trees' for tables, "
+        f"or more pairs. With validation_fraction=0 the draws come from the last state, and "
+        f"nothing checks whether it is better.",
+        NotImprovedWarning,
+    )

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklsdm._validation import warn_user
-from sklsdm.exceptions import NotImprovedWarning
 from sklsdm.modules import ModuleHolder
 from sklsdm.nets import CallbackHolder, check_callbacks, history_arrays
 from sklsdm.parameters import Declared, Rule, above, integer, learnt, or_none, parameter
@@ -66,19 +64,3 @@ class TrainedPart(CallbackHolder, ModuleHolder, Declared):
         self.history_ = history_arrays(net.history)
         self.callbacks_ = check_callbacks(self.callbacks)
         self.best_step_, self.best_score_, self.start_score_ = net.choice_
-
-
-def warn_if_not_improved(part: TrainedPart) -> None:
-    """Warn if no state of a matcher's training was better than its start."""
-    if part.start_score_ is None or part.best_step_ > 0:
-        return
-    mean, error = part.start_score_
-    warn_user(
-        f"Stage 2 learnt nothing that the held-out pairs could confirm: no later state was better "
-        f"than the start, ridge regression with Gaussian noise (held-out score {mean:.3g} ± "
-        f"{error:.1g}), and so the draws come from the start. Try another matcher ('diffusion' or "
-        f"'mdn' learn from few pairs), a lower matcher__lr, condition_encoder='trees' for tables, "
-        f"or more pairs. With validation_fraction=0 the draws come from the last state, and "
-        f"nothing checks whether it is better.",
-        NotImprovedWarning,
-    )
