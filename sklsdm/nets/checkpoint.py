@@ -28,9 +28,10 @@ class Checkpoint(Callback):
         self.path = path
 
     def on_train_begin(self, net: TrainingNet, **kwargs: Any) -> None:
-        if not self.path.exists():
+        try:
+            state = torch.load(self.path, map_location=net.device, weights_only=True)
+        except FileNotFoundError:
             return
-        state = torch.load(self.path, map_location=net.device, weights_only=True)
         net.restore(state["net"] | {"random": _on_cpu(state["net"]["random"])})
         for row in state["history"]:
             net.history.new_epoch()
@@ -51,15 +52,14 @@ class Checkpoint(Callback):
         # Written under a name that no other thread or process uses, and then renamed: a kill never
         # leaves half a file, and equal fits at the same time do not disturb each other.
         draft = own_draft(self.path)
-        for last_try in (False, True):
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                torch.save(state, draft)
-                os.replace(draft, self.path)
-                return
-            except (FileNotFoundError, RuntimeError):  # an equal fit ended and removed the folder
-                if last_try or self.path.parent.exists():
-                    raise
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(state, draft)
+            os.replace(draft, self.path)
+        except (FileNotFoundError, RuntimeError):
+            if draft.exists():
+                raise
+            # An equal fit has ended and removed the folder. The next epoch is saved in a new one.
 
 
 def _state(callback: Callback) -> dict[str, Any]:
