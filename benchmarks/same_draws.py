@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import os
 import warnings
+from collections.abc import Callable
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"  # sums over several threads differ in their last bits
@@ -68,9 +69,9 @@ def main() -> None:
     labels = np.eye(3)[np.digitize(arms.X[:, 0], [-0.4, 0.4])]
     spots, places = images(300, 1)
 
-    def show(name: str, make: object) -> None:
+    def show(name: str, make: Callable[[], str]) -> None:
         if only in name:
-            print(f"{name:44s} {make()}", flush=True)  # type: ignore[operator]
+            print(f"{name:44s} {make()}", flush=True)
 
     for name in MATCHERS:
         base = LSDMRegressor(matcher=name, random_state=0).set_params(**budget("matcher", name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal, overload
 
@@ -12,18 +13,18 @@ from sklsdm._validation import check_levels, check_real
 from sklsdm.drawing import Bank, estimate_moments, estimate_quantiles
 
 
-class ForecastMixin:
+class ForecastMixin(ABC):
     """Forecasts of an estimator that draws responses given conditions."""
 
     y_shape_: tuple[int, ...]
 
+    @abstractmethod
     def _check_condition(self, X: Any) -> NDArray[np.float32]:
         """Conditions as the networks see them, (n, p)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _sampler(self) -> Bank:
-        """What draws."""
-        raise NotImplementedError
+        """What the draws come from."""
 
     @overload
     def predict(

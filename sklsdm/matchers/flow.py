@@ -131,7 +131,7 @@ class FlowMatcher(FieldMatcher):
         dim = data.latent.shape[1]
         noise = torch.randn((len(condition), dim), generator=random, device=random.device)
         with torch.no_grad():
-            size = rows_per_block(2 * max(self.widths, default=dim))
+            size = rows_per_block(2 * self.numbers_per_draw_)
             parts = zip(condition.split(size), noise.split(size), strict=True)
             taught = torch.cat([self._residual(x, n) for x, n in parts])
         self.distilled_ = True
