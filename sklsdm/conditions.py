@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +34,10 @@ class ConditionFormat:
             raise ValueError(f"{name} must have shape {wanted} as in fit, got {X.shape}.")
 
 
-def learn_format(X: NDArray[Any], scale: bool) -> ConditionFormat:
-    """The format of the conditions X.
+def learn_format(
+    X: NDArray[Any], scale: bool, names: Sequence[Any] | None = None
+) -> ConditionFormat:
+    """The format of the conditions X; `names` of its first columns are for messages.
 
     With `scale`, every column is standardised by itself, and images by one mean and one standard
     deviation. NaN are left out of both.
@@ -44,6 +47,8 @@ def learn_format(X: NDArray[Any], scale: bool) -> ConditionFormat:
     missing = np.isnan(rows)
     if missing.all(axis=0).any():
         empty = np.flatnonzero(missing.all(axis=0))[:10].tolist()
+        if names is not None:
+            empty = [names[place] for place in empty]
         raise ValueError(f"X holds nothing but NaN in columns {empty}; drop them.")
     if scale and missing.any():
         mean = np.nanmean(rows, axis=0)

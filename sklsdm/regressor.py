@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self, overload
 
 import numpy as np
@@ -13,12 +13,14 @@ from sklearn.utils import Tags
 from sklsdm._validation import (
     also_named,
     check_channels_first,
+    check_finite,
     check_groups,
     check_numeric,
     check_response_shape,
     check_same_rows,
 )
 from sklsdm.base import FIT_EXTRAS, LatentSpaceEstimator, Pairs
+from sklsdm.categories import CategoryColumns, find_categories, refuse_categories
 from sklsdm.conditions import learn_format, warn_if_far
 from sklsdm.drawing import Bank, energy_scores, marginal_energy_scores
 from sklsdm.encoders import ENCODERS, BaseConditionEncoder
@@ -133,6 +135,8 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         "condition_encoder": PartKind(ENCODERS, BaseConditionEncoder),
     }
 
+    _columns_ = CategoryColumns()  # those of this fit, where X has categories
+
     # With metadata routing on, Pipelines and searches pass these on without set_fit_request.
     __metadata_request__fit: ClassVar = dict.fromkeys(FIT_EXTRAS, True)
 
@@ -179,7 +183,9 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         Parameters
         ----------
         X : array-like of shape (n, p) or (n, c, h, w)
-            Conditions of the pairs: rows of numbers, or images.
+            Conditions of the pairs: rows of numbers, or images. With `condition_encoder="trees"`
+            also a pandas or polars DataFrame with columns of categories or strings, and X may
+            hold NaN; see :class:`sklsdm.encoders.TreesConditionEncoder`.
         y : array-like of shape (n,), (n, q), (n, h, w) or (n, c, h, w)
             Responses of the pairs. uint8 images are scaled by 1/255 and drawn in [0, 1].
         Y_unpaired : array-like, memmap, torch Dataset or Unpaired, optional
@@ -224,7 +230,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         encoder = self._new_part("condition_encoder").resolve(X.shape[1:])
         encoder.check_shape(X)
         self.condition_encoder_ = encoder
-        self._conditions_ = learn_format(X, self.scale_X)
+        self._conditions_ = learn_format(X, self.scale_X, self._names_of_numbers())
         responses = self._open_responses(y, unpaired, self.y_range)
         self.y_shape_ = responses.format.shape
         validation = self._check_validation_pairs(X_val, y_val)
@@ -270,14 +276,19 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         return X, y
 
     def _check_X(self, X: Any, *, reset: bool = False, name: str = "X") -> NDArray[Any]:
-        """X as finite numbers (n, p) or (n, c, h, w), with the features of fit unless `reset`."""
-        X = self._check_features(
-            X,
-            reset=reset,
-            name=name,
-            allow_nan=self._takes_nan(),
-            hint=", or set condition_encoder='trees', which takes NaN in X",
-        )
+        """X as numbers (n, p) or (n, c, h, w), with the features of fit unless `reset`."""
+        takes_nan = self._encoder_takes("nan")
+        hint = ", or set condition_encoder='trees', which takes NaN in X"
+        found = find_categories(name, X)
+        if found and reset:
+            if not self._encoder_takes("categories"):
+                refuse_categories(name, X, found, self.condition_encoder)
+            self._columns_ = CategoryColumns.learn(X, found)
+        if found or self._columns_.places:
+            X = self._columns_.read(self, X, found, name, reset=reset)
+            check_finite(name, X, allow_nan=takes_nan, hint=hint)
+        else:
+            X = self._check_features(X, reset=reset, name=name, allow_nan=takes_nan, hint=hint)
         if X.ndim not in (2, 4):
             raise ValueError(f"{name} must have shape (n, p) or (n, c, h, w), got {X.shape}.")
         check_channels_first(name, X)
@@ -285,11 +296,17 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
             self._conditions_.check(name, X)
         return X
 
-    def _takes_nan(self) -> bool:
-        """Whether the condition encoder takes NaN in X; an unknown one is refused in `fit`."""
+    def _encoder_takes(self, what: str) -> bool:
+        """Whether the encoder takes "nan" or "categories"; an unknown one is refused in `fit`."""
         encoder = self.condition_encoder
         kind = ENCODERS.get(encoder) if isinstance(encoder, str) else type(encoder)
-        return getattr(kind, "takes_nan", False)
+        return getattr(kind, f"takes_{what}", False)
+
+    def _names_of_numbers(self) -> Sequence[Any] | None:
+        """Names of the columns of numbers in X, where they have names."""
+        if self._columns_.places:
+            return self._columns_.number_names()
+        return getattr(self, "feature_names_in_", None)
 
     def _check_validation_pairs(self, X_val: Any, y_val: Any) -> Pairs | None:
         """Standardised conditions and raw responses from X_val and y_val; None if both are None."""
@@ -417,5 +434,6 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         tags.target_tags.single_output = True
-        tags.input_tags.allow_nan = self._takes_nan()
+        tags.input_tags.allow_nan = self._encoder_takes("nan")
+        tags.input_tags.categorical = self._encoder_takes("categories")
         return tags

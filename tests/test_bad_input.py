@@ -102,7 +102,7 @@ FIT_DATA = {
     "text in Y_unpaired": ((X, Y, with_text(Y)), r"Y_unpaired: could not convert .*'red'"),
     "text in a table": (
         (pd.DataFrame(X, columns=list("abc")).assign(c="red"), Y),
-        r"X: could not convert .*'red'.*encode strings as numbers",
+        r"X holds categories in columns \['c'\].*condition_encoder='trees'",
     ),
     "complex X": ((X + 1j, Y), r"X: Complex data not supported, pass real numbers"),
     "complex y": ((X, Y + 1j), r"y: Complex data not supported"),

@@ -15,7 +15,7 @@ LAYERS = [
     {"exceptions", "_version", "blocks"},
     {"_validation", "functional"},
     {"parameters", "randomness", "hashing", "modules", "responses"},
-    {"run", "conditions", "batches", "datasets", "metrics"},
+    {"run", "categories", "conditions", "batches", "datasets", "metrics"},
     {"nets"},
     {"parts"},
     {"autoencoders", "matchers", "encoders"},

@@ -22,6 +22,7 @@ class BaseConditionEncoder(Declared, ABC):
     """
 
     takes_nan: ClassVar[bool] = False  # whether conditions may hold NaN
+    takes_categories: ClassVar[bool] = False  # and whether X may have columns of categories
 
     def resolve(self, shape: tuple[int, ...]) -> BaseConditionEncoder:
         """The encoder to use for conditions of this shape: this one, unless it picks another."""

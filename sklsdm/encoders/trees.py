@@ -31,6 +31,14 @@ class TreesConditionEncoder(BaseConditionEncoder):
     X may hold NaN. The trees use them as they are. The networks get the column's mean instead,
     and a column more that says where a value is missing, for columns with NaN among the pairs.
 
+    X may be a pandas or polars DataFrame with columns of categories: those of the dtypes category,
+    enum and string, and object columns of strings. Trees and networks get a column of 0 and 1 for
+    each level. A missing category is a level of its own. Of a column with more than 30 levels, the
+    29 most frequent have a column each and the others share one. A level that X had not in `fit`,
+    or a missing one where none was missing, is read as one of those others, or as no level (all
+    zeros) where there are none; a warning names the column and the level. Boolean columns are
+    numbers, 0 and 1. Levels are compared as text: the category 1 and the string "1" are the same.
+
     When to use: tables from about 500 pairs on. With fewer pairs out-of-bag predictions are
     worse than those of the whole forest, and the draws come out too wide. Judge the fit on new
     pairs: for the pairs learnt from, the whole forest has seen the responses, and draws given
@@ -43,6 +51,7 @@ class TreesConditionEncoder(BaseConditionEncoder):
     """
 
     takes_nan: ClassVar[bool] = True
+    takes_categories: ClassVar[bool] = True
 
     n_estimators: int = parameter(
         default=100,
