@@ -181,7 +181,8 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.target_tags = get_tags(self._single()).target_tags
+        single = get_tags(self._single())
+        tags.target_tags, tags.input_tags = single.target_tags, single.input_tags
         return tags
 
 

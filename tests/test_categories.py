@@ -173,8 +173,9 @@ def test_a_frame_of_numbers_gives_the_draws_of_its_array():
 # ------------------------------------------------------------------ who takes and who refuses
 def test_tags():
     for encoder, takes in (("trees", True), (TreesConditionEncoder(), True), ("auto", False)):
-        tags = get_tags(short(encoder)).input_tags
-        assert (tags.categorical, tags.allow_nan) == (takes, takes)
+        for est in (short(encoder), SamplingEnsemble(short(encoder))):
+            tags = get_tags(est).input_tags
+            assert (tags.categorical, tags.allow_nan) == (takes, takes)
 
 
 @pytest.mark.parametrize("encoder", ["auto", "flatten", "periodic"])
