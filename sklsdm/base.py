@@ -29,9 +29,10 @@ from sklsdm.autoencoders import (
     intrinsic_dimension,
 )
 from sklsdm.blocks import row_blocks
-from sklsdm.drawing import Sampler, check_out, energy_scores
-from sklsdm.encoders import BaseConditionEncoder
+from sklsdm.choosing import Coded, Fold, Pairs, Setting, StageTwo
+from sklsdm.drawing import Sampler, check_out
 from sklsdm.holding_out import hold_out_pairs, hold_out_rows
+from sklsdm.latent_space import LatentSpace
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.nets import one_thread
 from sklsdm.owner import PartsOwner, warn_if_not_improved
@@ -46,13 +47,11 @@ from sklsdm.parameters import (
     path_like,
 )
 from sklsdm.randomness import RandomState, draw_seed
-from sklsdm.responses import ResponseFormat, Responses, Standardiser
+from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run, fit_folder, resolve_device, stored_seed
-from sklsdm.unpaired import MAX_JUDGED, Choice, fit_and_choose
+from sklsdm.unpaired import data_for
 
 FIT_EXTRAS = ("Y_unpaired", "X_val", "y_val", "groups")  # what `fit` takes beside the pairs
-
-Pairs = tuple[NDArray[np.float32], NDArray[Any]]  # standardised conditions, raw responses
 
 
 class LatentSpaceEstimator(PartsOwner):
@@ -149,93 +148,74 @@ class LatentSpaceEstimator(PartsOwner):
 
     def _fit_stages(
         self,
-        condition: NDArray[np.float32],
-        y: NDArray[Any],
+        pairs: Pairs,
         responses: Responses,
         run: Run,
         *,
-        encoder: BaseConditionEncoder | None = None,
         image_shape: tuple[int, ...] | None = None,
         validation: Pairs | None = None,
         groups: NDArray[np.intp] | None = None,
-    ) -> Choice:
-        """Fit both stages on standardised conditions (n, p), their `y`, and all responses.
+    ) -> None:
+        """Fit both stages on the pairs and all responses.
 
-        `encoder` is fitted between them, on the pairs from which stage 2 learns.
         The best state of stage 2 is chosen on the pairs `validation`, or on held-out pairs if it is
         None. Unpaired copies of these pairs are left out of stage 2: it must not have seen them.
         Pairs of one of the `groups` (n,) are held out together.
         """
-        n_pairs = len(y)
         held = np.arange(0)
         if validation is None:
-            held = hold_out_pairs(n_pairs, self.validation_fraction, run.seed, groups)
+            held = hold_out_pairs(len(pairs), self.validation_fraction, run.seed, groups)
         held_rows = hold_out_rows(held, responses, self.validation_fraction, run.seed)
-        codes = self._fit_latent_space(responses, held_rows, run)
-        held_condition, held_y = validation or (condition[held], y[held])
-        copies = responses.unpaired_copies(self._response_format_.flatten(held_y))
-        others = np.setdiff1d(np.arange(n_pairs, len(responses)), copies)
-        kept = np.setdiff1d(np.arange(n_pairs), held)
-        train = torch.from_numpy(kept).to(run.device)
-        all_rows = torch.cat([train, torch.from_numpy(others).to(run.device)])
-        seen = condition[kept]
-        if encoder is not None:
-            own_groups = None if groups is None else groups[kept]
-            seen = encoder.fit_transform(seen, codes[train].cpu().numpy(), run.seed, own_groups)
-            held_condition = encoder.transform(held_condition)
-        data = MatchingData(
-            condition=torch.from_numpy(seen).to(run.device),
-            latent=codes[train],
-            held_condition=torch.from_numpy(held_condition).to(run.device),
-            held_latent=self._standard_codes(held_y, run.device),
-            codes=codes[all_rows] if len(others) else None,
-            image_shape=image_shape,
-        )
-        judged = held_condition[:MAX_JUDGED], held_y[:MAX_JUDGED]
-
-        def judge(matcher: BaseMatcher) -> NDArray[np.float64]:
-            return energy_scores(self._sampler(matcher), *judged, self._response_std_)
-
-        choice = fit_and_choose(
-            self._uses(data), lambda: self._new_part("matcher"), data, run, judge
-        )
-        self.matcher_ = choice.matcher
-        self.interrupted_ = choice.interrupted
+        coded = self._fit_latent_space(responses, held_rows, run)
+        stage = StageTwo(pairs, responses, run, groups, image_shape)
+        setting = self._choose_setting(stage, coded, held, validation)
+        self._take_space(setting.coded.space)
+        kept = np.setdiff1d(np.arange(len(pairs)), held)
+        fold = Fold(kept, pairs.take(held) if validation is None else validation)
+        data = stage.data(setting.coded, setting.encoder, fold)
+        matcher = self._new_part("matcher")
+        data = data_for(setting.use, data, run, matcher.max_steps)
+        self.matcher_ = matcher.fit(data, run)
+        self._note_setting(setting, data)
+        self.interrupted_ = self.matcher_.interrupted_
         self.history_ = {
             "autoencoder": self.autoencoder_.history_,
             "matcher": self.matcher_.history_,
         }
-        warn_if_not_improved(choice.matcher)
+        warn_if_not_improved(self.matcher_)
         if run.checkpoint is not None and not self.interrupted_:
             # An equal fit in another thread or process may be removing the same folder.
             shutil.rmtree(run.checkpoint, ignore_errors=True)
-        return choice
 
-    def _uses(self, data: MatchingData) -> tuple[str, ...]:
-        """The uses of unpaired responses to try, in the order of preference."""
-        return ("latent",)
+    def _choose_setting(
+        self, stage: StageTwo, coded: Coded, held: NDArray[np.intp], validation: Pairs | None
+    ) -> Setting:
+        """How stage 2 is fitted, in which latent space; `coded` is that of all responses."""
+        return Setting("none", coded)
+
+    def _note_setting(self, setting: Setting, data: MatchingData) -> None:
+        """Store what was chosen, as far as the estimator has attributes for it."""
 
     def _fit_latent_space(
         self, responses: Responses, held_out: NDArray[np.intp], run: Run
-    ) -> torch.Tensor:
-        """Fit stage 1 and return the standardised codes (n + N, k) of all responses."""
+    ) -> Coded:
+        """Fit stage 1; returns the latent space with the codes (n + N, k) of all responses."""
         asked = self._new_part("autoencoder")
         autoencoder = asked.resolve(responses.format, self.latent_dim)
         autoencoder.check_format(responses.format)
         latent_dim = self._choose_latent_dim(autoencoder, responses, run.seed)
-        self.autoencoder_ = autoencoder.fit(responses, latent_dim, held_out, run)
-        self.latent_dim_ = self.autoencoder_.latent_dim_
-        if self.latent_dim != "auto" and self.latent_dim_ != latent_dim:
-            raise self._other_dimension(self.latent_dim_)
-        self.device_ = str(run.device)
-        codes = self.autoencoder_.encode_all(responses, run.device)
-        mean = codes.mean(dim=0)
-        std = codes.std(dim=0, correction=0)
-        std = torch.where(std > 1e-6, std, torch.ones_like(std))
-        self._latent_standardiser_ = Standardiser(
-            mean.cpu().double().numpy(), std.cpu().double().numpy()
-        )
-        return (codes - mean) / std
+        autoencoder.fit(responses, latent_dim, held_out, run)
+        if self.latent_dim != "auto" and autoencoder.latent_dim_ != latent_dim:
+            raise self._other_dimension(autoencoder.latent_dim_)
+        return Coded(*LatentSpace.learn(autoencoder, responses, run.device))
+
+    def _take_space(self, space: LatentSpace) -> None:
+        """Store the latent space in which this estimator draws."""
+        self.autoencoder_ = space.autoencoder
+        self.latent_dim_ = space.autoencoder.latent_dim_
+        self._latent_standardiser_ = space.standardiser
+        self._response_format_ = space.form
+        self.device_ = str(space.device)
 
     def _choose_latent_dim(
         self, autoencoder: BaseAutoencoder, responses: Responses, seed: int
@@ -268,12 +248,6 @@ class LatentSpaceEstimator(PartsOwner):
             f"latent space has dimension {found}; use latent_dim='auto', or autoencoder='pca' or "
             f"'mlp'."
         )
-
-    def _standard_codes(self, y: NDArray[Any], device: torch.device) -> torch.Tensor:
-        """Standardised codes (n, k) of raw responses, as stage 2 uses them."""
-        rows = torch.from_numpy(self._response_format_.flatten(y))
-        codes = self.autoencoder_.encode_block(rows, device).cpu().numpy()
-        return torch.from_numpy(self._latent_standardiser_.forward(codes)).to(device)
 
     # ------------------------------------------------------------------ the latent space
     def _fitted_format(self) -> ResponseFormat:
@@ -381,15 +355,13 @@ class LatentSpaceEstimator(PartsOwner):
         return array
 
     # ------------------------------------------------------------------ drawing
-    def _sampler(self, matcher: BaseMatcher | None = None) -> Sampler:
-        """Draws with the fitted networks, or with `matcher` in place of the chosen one."""
-        return Sampler(
-            matcher or self.matcher_,
-            self.autoencoder_,
-            self._latent_standardiser_,
-            self._response_format_,
-            torch.device(self.device_),
+    def _sampler(self) -> Sampler:
+        """Draws with the fitted networks."""
+        device = torch.device(self.device_)
+        space = LatentSpace(
+            self.autoencoder_, self._latent_standardiser_, self._response_format_, device
         )
+        return space.sampler(self.matcher_)
 
     def _fill(
         self,

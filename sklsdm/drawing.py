@@ -16,7 +16,7 @@ from torch import Tensor
 from sklsdm._validation import check_integer
 from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.blocks import row_blocks, rows_per_block
-from sklsdm.functional.scores import energy_score, energy_score_shared
+from sklsdm.functional.scores import energy_score, energy_score_shared, multiscale_score
 from sklsdm.matchers import BaseMatcher
 from sklsdm.responses import ResponseFormat, Standardiser, flat_rows
 
@@ -26,6 +26,7 @@ N_QUANTILE_DRAWS = 1024
 N_QUANTILE_DRAWS_OF_MANY_PASSES = 256
 MANY_PASSES = 4
 N_SCORE_DRAWS = 64
+N_CHOICE_DRAWS = 32
 
 
 class NoiseStream:
@@ -219,11 +220,32 @@ def energy_scores(
     std: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Energy score (n,) of draws for each response; both are divided by `std` (q,) first."""
+    return _scores(energy_score, N_SCORE_DRAWS, sampler, condition, y, std)
+
+
+def multiscale_scores(
+    sampler: Bank,
+    condition: NDArray[np.float32],
+    y: NDArray[Any],
+    std: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Multiscale score (n,) of draws for each response; both are divided by `std` (q,) first."""
+    return _scores(multiscale_score, N_CHOICE_DRAWS, sampler, condition, y, std)
+
+
+def _scores(
+    score: Callable[[Tensor, Tensor], Tensor],
+    n_draws: int,
+    sampler: Bank,
+    condition: NDArray[np.float32],
+    y: NDArray[Any],
+    std: NDArray[np.float64],
+) -> NDArray[np.float64]:
     scale = torch.from_numpy(std)
     found = []
-    for rows, draws in sampler.draws_with_shared_noise(condition, N_SCORE_DRAWS):
+    for rows, draws in sampler.draws_with_shared_noise(condition, n_draws):
         target = torch.from_numpy(flat_rows(y[rows])) / scale
-        found.append(energy_score(draws.cpu().double() / scale, target))
+        found.append(score(draws.cpu().double() / scale, target))
     return torch.cat(found).numpy()
 
 

@@ -11,6 +11,7 @@ from sklearn.base import DensityMixin
 
 from sklsdm._validation import also_named, check_integer, check_response_shape
 from sklsdm.base import LatentSpaceEstimator
+from sklsdm.choosing import Pairs
 from sklsdm.drawing import check_out
 from sklsdm.functional import scores
 from sklsdm.matchers import BaseMatcher
@@ -89,7 +90,8 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         run = self._run(seed, data)
         responses = self._open_responses(data, None)
         self.x_shape_ = responses.format.shape
-        self._fit_stages(np.empty((len(data), 0), dtype=np.float32), data, responses, run)
+        pairs = Pairs(np.empty((len(data), 0), dtype=np.float32), data)
+        self._fit_stages(pairs, responses, run)
 
     def _check_data(self, X: Any) -> NDArray[Any]:
         data = self._check_features(X, reset=True)

@@ -9,6 +9,9 @@ from sklsdm.autoencoders import MAX_HELD_OUT
 from sklsdm.responses import Responses
 
 MIN_ROWS_TO_HOLD_OUT = 20  # with fewer rows, none are held out
+N_FOLDS = 3  # of a cross-fitted choice
+CROSS_FITTED = 3000  # from so many pairs on, a choice is made on one fold
+MAX_JUDGED = 1024  # pairs in that fold
 
 
 def hold_out_pairs(
@@ -44,3 +47,24 @@ def hold_out_rows(
     count = min(MAX_HELD_OUT, int(np.ceil(fraction * others)))
     random = np.random.default_rng(seed + 1)
     return np.concatenate([pairs, first + random.choice(others, count, replace=False)])
+
+
+def folds_of(
+    n_pairs: int, seed: int, groups: NDArray[np.intp] | None = None
+) -> list[NDArray[np.intp]]:
+    """The held-out pairs of each fold of a cross-fitted choice; groups are never split.
+
+    Below 3,000 pairs each pair is in one of three folds (two, for two groups). From there on there
+    is one fold of at most 1,024 pairs.
+    """
+    random = np.random.default_rng(seed + 2)
+    members = np.arange(n_pairs) if groups is None else groups
+    order = random.permutation(members.max() + 1)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    if n_pairs < CROSS_FITTED:
+        fold_of = rank[members] % min(N_FOLDS, len(order))
+        return [np.flatnonzero(fold_of == number) for number in range(fold_of.max() + 1)]
+    before = np.concatenate([[0], np.bincount(members)[order].cumsum()[:-1]])
+    held = order[before < MAX_JUDGED][: len(order) - 1]
+    return [np.flatnonzero(np.isin(members, held))]

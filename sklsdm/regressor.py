@@ -19,18 +19,21 @@ from sklsdm._validation import (
     check_response_shape,
     check_same_rows,
 )
-from sklsdm.base import FIT_EXTRAS, LatentSpaceEstimator, Pairs
+from sklsdm.autoencoders import IdentityAutoencoder
+from sklsdm.base import FIT_EXTRAS, LatentSpaceEstimator
 from sklsdm.categories import CategoryColumns, find_categories, refuse_categories
+from sklsdm.choosing import Coded, Pairs, Setting, StageTwo, choose_setting
 from sklsdm.conditions import learn_format, warn_if_far
 from sklsdm.drawing import Bank, energy_scores, marginal_energy_scores
 from sklsdm.encoders import ENCODERS, BaseConditionEncoder
 from sklsdm.forecasts import ForecastMixin
+from sklsdm.holding_out import MIN_ROWS_TO_HOLD_OUT, hold_out_rows
 from sklsdm.matchers import MatchingData
 from sklsdm.metrics import skill
 from sklsdm.owner import PartKind
 from sklsdm.parameters import anything, flag, learnt, one_of, parameter
 from sklsdm.randomness import RandomState
-from sklsdm.responses import check_unpaired
+from sklsdm.responses import Responses, check_unpaired
 from sklsdm.unpaired import USES, check_weight, uses_to_try
 
 
@@ -73,22 +76,22 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         doc="""How X enters the networks: rows as they are ("flatten"), images through convolutions
         ("conv"), with a forest's predictions of the codes beside them ("trees", for tables), or
         with sines and cosines of several frequencies ("periodic", for laws that turn quickly
-        with x). "auto" is "conv" for images, else "flatten". See `sklsdm.encoders`; settings are
-        reachable as `condition_encoder__<name>`.""",
+        with x). "auto" is "conv" for images; for tables of 20 pairs or more it compares the others
+        on the pairs, each by short fits to the rest, and takes the best. See `sklsdm.encoders`;
+        settings are reachable as `condition_encoder__<name>`.""",
     )
     unpaired: str = parameter(
         default="auto",
         rule=one_of("auto", *USES),
-        doc="""Use of the unpaired responses. "latent" (the paper): in stage 1 only. "match": also
-        in stage 2, where the generated codes must follow the law of all codes. "pair": in stage 2
-        as pseudo-pairs as well, with conditions from a model of x given the code
-        (`sklsdm.pairing`); codes without one are used as in "match". "auto" fits stage 2 in all
-        three ways, compares them on the held-out pairs, and takes the first whose energy score
-        is within a standard error of the best. The order is "latent", "match", "pair" if there
-        are at least as many pairs as unpaired responses; else "pair", "match", "latent" for
-        labels (each distinct x occurs four times or more, on average) and "match", "latent",
-        "pair" for other conditions. With fewer than 20 held-out pairs the first one is fitted
-        alone ("match" if `matcher__unpaired_weight` is given).""",
+        doc="""Use of the unpaired responses. "none": not at all. "latent" (the paper): in stage 1
+        only. "match": also in stage 2, where the generated codes must follow the law of all codes.
+        "pair": in stage 2 as pseudo-pairs as well, with conditions from a model of x given the
+        code (`sklsdm.pairing`); codes without one are used as in "match". "auto" compares these
+        uses on the pairs, each by short fits to the others (`sklsdm.choosing`), and takes the
+        first that is within a standard error of the best. "none" is compared where stage 1 is
+        trained, but for images, whose latent space needs all of them. With fewer than 20 pairs
+        nothing can be compared: it is then "latent" ("match" if `matcher__unpaired_weight` is
+        given).""",
     )
     y_range: Any = parameter(
         default=None,
@@ -114,9 +117,13 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         """The chosen use of the unpaired responses: "latent", "match" or "pair"."""
     )
     held_out_scores_: dict[str, NDArray[np.float64]] = learnt(
-        """For each use of the unpaired responses that was compared, the energy scores of the
-        held-out pairs (at most 1,024), on the outputs divided by their standard deviations, as in
-        `score`. Empty if only one use was fitted.""",
+        """For each use of the unpaired responses that was compared, the multiscale scores of the
+        pairs (`sklsdm.functional.scores.multiscale_score`), each by a fit that did not see it, on
+        the outputs divided by their standard deviations. Empty if none were compared.""",
+        "dict of str to ndarray of shape (v,), float64",
+    )
+    encoder_scores_: dict[str, NDArray[np.float64]] = learnt(
+        "The same scores for each condition encoder that was compared.",
         "dict of str to ndarray of shape (v,), float64",
     )
     n_pseudo_pairs_: int = learnt(
@@ -229,7 +236,6 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         run = self._run(seed, X, y, unpaired, X_val, y_val, groups)
         encoder = self._new_part("condition_encoder").resolve(X.shape[1:])
         encoder.check_shape(X)
-        self.condition_encoder_ = encoder
         self._conditions_ = learn_format(X, self.scale_X, self._names_of_numbers())
         responses = self._open_responses(y, unpaired, self.y_range)
         self.y_shape_ = responses.format.shape
@@ -237,23 +243,58 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         self.n_paired_ = len(y)
         self.n_unpaired_ = len(responses) - len(y)
         self._reference_ = responses.some_paired(run.seed) if self.store_reference else None
-        choice = self._fit_stages(
-            self._conditions_.rows(X),
-            y,
+        self._fit_stages(
+            Pairs(self._conditions_.rows(X), y),
             responses,
             run,
-            encoder=encoder,
             image_shape=encoder.image_shape(X.shape[1:]),
             validation=validation,
             groups=groups,
         )
-        self.unpaired_ = choice.use
-        self.n_pseudo_pairs_ = choice.n_pseudo
-        self.held_out_scores_ = choice.scores
 
-    def _uses(self, data: MatchingData) -> tuple[str, ...]:
-        weight = self._new_part("matcher").unpaired_weight
-        return uses_to_try(self.unpaired, data, self.n_unpaired_, self.n_paired_, weight)
+    def _choose_setting(
+        self, stage: StageTwo, coded: Coded, held: NDArray[np.intp], validation: Pairs | None
+    ) -> Setting:
+        pairs = stage.pairs
+        encoder = self._new_part("condition_encoder").resolve(self._conditions_.shape)
+        can_judge = validation is not None or len(pairs) >= MIN_ROWS_TO_HOLD_OUT
+        encoders = {type(encoder).__name__: encoder}
+        if can_judge:
+            codes = coded.codes[: len(pairs)].cpu().numpy()
+            encoders = encoder.candidates(pairs.condition, codes, stage.run.seed)
+        learns = not isinstance(coded.space.autoencoder, IdentityAutoencoder)
+        uses = uses_to_try(
+            self.unpaired,
+            n_unpaired=self.n_unpaired_,
+            can_judge=can_judge,
+            has_own_space=learns and not coded.space.form.is_image,
+            weight=self._new_part("matcher").unpaired_weight,
+        )
+        spaces = dict.fromkeys(uses, coded)
+        if "none" in uses and self.n_unpaired_:
+            spaces["none"] = self._space_of_pairs(stage, held)
+        choice = choose_setting(
+            stage,
+            spaces,
+            encoders,
+            lambda: self._new_part("matcher"),
+            self._response_std_,
+            validation,
+        )
+        self.encoder_scores_, self.held_out_scores_ = choice.encoder_scores, choice.use_scores
+        return choice.setting
+
+    def _space_of_pairs(self, stage: StageTwo, held: NDArray[np.intp]) -> Coded:
+        """The latent space learnt from the paired responses alone."""
+        responses = Responses(stage.pairs.y, None, self.y_range)
+        rows = hold_out_rows(held, responses, self.validation_fraction, stage.run.seed)
+        return self._fit_latent_space(responses, rows, stage.run.within("none"))
+
+    def _note_setting(self, setting: Setting, data: MatchingData) -> None:
+        assert setting.encoder is not None
+        self.unpaired_ = setting.use
+        self.condition_encoder_ = setting.encoder
+        self.n_pseudo_pairs_ = data.n_pseudo
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -321,7 +362,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         rows = self._conditions_.rows(X_val)
         if self.scale_X:
             warn_if_far("X_val", rows)
-        return rows, y_val
+        return Pairs(rows, y_val)
 
     # ------------------------------------------------------------------ drawing
     def sample(

@@ -7,7 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,11 @@ class Run:
     seed: int
     verbose: int = 0
     checkpoint: Path | None = None  # folder where the state of an unfinished fit is saved
+
+    def within(self, name: str) -> Run:
+        """These settings, with a checkpoint folder of its own for a further fit."""
+        folder = None if self.checkpoint is None else self.checkpoint / name
+        return replace(self, checkpoint=folder)
 
     def stream(self, stream: int) -> torch.Generator:
         """One of the independent random streams of this fit, on its device."""

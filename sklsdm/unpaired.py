@@ -1,128 +1,58 @@
-"""The uses of unpaired responses in stage 2 ("latent", "match", "pair"), and the choice of one."""
+"""The uses of unpaired responses, and the data that stage 2 trains on with each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from sklsdm.functional.categorical import are_labels
-from sklsdm.matchers import BaseMatcher, MatchingData
-from sklsdm.nets import is_as_good
+from sklsdm.matchers import MatchingData
 from sklsdm.pairing import draw_pseudo_pairs
 from sklsdm.run import Run, Stream
 
-USES = ("latent", "match", "pair")
-# If unpaired responses outnumber the pairs, ties of the scores go to the first of these; the
-# measurements behind the two orders are in docs/lessons.md.
-LABEL_USES = ("pair", "match", "latent")
-NUMBER_USES = ("match", "latent", "pair")
-MIN_HELD_OUT_TO_CHOOSE = 20  # with fewer held-out pairs the choice is mostly noise
-MAX_JUDGED = 1024  # held-out pairs on which the uses are compared
+USES = ("none", "latent", "match", "pair")  # the safest first, which ties go to
 _MAX_HELD_WITH_PSEUDO = 256  # held-out pairs and held-out pseudo-pairs with labels together
 
 
-@dataclass
-class Choice:
-    """The chosen use of unpaired responses, and the matcher fitted with it."""
-
-    use: str
-    matcher: BaseMatcher
-    n_pseudo: int  # number of its pseudo-pairs, held-out ones included
-    interrupted: bool  # whether Ctrl-C ended one of the fits
-    # For each use that was compared, the score (v,) of every held-out pair; empty without a choice.
-    scores: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-
-
-def preferred_uses(labels: bool, outnumbered: bool) -> tuple[str, ...]:
-    """Uses of unpaired responses in the order of preference.
-
-    `labels` says whether conditions repeat, `outnumbered` whether there are more unpaired
-    responses than pairs.
-    """
-    if not outnumbered:
-        return USES
-    return LABEL_USES if labels else NUMBER_USES
-
-
 def uses_to_try(
-    asked: str, data: MatchingData, n_unpaired: int, n_paired: int, weight: float | str
+    asked: str,
+    *,
+    n_unpaired: int,
+    can_judge: bool,
+    has_own_space: bool,
+    weight: float | str,
 ) -> tuple[str, ...]:
-    """The uses to fit, in the order of preference.
+    """The uses to compare, the safest first.
 
-    `asked` and `weight` are the user's `unpaired` and `matcher__unpaired_weight`.
+    Parameters
+    ----------
+    asked : str
+        The user's `unpaired`.
+    n_unpaired : int
+        Number of unpaired responses.
+    can_judge : bool
+        Whether there are enough pairs to compare by.
+    has_own_space : bool
+        Whether a latent space learnt from the pairs alone would be another one.
+    weight : float or "auto"
+        The user's `matcher__unpaired_weight`.
     """
-    if data.codes is None:
-        return ("latent",)
+    if n_unpaired == 0:
+        return ("none",)
     if asked != "auto":
         return (asked,)
-    uses = preferred_uses(are_labels(data.condition), n_unpaired > n_paired)
-    if len(data.held_latent) >= MIN_HELD_OUT_TO_CHOOSE:
-        return uses
-    return uses[:1] if weight == "auto" else ("match",)
+    if not can_judge:
+        return ("latent",) if weight == "auto" else ("match",)
+    return USES if has_own_space else USES[1:]
 
 
 def check_weight(asked: str, weight: float | str) -> None:
     """Raise if the user sets the matcher's `unpaired_weight` and a use that does not read it."""
-    if asked == "latent" and weight != "auto":
+    if asked in ("none", "latent") and weight != "auto":
         raise ValueError(
-            f"matcher__unpaired_weight={weight!r} has no effect with unpaired='latent', which uses "
-            f"no unpaired responses in stage 2; set unpaired='match' or leave the weight 'auto'."
+            f"matcher__unpaired_weight={weight!r} has no effect with unpaired={asked!r}, which "
+            f"uses no unpaired responses in stage 2; set unpaired='match', or leave it 'auto'."
         )
-
-
-def choose_use(scores: dict[str, NDArray[np.float64]]) -> str:
-    """The first use, in the order of `scores`, that is not clearly worse than the best one.
-
-    `scores` holds for each use one score per held-out pair; lower is better. The best use has the
-    lowest mean. Another is clearly worse if its mean is higher by more than one standard error of
-    the mean difference, pair by pair.
-    """
-    tensors = {use: torch.from_numpy(by_pair) for use, by_pair in scores.items()}
-    best = min(tensors.values(), key=lambda by_pair: float(by_pair.mean()))
-    return next(use for use, by_pair in tensors.items() if is_as_good(by_pair, best))
-
-
-def fit_and_choose(
-    uses: Sequence[str],
-    new_matcher: Callable[[], BaseMatcher],
-    data: MatchingData,
-    run: Run,
-    judge: Callable[[BaseMatcher], NDArray[np.float64]],
-) -> Choice:
-    """Fit stage 2 once for each of `uses` and choose among them by the scores of `judge`.
-
-    `judge` returns one score per held-out pair for a fitted matcher; lower is better. It is not
-    called if there is only one use. After Ctrl-C the choice is among the uses whose fit was
-    complete; if the first fit was interrupted, that one is kept as it is.
-    """
-    fitted: dict[str, tuple[BaseMatcher, int]] = {}
-    scores: dict[str, NDArray[np.float64]] = {}
-    interrupted = False
-    for use in uses:
-        folder = None if run.checkpoint is None else run.checkpoint / use
-        matcher = new_matcher()
-        try:
-            use_data = data_for(use, data, run, matcher.max_steps)
-        except KeyboardInterrupt:
-            if not fitted:
-                raise
-            interrupted = True
-            break
-        matcher.fit(use_data, replace(run, checkpoint=folder))
-        interrupted = matcher.interrupted_
-        if interrupted and fitted:
-            break
-        fitted[use] = matcher, use_data.n_pseudo
-        if len(uses) > 1:
-            scores[use] = judge(matcher)
-        if interrupted:
-            break
-    chosen = choose_use(scores) if scores else next(iter(fitted))
-    return Choice(chosen, *fitted[chosen], interrupted, scores)
 
 
 def data_for(use: str, data: MatchingData, run: Run, max_steps: int) -> MatchingData:
@@ -130,7 +60,7 @@ def data_for(use: str, data: MatchingData, run: Run, max_steps: int) -> Matching
 
     `max_steps` bounds the training of the model of x given the code, which "pair" needs.
     """
-    if use == "latent" or data.codes is None:
+    if use in ("none", "latent") or data.codes is None:
         return replace(data, codes=None)
     if use == "match":
         return data

@@ -21,6 +21,8 @@ LAYERS = [
     {"autoencoders", "matchers", "encoders"},
     {"pairing"},
     {"unpaired", "drawing", "holding_out"},
+    {"latent_space"},
+    {"choosing"},
     {"owner", "forecasts"},
     {"base"},
     {"regressor", "generator"},
@@ -35,7 +37,7 @@ SIBLINGS_BY_BASE = {
     "encoders": {"base"},
 }
 # ... but for those that list or pick among the others.
-REGISTRIES = {"autoencoders", "autoencoders.auto", "matchers", "encoders"}
+REGISTRIES = {"autoencoders", "autoencoders.auto", "matchers", "encoders", "encoders.auto"}
 # Third-party packages with one home.
 ONLY_IN = {"skorch": "nets"}
 # What every installation has (`dependencies` in pyproject.toml). All others are optional, such as

@@ -1,12 +1,9 @@
 """Condition encoders: how X enters the networks of stage 2."""
 
+from sklsdm.encoders.auto import AutoConditionEncoder
 from sklsdm.encoders.base import BaseConditionEncoder
 from sklsdm.encoders.periodic import PeriodicConditionEncoder
-from sklsdm.encoders.plain import (
-    AutoConditionEncoder,
-    ConvConditionEncoder,
-    FlattenConditionEncoder,
-)
+from sklsdm.encoders.plain import ConvConditionEncoder, FlattenConditionEncoder
 from sklsdm.encoders.trees import TreesConditionEncoder
 
 ENCODERS: dict[str, type[BaseConditionEncoder]] = {

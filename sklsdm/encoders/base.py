@@ -35,6 +35,12 @@ class BaseConditionEncoder(Declared, ABC):
         """(c, h, w) where the networks read conditions of this shape by convolutions, or None."""
         return None
 
+    def candidates(
+        self, condition: Rows, codes: NDArray[Any], seed: int
+    ) -> dict[str, BaseConditionEncoder]:
+        """The encoders to compare on these pairs, by name; this one alone, unless it chooses."""
+        return {type(self).__name__: self}
+
     @abstractmethod
     def fit_transform(
         self, condition: Rows, codes: NDArray[Any], seed: int, groups: Groups = None

@@ -1,4 +1,4 @@
-"""Condition encoders that learn nothing: rows as they are, images by convolutions, or a choice."""
+"""Condition encoders that learn nothing: rows as they are, or images by convolutions."""
 
 from __future__ import annotations
 
@@ -32,10 +32,3 @@ class ConvConditionEncoder(FlattenConditionEncoder):
 
     def image_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
         return shape
-
-
-class AutoConditionEncoder(FlattenConditionEncoder):
-    """Convolutions for images, other conditions as they are."""
-
-    def resolve(self, shape: tuple[int, ...]) -> BaseConditionEncoder:
-        return ConvConditionEncoder() if len(shape) == 3 else FlattenConditionEncoder()

@@ -14,7 +14,8 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklsdm.encoders.base import BaseConditionEncoder, Groups, Rows
 from sklsdm.parameters import integer, or_auto, parameter
 
-_ROWS_PER_LEAF = 2000  # above so many pairs, leaves grow: a forest's size is then bounded
+_TREES_TIMES_ROWS = 500_000  # pairs times trees, by which the size of a saved forest is bounded
+_TREES = (50, 200)  # least and most trees of "auto"
 _MOST_SEED = 2**32
 _N_FOLDS = 5  # where pairs come in groups
 
@@ -53,16 +54,18 @@ class TreesConditionEncoder(BaseConditionEncoder):
     takes_nan: ClassVar[bool] = True
     takes_categories: ClassVar[bool] = True
 
-    n_estimators: int = parameter(
-        default=100,
-        rule=integer(50),
-        doc="Trees in the forest; with fewer than 50 some pairs would be in the bag of each.",
+    n_estimators: int | str = parameter(
+        default="auto",
+        rule=or_auto(integer(50)),
+        doc="""Trees in the forest. "auto" is 200 up to 2,500 pairs and fewer beyond, down to 50
+        from 10,000 pairs on, so that a saved forest stays small. With fewer than 50 some pairs
+        would be in the bag of each tree.""",
     )
     min_samples_leaf: int | str = parameter(
         default="auto",
         rule=or_auto(integer(1)),
-        doc="""Fewest pairs in a leaf. "auto" is 1 up to 2,000 pairs, and one more for every
-        further 2,000, so that a saved forest stays small.""",
+        doc="""Fewest pairs in a leaf. "auto" is 1 up to 10,000 pairs, and one more for every
+        further 10,000, which bounds the size of a saved forest.""",
     )
     n_components: int = parameter(
         default=8,
@@ -74,11 +77,14 @@ class TreesConditionEncoder(BaseConditionEncoder):
         self, condition: Rows, codes: NDArray[Any], seed: int, groups: Groups = None
     ) -> Rows:
         self.gappy_ = np.flatnonzero(np.isnan(condition).any(axis=0))
-        leaf = self.min_samples_leaf
+        n_pairs, n_trees, leaf = len(condition), self.n_estimators, self.min_samples_leaf
+        fewest, most = _TREES
+        if n_trees == "auto":
+            n_trees = min(most, max(fewest, _TREES_TIMES_ROWS // n_pairs))
         if leaf == "auto":
-            leaf = max(1, math.ceil(len(condition) / _ROWS_PER_LEAF))
+            leaf = math.ceil(fewest * n_pairs / _TREES_TIMES_ROWS)
         forest = ExtraTreesRegressor(
-            self.n_estimators,
+            int(n_trees),
             min_samples_leaf=int(leaf),
             bootstrap=True,
             random_state=seed % _MOST_SEED,

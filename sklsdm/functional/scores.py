@@ -26,6 +26,8 @@ References
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -38,10 +40,13 @@ __all__ = [
     "energy_score_shared",
     "kernel_score",
     "mmd_squared",
+    "multiscale_score",
     "quantile_loss",
     "sliced_wasserstein",
     "variogram_score",
 ]
+
+_BANDWIDTHS = (0.1, 0.2, 0.4, 0.8, 1.6)  # of the multiscale score
 
 
 # ---------------------------------------------------------------------------- distances
@@ -131,6 +136,20 @@ def kernel_score(draws: Tensor, target: Tensor, bandwidths: Tensor, fair: bool =
     total = sum(torch.exp(within * scale).sum(dim=(1, 2)) for scale in scales) / len(scales)
     diagonal = m if fair else 0  # k(x, x) = 1
     return (total - diagonal) / _n_pairs(m, fair) / 2 - across_mean
+
+
+def multiscale_score(draws: Tensor, target: Tensor) -> Tensor:
+    r"""Energy score plus kernel score over five bandwidths, (n,); lower is better.
+
+    .. math:: ES / \sqrt q + KS,
+
+    with the bandwidths .1, .2, .4, .8 and 1.6 times :math:`\sqrt{q / 2}`, for outputs with standard
+    deviations near 1. As the sum of two strictly proper scores it is one itself. The energy score
+    sees location and spread at any distance; the kernels see modes and edges that it hardly sees.
+    """
+    q = target.shape[1]
+    bandwidths = target.new_tensor(_BANDWIDTHS) * math.sqrt(q / 2)
+    return energy_score(draws, target) / math.sqrt(q) + kernel_score(draws, target, bandwidths)
 
 
 def crps(draws: Tensor, target: Tensor, fair: bool = True) -> Tensor:

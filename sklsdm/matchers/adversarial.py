@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.penalties import flatness_penalty, gradient_penalty
+from sklsdm.functional.scores import energy_score
 from sklsdm.matchers.base import GeneratorMatcher, MatchingData, Plan
 from sklsdm.modules import Critic, Critics
 from sklsdm.nets import AdversarialNet
@@ -68,6 +69,8 @@ class AdversarialObjective:
         Weight of the unconditional critic in the generator's loss.
     n_draws : int
         Draws for each condition.
+    energy_weight : float
+        Weight of the energy score of these draws in the generator's loss.
     """
 
     def __init__(
@@ -77,12 +80,14 @@ class AdversarialObjective:
         penalty: SlopePenalty,
         unpaired_weight: float,
         n_draws: int,
+        energy_weight: float,
     ) -> None:
         self.loss_of_critic = critic_loss
         self.loss_of_generator = generator_loss
         self.penalty = penalty
         self.unpaired_weight = unpaired_weight
         self.n_draws = n_draws
+        self.energy_weight = energy_weight
 
     def _draw(self, generator: nn.Module, batch: PairBatch) -> Tensor:
         """Draws (b * n_draws, k), those of one condition one after another."""
@@ -120,6 +125,9 @@ class AdversarialObjective:
         if critics.marginal is not None and batch.other is not None:
             values = self._values(critics.marginal, features[:, :0], batch.other, drawn)
             loss = loss + self.unpaired_weight * self.loss_of_generator(*values)
+        if self.energy_weight > 0:
+            grouped = drawn.view(len(batch.latent), self.n_draws, -1)
+            loss = loss + self.energy_weight * energy_score(grouped, batch.latent).mean()
         return loss
 
 
@@ -149,6 +157,12 @@ class AdversarialMatcher(GeneratorMatcher):
         doc="""Draws for each condition in one step, all of which the critic sees. More make the
         steps less noisy and slower.""",
     )
+    energy_weight: float = parameter(
+        default=0.0,
+        rule=at_least(0.0),
+        doc="""Weight of the energy score of the draws for each pair in the generator's loss, beside
+        the critic's. It needs at least two `n_draws`.""",
+    )
     critic_widths: Sequence[int] = parameter(
         default=(128, 128, 128), rule=sequence_of(integer(1)), doc="Hidden widths of the critic."
     )
@@ -169,6 +183,14 @@ class AdversarialMatcher(GeneratorMatcher):
         doc="""With `unpaired="match"` or "pair", the weight of an unconditional critic between
         draws and all codes. "auto" is twice the unpaired share, 2 N / (n + N).""",
     )
+
+    def _check_further(self, prefix: str) -> None:
+        if self.energy_weight > 0 and self.n_draws < 2:
+            raise ValueError(
+                f"{prefix}n_draws must be at least 2 with {prefix}energy_weight="
+                f"{self.energy_weight}, which compares draws with each other; got {self.n_draws}. "
+                f"Set {prefix}energy_weight=0 for the critic alone."
+            )
 
     @abstractmethod
     def _losses(self) -> tuple[Loss, Loss]:
@@ -195,7 +217,11 @@ class AdversarialMatcher(GeneratorMatcher):
 
     def _objective(self, module: Any, data: MatchingData, plan: Plan) -> AdversarialObjective:
         return AdversarialObjective(
-            *self._losses(), self._penalty(), plan.unpaired_weight, self.n_draws
+            *self._losses(),
+            self._penalty(),
+            plan.unpaired_weight,
+            self.n_draws,
+            self.energy_weight,
         )
 
     def _net(self, module: Any, data: MatchingData, plan: Plan) -> AdversarialNet:

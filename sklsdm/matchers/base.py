@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sklsdm.batches import PairBatches
 from sklsdm.functional.categorical import are_labels
-from sklsdm.functional.scores import energy_score, kernel_score
+from sklsdm.functional.scores import energy_score, multiscale_score
 from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, widest_output
 from sklsdm.nets import (
     HeldOutScore,
@@ -40,7 +40,6 @@ MATCHING = Stage("stage 2 (matching)", "stage-2.pt", "Lower the matcher's lr")
 EPOCH_STEPS = 100  # steps of an epoch, after which scores, callbacks and checkpoints run
 _STEPS_PER_ROW = 10  # most steps for each code that stage 2 learns from
 HELD_OUT_DRAWS = 16  # draws, or noises of a field, for each held-out pair
-_BANDWIDTHS = (0.1, 0.2, 0.4, 0.8, 1.6)  # of the kernel score, in standard deviations of codes
 MAX_SCORED = 256  # held-out pairs that are scored after an epoch
 
 
@@ -198,9 +197,9 @@ class BaseMatcher(TrainedPart, ABC):
 
     # ------------------------------------------------------------------ shared
     def _score_of_draws(
-        self, data: MatchingData, plan: Plan, kind: str = "energy"
+        self, data: MatchingData, plan: Plan, kind: str = "multiscale"
     ) -> HeldOutScore | None:
-        """Energy or kernel scores of draws for the held-out pairs, always with the same noise."""
+        """Scores of draws for the held-out pairs, always with the same noise."""
         if len(data.held_latent) == 0:
             return None
         latent = data.held_latent[:MAX_SCORED]
@@ -208,12 +207,12 @@ class BaseMatcher(TrainedPart, ABC):
         random = plan.run.stream(Stream.MATCHER_HELD_OUT)
         noise = torch.randn((len(repeated), plan.noise_dim), generator=random, device=latent.device)
 
+        score_of = {"energy": energy_score, "multiscale": multiscale_score}[kind]
+
         @torch.no_grad()
         def score(module: Any) -> Tensor:
-            draws = self._draw(module, repeated, noise).view(len(latent), HELD_OUT_DRAWS, -1)
-            if kind == "kernel":
-                return kernel_score(draws, latent, latent.new_tensor(_BANDWIDTHS))
-            return energy_score(draws, latent)
+            draws = self._draw(module, repeated, noise)
+            return score_of(draws.view(len(latent), HELD_OUT_DRAWS, -1), latent)
 
         return HeldOutScore(f"valid_{kind}_score", score)
 
@@ -221,10 +220,13 @@ class BaseMatcher(TrainedPart, ABC):
         """`unpaired_weight="auto"`, given the share of codes without a condition."""
         return unpaired_share
 
+    def budget(self, n_rows: int) -> int:
+        """Most training steps on so many codes."""
+        return min(self.max_steps, _STEPS_PER_ROW * n_rows)
+
     def _plan(self, data: MatchingData, run: Run) -> Plan:
         n_pairs = len(data.latent)
-        n_rows = n_pairs if data.codes is None else len(data.codes)
-        budget = min(self.max_steps, _STEPS_PER_ROW * n_rows)
+        budget = self.budget(n_pairs if data.codes is None else len(data.codes))
         steps = min(EPOCH_STEPS, budget)
         weight = 0.0
         if data.codes is not None and self.unpaired_weight == "auto":
@@ -306,10 +308,11 @@ class GeneratorMatcher(BaseMatcher):
     )
 
     held_out_score: str = parameter(
-        default="energy",
-        rule=one_of("energy", "kernel"),
-        doc="""Score of draws for held-out pairs by which the state is chosen. "kernel", a mean
-        over Gaussian kernels of five widths, sees narrow modes; the energy score hardly does.""",
+        default="multiscale",
+        rule=one_of("multiscale", "energy"),
+        doc="""Score of draws for held-out pairs by which the state is chosen. "multiscale" adds to
+        the energy score a mean over Gaussian kernels of five widths, which sees narrow modes that
+        the energy score hardly sees (`sklsdm.functional.scores.multiscale_score`).""",
     )
 
     def _held_out(self, objective: Any, data: MatchingData, plan: Plan) -> HeldOutScore | None:

@@ -45,6 +45,12 @@ class WGANMatcher(AdversarialMatcher):
     """
 
     n_critic: int = parameter(default=1, kw_only=False)
+    lr: float = 1e-3
+    critic_lr: float = 2e-3
+    batch_size: int = 128
+    max_steps: int = 2000
+    n_draws: int = 2
+    energy_weight: float = 2.0
     gradient_penalty: float = parameter(
         default=1.0,
         doc="""Weight of the penalty on the critic's slope (γ for "r3gan"). Not used with
@@ -78,6 +84,7 @@ class WGANMatcher(AdversarialMatcher):
     )
 
     def _check_further(self, prefix: str) -> None:
+        super()._check_further(prefix)
         uneven = [width for width in self.critic_widths if width % 2]
         if self.critic == "groupsort" and (uneven or not self.critic_widths):
             raise ValueError(

@@ -1,0 +1,253 @@
+"""The choice of condition encoder and use of unpaired responses, by cross-fitting over the pairs.
+
+Each candidate is fitted for a few steps on all folds but one, in a latent space that all share,
+and judged on the fold left out. So every pair has its say, also where pairs are few.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone
+from torch import Tensor
+
+from sklsdm.drawing import multiscale_scores
+from sklsdm.encoders import BaseConditionEncoder
+from sklsdm.holding_out import folds_of
+from sklsdm.latent_space import LatentSpace
+from sklsdm.matchers import BaseMatcher, MatchingData, MDNMatcher
+from sklsdm.nets import is_as_good
+from sklsdm.responses import Responses
+from sklsdm.run import Run
+from sklsdm.unpaired import data_for
+
+# Condition encoders are compared by mixture densities, which learn quickest how a law follows x:
+# after 200 steps they tell a law that turns with x from one that does not (docs/lessons.md).
+_ENCODER_STEPS = 200
+# The short fits of all uses on all folds take together so many times the steps of the final fit.
+_SHARE_OF_STEPS = 1.5
+_FEWEST_STEPS = 100  # of a short fit of a use
+
+Scores = dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Standardised conditions (n, p) and their raw responses."""
+
+    condition: NDArray[np.float32]
+    y: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, rows: NDArray[np.intp]) -> Pairs:
+        """Some of the pairs."""
+        return Pairs(self.condition[rows], self.y[rows])
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Pairs to learn from, by their number, and pairs to judge by."""
+
+    kept: NDArray[np.intp]
+    held: Pairs
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A latent space, with the standardised codes (n + N, k) of the responses it was learnt from.
+
+    Where it was learnt from the pairs alone, N is 0.
+    """
+
+    space: LatentSpace
+    codes: Tensor
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How stage 2 is fitted, and in which latent space."""
+
+    use: str  # of unpaired responses
+    coded: Coded
+    encoder: BaseConditionEncoder | None = None  # None where there are no conditions
+
+
+@dataclass(frozen=True)
+class StageTwo:
+    """What stage 2 is fitted on: the pairs, and all responses."""
+
+    pairs: Pairs
+    responses: Responses
+    run: Run
+    groups: NDArray[np.intp] | None = None
+    image_shape: tuple[int, ...] | None = None  # of conditions that convolutions read
+
+    def data(self, coded: Coded, encoder: BaseConditionEncoder | None, fold: Fold) -> MatchingData:
+        """The data of stage 2 for one fold; `encoder` is fitted on the pairs that are kept.
+
+        Unpaired copies of the fold's held-out responses are left out.
+        """
+        n_pairs, device = len(self.pairs), self.run.device
+        form = self.responses.format
+        others = np.arange(n_pairs, len(coded.codes))
+        if len(others):
+            copies = self.responses.unpaired_copies(form.flatten(fold.held.y))
+            others = np.setdiff1d(others, copies)
+        kept = torch.from_numpy(fold.kept).to(device)
+        all_rows = torch.cat([kept, torch.from_numpy(others).to(device)])
+        seen, held = self.pairs.condition[fold.kept], fold.held.condition
+        if encoder is not None:
+            groups = None if self.groups is None else self.groups[fold.kept]
+            codes = coded.codes[kept].cpu().numpy()
+            seen = encoder.fit_transform(seen, codes, self.run.seed, groups)
+            held = encoder.transform(held)
+        return MatchingData(
+            condition=torch.from_numpy(seen).to(device),
+            latent=coded.codes[kept],
+            held_condition=torch.from_numpy(held).to(device),
+            held_latent=coded.space.encode(fold.held.y),
+            codes=coded.codes[all_rows] if len(others) else None,
+            image_shape=self.image_shape,
+        )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The setting that was chosen, and the scores (v,) of each candidate that was compared."""
+
+    setting: Setting
+    encoder_scores: Scores
+    use_scores: Scores
+
+
+def choose_setting(
+    stage: StageTwo,
+    spaces: Mapping[str, Coded],
+    encoders: Mapping[str, BaseConditionEncoder],
+    new_matcher: Callable[[], BaseMatcher],
+    spread: NDArray[np.float64],
+    validation: Pairs | None = None,
+) -> Choice:
+    """Compare condition encoders, then the uses of unpaired responses with the best of them.
+
+    Parameters
+    ----------
+    stage : StageTwo
+        What is fitted on.
+    spaces : mapping of str to Coded
+        The latent space for each use, the safest use first.
+    encoders : mapping of str to BaseConditionEncoder
+        The encoders by name. The one with the lowest mean score is taken.
+    new_matcher : callable
+        Gives a new, unfitted matcher.
+    spread : ndarray of shape (q,)
+        Standard deviations of the outputs, by which responses are divided before they are judged.
+    validation : Pairs, optional
+        Pairs to judge by instead of the folds.
+
+    Returns
+    -------
+    Choice
+    """
+    uses = list(spaces)
+    use = first = "latent" if "latent" in uses else uses[0]
+    name = next(iter(encoders))
+    encoder_scores: Scores = {}
+    use_scores: Scores = {}
+    fits = ShortFits(stage, folds_for(stage, validation), spread)
+    budget = new_matcher().budget(len(stage.pairs))
+    if len(encoders) > 1:
+        fits.announce("condition encoders", len(encoders), _ENCODER_STEPS)
+        encoder_scores = {
+            key: fits.scores(MDNMatcher(max_steps=_ENCODER_STEPS), spaces[first], encoder, first)
+            for key, encoder in encoders.items()
+        }
+        name = choose_best(encoder_scores)
+    if len(uses) > 1:
+        share = int(_SHARE_OF_STEPS * budget / (len(uses) * len(fits.folds)))
+        n_steps = min(budget, max(_FEWEST_STEPS, share))
+        fits.announce("uses of the unpaired responses", len(uses), n_steps)
+        for key in uses:
+            short = new_matcher().set_params(max_steps=n_steps, callbacks=None)
+            use_scores[key] = fits.scores(short, spaces[key], encoders[name], key)
+        use = choose_safest(use_scores)
+    return Choice(Setting(use, spaces[use], encoders[name]), encoder_scores, use_scores)
+
+
+def folds_for(stage: StageTwo, validation: Pairs | None) -> list[Fold]:
+    """Where candidates are judged: on the user's validation pairs, or by cross-fitting."""
+    every = np.arange(len(stage.pairs))
+    if validation is not None:
+        return [Fold(every, validation)]
+    return [
+        Fold(np.setdiff1d(every, held), stage.pairs.take(held))
+        for held in folds_of(len(every), stage.run.seed, stage.groups)
+    ]
+
+
+class ShortFits:
+    """Short fits of candidates, all on the same folds, judged on the pairs held out from each."""
+
+    def __init__(self, stage: StageTwo, folds: Sequence[Fold], spread: NDArray[np.float64]) -> None:
+        self.stage = stage
+        self.folds = folds
+        self.spread = spread
+
+    def announce(self, what: str, n_candidates: int, n_steps: int) -> None:
+        """Say how many fits follow, where the user wants to see progress."""
+        if self.stage.run.verbose:
+            from tqdm.auto import tqdm
+
+            tqdm.write(
+                f"comparing {n_candidates} {what}: {n_candidates * len(self.folds)} fits of at "
+                f"most {n_steps} steps",
+                file=sys.stderr,
+            )
+
+    def scores(
+        self, matcher: BaseMatcher, coded: Coded, encoder: BaseConditionEncoder, use: str
+    ) -> NDArray[np.float64]:
+        """Multiscale scores (v,) of the pairs of all folds, those of one fold after another.
+
+        A copy of `matcher` is fitted for each fold, all its steps on the pairs that are not held
+        out.
+        """
+        run = replace(self.stage.run, checkpoint=None, verbose=0)
+        found = []
+        for fold in self.folds:
+            data = self.stage.data(coded, encoder, fold)
+            held_condition = data.held_condition.cpu().numpy()
+            data = replace(
+                data, held_condition=data.held_condition[:0], held_latent=data.held_latent[:0]
+            )
+            fitted = clone(matcher)
+            fitted.fit(data_for(use, data, run, fitted.max_steps), run)
+            if fitted.interrupted_:
+                raise KeyboardInterrupt
+            sampler = coded.space.sampler(fitted)
+            found.append(multiscale_scores(sampler, held_condition, fold.held.y, self.spread))
+        return np.concatenate(found)
+
+
+def choose_best(scores: Mapping[str, NDArray[np.float64]]) -> str:
+    """The candidate with the lowest mean score."""
+    return min(scores, key=lambda name: float(scores[name].mean()))
+
+
+def choose_safest(scores: Mapping[str, NDArray[np.float64]]) -> str:
+    """The first candidate, in the order of `scores`, that is not clearly worse than the best one.
+
+    It is clearly worse if its mean is higher by more than one standard error of the mean
+    difference, pair by pair.
+    """
+    tensors = {name: torch.from_numpy(by_pair) for name, by_pair in scores.items()}
+    best = tensors[choose_best(scores)]
+    return next(name for name, by_pair in tensors.items() if is_as_good(by_pair, best))

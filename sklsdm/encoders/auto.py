@@ -1,0 +1,41 @@
+"""condition_encoder="auto": convolutions for images; for tables the encoders to compare."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from sklsdm.encoders.base import BaseConditionEncoder, Rows
+from sklsdm.encoders.periodic import PeriodicConditionEncoder
+from sklsdm.encoders.plain import ConvConditionEncoder, FlattenConditionEncoder
+from sklsdm.encoders.trees import TreesConditionEncoder
+from sklsdm.functional.categorical import are_labels
+
+_FEWEST_FOR_TREES = 50  # pairs; with fewer a forest is hardly ever better
+
+
+class AutoConditionEncoder(FlattenConditionEncoder):
+    """Convolutions for images; for rows of numbers, what predicts held-out pairs best.
+
+    Compared are the conditions as they are, trees, and periodic columns if the codes follow waves
+    of a column. Labels (each distinct x occurs four times or more, on average) enter as they are.
+    """
+
+    def resolve(self, shape: tuple[int, ...]) -> BaseConditionEncoder:
+        return ConvConditionEncoder() if len(shape) == 3 else self
+
+    def candidates(
+        self, condition: Rows, codes: NDArray[Any], seed: int
+    ) -> dict[str, BaseConditionEncoder]:
+        found: dict[str, BaseConditionEncoder] = {"flatten": FlattenConditionEncoder()}
+        if are_labels(torch.from_numpy(condition)):
+            return found
+        if len(condition) >= _FEWEST_FOR_TREES:
+            found["trees"] = TreesConditionEncoder()
+        periodic = PeriodicConditionEncoder()
+        periodic.fit_transform(condition, codes, seed)
+        if periodic.waves_:
+            found["periodic"] = periodic
+        return found
