@@ -19,13 +19,14 @@ LAYERS = [
     {"nets"},
     {"parts"},
     {"autoencoders", "matchers", "encoders"},
-    {"pairing"},
+    {"pairing", "recommended"},
     {"unpaired", "drawing", "holding_out"},
     {"owner", "forecasts"},
     {"base"},
     {"regressor", "generator"},
     {"pipeline"},
     {"ensemble"},
+    {"search"},
     {"scorers"},
 ]
 # In these folders a module may import of its folder only base classes ...
