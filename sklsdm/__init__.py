@@ -6,19 +6,23 @@ from sklsdm.ensemble import SamplingEnsemble
 from sklsdm.exceptions import DistributionShiftWarning, DivergenceError, NotImprovedWarning
 from sklsdm.generator import LSDMGenerator
 from sklsdm.pipeline import SamplingPipeline, make_sampling_pipeline, sample
+from sklsdm.recommended import candidates
 from sklsdm.regressor import LSDMRegressor
 from sklsdm.responses import Unpaired
+from sklsdm.search import LSDMRegressorCV
 
 __all__ = [
     "DistributionShiftWarning",
     "DivergenceError",
     "LSDMGenerator",
     "LSDMRegressor",
+    "LSDMRegressorCV",
     "NotImprovedWarning",
     "SamplingEnsemble",
     "SamplingPipeline",
     "Unpaired",
     "__version__",
+    "candidates",
     "datasets",
     "make_sampling_pipeline",
     "metrics",

@@ -98,19 +98,21 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
 
         Returns
         -------
-        SamplingEnsemble
+        object
             This estimator. After an error it is what it was before the call.
         """
         check_parameters(self)
         given = dict(zip(FIT_EXTRAS, (Y_unpaired, X_val, y_val, groups), strict=True))
         extras = {name: value for name, value in given.items() if value is not None}
-        single = self._single()
         random = as_generator(draw_seed(self.random_state))
         seeds = random.integers(2**31 - 1, size=self.n_estimators).tolist()
+        single, found = self._choose(X, y, extras, int(random.integers(2**31 - 1)))
         fitted = Parallel(n_jobs=self.n_jobs)(
             delayed(_fit_with_seed)(single, seed, X, y, extras) for seed in seeds
         )
         first = inner(fitted[0])
+        for name, value in found.items():
+            setattr(self, name, value)
         self.estimators_, self.y_shape_ = fitted, first.y_shape_
         self.n_features_in_ = fitted[0].n_features_in_
         if hasattr(self, "feature_names_in_"):
@@ -168,6 +170,12 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
 
     def _sampler(self) -> PooledSampler:
         return PooledSampler([inner(fit)._sampler() for fit in self.estimators_])
+
+    def _choose(
+        self, X: Any, y: Any, extras: dict[str, Any], seed: int
+    ) -> tuple[Any, dict[str, Any]]:
+        """The estimator to fit several times, and the attributes that tell how it was chosen."""
+        return self._single(), {}
 
     def _single(self) -> Any:
         """The estimator to fit, or an error where it cannot draw."""
@@ -230,7 +238,11 @@ def conditions_of(model: Any, X: Any) -> NDArray[np.float32]:
 
 
 def _fit_with_seed(single: Any, seed: int, X: Any, y: Any, extras: dict[str, Any]) -> Any:
-    """A fitted copy of an estimator, with this seed wherever it takes one."""
+    return with_seed(single, seed).fit(X, y, **extras)
+
+
+def with_seed(single: Any, seed: int) -> Any:
+    """A copy of an estimator, with this seed wherever it takes one."""
     fresh = clone(single)
     names = [key for key in fresh.get_params() if key.split("__")[-1] == "random_state"]
-    return fresh.set_params(**dict.fromkeys(names, seed)).fit(X, y, **extras)
+    return fresh.set_params(**dict.fromkeys(names, seed))

@@ -19,7 +19,7 @@ LAYERS = [
     {"nets"},
     {"parts"},
     {"autoencoders", "matchers", "encoders"},
-    {"pairing"},
+    {"pairing", "recommended"},
     {"unpaired", "drawing", "holding_out"},
     {"latent_space"},
     {"choosing"},
@@ -28,6 +28,7 @@ LAYERS = [
     {"regressor", "generator"},
     {"pipeline"},
     {"ensemble"},
+    {"search"},
     {"scorers"},
 ]
 # In these folders a module may import of its folder only base classes ...

@@ -1,0 +1,425 @@
+"""A search among recommended settings, after which the best one is fitted several times."""
+
+from __future__ import annotations
+
+import numbers
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from sklearn.base import clone
+from sklearn.exceptions import FitFailedWarning
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import (
+    GroupKFold,
+    GroupShuffleSplit,
+    KFold,
+    ParameterGrid,
+    ShuffleSplit,
+    check_cv,
+)
+from sklearn.pipeline import Pipeline
+from sklearn.utils import Tags, _safe_indexing, indexable
+from sklearn.utils.parallel import Parallel, delayed
+
+from sklsdm._validation import (
+    check_groups,
+    check_integer,
+    check_numeric,
+    check_response_shape,
+    check_same_rows,
+    tensor_to_numpy,
+    warn_user,
+)
+from sklsdm.ensemble import SamplingEnsemble, inner, with_seed
+from sklsdm.exceptions import NotImprovedWarning
+from sklsdm.parameters import anything, integer_or_flag, learnt, parameter
+from sklsdm.recommended import Grid, candidates
+from sklsdm.regressor import LSDMRegressor
+from sklsdm.responses import check_unpaired
+
+_MANY_PAIRS = 1000  # from so many on, one split is enough
+_N_FOLDS, _SHARE_HELD_OUT = 3, 0.2
+_ENCODER = "condition_encoder"
+
+Rows = NDArray[np.intp]
+
+
+class LSDMRegressorCV(SamplingEnsemble):
+    """Choose among recommended settings on held-out pairs, then pool several fits of the best.
+
+    Every candidate is fitted on a part of the pairs and judged on the others. The best is then
+    fitted `n_estimators` times on all pairs, with different seeds, and the draws are pooled as in
+    :class:`SamplingEnsemble`.
+
+    Notes
+    -----
+    `fit` takes what :meth:`LSDMRegressor.fit` takes. All candidates get all unpaired responses.
+    With `groups` no group is on both sides of a split, and the candidates get the groups of their
+    pairs. With `X_val` and `y_val` there are no folds: the candidates are fitted on all pairs
+    and judged on these; only the fits of the best choose their state on them.
+
+    With the same `random_state` the fits of the best are those of a `SamplingEnsemble` over
+    the estimator with `best_params_`.
+
+    Examples
+    --------
+    >>> from sklsdm import LSDMRegressorCV
+    >>> from sklsdm.datasets import make_arms
+    >>> arms = make_arms(200, random_state=0)
+    >>> grid = {"matcher": ["energy", "mdn"], "matcher__max_steps": [50]}
+    >>> model = LSDMRegressorCV(candidates=grid, n_estimators=2, random_state=0)
+    >>> model = model.fit(arms.X, arms.y)  # without `candidates` it tries the recommended ones
+    >>> sorted(model.best_params_)
+    ['matcher', 'matcher__max_steps']
+    >>> model.sample(arms.X[:5], n_samples=4, random_state=0).shape
+    (5, 4, 2)
+    """
+
+    n_estimators: int = parameter(default=5, doc="Number of fits of the best candidate.")
+    candidates: Any = parameter(
+        default="auto",
+        rule=anything('dict, list of dict or "auto"'),
+        doc="""The settings to choose among, as `GridSearchCV` takes them. "auto" is
+        :func:`sklsdm.candidates` of the pairs. They replace the estimator's own. Where that
+        is a pipeline, names that belong to no step are those of its last step.""",
+    )
+    cv: Any = parameter(
+        default="auto",
+        rule=anything('int, splitter, iterable of splits or "auto"'),
+        doc="""How pairs are held out to judge the candidates. An int is a number of folds of
+        shuffled pairs, or groups. "auto" is 3 folds below 1,000 pairs, else a single split with
+        a fifth of the pairs (groups) held out.""",
+    )
+    scoring: Any = parameter(
+        default=None,
+        rule=anything("str, callable or None"),
+        doc="""Score to choose by, higher is better, such as those of `sklsdm.scorers`. None is the
+        estimator's `score`, the energy skill.""",
+    )
+    n_jobs: int | None = parameter(
+        default=None,
+        doc="""Processes that fit at once, as in joblib, both candidates and fits of the best. The
+        results do not depend on it.""",
+    )
+    random_state: Any = parameter(
+        default=None,
+        doc="""Seeds the splits, the candidates, all with one number, and the fits of the best, each
+        with a number of its own.""",
+    )
+    verbose: int = parameter(
+        default=0,
+        rule=integer_or_flag(0),
+        doc="""1 prints to standard error how many fits there will be and, after each candidate, its
+        score and about how long the rest will take.""",
+    )
+    best_params_: dict[str, Any] = learnt("The settings with the best mean score.", "dict")
+    best_score_: float = learnt("Their mean score over the splits.")
+    best_index_: int = learnt("Their place in `cv_results_`.")
+    cv_results_: dict[str, Any] = learnt(
+        "Scores and times of all candidates, with the keys of `GridSearchCV.cv_results_`.", "dict"
+    )
+
+    def _choose(
+        self, X: Any, y: Any, extras: dict[str, Any], seed: int
+    ) -> tuple[Any, dict[str, Any]]:
+        single = self._single()
+        pairs = _check_pairs(single, X, y, extras)
+        settings = list(ParameterGrid(self._grid(single, pairs)))
+        models = [_with_settings(single, each, seed) for each in settings]
+        splits = self._splits(pairs, seed)
+        progress = _Progress(len(settings), len(splits), self.n_estimators, bool(self.verbose))
+        tried = self._try_all(models, pairs, splits, settings, progress)
+        table = _table(settings, tried, len(splits))
+        _report_failures(settings, tried, table["mean_test_score"])
+        best = int(np.nanargmax(table["mean_test_score"]))
+        found = {
+            "best_params_": settings[best],
+            "best_score_": float(table["mean_test_score"][best]),
+            "best_index_": best,
+            "cv_results_": table,
+        }
+        progress.chosen(settings[best], found["best_score_"])
+        return _with_settings(single, settings[best], seed), found
+
+    def _grid(self, single: Any, pairs: _Pairs) -> Grid:
+        """The candidates, with names as the estimator takes them."""
+        grid = self.candidates
+        if isinstance(grid, str):
+            if grid != "auto":
+                raise ValueError(f"candidates must be a grid or 'auto', got {grid!r}.")
+            grid = candidates(_transformed(single, pairs), pairs.y)
+        grids = _as_grids(grid)
+        if not grids:
+            raise ValueError("candidates must hold at least one grid, got none.")
+        return [{_full_name(single, name): each[name] for name in each} for each in grids]
+
+    def _splits(self, pairs: _Pairs, seed: int) -> list[tuple[Rows, Rows | None]]:
+        """Rows to fit on and rows to judge by; None stands for X_val."""
+        n_pairs, groups = len(pairs.y), pairs.groups
+        if pairs.X_val is not None:
+            return [(np.arange(n_pairs), None)]
+        if n_pairs < 3:
+            raise ValueError(
+                f"{type(self).__name__} needs at least 3 pairs, to hold one out, got {n_pairs}; "
+                f"pass X_val and y_val to judge the candidates by other pairs."
+            )
+        splitter = _splitter(self.cv, n_pairs, groups, seed)
+        return list(splitter.split(pairs.X, pairs.y, groups))
+
+    def _try_all(
+        self,
+        models: Sequence[Any],
+        pairs: _Pairs,
+        splits: Sequence[tuple[Rows, Rows | None]],
+        settings: Sequence[dict[str, Any]],
+        progress: _Progress,
+    ) -> list[_Trial]:
+        """The trials of all candidates, those of one candidate one after another."""
+        trials = Parallel(n_jobs=self.n_jobs, return_as="generator")(
+            delayed(_try)(model, pairs, *split, self.scoring)
+            for model in models
+            for split in splits
+        )
+        tried: list[_Trial] = []
+        for trial in trials:
+            tried.append(trial)
+            if len(tried) % len(splits) == 0:
+                progress.tried(settings, tried)
+        return tried
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self._takes_nan()
+        return tags
+
+    def _takes_nan(self) -> bool:
+        """Whether a candidate takes NaN in X."""
+        single = self._single()
+        if isinstance(single, Pipeline):
+            return bool(super().__sklearn_tags__().input_tags.allow_nan)
+        if isinstance(self.candidates, str):
+            return True
+        own = [single.condition_encoder]
+        grids = _as_grids(self.candidates)
+        encoders = [encoder for grid in grids for encoder in grid.get(_ENCODER, own)]
+        return any(LSDMRegressor(condition_encoder=each)._takes_nan() for each in encoders)
+
+
+# ------------------------------------------------------------------ what the candidates see
+@dataclass(frozen=True)
+class _Pairs:
+    """The pairs and whatever else `fit` was given, checked."""
+
+    X: Any
+    y: NDArray[Any]
+    groups: NDArray[np.intp] | None
+    Y_unpaired: Any
+    X_val: Any
+    y_val: Any
+
+    def to_fit(self, rows: Rows) -> dict[str, Any]:
+        """Arguments of `fit`: some pairs, and all unpaired responses."""
+        given = {"X": _safe_indexing(self.X, rows), "y": self.y[rows]}
+        if self.Y_unpaired is not None:
+            given["Y_unpaired"] = self.Y_unpaired
+        if self.groups is not None and len(np.unique(self.groups[rows])) > 1:
+            given["groups"] = self.groups[rows]
+        return given
+
+    def to_score(self, rows: Rows | None) -> tuple[Any, Any]:
+        """The pairs to judge by."""
+        if rows is None:
+            return self.X_val, self.y_val
+        return _safe_indexing(self.X, rows), self.y[rows]
+
+
+def _check_pairs(single: Any, X: Any, y: Any, extras: dict[str, Any]) -> _Pairs:
+    """What `fit` was given, or the errors of the estimator where no candidate could use it."""
+    (X,) = indexable(tensor_to_numpy(X))
+    if isinstance(single, Pipeline):
+        y = check_numeric("y", y)
+        check_response_shape("y", y)
+        check_same_rows("X", X, "y", y)
+    else:
+        # Trees take NaN in X; where there are some, other candidates fail in their own fits.
+        y = clone(single).set_params(**{_ENCODER: "trees"})._check_pairs(X, y)[1]
+    check_unpaired(extras.get("Y_unpaired"), y)
+    X_val, y_val = extras.get("X_val"), extras.get("y_val")
+    if (X_val is None) != (y_val is None):
+        missing = "X_val" if X_val is None else "y_val"
+        raise ValueError(f"X_val and y_val go together, but {missing} is None.")
+    groups = check_groups(extras.get("groups"), len(y))
+    return _Pairs(X, y, groups, extras.get("Y_unpaired"), X_val, y_val)
+
+
+def _transformed(single: Any, pairs: _Pairs) -> Any:
+    """The conditions as the estimator gets them, after its pipeline's transformers."""
+    if not isinstance(single, Pipeline) or len(single.steps) == 1:
+        return pairs.X
+    return clone(single[:-1]).fit_transform(pairs.X, pairs.y)
+
+
+def _as_grids(grid: Any) -> list[Mapping[str, Any]]:
+    """The grids of settings that `candidates` holds."""
+    grids = [grid] if isinstance(grid, Mapping) else grid
+    if not isinstance(grids, list | tuple) or not all(isinstance(g, Mapping) for g in grids):
+        raise TypeError(
+            f"candidates must be a dict of lists, a list of such dicts, or 'auto', got {grid!r}."
+        )
+    return list(grids)
+
+
+def _full_name(single: Any, name: str) -> str:
+    """A setting's name as the estimator takes it: with the last step's prefix where it has none."""
+    if not isinstance(single, Pipeline):
+        return name
+    known = {"memory", "verbose", *dict(single.steps)}
+    return name if name.split("__")[0] in known else f"{single.steps[-1][0]}__{name}"
+
+
+def _with_settings(single: Any, settings: dict[str, Any], seed: int) -> Any:
+    """A copy of the estimator with these settings, ready to be fitted."""
+    model = clone(single).set_params(**clone(settings, safe=False))
+    if not isinstance(inner(model), LSDMRegressor):
+        raise TypeError(f"candidates must leave an LSDMRegressor in place, got {settings!r}.")
+    return with_seed(model, seed)
+
+
+def _splitter(cv: Any, n_pairs: int, groups: NDArray[np.intp] | None, seed: int) -> Any:
+    """The splitter that `cv` stands for."""
+    kind, n_kinds = ("pairs", n_pairs) if groups is None else ("groups", int(groups.max()) + 1)
+    if isinstance(cv, str) and cv == "auto":
+        if n_pairs >= _MANY_PAIRS:
+            once = ShuffleSplit if groups is None else GroupShuffleSplit
+            return once(1, test_size=_SHARE_HELD_OUT, random_state=seed)
+        cv = min(_N_FOLDS, n_kinds)
+    if not isinstance(cv, numbers.Integral):
+        return check_cv(cv)
+    n_folds = check_integer("cv", cv, 2)
+    if n_folds > n_kinds:
+        raise ValueError(f"cv={n_folds} folds need as many {kind}, got {n_kinds}.")
+    folds = KFold if groups is None else GroupKFold
+    return folds(n_folds, shuffle=True, random_state=seed)
+
+
+# ------------------------------------------------------------------ trials
+class _Trial(NamedTuple):
+    """One candidate on one split; the score is NaN where it failed, and `error` says why."""
+
+    score: float
+    fit_time: float
+    score_time: float
+    error: str
+
+
+def _try(model: Any, pairs: _Pairs, train: Rows, test: Rows | None, scoring: Any) -> _Trial:
+    """Fit a candidate on some pairs and judge it by others."""
+    start = time.perf_counter()
+    fitted = start
+    score, error = np.nan, ""
+    model = clone(model)
+    try:
+        with warnings.catch_warnings():
+            # A candidate that learnt nothing has a low score; the user need not hear of each.
+            warnings.simplefilter("ignore", NotImprovedWarning)
+            model.fit(**pairs.to_fit(train))
+        fitted = time.perf_counter()
+        score = float(check_scoring(model, scoring=scoring)(model, *pairs.to_score(test)))
+        if np.isnan(score):
+            error = "a score of NaN"
+    except Exception as failure:  # whatever it is, the other candidates may do
+        error = f"{type(failure).__name__}: {failure}"
+    end = time.perf_counter()
+    return _Trial(score, fitted - start, end - fitted, error)
+
+
+def _report_failures(
+    settings: Sequence[dict[str, Any]], tried: Sequence[_Trial], means: NDArray[np.float64]
+) -> None:
+    """Raise if no candidate has a score, and warn of those that have none."""
+    n_failed = int(np.isnan(means).sum())
+    if n_failed == 0:
+        return
+    place = next(place for place, trial in enumerate(tried) if trial.error)
+    n_splits = len(tried) // len(settings)
+    first = f"the first, {settings[place // n_splits]}, with {tried[place].error}"
+    if n_failed == len(settings):
+        raise ValueError(f"All {n_failed} candidates failed: {first}")
+    warn_user(
+        f"{n_failed} of {len(settings)} candidates failed and were left out: {first}",
+        FitFailedWarning,
+    )
+
+
+def _table(
+    settings: Sequence[dict[str, Any]], tried: Sequence[_Trial], n_splits: int
+) -> dict[str, Any]:
+    """Scores and times by candidate, with the keys of `GridSearchCV.cv_results_`."""
+    shape = (len(settings), n_splits)
+    table: dict[str, Any] = {}
+    for name in ("fit_time", "score_time"):
+        seconds = np.array([getattr(trial, name) for trial in tried]).reshape(shape)
+        table |= {f"mean_{name}": seconds.mean(axis=1), f"std_{name}": seconds.std(axis=1)}
+    for name in dict.fromkeys(name for each in settings for name in each):
+        values = np.empty(len(settings), dtype=object)
+        for place, each in enumerate(settings):
+            values[place] = each.get(name)
+        absent = [name not in each for each in settings]
+        table[f"param_{name}"] = np.ma.MaskedArray(values, mask=absent)
+    table["params"] = list(settings)
+    scores = np.array([trial.score for trial in tried]).reshape(shape)
+    table |= {f"split{place}_test_score": column for place, column in enumerate(scores.T)}
+    means = scores.mean(axis=1)
+    order = np.where(np.isnan(means), np.inf, -means)  # those that failed come last
+    table |= {"mean_test_score": means, "std_test_score": scores.std(axis=1)}
+    table["rank_test_score"] = rankdata(order, method="min").astype(np.int32)
+    return table
+
+
+class _Progress:
+    """Lines on standard error about the fits made and left, or none."""
+
+    def __init__(self, n_candidates: int, n_splits: int, n_pooled: int, shown: bool) -> None:
+        self.n_candidates, self.n_splits = n_candidates, n_splits
+        self.n_pooled, self.shown = n_pooled, shown
+        self.start, self.seconds_a_fit = time.perf_counter(), 0.0
+        self._print(
+            f"{n_candidates} candidates on {n_splits} splits: {n_candidates * n_splits} fits, "
+            f"then {n_pooled} of the best"
+        )
+
+    def tried(self, settings: Sequence[dict[str, Any]], tried: Sequence[_Trial]) -> None:
+        """Tell of the candidate whose last trial has come in."""
+        place = len(tried) // self.n_splits - 1
+        mean = np.mean([trial.score for trial in tried[-self.n_splits :]])
+        self.seconds_a_fit = (time.perf_counter() - self.start) / len(tried)
+        left = self.n_candidates * self.n_splits + self.n_pooled - len(tried)
+        self._print(
+            f"{place + 1}/{self.n_candidates}: {mean:.4g} with {settings[place]}, "
+            f"about {self._time(left)} left"
+        )
+
+    def chosen(self, settings: dict[str, Any], score: float) -> None:
+        """Tell which candidate is the best."""
+        self._print(
+            f"best: {score:.4g} with {settings}, about {self._time(self.n_pooled)} left for "
+            f"{self.n_pooled} fits"
+        )
+
+    def _time(self, n_fits: int) -> str:
+        """How long so many fits will take, as long as those before took on average."""
+        seconds = n_fits * self.seconds_a_fit
+        return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+    def _print(self, line: str) -> None:
+        if self.shown:
+            from tqdm import tqdm
+
+            tqdm.write(f"LSDMRegressorCV: {line}", file=sys.stderr)  # above bars, not through them
