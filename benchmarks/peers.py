@@ -3,17 +3,33 @@
     fit(X, y, seed, groups=None) -> draw(X, n_draws, seed) -> draws (n, n_draws, q)
 
 X is (n, p), y (n, q); rows of one group are held out together. Honest floors first (marginal, least
-squares, nearest neighbours), then engression, quantile-forest and zuko's densities, each only where
-its package is installed. All but the settings written here are the packages' defaults; whatever is
-chosen on data is chosen on a tenth of the training pairs. `python benchmarks/peers.py` lists them.
+squares, nearest neighbours), then engression, quantile-forest, zuko's densities and treeffuser,
+each only where its package is installed. All but the settings written here are the packages'
+defaults; whatever is chosen on data is chosen on a tenth of the training pairs.
+`python benchmarks/peers.py` lists them.
+
+treeffuser 0.2.0 wants other versions of numpy and scikit-learn than the rest, so its rows come from
+an environment of its own, and go into the same JSON:
+
+    python -m venv other && . other/bin/activate
+    pip install -e . "numpy<2" "pandas<3" einops jaxtyping lightgbm ml-collections
+    pip install --no-deps treeffuser==0.2.0
+    SKLSDM_DATA=folder python benchmarks/tabular.py --only treeffuser
+
+`--no-deps` since it pins scikit-learn 1.5.0 and lightgbm 4.3.0, though it works with later ones.
+Where its draws would take more than some ten minutes on one core, there are fewer of them: at least
+10, and the rows say how many (`n_draws`). Energy score and CRPS do not depend on their number in
+expectation. The variogram score does, slightly, and intervals of m draws of the true law cover
+0.9 (m - 1) / (m + 1) of the responses where .9 is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
@@ -35,6 +51,7 @@ HELD_OUT = 0.1
 BATCH, CHECK_STEPS, MOST_STEPS = 256, 50, 3000
 FEW_OUTPUTS = 8
 SMALLEST_LEAVES = (1, 5, 20, 50)
+MOST_TREES, FEWEST_DRAWS = 400_000_000, 10  # of treeffuser's draws: some ten minutes
 PATIENCE, LR_PATIENCE = 20, 6  # checks without a better held-out likelihood
 _CHUNK = 1 << 18  # numbers of conditions repeated at once while drawing
 
@@ -274,6 +291,25 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
+# ---------------------------------------------------------------------------- treeffuser
+def treeffuser(X: Array, y: Array, seed: int, groups: Groups = None) -> Draw:
+    """treeffuser as it comes: a diffusion whose score is boosted trees, one model for each output.
+
+    It chooses rows for early stopping by itself, so groups are not looked at. There are fewer draws
+    than asked for where they would take longer than MOST_TREES trees, each for one row and draw.
+    """
+    from treeffuser import Treeffuser
+
+    model = Treeffuser(seed=seed, n_jobs=1).fit(X, y)
+    n_trees = sum(model.score_model.n_estimators_true)
+
+    def draw(Z: Array, n_draws: int, s: int) -> Array:
+        affordable = max(FEWEST_DRAWS, MOST_TREES // (n_trees * len(Z)))
+        return model.sample(Z, min(n_draws, affordable), seed=s).swapaxes(0, 1)
+
+    return draw
+
+
 # ---------------------------------------------------------------------------- the table of peers
 _NEEDS: dict[str, tuple[str | None, Fit]] = {
     "marginal": (None, marginal),
@@ -284,15 +320,28 @@ _NEEDS: dict[str, tuple[str | None, Fit]] = {
     "engression, lr 1e-3": ("engression", engression_validated),
     "zuko mixture density": ("zuko", mixture_density),
     "zuko spline flow": ("zuko", spline_flow),
+    "treeffuser": ("treeffuser", treeffuser),
 }
+_ELSEWHERE = {"treeffuser"}  # packages that need an environment of their own
 
 
-def available_peers() -> dict[str, Fit]:
-    """The peers whose package is installed; one line is printed for each that is missing."""
+def available_peers(asked: Sequence[str] | None = None) -> dict[str, Fit]:
+    """The peers whose package is installed.
+
+    A line is printed for each package that is missing, of those that `asked` needs (None: all).
+    """
     missing = {package for package, _ in _NEEDS.values() if package and not find_spec(package)}
-    for package in sorted(missing):
-        print(f"{package} is not installed: its rows are left out (pip install .[benchmarks])")
+    names = _NEEDS if asked is None else _NEEDS.keys() & set(asked)
+    for package in sorted(missing & {_NEEDS[name][0] for name in names}):
+        where = "see benchmarks/peers.py" if package in _ELSEWHERE else "pip install .[benchmarks]"
+        print(f"{package} is not installed: its rows are left out ({where})")
     return {name: fit for name, (package, fit) in _NEEDS.items() if package not in missing}
+
+
+def package_of(method: str) -> dict[str, str]:
+    """The package of a peer and its version, for the peer's rows; empty for all other methods."""
+    package = _NEEDS.get(method, (None,))[0]
+    return {"package": f"{package} {version(package)}"} if package else {}
 
 
 if __name__ == "__main__":

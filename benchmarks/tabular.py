@@ -1,19 +1,18 @@
-"""Real tables: eight data sets, every peer beside ours; and what unpaired responses give back.
+"""Real tables: eleven data sets, every peer beside ours; and what unpaired responses give back.
 
     SKLSDM_DATA=folder python benchmarks/tabular.py                    # part "paired"
     SKLSDM_DATA=folder python benchmarks/tabular.py --part unpaired
-    ... [--quick] [--sets uci_yacht storms24] [--splits 0 1 2 3 4] [--only flow "ours, chosen"]
+    ... [--quick] [--sets uci_yacht storms24] [--splits 0 1 2 3 4] [--only default "ours, chosen"]
     ... --tuning --splits 10 --only mdn --set "matcher__widths=(256, 256)" --fits 3
 
 Five random splits a set, at most 1,000 test rows and 100 draws each; 0 to 4 are reported, others
-are for tuning. Conditions are standardised, and responses divided by their spread, over the
-training rows. UCI sets come in their published splits; storms are split by season, of which a
-split takes 80 % of the storms up to 2012 and random records since, and whatever is held out to
-choose by, for peers and ours, are whole storms; taxi trips and load curves are split at random
-(80 %; 580 and 150 days). Everything else is by default: "ours, chosen" is what `GridSearchCV` over
-CANDIDATES prefers on the training rows alone, fitted five times, the draws pooled. Part
-"unpaired" keeps a tenth of the pairs and all responses. Seconds are the processor's, on one
-thread. Rows go into the JSON as they come; a run of some rows replaces only those.
+are for tuning. tables.py says how each set is split and scaled: storms and weeks stay whole, also
+where peers and ours hold out rows to choose by. Everything else is by default: "default" is the
+estimator with nothing set, "ours, chosen" what `GridSearchCV` over CANDIDATES prefers on the
+training rows alone, fitted five times, the draws pooled. Part "unpaired" keeps a tenth of the pairs
+and all responses. Seconds are the processor's, on one thread. Rows go into the JSON as they come; a
+run of some rows replaces only those, which is how rows from another environment, such as those of
+treeffuser (see peers.py), come to stand beside the others.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ import argparse
 import ast
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import Any
@@ -31,21 +29,22 @@ import numpy as np
 import torch
 from common import kept_rows, print_table, replace_row, save_results
 from numpy.typing import NDArray
-from peers import Draw, Fit, available_peers, hold_out
+from peers import Draw, Fit, available_peers, hold_out, package_of
 from sklearn.model_selection import GridSearchCV, GroupShuffleSplit, ShuffleSplit
+from tables import SETS, Split
 
 from sklsdm import LSDMRegressor
-from sklsdm.datasets import load_benchmark
 from sklsdm.metrics import crps, energy_score, interval_coverage, variogram_score
 from sklsdm.scorers import neg_energy_score
 
 Array = NDArray[Any]
 SPLITS = (0, 1, 2, 3, 4)
-N_TEST, N_DRAWS = 1000, 100
-QUICK_TRAIN, QUICK_TEST, QUICK_STEPS = 300, 100, 100
+N_DRAWS, QUICK_STEPS = 100, 100
 OURS: dict[str, dict[str, Any]] = {
-    name: {"matcher": name} for name in ("wgan", "flow", "mdn", "diffusion", "energy")
-} | {
+    "default": {},
+    "mdn": {"matcher": "mdn"},
+    "diffusion": {"matcher": "diffusion"},
+    "energy": {"matcher": "energy"},
     "diffusion, noise 0.1": {"matcher": "diffusion", "matcher__condition_noise": 0.1},
     "energy, noise 0.2": {"matcher": "energy", "matcher__condition_noise": 0.2},
 }
@@ -55,91 +54,6 @@ CANDIDATES: list[dict[str, list[Any]]] = [
 ]
 CHOSEN = "ours, chosen"
 N_POOLED = 5  # fits of the chosen, whose draws are put together
-
-
-# ---------------------------------------------------------------------------- data
-@dataclass(frozen=True)
-class Split:
-    """Conditions (n, p) standardised, responses (n, q) over their spread, by training rows."""
-
-    X: Array
-    y: Array
-    X_test: Array
-    y_test: Array
-    groups: Array | None = None  # (n,): rows that belong together, such as those of one storm
-
-
-def make_split(
-    X: Array,
-    y: Array,
-    train: Array,
-    test: Array,
-    seed: int,
-    quick: bool,
-    groups: Array | None = None,
-) -> Split:
-    """Scaled parts of one table; of the test rows at most N_TEST."""
-    rng = np.random.default_rng(seed)
-    test = rng.permutation(test)[: QUICK_TEST if quick else N_TEST]
-    if quick:
-        train = rng.permutation(train)[:QUICK_TRAIN]
-    X, y = X.astype(np.float64), y.astype(np.float64)
-    centre, spread = X[train].mean(axis=0), X[train].std(axis=0)
-    X = (X - centre) / np.where(spread > 1e-9, spread, 1.0)
-    y = (y - y[train].mean(axis=0)) / y[train].std(axis=0)
-    groups = None if groups is None else groups[train]
-    return Split(X[train], y[train], X[test], y[test], groups)
-
-
-def load_uci(name: str, seed: int, quick: bool) -> Split:
-    """A published split of a UCI table; all its outputs."""
-    raw = load_benchmark(f"uci_{name}")
-    y = np.hstack([raw["y"], raw["y_extra"]]) if "y_extra" in raw else raw["y"]
-    return make_split(raw["x"], y, raw["index_train"][seed], raw["index_test"][seed], seed, quick)
-
-
-def load_storms(seed: int, quick: bool) -> Split:
-    """80 % of the storms up to 2012, records of later ones."""
-    raw = load_benchmark("storms24")
-    storms = np.unique(raw["storm_train"])
-    some = np.random.default_rng(100 + seed).permutation(storms)[: int(0.8 * len(storms))]
-    train = np.flatnonzero(np.isin(raw["storm_train"], some))
-    n_train = len(raw["x_train"])
-    X, y = (np.vstack([raw[f"{c}_train"], raw[f"{c}_test"]]) for c in "xy")
-    test = np.arange(n_train, len(X))
-    return make_split(X, y, train, test, seed, quick, raw["storm_train"])
-
-
-def load_taxi(seed: int, quick: bool) -> Split:
-    """Pick-up and logarithm of the fare, drop-off; the file's parts put together."""
-    raw = load_benchmark("nyc_taxi_small")
-    X, y = (np.vstack([raw[f"{c}_{part}"] for part in ("train", "valid", "test")]) for c in "xy")
-    X = np.column_stack([X[:, :2], np.log(X[:, 2])])
-    order = np.random.default_rng(100 + seed).permutation(len(X))
-    return make_split(X, y, *np.split(order, [int(0.8 * len(X))]), seed, quick)
-
-
-def load_curves(seed: int, quick: bool) -> Split:
-    """Mean temperature by hour, weekday and season; the day's 24 loads."""
-    raw = load_benchmark("gefcom2014_load")
-    temperature = raw["temperature"].mean(axis=2)
-    angle = 2 * np.pi * (30.4 * (raw["date"][:, 1] - 1) + raw["date"][:, 2]) / 365
-    season = np.column_stack([np.sin(angle), np.cos(angle)])
-    X = np.hstack([temperature, np.eye(7)[raw["weekday"]], season])
-    order = np.random.default_rng(100 + seed).permutation(len(X))
-    return make_split(X, raw["load"], order[150:], order[:150], seed, quick)
-
-
-SETS: dict[str, Callable[[int, bool], Split]] = {
-    "uci_concrete": partial(load_uci, "concrete"),
-    "uci_energy": partial(load_uci, "energy"),
-    "uci_power": partial(load_uci, "power"),
-    "uci_yacht": partial(load_uci, "yacht"),
-    "uci_naval": partial(load_uci, "naval"),
-    "storms24": load_storms,
-    "nyc_taxi_small": load_taxi,
-    "gefcom2014_load": load_curves,
-}
 
 
 # ---------------------------------------------------------------------------- scores
@@ -163,7 +77,8 @@ def timed(fit: Callable[[], Any], draw: Callable[[Any], Array], y: Array) -> dic
     middle = time.process_time()
     draws = draw(fitted)
     end = time.process_time()
-    return judge(draws, y) | {"fit_s": middle - start, "draw_s": end - middle}
+    scores = judge(draws, y) | {"fit_s": middle - start, "draw_s": end - middle}
+    return scores | ({"n_draws": draws.shape[1]} if draws.shape[1] < N_DRAWS else {})
 
 
 def estimator(seed: int, quick: bool, **settings: Any) -> LSDMRegressor:
@@ -214,11 +129,17 @@ def choose_settings(split: Split, seed: int, quick: bool) -> dict[str, Any]:
 
 
 def paired_methods(
-    quick: bool, n_fits: int = 1, settings: dict[str, Any] | None = None
+    quick: bool,
+    n_fits: int = 1,
+    settings: dict[str, Any] | None = None,
+    asked: Sequence[str] | None = None,
 ) -> dict[str, Fit | None]:
-    """All methods by name, ours with `settings`; None is the one that first chooses its own."""
+    """All methods by name, ours with `settings`; None is the one that first chooses its own.
+
+    Peers that are not installed are left out, with a line for those among `asked` (None: all).
+    """
     ours = {name: fit_ours(quick, n_fits, own | (settings or {})) for name, own in OURS.items()}
-    return available_peers() | ours | {CHOSEN: None}
+    return available_peers(asked) | ours | {CHOSEN: None}
 
 
 def run_paired(
@@ -241,7 +162,7 @@ def run_paired(
             split.y_test,
         )
         scores["fit_s"] += seconds
-        yield {"method": method} | common | scores | chosen
+        yield {"method": method} | common | scores | chosen | package_of(method)
 
 
 def scores_of(rows: Sequence[dict], name: str, **keys: Any) -> dict[int, float]:
@@ -456,7 +377,7 @@ def main() -> None:
     file = "tabular" if arguments.part == "paired" else "tabular_unpaired"
     kept = kept_rows(file) if keeps else []
     if arguments.part == "paired":
-        methods = paired_methods(arguments.quick, arguments.fits, changed)
+        methods = paired_methods(arguments.quick, arguments.fits, changed, arguments.only)
         only = chosen_names(arguments.only, list(methods), "--only")
         keys, summarise = ("set", "split", "method"), summarise_paired
         methods = {method: methods[method] for method in only}

@@ -33,6 +33,11 @@ def peers():
 
 
 @pytest.fixture(scope="module")
+def tables():
+    return load("tables")
+
+
+@pytest.fixture(scope="module")
 def tabular():
     return load("tabular")
 
@@ -208,18 +213,77 @@ def test_missing_package_is_left_out_with_a_line(peers, monkeypatch, capsys):
     assert capsys.readouterr().out.count("zuko is not installed") == 1
 
 
-# ---------------------------------------------------------------------------- tabular
-def test_split_is_scaled_by_its_training_rows(tabular, rng):
+def test_only_the_peers_asked_for_are_missed(peers, monkeypatch, capsys):
+    """In treeffuser's own environment nothing is said of the packages that are not there."""
+    installed = {"treeffuser"}
+    monkeypatch.setattr(peers, "find_spec", lambda name: object() if name in installed else None)
+    assert "treeffuser" in peers.available_peers(["treeffuser", "default"])
+    assert not capsys.readouterr().out
+    installed.clear()
+    assert "treeffuser" not in peers.available_peers(["treeffuser"])
+    assert "treeffuser is not installed" in capsys.readouterr().out
+
+
+def test_rows_of_a_peer_name_its_package(peers, monkeypatch):
+    monkeypatch.setattr(peers, "version", lambda name: "1.0")
+    assert peers.package_of("zuko spline flow") == {"package": "zuko 1.0"}
+    assert peers.package_of("marginal") == peers.package_of("default") == {}
+
+
+# ---------------------------------------------------------------------------- tables
+def test_split_is_scaled_by_its_training_rows(tables, rng):
     X = np.column_stack([5 + 3 * rng.normal(size=(400, 2)), np.ones(400)])
     y = 7 * rng.normal(size=(400, 2))
-    split = tabular.make_split(X, y, np.arange(300), np.arange(300, 400), 0, False)
+    split = tables.make_split(X, y, np.arange(300), np.arange(300, 400), 0, False)
     np.testing.assert_allclose(split.X.mean(axis=0), 0, atol=1e-9)
     np.testing.assert_allclose(split.X[:, :2].std(axis=0), 1)
     np.testing.assert_allclose(split.y.std(axis=0), 1)
     assert len(split.y_test) == 100
-    assert len(tabular.make_split(X, y, np.arange(300), np.arange(300, 400), 0, True).y) == 300
+    assert len(tables.make_split(X, y, np.arange(300), np.arange(300, 400), 0, True).y) == 300
 
 
+def test_weeks_are_on_one_side(tables, rng, tmp_path, monkeypatch):
+    days = np.arange(np.datetime64("2001-01-22"), np.datetime64("2001-01-22") + 70)
+    numbers = np.arange(70.0)[:, None]
+    np.savez(tmp_path / "chicago_ridership.npz", x=numbers, y=numbers, date=days.astype("<U10"))
+    monkeypatch.setenv("SKLSDM_DATA", str(tmp_path))
+    split, other = (tables.SETS["chicago_ridership"](seed, False) for seed in (0, 1))
+    np.testing.assert_array_equal(np.unique(split.groups, return_counts=True)[1], [7] * 8)
+    assert len(split.y_test) == 14
+    day = np.round((split.X_test - split.X.min()) / np.diff(split.X[:, 0]).min())
+    first = np.round((split.X - split.X.min()) / np.diff(split.X[:, 0]).min())
+    offset = split.groups[0] * 7
+    assert not set((day.ravel() + offset) // 7) & set((first.ravel() + offset) // 7)
+    assert set(split.groups) != set(other.groups)
+
+
+def test_one_hot_by_the_levels_of_the_training_rows(tables):
+    """Rare and unseen levels have no indicator; two levels have one; constants have none."""
+    three = ["a"] * 6 + ["b"] * 7 + ["c"] * 5 + ["rare"] * 2 + ["unseen"]
+    two = ["yes", "no"] * 10 + ["yes"]
+    one = ["same"] * 20 + ["other"]
+    found = tables.one_hot(np.array([three, two, one]).T, np.arange(20))
+    assert found.shape == (21, 3 + 1)
+    np.testing.assert_array_equal(found[:, :3].sum(axis=1), [1.0] * 18 + [0.0] * 3)
+    np.testing.assert_array_equal(found[:, 3], np.array(two) == "yes")
+
+
+def test_tables_with_categories_are_scaled(tables, rng, tmp_path, monkeypatch):
+    """A level that is rare in some splits, and a number that never varies."""
+    numbers = np.column_stack([rng.normal(size=100), np.ones(100)])
+    words = np.array([["a", "b", "c", "rare"][min(i % 5, 2) if i < 96 else 3] for i in range(100)])
+    np.savez(
+        tmp_path / "wage.npz", x_numeric=numbers, x_categorical=words[:, None], y=numbers[:, :1]
+    )
+    monkeypatch.setenv("SKLSDM_DATA", str(tmp_path))
+    split = tables.SETS["wage"](0, False)
+    assert (split.X.shape, split.X_test.shape, split.y.shape) == ((80, 5), (20, 5), (80, 1))
+    assert np.isfinite(split.X).all()
+    assert (split.X[:, 1] == 0).all()
+    np.testing.assert_allclose(split.X[:, 2:].std(axis=0), 1)
+
+
+# ---------------------------------------------------------------------------- tabular
 def test_judge_of_the_exact_law(tabular, rng):
     """CRPS of a standard normal forecast of itself: 1/sqrt(pi)."""
     scores = tabular.judge(rng.normal(size=(4000, 100, 2)), rng.normal(size=(4000, 2)))
@@ -246,12 +310,12 @@ def test_verdict_is_paired_over_splits(tabular, ours, word):
         for method, scores in {
             "marginal": [2.0, 2.0],
             "engression": [1.0, 1.1],
-            "flow": ours,
+            "diffusion": ours,
             tabular.CHOSEN: ours,
         }.items()
         for split, score in enumerate(scores)
     ]
     cells = tabular.verdict(rows)
     assert cells[0] == "engression"
-    assert cells[2] == "flow"
+    assert cells[2] == "diffusion"
     assert cells[-1] == word

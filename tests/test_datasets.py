@@ -19,7 +19,9 @@ MAKERS = GCDS | {
     "two_moons": datasets.make_two_moons,
     "helix": datasets.make_helix,
     "pinwheel": datasets.make_pinwheel,
+    "checkerboard": datasets.make_checkerboard,
     "rings": datasets.make_rings,
+    "skewed": datasets.make_skewed,
     "asymmetric_mixture": datasets.make_asymmetric_mixture,
     "eight_gaussians": datasets.make_eight_gaussians,
 }
@@ -51,7 +53,7 @@ def test_draws_have_the_promised_shape(name):
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("factor", [1.0, 0.4])
 def test_moments_are_those_of_the_draws(name, factor):
-    usual = {"helix": 0.4, "gcds_T4": 0.25, "pinwheel": 0.03}
+    usual = {"helix": 0.4, "gcds_T4": 0.25, "pinwheel": 0.03, "checkerboard": 0.02}
     usual |= dict.fromkeys(["arms", "two_moons", "rings", "eight_gaussians"], 0.1)
     problem = MAKERS[name](4, noise=factor * usual.get(name, 1.0), random_state=0)
     n_draws = 100_000
@@ -190,6 +192,41 @@ def test_rings_have_radius_x():
     problem = datasets.make_rings(300, noise=0.0, random_state=0)
     np.testing.assert_allclose(np.linalg.norm(problem.y, axis=1), problem.X[:, 0])
     np.testing.assert_array_less(np.abs(problem.y.mean(axis=0)), 0.3)
+
+
+def test_skewed_has_the_stated_skewness():
+    """The third central moment of w E1 - (1 - w) E2 is 2 w³ - 2 (1 - w)³."""
+    problem = datasets.make_skewed(10, random_state=0)
+    X = np.array([[-1.0, 0.5], [-0.4, -1.0], [0.0, 0.0], [1.0, 1.0]])
+    draws = problem.sample(X, 200_000, random_state=0)
+    w = (1 + X[:, 0]) / 2
+    expected = 2 * (w**3 - (1 - w) ** 3) / (w**2 + (1 - w) ** 2) ** 1.5
+    assert expected[[0, -1]] == pytest.approx([-2, 2])
+    standard = (draws - draws.mean(axis=1, keepdims=True)) / draws.std(axis=1, keepdims=True)
+    np.testing.assert_allclose((standard**3).mean(axis=1), expected, atol=0.1)
+    assert (draws[-1] > 1 - np.e).all()  # only the right tail is long at x1 = 1
+
+
+def test_checkerboard_is_the_board_shifted_by_x():
+    board = datasets.make_checkerboard(2000, noise=0.0, random_state=0)
+    assert np.abs(board.y).max() <= 2
+    assert datasets.share_on_a_square(board.X, board.y[:, None]) == 1
+    moved = board.X + [1.0, 0.0]  # a shift by one square swaps black and white
+    assert datasets.share_on_a_square(moved, board.y[:, None]) == 0
+    squares = np.floor(board.sample([[0.0, 0.0]], 8000, random_state=0)[0]).astype(int) + 2
+    counts = np.zeros((4, 4))
+    np.add.at(counts, tuple(squares.T), 1)
+    row, column = np.indices((4, 4))
+    assert (counts[(row + column) % 2 == 1] == 0).all()
+    np.testing.assert_allclose(counts[(row + column) % 2 == 0], 1000, atol=150)
+
+
+def test_checkerboard_shows_x_only_in_both_outputs_together():
+    board = datasets.make_checkerboard(noise=0.0, random_state=0)
+    for draws in board.sample(board.X[:3], 20_000, random_state=1):
+        for output in draws.T:
+            share = np.histogram(output, bins=16, range=(-2, 2))[0] / len(output)
+            np.testing.assert_allclose(share, 1 / 16, atol=0.008)
 
 
 def test_asymmetric_mixture_has_the_stated_modes():
@@ -364,3 +401,12 @@ def test_draws_near_a_blade():
     assert datasets.share_near_a_blade(pinwheel.X, truth) > 0.99
     ignores_x = truth[np.random.default_rng(2).permutation(2000)]
     assert 0.15 < datasets.share_near_a_blade(pinwheel.X, ignores_x) < 0.3
+
+
+def test_draws_on_a_square():
+    board = datasets.make_checkerboard(2000, random_state=0)
+    truth = board.sample(board.X, 5, random_state=1)
+    assert 0.94 < datasets.share_on_a_square(board.X, truth) < 0.98
+    ignores_x = truth[np.random.default_rng(2).permutation(2000)]
+    assert 0.45 < datasets.share_on_a_square(board.X, ignores_x) < 0.55
+    assert datasets.share_on_a_square(board.X, truth + 4) == 0

@@ -21,12 +21,15 @@ from sklsdm.datasets.gcds import make_gcds
 from sklsdm.datasets.laws import (
     make_arms,
     make_asymmetric_mixture,
+    make_checkerboard,
     make_eight_gaussians,
     make_helix,
     make_pinwheel,
     make_rings,
+    make_skewed,
     make_two_moons,
     share_near_a_blade,
+    share_on_a_square,
 )
 from sklsdm.datasets.problem import Problem
 
@@ -37,11 +40,14 @@ __all__ = [
     "load_benchmark",
     "make_arms",
     "make_asymmetric_mixture",
+    "make_checkerboard",
     "make_eight_gaussians",
     "make_gcds",
     "make_helix",
     "make_pinwheel",
     "make_rings",
+    "make_skewed",
     "make_two_moons",
     "share_near_a_blade",
+    "share_on_a_square",
 ]

@@ -1,4 +1,4 @@
-"""Laws in one and two dimensions: arms, curves in the plane and mixtures of Gaussians.
+"""Laws in one and two dimensions: arms, a board, curves, skewed errors, mixtures of Gaussians.
 
 Each has a function that draws, and one each for the mean and the standard deviation. All three
 take the conditions and the size of the noise.
@@ -131,6 +131,69 @@ def share_near_a_blade(X: ArrayLike, draws: ArrayLike, distance: float = 0.1) ->
     return float((off < distance).mean())
 
 
+# ---------------------------------------------------------------------------- checkerboard
+_BOARD = 4  # squares along a side, each of length 1, around the origin
+
+
+def make_checkerboard(
+    n_samples: int = 2000, *, noise: float = 0.02, random_state: RandomState = None
+) -> Problem:
+    r"""A checkerboard whose squares are shifted by x; what leaves it on one side enters opposite.
+
+    x is uniform on [-1, 1]², c uniform on the eight black squares of a board of 4 x 4 squares that
+    covers [-2, 2]², and
+
+    .. math:: y = ((c + x + 2) \bmod 4) - 2 + \epsilon,
+
+    with independent N(0, noise²) errors. Without the errors each output by itself is uniform on
+    [-2, 2] at every x, so only draws of both outputs together can show what x does: measure with
+    :func:`share_on_a_square`.
+
+    Parameters
+    ----------
+    n_samples : int, default=2000
+        Pairs.
+    noise : float, default=0.02
+        Standard deviation of the errors.
+    random_state
+        As for :func:`make_arms`.
+
+    Returns
+    -------
+    Problem
+    """
+    rng = checked_generator(n_samples, noise, random_state)
+    X = rng.uniform(-1, 1, size=(n_samples, 2))
+    return build_problem(
+        "checkerboard", X, rng, noise, _checkerboard_law, _zero_mean, _checkerboard_std
+    )
+
+
+def _checkerboard_law(X: Array, rng: Generator, noise: float) -> Array:
+    column = rng.integers(_BOARD, size=len(X))
+    row = 2 * rng.integers(_BOARD // 2, size=len(X)) + column % 2  # black: the sum is even
+    corner = np.column_stack([column, row])
+    points = (corner + rng.uniform(size=corner.shape) + X) % _BOARD - _BOARD / 2
+    return points + noise * rng.normal(size=points.shape)
+
+
+def _checkerboard_std(X: ArrayLike, noise: float) -> Array:
+    """A uniform law on an interval of length 4 has variance 16 / 12."""
+    return np.full((len(np.asarray(X)), 2), np.sqrt(_BOARD**2 / 12 + noise**2))
+
+
+def share_on_a_square(X: ArrayLike, draws: ArrayLike) -> float:
+    """Share of the draws (n, m, 2) on a black square of the checkerboard shifted by X (n, 2).
+
+    With :func:`make_checkerboard`'s noise the true law has about .96, and draws that ignore x .5.
+    """
+    points = np.asarray(draws)
+    squares = np.floor(points - np.asarray(X)[:, None])  # the board's side is even: no wrapping
+    black = squares.sum(axis=-1) % 2 == 0
+    inside = (np.abs(points) <= _BOARD / 2).all(axis=-1)
+    return float((black & inside).mean())
+
+
 # ---------------------------------------------------------------------------- plane curves
 def make_two_moons(
     n_samples: int = 1000, *, noise: float = 0.1, random_state: RandomState = None
@@ -242,6 +305,51 @@ def _rings_law(X: Array, rng: Generator, noise: float) -> Array:
 
 def _rings_std(X: ArrayLike, noise: float) -> Array:
     return np.repeat(np.sqrt(np.asarray(X) ** 2 / 2 + noise**2), 2, axis=1)
+
+
+# ---------------------------------------------------------------------------- skewed errors
+def make_skewed(
+    n_samples: int = 2000, *, noise: float = 1.0, random_state: RandomState = None
+) -> Problem:
+    r"""One output whose spread and skew change with x, from a long left tail to a long right one.
+
+    .. math:: y = x_1 + \mathrm{noise} \cdot e^{x_2} (w (E_1 - 1) - (1 - w)(E_2 - 1)),
+        \quad w = (1 + x_1) / 2,
+
+    x uniform on [-1, 1]², E_1 and E_2 exponential with mean 1. The mean is :math:`x_1`, and the
+    skewness goes from -2 at :math:`x_1 = -1` to 2 at :math:`x_1 = 1`.
+
+    Parameters
+    ----------
+    noise : float, default=1.0
+        Factor of the errors.
+    n_samples, random_state
+        As for :func:`make_arms`.
+
+    Returns
+    -------
+    Problem
+        With y of shape (n,).
+    """
+    rng = checked_generator(n_samples, noise, random_state)
+    X = rng.uniform(-1, 1, size=(n_samples, 2))
+    return build_problem("skewed", X, rng, noise, _skewed_law, _skewed_mean, _skewed_std)
+
+
+def _skewed_law(X: Array, rng: Generator, noise: float) -> Array:
+    up, down = rng.exponential(size=(2, len(X))) - 1
+    w = (1 + X[:, 0]) / 2
+    return X[:, 0] + noise * np.exp(X[:, 1]) * (w * up - (1 - w) * down)
+
+
+def _skewed_mean(X: ArrayLike, noise: float) -> Array:
+    return np.asarray(X, dtype=np.float64)[:, 0]
+
+
+def _skewed_std(X: ArrayLike, noise: float) -> Array:
+    """Both exponentials have variance 1, and w² + (1 - w)² = (1 + x1²) / 2."""
+    table = np.asarray(X)
+    return noise * np.exp(table[:, 1]) * np.sqrt((1 + table[:, 0] ** 2) / 2)
 
 
 # ---------------------------------------------------------------------------- mixtures
