@@ -7,12 +7,11 @@
 
 Five random splits a set, at most 1,000 test rows and 100 draws each; 0 to 4 are reported, others
 are for tuning. tables.py says how each set is split and scaled: storms and weeks stay whole, also
-where peers and ours hold out rows to choose by. Everything else is by default: "default" is the
-estimator with nothing set, "ours, chosen" what `GridSearchCV` over CANDIDATES prefers on the
-training rows alone, fitted five times, the draws pooled. Part "unpaired" keeps a tenth of the pairs
-and all responses. Seconds are the processor's, on one thread. Rows go into the JSON as they come; a
-run of some rows replaces only those, which is how rows from another environment, such as those of
-treeffuser (see peers.py), come to stand beside the others.
+where peers and ours hold out rows to choose by. Everything else is by default:
+"default" is `LSDMRegressor()`, "one-line search" is `LSDMRegressorCV()`. Part "unpaired" keeps 3,
+10 or 30 % of the pairs, and all responses. Seconds are the processor's, on one thread. Rows go into
+the JSON as they come; a run of some rows replaces only those, which is how rows from another
+environment, such as those of treeffuser (see peers.py), come to stand beside the others.
 """
 
 from __future__ import annotations
@@ -29,13 +28,11 @@ import numpy as np
 import torch
 from common import kept_rows, print_table, replace_row, save_results
 from numpy.typing import NDArray
-from peers import Draw, Fit, available_peers, hold_out, package_of
-from sklearn.model_selection import GridSearchCV, GroupShuffleSplit, ShuffleSplit
-from tables import SETS, Split
+from peers import Draw, Fit, available_peers, package_of
+from tables import SETS
 
-from sklsdm import LSDMRegressor
+from sklsdm import LSDMRegressor, LSDMRegressorCV, SamplingEnsemble
 from sklsdm.metrics import crps, energy_score, interval_coverage, variogram_score
-from sklsdm.scorers import neg_energy_score
 
 Array = NDArray[Any]
 SPLITS = (0, 1, 2, 3, 4)
@@ -45,15 +42,8 @@ OURS: dict[str, dict[str, Any]] = {
     "mdn": {"matcher": "mdn"},
     "diffusion": {"matcher": "diffusion"},
     "energy": {"matcher": "energy"},
-    "diffusion, noise 0.1": {"matcher": "diffusion", "matcher__condition_noise": 0.1},
-    "energy, noise 0.2": {"matcher": "energy", "matcher__condition_noise": 0.2},
 }
-CANDIDATES: list[dict[str, list[Any]]] = [
-    {"matcher": ["diffusion", "energy"], "matcher__condition_noise": [0.0, 0.1, 0.2]},
-    {"matcher": ["mdn"], "matcher__widths": [(256, 256, 256)], "matcher__lr": [1e-3]},
-]
-CHOSEN = "ours, chosen"
-N_POOLED = 5  # fits of the chosen, whose draws are put together
+CHOSEN = "one-line search"
 
 
 # ---------------------------------------------------------------------------- scores
@@ -70,15 +60,18 @@ def judge(draws: Array, y: Array) -> dict[str, float]:
     return {name: float(score) for name, score in scores.items()}
 
 
-def timed(fit: Callable[[], Any], draw: Callable[[Any], Array], y: Array) -> dict[str, float]:
-    """Scores of what is fitted, with the seconds of the fit and of the draws."""
+def timed(
+    fit: Callable[[], Any], draw: Callable[[Any], Array], y: Array
+) -> tuple[dict[str, float], Any]:
+    """Scores of what is fitted, with the seconds of the fit and of the draws; and what it is."""
     start = time.process_time()
     fitted = fit()
     middle = time.process_time()
     draws = draw(fitted)
     end = time.process_time()
     scores = judge(draws, y) | {"fit_s": middle - start, "draw_s": end - middle}
-    return scores | ({"n_draws": draws.shape[1]} if draws.shape[1] < N_DRAWS else {})
+    fewer = {"n_draws": draws.shape[1]} if draws.shape[1] < N_DRAWS else {}
+    return scores | fewer, fitted
 
 
 def estimator(seed: int, quick: bool, **settings: Any) -> LSDMRegressor:
@@ -91,41 +84,45 @@ def estimator(seed: int, quick: bool, **settings: Any) -> LSDMRegressor:
 def fit_ours(quick: bool, n_fits: int, settings: dict[str, Any]) -> Fit:
     """Ours, by default but for `settings`; several fits share the draws evenly."""
 
-    def fit_one(X: Array, y: Array, seed: int, groups: Array | None) -> LSDMRegressor:
-        model = estimator(seed, quick, **settings)
-        if groups is None:
-            return model.fit(X, y)
-        train, held = hold_out(len(y), seed, groups)
-        return model.fit(X[train], y[train], X_val=X[held], y_val=y[held])
-
     def fit(X: Array, y: Array, seed: int, groups: Array | None = None) -> Draw:
-        models = [fit_one(X, y, seed + 1000 * k, groups) for k in range(n_fits)]
-
-        def draw(Z: Array, n_draws: int, s: int) -> Array:
-            counts = [len(part) for part in np.array_split(np.arange(n_draws), n_fits)]
-            parts = [
-                model.sample(Z, m, random_state=s + k)
-                for k, (model, m) in enumerate(zip(models, counts, strict=True))
-            ]
-            return np.concatenate(parts, axis=1)
-
-        return draw
+        model: Any = estimator(seed, quick, **settings)
+        if n_fits > 1:
+            model = SamplingEnsemble(model, n_fits, random_state=seed)
+        return draws_of(model.fit(X, y, groups=groups))
 
     return fit
 
 
-def choose_settings(split: Split, seed: int, quick: bool) -> dict[str, Any]:
-    """The candidate with the best energy score on a fifth of the training rows (or groups)."""
-    budget = {"matcher__max_steps": [QUICK_STEPS]} if quick else {}
-    kind = ShuffleSplit if split.groups is None else GroupShuffleSplit
-    search = GridSearchCV(
-        estimator(seed, False),
-        [grid | budget for grid in CANDIDATES],
-        cv=kind(1, test_size=0.2, random_state=seed),
-        scoring=neg_energy_score,
-        refit=False,
-    )
-    return search.fit(split.X, split.y, groups=split.groups).best_params_
+def search(X: Array, y: Array, seed: int, groups: Array | None = None) -> Draw:
+    """The search over the recommended candidates, its best fitted five times."""
+    return draws_of(LSDMRegressorCV(random_state=seed).fit(X, y, groups=groups))
+
+
+def quick_search(X: Array, y: Array, seed: int, groups: Array | None = None) -> Draw:
+    """The same with two candidates, two fits and few steps."""
+    grid = {"matcher": ["energy", "mdn"], "matcher__max_steps": [QUICK_STEPS]}
+    model = LSDMRegressorCV(candidates=grid, n_estimators=2, random_state=seed)
+    return draws_of(model.fit(X, y, groups=groups))
+
+
+def draws_of(model: Any) -> Draw:
+    """How the benchmark draws from a fitted model, which stands beside it as `model`."""
+
+    def draw(Z: Array, n_draws: int, s: int) -> Array:
+        return model.sample(Z, n_draws, random_state=s)
+
+    draw.model = model  # type: ignore[attr-defined]
+    return draw
+
+
+def what_was_chosen(draw: Draw) -> dict[str, str]:
+    """What the fitted model has chosen by itself, as a column of its row."""
+    model = getattr(draw, "model", None)
+    if isinstance(model, LSDMRegressorCV):
+        return {"chosen": ", ".join(map(str, model.best_params_.values()))}
+    if isinstance(model, LSDMRegressor):
+        return {"chosen": type(model.condition_encoder_).__name__}
+    return {}
 
 
 def paired_methods(
@@ -133,35 +130,28 @@ def paired_methods(
     n_fits: int = 1,
     settings: dict[str, Any] | None = None,
     asked: Sequence[str] | None = None,
-) -> dict[str, Fit | None]:
-    """All methods by name, ours with `settings`; None is the one that first chooses its own.
+) -> dict[str, Fit]:
+    """All methods by name, ours with `settings`.
 
     Peers that are not installed are left out, with a line for those among `asked` (None: all).
     """
     ours = {name: fit_ours(quick, n_fits, own | (settings or {})) for name, own in OURS.items()}
-    return available_peers(asked) | ours | {CHOSEN: None}
+    return available_peers(asked) | ours | {CHOSEN: quick_search if quick else search}
 
 
 def run_paired(
-    name: str, number: int, methods: dict[str, Fit | None], quick: bool
+    name: str, number: int, methods: dict[str, Fit], quick: bool
 ) -> Iterator[dict[str, Any]]:
     """Rows of one split of one set."""
     split = SETS[name](number, quick)
     common = {"n_train": len(split.y), "n_outputs": split.y.shape[1]}
     for method, fit in methods.items():
-        start = time.process_time()
-        chosen = {}
-        if fit is None:
-            settings = choose_settings(split, number, quick)
-            chosen["chosen"] = ", ".join(map(str, settings.values()))
-            fit = fit_ours(quick, N_POOLED, settings)
-        seconds = time.process_time() - start
-        scores = timed(
+        scores, draw = timed(
             lambda fit=fit: fit(split.X, split.y, number, split.groups),
             lambda draw: draw(split.X_test, N_DRAWS, number),
             split.y_test,
         )
-        scores["fit_s"] += seconds
+        chosen = what_was_chosen(draw)
         yield {"method": method} | common | scores | chosen | package_of(method)
 
 
@@ -239,52 +229,40 @@ def verdict(rows: Sequence[dict]) -> list[str]:
 
 
 # ---------------------------------------------------------------------------- part "unpaired"
-# Settings of the estimator, and the sets that they are tried on (None: all).
-LABELS: dict[str, tuple[dict[str, Any], tuple[str, ...] | None]] = {
-    "default": ({}, None),
-    "energy": ({"matcher": "energy"}, None),
-    "diffusion": ({"matcher": "diffusion"}, None),
-    "diffusion, noise 0.1": (OURS["diffusion, noise 0.1"], ("gefcom2014_load",)),
-    "diffusion, noise 0.2, weight 0.5": (
-        {
-            "matcher": "diffusion",
-            "matcher__condition_noise": 0.2,
-            "matcher__unpaired_weight": 0.5,
-        },
-        ("gefcom2014_load",),
-    ),
-}
+LABELS: dict[str, dict[str, Any]] = {"default": {}, "diffusion": {"matcher": "diffusion"}}
 SUPERVISED, AUTO = "supervised", "auto"
-USES = {0.1: (SUPERVISED, "latent", "match", "pair", AUTO), 1.0: (SUPERVISED, AUTO)}  # by share
+SHARES = (0.03, 0.1, 0.3, 1.0)  # of the pairs that are kept
+FEWEST_PAIRS = 10
 
 
 def run_unpaired(
-    name: str, number: int, labels: Sequence[str], quick: bool, changed: dict[str, Any]
+    name: str,
+    number: int,
+    labels: Sequence[str],
+    shares: Sequence[float],
+    quick: bool,
+    changed: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """Rows of one split of one set. All pairs kept: the unpaired are their own responses."""
     split = SETS[name](number, quick)
     order = np.random.default_rng(200 + number).permutation(len(split.y))
-    for label, share in product(labels, USES):
-        settings, only_sets = LABELS[label]
-        if only_sets is not None and name not in only_sets:
-            continue
-        pairs, rest = np.split(order, [round(share * len(order))])
+    for label, share in product(labels, shares):
+        pairs, rest = np.split(order, [max(FEWEST_PAIRS, round(share * len(order)))])
         unpaired = split.y[rest if len(rest) else order]
-        common = {"label": label, "share": share, "n_pairs": len(pairs)}
-        for use in USES[share]:
-            model = estimator(number, quick, **settings | changed)
+        groups = None if split.groups is None else split.groups[pairs]
+        for use in (SUPERVISED, AUTO):
+            model = estimator(number, quick, **LABELS[label] | changed)
             extra = None if use == SUPERVISED else unpaired
-            if extra is not None:
-                model.set_params(unpaired=use)
-            if use == "latent":  # no weight is read
-                model.set_params(matcher__unpaired_weight="auto")
-            scores = timed(
-                lambda m=model, p=pairs, e=extra: m.fit(split.X[p], split.y[p], e),
+            scores, _ = timed(
+                lambda m=model, p=pairs, e=extra, g=groups: m.fit(
+                    split.X[p], split.y[p], e, groups=g
+                ),
                 lambda m=model: m.sample(split.X_test, N_DRAWS, random_state=number),
                 split.y_test,
             )
-            chosen = {"chosen": model.unpaired_} if use == AUTO else {}
-            yield common | {"use": use} | scores | chosen
+            common = {"label": label, "share": share, "n_pairs": len(pairs), "use": use}
+            encoder = type(model.condition_encoder_).__name__
+            yield common | scores | {"chosen": f"{model.unpaired_}, {encoder}"}
 
 
 def share_back(
@@ -301,31 +279,35 @@ def share_back(
 
 def summarise_unpaired(rows: Sequence[dict]) -> None:
     """The share of the lost score that comes back, and what "auto" costs where all is paired."""
-    uses = USES[0.1][1:]
-    back, harm = [], []
-    pooled: dict[str, list[float]] = {}
+    table = []
+    pooled: dict[tuple[str, float], list[float]] = {}
     for label in dict.fromkeys(row["label"] for row in rows):
         for name in dict.fromkeys(row["set"] for row in rows if row["label"] == label):
             score = partial(scores_of, rows, "energy_score", label=label, set=name)
-            few, full = score(share=0.1, use=SUPERVISED), score(share=1.0, use=SUPERVISED)
-            if few.keys() & full.keys():
-                cells = [f"{np.mean(list(part.values())):.4f}" for part in (few, full)]
-                for use in uses:
-                    semi = score(share=0.1, use=use)
-                    known = few.keys() & full.keys() & semi.keys()
-                    cells.append(plus_minus(*share_back(few, semi, full)) if known else "")
-                back.append([label, name, *cells])
-            auto = score(share=1.0, use="auto")
-            if both := sorted(full.keys() & auto.keys()):
-                losses = [100 * (auto[split] / full[split] - 1) for split in both]
-                pooled.setdefault(label, []).extend(losses)
-                harm.append([label, name, plus_minus(*mean_and_error(losses)) + " %"])
-        if label in pooled:
-            harm.append([label, "all", plus_minus(*mean_and_error(pooled[label])) + " %"])
-    print("\nEnergy score with 10 % and with all pairs; share of the difference that comes back")
-    print_table(["settings", "set", "10 %", "all pairs", *uses], back)
-    print('\nLoss of "auto" where all are paired and the unpaired are their responses')
-    print_table(["settings", "set", "energy score"], harm)
+            full = score(share=1.0, use=SUPERVISED)
+            cells = [label, name, str(len(full))]
+            for share in SHARES[:-1]:
+                few, auto = score(share=share, use=SUPERVISED), score(share=share, use=AUTO)
+                known = few.keys() & auto.keys() & full.keys()
+                back = share_back(few, auto, full) if known else None
+                cells.append(plus_minus(*back) if back else "")
+                if back:
+                    pooled.setdefault((label, share), []).append(back[0])
+            auto = score(share=1.0, use=AUTO)
+            losses = [100 * (auto[each] / full[each] - 1) for each in full.keys() & auto.keys()]
+            cells.append(plus_minus(*mean_and_error(losses)) + " %" if losses else "")
+            table.append(cells)
+        means = [
+            f"{np.mean(pooled[label, share]):+.2f}" if (label, share) in pooled else ""
+            for share in SHARES[:-1]
+        ]
+        table.append([label, "mean of the sets", "", *means, ""])
+    print(
+        '\nShare of the score lost with fewer pairs that comes back under "auto"; and the change '
+        "of the score where all are paired"
+    )
+    shares = [f"{100 * share:g} % of the pairs" for share in SHARES[:-1]]
+    print_table(["settings", "set", "splits", *shares, "all pairs"], table)
 
 
 # ---------------------------------------------------------------------------- command
@@ -355,6 +337,9 @@ def main() -> None:
     parser.add_argument("--splits", type=int, nargs="+", default=list(SPLITS))
     parser.add_argument("--only", nargs="+", metavar="NAME", help="methods")
     parser.add_argument("--settings", nargs="+", metavar="LABEL", help="of part unpaired")
+    parser.add_argument(
+        "--shares", type=float, nargs="+", default=list(SHARES), help="of the pairs"
+    )
     parser.add_argument("--tuning", action="store_true", help="no JSON; for splits not reported")
     parser.add_argument(
         "--set",
@@ -388,7 +373,13 @@ def main() -> None:
         labels = chosen_names(arguments.settings, list(LABELS), "--settings")
         summarise = summarise_unpaired
         keys = ("set", "split", "label", "share", "use")
-        run = partial(run_unpaired, labels=labels, quick=arguments.quick, changed=changed)
+        run = partial(
+            run_unpaired,
+            labels=labels,
+            shares=arguments.shares,
+            quick=arguments.quick,
+            changed=changed,
+        )
     for number in [] if arguments.table else arguments.splits:
         for name in sets:
             for row in run(name, number):

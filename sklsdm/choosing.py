@@ -32,7 +32,7 @@ from sklsdm.unpaired import data_for
 _ENCODER_STEPS = 200
 # The short fits of all uses on all folds take together so many times the steps of the final fit.
 _SHARE_OF_STEPS = 1.5
-_FEWEST_STEPS = 100  # of a short fit of a use
+_FEWEST_STEPS = 100  # of a short fit of a use, where the final one takes as many
 
 Scores = dict[str, NDArray[np.float64]]
 
@@ -165,9 +165,10 @@ def choose_setting(
     fits = ShortFits(stage, folds_for(stage, validation), spread)
     budget = new_matcher().budget(len(stage.pairs))
     if len(encoders) > 1:
-        fits.announce("condition encoders", len(encoders), _ENCODER_STEPS)
+        mixture = MDNMatcher(max_steps=min(budget, _ENCODER_STEPS))
+        fits.announce("condition encoders", len(encoders), mixture.max_steps)
         encoder_scores = {
-            key: fits.scores(MDNMatcher(max_steps=_ENCODER_STEPS), spaces[first], encoder, first)
+            key: fits.scores(mixture, spaces[first], encoder, first)
             for key, encoder in encoders.items()
         }
         name = choose_best(encoder_scores)

@@ -40,7 +40,7 @@ def candidates(X: ArrayLike, y: ArrayLike) -> Grid:
     -------
     list of dict
         A grid as `GridSearchCV` and `HalvingGridSearchCV` take it: 3 settings for images and
-        labels, 11 or 12 for tables with 100 pairs or more and up to 8 outputs.
+        labels, 8 or 9 for tables with 100 pairs or more and up to 8 outputs.
 
     Examples
     --------
@@ -94,21 +94,29 @@ def _for_tables(n_pairs: int, n_outputs: int, whole: bool) -> Grid:
         encoders = ["flatten"]
     else:
         encoders = ["flatten", "trees"]
+    best = encoders[-1:]
+    diffusion: dict[str, list[Any]] = {"matcher": ["diffusion"], "matcher__max_steps": [2000]}
+    energy: dict[str, list[Any]] = {
+        "matcher": ["energy"],
+        "matcher__max_steps": [2000],
+        "matcher__batch_size": [128],
+        "matcher__n_draws": [2],
+    }
     grid: Grid = [
-        # The two that win on most tables. Trees help where the law has steps or many columns;
-        # noise on the conditions where pairs are few or columns say the same.
-        {
-            "matcher": ["diffusion", "energy"],
-            "condition_encoder": encoders,
-            "matcher__condition_noise": [0.0, 0.1],
-        },
+        # The two that win on most tables, in short fits. Trees help where the law has steps or
+        # many columns; noise on the conditions where pairs are few or columns say the same.
+        diffusion | {"condition_encoder": encoders},
+        energy | {"condition_encoder": encoders},
+        diffusion | {"condition_encoder": best, "matcher__condition_noise": [0.1]},
+        energy | {"condition_encoder": best, "matcher__condition_noise": [0.1]},
         # The default, for responses in many dimensions and modes far apart.
-        {"matcher": ["wgan"], "condition_encoder": encoders[:1]},
+        {"matcher": ["wgan"], "condition_encoder": best},
     ]
     if n_outputs <= _FEW_OUTPUTS:
         # Maximum likelihood for smooth laws; wide, which pays on tables.
-        smooth: dict[str, list[Any]] = {"matcher": ["mdn"], "condition_encoder": encoders}
-        grid.append(smooth | {"matcher__widths": [(256, 256, 256)], "matcher__lr": [1e-3]})
+        smooth: dict[str, list[Any]] = {"matcher": ["mdn"], "matcher__max_steps": [2000]}
+        smooth |= {"matcher__widths": [(256, 256, 256)], "matcher__lr": [1e-3]}
+        grid.append(smooth | {"condition_encoder": best})
     return grid
 
 

@@ -209,7 +209,7 @@ class LSDMRegressorCV(SamplingEnsemble):
         own = [single.condition_encoder]
         grids = _as_grids(self.candidates)
         encoders = [encoder for grid in grids for encoder in grid.get(_ENCODER, own)]
-        return any(LSDMRegressor(condition_encoder=each)._takes_nan() for each in encoders)
+        return any(LSDMRegressor(condition_encoder=each)._encoder_takes("nan") for each in encoders)
 
 
 # ------------------------------------------------------------------ what the candidates see
