@@ -31,7 +31,8 @@ from sklsdm.unpaired import data_for
 # after 200 steps they tell a law that turns with x from one that does not (docs/lessons.md).
 _ENCODER_STEPS = 200
 # The short fits of all uses on all folds take together so many times the steps of the final fit.
-_SHARE_OF_STEPS = 1.5
+_SHARE_OF_STEPS = 0.75
+_PAIRING_STEPS = 1000  # of the model that pseudo-pairs need, unless the final fit takes fewer
 _FEWEST_STEPS = 100  # of a short fit of a use, where the final one takes as many
 
 Scores = dict[str, NDArray[np.float64]]
@@ -178,7 +179,9 @@ def choose_setting(
         fits.announce("uses of the unpaired responses", len(uses), n_steps)
         for key in uses:
             short = new_matcher().set_params(max_steps=n_steps, callbacks=None)
-            use_scores[key] = fits.scores(short, spaces[key], encoders[name], key)
+            use_scores[key] = fits.scores(
+                short, spaces[key], encoders[name], key, min(budget, _PAIRING_STEPS)
+            )
         use = choose_safest(use_scores)
     return Choice(Setting(use, spaces[use], encoders[name]), encoder_scores, use_scores)
 
@@ -214,12 +217,17 @@ class ShortFits:
             )
 
     def scores(
-        self, matcher: BaseMatcher, coded: Coded, encoder: BaseConditionEncoder, use: str
+        self,
+        matcher: BaseMatcher,
+        coded: Coded,
+        encoder: BaseConditionEncoder,
+        use: str,
+        pairing_steps: int = 0,
     ) -> NDArray[np.float64]:
         """Multiscale scores (v,) of the pairs of all folds, those of one fold after another.
 
         A copy of `matcher` is fitted for each fold, all its steps on the pairs that are not held
-        out.
+        out; `pairing_steps` bounds the model of x given the code, where `use` is "pair".
         """
         run = replace(self.stage.run, checkpoint=None, verbose=0)
         found = []
@@ -230,7 +238,7 @@ class ShortFits:
                 data, held_condition=data.held_condition[:0], held_latent=data.held_latent[:0]
             )
             fitted = clone(matcher)
-            fitted.fit(data_for(use, data, run, fitted.max_steps), run)
+            fitted.fit(data_for(use, data, run, pairing_steps), run)
             if fitted.interrupted_:
                 raise KeyboardInterrupt
             sampler = coded.space.sampler(fitted)
