@@ -44,7 +44,7 @@ class PartsOwner(Declared):
         default="auto",
         rule=anything('int or "auto"'),
         doc="""Dimension of the latent space. "auto" is the number of outputs if there are at most
-        eight; else 1.5 times the intrinsic dimension of the responses (Levina & Bickel 2004),
+        50; else 1.5 times the intrinsic dimension of the responses (Levina & Bickel 2004),
         rounded up. It is kept below the number of responses: a larger integer is reduced, with a
         warning.""",
         kw_only=False,
@@ -61,7 +61,7 @@ class PartsOwner(Declared):
         default="auto",
         rule=anything("str, autoencoder object, transformer or pair of modules"),
         doc="""Stage 1: "mlp", "conv" (images), "vae", "dpa" (stochastic decoder), "pca",
-        "identity", or "auto": the identity for up to eight outputs, convolutions for images from
+        "identity", or "auto": the identity for up to 50 outputs, convolutions for images from
         16×16 pixels, else an MLP. Also any scikit-learn transformer with `inverse_transform`,
         or a pair ``(encoder, decoder)`` of torch modules, which then fix the latent dimension;
         see `sklsdm.autoencoders`.""",

@@ -22,14 +22,14 @@ from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run
 
 _PASSED_ON = "Passed to the autoencoder that is chosen, if it trains. None keeps its own default."
-FEW_OUTPUTS = 8  # outputs up to which the responses are their own codes
+FEW_OUTPUTS = 50  # outputs up to which the responses are their own codes
 _LARGE_IMAGE = 16  # pixels of the shorter side from which an image is encoded by convolutions
 
 
 class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
     """Chooses by the shape of y: identity, :class:`ConvAutoencoder` or :class:`MLPAutoencoder`.
 
-    Up to eight outputs it is the identity, unless `latent_dim` is another number than theirs. For
+    Up to 50 outputs it is the identity, unless `latent_dim` is another number than theirs. For
     images whose shorter side has at least 16 pixels it is the convolutional one, else the MLP;
     both start at PCA.
     """

@@ -68,7 +68,7 @@ class TreesConditionEncoder(BaseConditionEncoder):
         further 10,000, which bounds the size of a saved forest.""",
     )
     n_components: int = parameter(
-        default=8,
+        default=32,
         rule=integer(1),
         doc="Of codes with more dimensions, so many principal components of the predictions enter.",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -51,6 +52,7 @@ class WGANMatcher(AdversarialMatcher):
     max_steps: int = 2000
     n_draws: int = 2
     energy_weight: float = 2.0
+    critic_widths: Sequence[int] = (128, 128)
     gradient_penalty: float = parameter(
         default=1.0,
         doc="""Weight of the penalty on the critic's slope (γ for "r3gan"). Not used with
