@@ -4,9 +4,9 @@
 
 2,000 training pairs, 1,000 test conditions, 20 draws a row: the share of the draws near a blade,
 the energy score, and the share of central 90 % intervals that hold the response. The last two
-hardly tell the truth from draws that ignore x. Seconds are the processor's, on one thread. "wgan" is
-`LSDMRegressor()`; all rows of ours choose their condition encoder by themselves. The periodic one
-was tuned on seed 0. A run of some rows replaces only those of the JSON.
+hardly tell the truth from draws that ignore x. Seconds are the processor's, on one thread. "wgan"
+is `LSDMRegressor()`; all rows of ours choose their condition encoder by themselves. The periodic
+one was tuned on seed 0. A run of some rows replaces only those of the JSON.
 """
 
 from __future__ import annotations
