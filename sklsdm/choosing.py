@@ -21,7 +21,7 @@ from sklsdm.drawing import multiscale_scores
 from sklsdm.encoders import BaseConditionEncoder
 from sklsdm.holding_out import folds_of
 from sklsdm.latent_space import LatentSpace
-from sklsdm.matchers import BaseMatcher, MatchingData, MDNMatcher
+from sklsdm.matchers import BaseMatcher, EnergyMatcher, MatchingData, MDNMatcher
 from sklsdm.nets import is_as_good
 from sklsdm.responses import Responses
 from sklsdm.run import Run
@@ -30,6 +30,7 @@ from sklsdm.unpaired import data_for
 # Condition encoders are compared by mixture densities, which learn quickest how a law follows x:
 # after 200 steps they tell a law that turns with x from one that does not (docs/lessons.md).
 _ENCODER_STEPS = 200
+_FEW_DIMENSIONS = 8  # of codes; in more, a mixture takes long, and the energy score is used
 # The short fits of all uses on all folds take together so many times the steps of the final fit.
 _SHARE_OF_STEPS = 0.75
 _PAIRING_STEPS = 1000  # of the model that pseudo-pairs need, unless the final fit takes fewer
@@ -166,10 +167,10 @@ def choose_setting(
     fits = ShortFits(stage, folds_for(stage, validation), spread)
     budget = new_matcher().budget(len(stage.pairs))
     if len(encoders) > 1:
-        mixture = MDNMatcher(max_steps=min(budget, _ENCODER_STEPS))
-        fits.announce("condition encoders", len(encoders), mixture.max_steps)
+        quick = _quick_matcher(spaces[first].codes.shape[1], min(budget, _ENCODER_STEPS))
+        fits.announce("condition encoders", len(encoders), quick.max_steps)
         encoder_scores = {
-            key: fits.scores(mixture, spaces[first], encoder, first)
+            key: fits.scores(quick, spaces[first], encoder, first)
             for key, encoder in encoders.items()
         }
         name = choose_best(encoder_scores)
@@ -184,6 +185,13 @@ def choose_setting(
             )
         use = choose_safest(use_scores)
     return Choice(Setting(use, spaces[use], encoders[name]), encoder_scores, use_scores)
+
+
+def _quick_matcher(latent_dim: int, n_steps: int) -> BaseMatcher:
+    """The matcher by which condition encoders are compared."""
+    if latent_dim <= _FEW_DIMENSIONS:
+        return MDNMatcher(max_steps=n_steps)
+    return EnergyMatcher(max_steps=n_steps, n_draws=2, batch_size=128)
 
 
 def folds_for(stage: StageTwo, validation: Pairs | None) -> list[Fold]:
