@@ -140,6 +140,8 @@ def choose_setting(
 ) -> Choice:
     """Compare condition encoders, then the uses of unpaired responses with the best of them.
 
+    Ties, within a standard error, go to the simpler encoder and to the safer use.
+
     Parameters
     ----------
     stage : StageTwo
@@ -147,7 +149,7 @@ def choose_setting(
     spaces : mapping of str to Coded
         The latent space for each use, the safest use first.
     encoders : mapping of str to BaseConditionEncoder
-        The encoders by name. The one with the lowest mean score is taken.
+        The encoders by name, the simplest first.
     new_matcher : callable
         Gives a new, unfitted matcher.
     spread : ndarray of shape (q,)
@@ -173,7 +175,7 @@ def choose_setting(
             key: fits.scores(quick, spaces[first], encoder, first)
             for key, encoder in encoders.items()
         }
-        name = choose_best(encoder_scores)
+        name = choose_safest(encoder_scores)
     if len(uses) > 1:
         share = int(_SHARE_OF_STEPS * budget / (len(uses) * len(fits.folds)))
         n_steps = min(budget, max(_FEWEST_STEPS, share))
