@@ -62,7 +62,7 @@ def test_unpaired_responses_go_with_it(name, use):
 def test_validation_pairs_pass_through_it():
     X, y = waves(80)
     est = short("trees").fit(X[:60], y[:60], X_val=X[60:], y_val=y[60:])
-    assert np.isfinite(est.history_["matcher"]["valid_energy_score"]).all()
+    assert np.isfinite(est.history_["matcher"]["valid_multiscale_score"]).all()
 
 
 def test_grids_reach_its_settings():
@@ -215,6 +215,14 @@ def test_trees_do_not_tell_one_of_a_group_of_another():
     together = TreesConditionEncoder().fit_transform(rows, y, 0, groups)[:, 2:]
     assert np.square(alone - y).mean() < 0.1  # the others of the group give it away
     assert np.square(together - y).mean() > 0.8
+
+
+@pytest.mark.parametrize("n_groups", [2, 3, 4, 5, 7])
+def test_few_groups_are_enough(n_groups):
+    """Where some groups are held out, fewer are left than there are folds."""
+    X, y, groups = grouped(n_groups, 60 // n_groups)
+    est = short("trees").fit(X, y, groups=groups)
+    assert np.isfinite(est.sample(X[:3], 2)).all()
 
 
 def test_groups_are_held_out_whole():

@@ -90,12 +90,13 @@ class TreesConditionEncoder(BaseConditionEncoder):
             random_state=seed % _MOST_SEED,
         )
         target = codes[:, 0] if codes.shape[1] == 1 else codes
-        if groups is None:
+        n_groups = 0 if groups is None else len(np.unique(groups))
+        if n_groups < 2:  # of one group, there is no other to learn from
             self.forest_ = forest.set_params(oob_score=True).fit(condition, target)
             predicted = self.forest_.oob_prediction_.reshape(len(condition), -1)
         else:
             self.forest_ = forest.fit(condition, target)
-            folds = GroupKFold(min(_N_FOLDS, groups.max() + 1))
+            folds = GroupKFold(min(_N_FOLDS, n_groups))
             predicted = cross_val_predict(forest, condition, target, groups=groups, cv=folds)
             predicted = predicted.reshape(len(condition), -1)
         self.components_ = None
