@@ -9,10 +9,11 @@ import textwrap
 
 import numpy as np
 import pytest
+from helpers import plain_regressor
 from numpy.testing import assert_array_equal
 from skorch.callbacks import Callback
 
-from sklsdm import LSDMGenerator, LSDMRegressor
+from sklsdm import LSDMGenerator
 
 
 class Killed(BaseException):
@@ -41,7 +42,7 @@ def make_data():
 
 
 def make_model(matcher, folder, random_state=0):
-    model = LSDMRegressor(
+    model = plain_regressor(
         3, matcher, autoencoder="mlp", random_state=random_state, checkpoint=folder
     )
     return model.set_params(autoencoder__max_epochs=3, matcher__max_steps=300)
@@ -106,7 +107,7 @@ def assert_ends_as_an_unbroken_one(folder, part, epoch, matcher):
 
 PARTS = {
     "autoencoder": (2, ["seed.json", "stage-1.pt"]),
-    "matcher": (2, ["match", "seed.json", "stage-1.pt"]),
+    "matcher": (2, ["seed.json", "stage-1.pt", "stage-2.pt"]),
 }
 
 
