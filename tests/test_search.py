@@ -47,7 +47,8 @@ SIGNAL = X @ RNG.normal(size=(X.shape[1], 2)) + 0.1 * RNG.normal(size=(60, 2))
 
 
 def short(**params):
-    given = {"candidates": GRID, "n_estimators": 2, "cv": 2, "random_state": 0, **params}
+    given = {"estimator": plain_regressor(), "candidates": GRID, "n_estimators": 2, "cv": 2}
+    given |= {"random_state": 0, **params}
     return LSDMRegressorCV(**given)
 
 
@@ -153,7 +154,9 @@ def test_equal_seeds_give_equal_draws_in_several_processes_too(fitted):
 def test_groups_are_never_split_and_reach_the_candidates(seen):
     groups = np.repeat(np.arange(12), 5)
     model = short(
-        estimator=Spy(), candidates={**GRID, "matcher__condition_noise": [0.0]}, cv="auto"
+        estimator=Spy(condition_encoder="flatten", unpaired="match"),
+        candidates={**GRID, "matcher__condition_noise": [0.0]},
+        cv="auto",
     )
     model.fit(X, SIGNAL, groups=groups)
     assert len(seen) == 3 + 2
@@ -166,7 +169,9 @@ def test_groups_are_never_split_and_reach_the_candidates(seen):
 
 
 def test_two_groups_are_enough(seen):
-    short(estimator=Spy(), cv="auto").fit(X, SIGNAL, groups=np.arange(60) % 2)
+    short(estimator=Spy(condition_encoder="flatten", unpaired="match"), cv="auto").fit(
+        X, SIGNAL, groups=np.arange(60) % 2
+    )
     assert [given["groups"] is None for given in seen] == 4 * [True] + 2 * [False]
 
 
@@ -176,7 +181,12 @@ def test_auto_is_three_folds_of_few_pairs_and_one_split_of_many(n_pairs, n_fits,
     x = RNG.normal(size=(n_pairs, 1))
     groups = np.arange(n_pairs) % 50 if grouped else None
     grid = {"matcher": ["energy"], "matcher__max_steps": [1]}
-    model = short(estimator=Spy(), candidates=grid, cv="auto", n_estimators=1)
+    model = short(
+        estimator=Spy(condition_encoder="flatten", unpaired="match"),
+        candidates=grid,
+        cv="auto",
+        n_estimators=1,
+    )
     model.fit(x, x[:, 0], groups=groups)
     sizes = [len(given["X"]) for given in seen]
     expected = [n_pairs * 4 // 5] if n_fits == 1 else [n_pairs * 2 // 3] * 3
@@ -186,7 +196,9 @@ def test_auto_is_three_folds_of_few_pairs_and_one_split_of_many(n_pairs, n_fits,
 
 def test_validation_pairs_replace_the_folds(seen):
     X_val, y_val = X[40:], SIGNAL[40:]
-    model = short(estimator=Spy(), cv=3).fit(X[:40], SIGNAL[:40], X_val=X_val, y_val=y_val)
+    model = short(estimator=Spy(condition_encoder="flatten", unpaired="match"), cv=3).fit(
+        X[:40], SIGNAL[:40], X_val=X_val, y_val=y_val
+    )
     assert [len(given["X"]) for given in seen] == [40] * 4  # two candidates, two fits of the best
     assert [given["X_val"] is None for given in seen] == [True, True, False, False]
     best = plain_regressor().set_params(**model.best_params_)
@@ -197,7 +209,7 @@ def test_validation_pairs_replace_the_folds(seen):
 
 def test_unpaired_responses_reach_all_fits_whole(seen):
     unpaired = SIGNAL + 0.01  # as many as there are pairs
-    short(estimator=Spy()).fit(X, SIGNAL, unpaired)
+    short(estimator=Spy(condition_encoder="flatten", unpaired="match")).fit(X, SIGNAL, unpaired)
     assert len(seen) == 6
     assert all(given["Y_unpaired"] is unpaired for given in seen)
 
@@ -330,7 +342,7 @@ def test_candidates_for_tables():
     grid = sklsdm.candidates(ARMS.X, ARMS.y)
     assert values(grid, "matcher") == {"diffusion", "energy", "mdn", "wgan"}
     assert values(grid, "condition_encoder") == {"flatten", "trees"}
-    assert len(ParameterGrid(grid)) == 11
+    assert len(ParameterGrid(grid)) == 8
     few = sklsdm.candidates(ARMS.X[:99], ARMS.y[:99])
     assert values(few, "condition_encoder") == {"flatten"}
     wide = sklsdm.candidates(ARMS.X, RNG.normal(size=(400, 9)))
