@@ -15,6 +15,17 @@ from skorch.callbacks import Callback
 
 from sklsdm import LSDMGenerator
 
+EPOCHS = {
+    "sklsdm.matchers.base.EPOCH_STEPS": 10,
+    "sklsdm.autoencoders.trained.TrainedAutoencoder._min_steps": lambda self: 10,
+}
+
+
+@pytest.fixture(autouse=True)
+def short_epochs(monkeypatch):
+    for name, value in EPOCHS.items():
+        monkeypatch.setattr(name, value)
+
 
 class Killed(BaseException):
     """Nothing catches it: what a fit has written is what a killed process leaves behind."""
@@ -45,13 +56,16 @@ def make_model(matcher, folder, random_state=0):
     model = plain_regressor(
         3, matcher, autoencoder="mlp", random_state=random_state, checkpoint=folder
     )
-    return model.set_params(autoencoder__max_epochs=3, matcher__max_steps=300)
+    return model.set_params(autoencoder__max_epochs=3, matcher__max_steps=30)
 
 
 SCRIPT = """
     import sys
     sys.path.insert(0, {tests!r})
-    from test_checkpoint import KillAt, make_data, make_model
+    import pytest
+    from test_checkpoint import EPOCHS, KillAt, make_data, make_model
+    for name, value in EPOCHS.items():
+        pytest.MonkeyPatch().setattr(name, value)
     model = make_model({matcher!r}, {folder!r})
     model.set_params({part}__callbacks=[KillAt({epoch})])
     model.fit(*make_data())

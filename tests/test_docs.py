@@ -52,7 +52,7 @@ def with_small_budgets(code):
 
 
 @pytest.fixture
-def small_budgets(monkeypatch):
+def small_budgets(monkeypatch, small_forests):
     """Where a page names no budget: 20 steps for a matcher, one epoch for an autoencoder."""
 
     def cut(init, name, small):
@@ -110,7 +110,7 @@ def test_links_lead_somewhere(page):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_docstring_examples_run(name):
+def test_docstring_examples_run(name, small_forests):
     module = importlib.import_module(name)
     assert doctest.testmod(module, optionflags=doctest.ELLIPSIS).failed == 0
 

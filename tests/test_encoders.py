@@ -40,6 +40,7 @@ def short(encoder, **params):
 
 
 # ------------------------------------------------------------------ every encoder
+@pytest.mark.usefixtures("small_forests")
 @pytest.mark.parametrize("name", FOR_ROWS)
 def test_it_fits_draws_travels_and_repeats_itself(name):
     X, y = waves(80)
@@ -52,6 +53,7 @@ def test_it_fits_draws_travels_and_repeats_itself(name):
     assert np.isfinite(est.score(X, y))
 
 
+@pytest.mark.usefixtures("small_forests")
 @pytest.mark.parametrize("name", FOR_ROWS)
 @pytest.mark.parametrize("use", ["match", "pair"])
 def test_unpaired_responses_go_with_it(name, use):
@@ -60,12 +62,14 @@ def test_unpaired_responses_go_with_it(name, use):
     assert np.isfinite(est.sample(X[:5], 3, random_state=1)).all()
 
 
+@pytest.mark.usefixtures("small_forests")
 def test_validation_pairs_pass_through_it():
     X, y = waves(80)
     est = short("trees").fit(X[:60], y[:60], X_val=X[60:], y_val=y[60:])
     assert np.isfinite(est.history_["matcher"]["valid_multiscale_score"]).all()
 
 
+@pytest.mark.usefixtures("small_forests")
 def test_grids_reach_its_settings():
     X, y = waves(80)
     grid = {"condition_encoder__n_estimators": [50, 60]}
@@ -235,6 +239,7 @@ def test_trees_do_not_tell_one_of_a_group_of_another():
     assert np.square(together - y).mean() > 0.8
 
 
+@pytest.mark.usefixtures("small_forests")
 @pytest.mark.parametrize("n_groups", [2, 3, 4, 5, 7])
 def test_few_groups_are_enough(n_groups):
     """Where some groups are held out, fewer are left than there are folds."""
@@ -243,6 +248,7 @@ def test_few_groups_are_enough(n_groups):
     assert np.isfinite(est.sample(X[:3], 2)).all()
 
 
+@pytest.mark.usefixtures("small_forests")
 def test_groups_are_held_out_whole():
     X, y, groups = grouped()
     order = np.random.default_rng(1).permutation(len(y))
@@ -271,6 +277,7 @@ def test_bad_groups(groups, message):
         short("flatten").fit(X, y, groups=groups)
 
 
+@pytest.mark.usefixtures("small_forests")
 def test_groups_pass_through_pipelines_and_ensembles():
     X, y, groups = grouped(10, 6)
     model = make_sampling_pipeline(StandardScaler(), short("trees")).fit(X, y, groups=groups)
