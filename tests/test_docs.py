@@ -53,7 +53,10 @@ def with_small_budgets(code):
 
 @pytest.fixture
 def small_budgets(monkeypatch, small_forests):
-    """Where a page names no budget: 20 steps for a matcher, one epoch for an autoencoder."""
+    """Where a page names no budget: 20 steps for a matcher, one epoch for an autoencoder.
+
+    So it is for the candidates that the package names.
+    """
 
     def cut(init, name, small):
         signature = inspect.signature(init)
@@ -70,6 +73,12 @@ def small_budgets(monkeypatch, small_forests):
         for part in parts.values():
             if name in inspect.signature(part).parameters:
                 monkeypatch.setattr(part, "__init__", cut(part.__init__, name, small))
+    recommended = sklsdm.candidates
+
+    def short_candidates(X, y):
+        return [{**each, "matcher__max_steps": [20]} for each in recommended(X, y)]
+
+    monkeypatch.setattr("sklsdm.search.candidates", short_candidates)
     with joblib.parallel_config("sequential"):  # other processes would not know of the cut
         yield
 
