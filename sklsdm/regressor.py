@@ -114,7 +114,8 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
     )
     condition_encoder_: BaseConditionEncoder = learnt("The fitted condition encoder.")
     unpaired_: str = learnt(
-        """The chosen use of the unpaired responses: "latent", "match" or "pair"."""
+        """The chosen use of the unpaired responses: "none", "latent", "match" or "pair"; without
+        such responses it is "none"."""
     )
     held_out_scores_: dict[str, NDArray[np.float64]] = learnt(
         """For each use of the unpaired responses that was compared, the multiscale scores of the

@@ -20,6 +20,12 @@ else:
     hypothesis.settings.load_profile("sklsdm")
 
 
+@pytest.fixture
+def small_forests(monkeypatch):
+    """50 trees in place of 200, where a test does not look at the forest."""
+    monkeypatch.setattr("sklsdm.encoders.trees._TREES", (50, 50))
+
+
 def pytest_collection_modifyitems(items):
     """Skip what needs a CUDA device where there is none."""
     marked = [item for item in items if item.get_closest_marker("gpu")]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sklsdm import LSDMRegressor
 from sklsdm.functional.scores import energy_distance
 from sklsdm.matchers import MATCHERS, MatchingData
 from sklsdm.run import Run
@@ -12,6 +13,14 @@ CPU = torch.device("cpu")
 RUN = Run(CPU, 0)
 
 ALL_MATCHERS = pytest.mark.parametrize("matcher", list(MATCHERS))
+
+
+def plain_regressor(*args, **params):
+    """An LSDMRegressor that chooses neither its encoder nor its use of unpaired responses.
+
+    Each choice costs many short fits, and most tests are about something else.
+    """
+    return LSDMRegressor(*args, **{"condition_encoder": "flatten", "unpaired": "match", **params})
 
 
 def seeded(seed=0):

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from helpers import RUN
+from helpers import RUN, plain_regressor
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA, FastICA, KernelPCA
@@ -18,7 +18,6 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import PrintLog
 from torch import nn
 
-from sklsdm import LSDMRegressor
 from sklsdm.autoencoders import (
     AutoAutoencoder,
     ConvAutoencoder,
@@ -55,7 +54,7 @@ def blobs(n_rows, seed, shape=(12, 11)):
 
 def learn(autoencoder, y, latent_dim=2, **params):
     """An estimator whose stage 2 is cut to almost nothing."""
-    est = LSDMRegressor(latent_dim, autoencoder=autoencoder, matcher="energy", random_state=0)
+    est = plain_regressor(latent_dim, autoencoder=autoencoder, matcher="energy", random_state=0)
     nested = {f"autoencoder__{name}": value for name, value in params.items()}
     return est.set_params(matcher__max_steps=2, **nested).fit(np.zeros((len(y), 1)), y)
 
@@ -304,7 +303,7 @@ def test_draws_stay_in_range(dtype):
     y = np.stack([rng.exponential(size=200), rng.uniform(0.1, 0.7, 200)], axis=1).astype(dtype)
     low, high = np.array([0.0, 0.1]), np.array([np.inf, 0.7])
     X = rng.normal(size=(200, 2))
-    est = LSDMRegressor(matcher="energy", random_state=0, y_range=(low, high))
+    est = plain_regressor(matcher="energy", random_state=0, y_range=(low, high))
     est.set_params(matcher__max_steps=20).fit(X, y, X_val=X[:30], y_val=y[:30])
     free = clone(est).set_params(y_range=None).fit(X, y)
     low, high = low.astype(dtype), high.astype(dtype)
@@ -322,7 +321,7 @@ def test_draws_stay_in_range(dtype):
 def test_one_hot_rows_and_open_ends():
     rng = np.random.default_rng(0)
     y = np.eye(10)[rng.integers(0, 10, 100)]
-    est = LSDMRegressor(3, matcher="energy", autoencoder="pca", random_state=0, y_range=(0, 1))
+    est = plain_regressor(3, matcher="energy", autoencoder="pca", random_state=0, y_range=(0, 1))
     draws = est.set_params(matcher__max_steps=5).fit(y, y).sample(y, 5, random_state=0)
     assert draws.min() == 0
     assert draws.max() <= 1
@@ -348,13 +347,13 @@ def test_bad_ranges(y_range, kind, message):
     y = np.random.default_rng(0).uniform(1, 2, size=(30, 2))
     y[7, 1], y[20, 0] = -3, 6
     with pytest.raises(kind, match=message):
-        LSDMRegressor(y_range=y_range).fit(y, y)
+        plain_regressor(y_range=y_range).fit(y, y)
 
 
 def test_ranges_of_the_other_responses():
     y = np.random.default_rng(0).uniform(size=(30, 2))
     wrong = np.where(np.arange(30)[:, None] == 4, -1.0, y)
-    est = LSDMRegressor(matcher="energy", y_range=(0, None)).set_params(matcher__max_steps=2)
+    est = plain_regressor(matcher="energy", y_range=(0, None)).set_params(matcher__max_steps=2)
     with pytest.raises(ValueError, match=r"Y_unpaired holds 2 values outside y_range.*row 4"):
         est.fit(y, y, wrong)
     with pytest.raises(ValueError, match=r"y_val holds 2 values outside y_range.*row 4"):
@@ -385,8 +384,8 @@ def test_bytes_have_their_range():
     y = np.random.default_rng(0).integers(0, 256, size=(30, 3, 3), dtype=np.uint8)
     X = np.zeros((30, 1))
     with pytest.raises(ValueError, match=r"y_range must be None for uint8 images.*got \(0, 255\)"):
-        LSDMRegressor(y_range=(0, 255)).fit(X, y)
-    est = LSDMRegressor(2, matcher="energy", autoencoder="pca", y_range=(0, 1))
+        plain_regressor(y_range=(0, 255)).fit(X, y)
+    est = plain_regressor(2, matcher="energy", autoencoder="pca", y_range=(0, 1))
     draws = est.set_params(matcher__max_steps=2).fit(X, y).sample(X, 5)
     assert draws.min() >= 0
     assert draws.max() <= 1
@@ -425,7 +424,7 @@ def test_transformer_sees_flat_standardised_rows():
 
 
 def test_nested_parameters_of_transformers():
-    est = LSDMRegressor(autoencoder=FastICA(2))
+    est = plain_regressor(autoencoder=FastICA(2))
     assert est.get_params()["autoencoder__n_components"] == 2
     est.set_params(autoencoder__n_components=3)
     assert clone(est).autoencoder.n_components == 3

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import torch
+from helpers import plain_regressor
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 from torch.utils.data import Dataset, IterableDataset
 
-from sklsdm import DistributionShiftWarning, LSDMRegressor, Unpaired
+from sklsdm import DistributionShiftWarning, Unpaired
 from sklsdm.matchers import WGANMatcher
 
 RNG = np.random.default_rng(0)
@@ -50,7 +51,7 @@ class Endless(IterableDataset):
 
 
 def quick(**params):
-    return LSDMRegressor(matcher="energy", random_state=0).set_params(
+    return plain_regressor(matcher="energy", random_state=0).set_params(
         matcher__max_steps=20, **params
     )
 
@@ -346,7 +347,7 @@ def test_conditions_that_are_refused(case, method, trained):
 )
 def test_nothing_is_drawn_before_fit(call):
     with pytest.raises(NotFittedError, match="Call 'fit'"):
-        call(LSDMRegressor())
+        call(plain_regressor())
 
 
 # ------------------------------------------------------------------ what only warns

@@ -7,13 +7,14 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
+from helpers import plain_regressor
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from skorch import callbacks as theirs
 from skorch.callbacks import Callback
 
-from sklsdm import LSDMGenerator, LSDMRegressor
+from sklsdm import LSDMGenerator
 from sklsdm.autoencoders import MLPAutoencoder
 from sklsdm.matchers import EnergyMatcher, FlowMatcher, WGANMatcher
 
@@ -57,7 +58,7 @@ def short_epochs(monkeypatch):
 
 
 def make(kind, *callbacks, **settings):
-    return LSDMRegressor(2, random_state=0, **PARTS[kind](list(callbacks), **settings))
+    return plain_regressor(2, random_state=0, **PARTS[kind](list(callbacks), **settings))
 
 
 def part(est, kind):
@@ -209,7 +210,7 @@ def test_the_generator_calls_them_too():
 def test_distillation_calls_them_too():
     mine = Logger()
     matcher = FlowMatcher(max_steps=20, widths=(8,), n_steps=2, distil=True, callbacks=[mine])
-    LSDMRegressor(matcher=matcher, random_state=0).fit(X, Y)
+    plain_regressor(matcher=matcher, random_state=0).fit(X, Y)
     assert len(mine.rows) == 4
 
 
@@ -295,7 +296,7 @@ def test_what_cannot_be_copied_is_shared(tmp_path):
 def test_history_has_the_keys_that_skorch_looks_for(kind):
     mine = Logger()
     est = make(kind, mine).fit(X, Y)
-    name = "valid_loss" if kind == "autoencoder" else "valid_energy_score"
+    name = "valid_loss" if kind == "autoencoder" else "valid_multiscale_score"
     for key in ("train_loss", "valid_loss", name):
         values = [row[key] for row in mine.rows]
         lowest = [value < min(values[:i], default=math.inf) for i, value in enumerate(values)]
@@ -575,7 +576,7 @@ def test_what_is_no_callback_or_cannot_work_is_refused(kind, callbacks, error, m
 
 @pytest.mark.parametrize("callbacks", ["PrintLog", theirs.PrintLog(), 3])
 def test_callbacks_come_in_a_list(callbacks):
-    est = LSDMRegressor(matcher=EnergyMatcher(callbacks=callbacks))
+    est = plain_regressor(matcher=EnergyMatcher(callbacks=callbacks))
     with pytest.raises(TypeError, match="matcher__callbacks must be a list"):
         est.fit(X, Y)
 
@@ -592,7 +593,7 @@ def test_users_may_choose_any_name(name, tmp_path):
     [
         (theirs.EarlyStopping(), "monitor='train_loss'"),
         (theirs.Checkpoint(), "monitor='train_loss_best'"),
-        (theirs.Checkpoint(monitor="valid_energy_score_best"), "monitor='train_loss_best'"),
+        (theirs.Checkpoint(monitor="valid_multiscale_score_best"), "monitor='train_loss_best'"),
         (theirs.LRScheduler("ReduceLROnPlateau", "valid_loss"), "monitor='train_loss'"),
         (theirs.WandbLogger(None), "save_model=False"),
     ],
@@ -624,7 +625,7 @@ def test_a_score_of_the_users_own_can_be_monitored():
 def test_the_automatic_autoencoder_hands_callbacks_on():
     mine = Logger()
     y = np.random.default_rng(0).normal(size=(60, 12))
-    est = LSDMRegressor(3, "energy", random_state=0).set_params(
+    est = plain_regressor(3, "energy", random_state=0).set_params(
         matcher__max_steps=5, autoencoder__max_epochs=2, autoencoder__callbacks=[mine]
     )
     est.fit(np.zeros((60, 1)), y)

@@ -247,7 +247,7 @@ def test_validation_pairs_groups_and_checkpoints(tmp_path):
     (X, y), (X_val, y_val) = table(90), table(30, seed=1)
     groups = np.arange(90) // 3
     est = short(checkpoint=tmp_path).fit(X, y, X_val=X_val, y_val=y_val, groups=groups)
-    assert np.isfinite(est.history_["matcher"]["valid_energy_score"]).all()
+    assert np.isfinite(est.history_["matcher"]["valid_multiscale_score"]).all()
     with pytest.warns(UserWarning, match=r"X_val holds levels in column 'kind'.*'c'"):
         short().fit(X, y, X_val=X_val.assign(kind="c"), y_val=y_val)
     with pytest.raises(ValueError, match=r"groups must give one group .* 90 pairs, got 30"):

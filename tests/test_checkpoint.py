@@ -9,10 +9,22 @@ import textwrap
 
 import numpy as np
 import pytest
+from helpers import plain_regressor
 from numpy.testing import assert_array_equal
 from skorch.callbacks import Callback
 
-from sklsdm import LSDMGenerator, LSDMRegressor
+from sklsdm import LSDMGenerator
+
+EPOCHS = {
+    "sklsdm.matchers.base.EPOCH_STEPS": 10,
+    "sklsdm.autoencoders.trained.TrainedAutoencoder._min_steps": lambda self: 10,
+}
+
+
+@pytest.fixture(autouse=True)
+def short_epochs(monkeypatch):
+    for name, value in EPOCHS.items():
+        monkeypatch.setattr(name, value)
 
 
 class Killed(BaseException):
@@ -41,16 +53,19 @@ def make_data():
 
 
 def make_model(matcher, folder, random_state=0):
-    model = LSDMRegressor(
+    model = plain_regressor(
         3, matcher, autoencoder="mlp", random_state=random_state, checkpoint=folder
     )
-    return model.set_params(autoencoder__max_epochs=3, matcher__max_steps=300)
+    return model.set_params(autoencoder__max_epochs=3, matcher__max_steps=30)
 
 
 SCRIPT = """
     import sys
     sys.path.insert(0, {tests!r})
-    from test_checkpoint import KillAt, make_data, make_model
+    import pytest
+    from test_checkpoint import EPOCHS, KillAt, make_data, make_model
+    for name, value in EPOCHS.items():
+        pytest.MonkeyPatch().setattr(name, value)
     model = make_model({matcher!r}, {folder!r})
     model.set_params({part}__callbacks=[KillAt({epoch})])
     model.fit(*make_data())
@@ -106,7 +121,7 @@ def assert_ends_as_an_unbroken_one(folder, part, epoch, matcher):
 
 PARTS = {
     "autoencoder": (2, ["seed.json", "stage-1.pt"]),
-    "matcher": (2, ["match", "seed.json", "stage-1.pt"]),
+    "matcher": (2, ["seed.json", "stage-1.pt", "stage-2.pt"]),
 }
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers import slow_but
+from helpers import plain_regressor, slow_but
 from numpy.testing import assert_allclose
 
-from sklsdm import LSDMRegressor, metrics
+from sklsdm import metrics
 from sklsdm.datasets import make_arms, make_gcds
 from sklsdm.matchers import MATCHERS
 
@@ -15,7 +15,7 @@ ARMS = {"wgan": (2500, 0.5), "energy": (600, 0.2)}
 
 
 def fit(matcher, X, y, Y_unpaired=None, *, max_steps, **params):
-    est = LSDMRegressor(matcher=matcher, random_state=0, **params)
+    est = plain_regressor(matcher=matcher, random_state=0, **params)
     return est.set_params(matcher__max_steps=max_steps).fit(X, y, Y_unpaired)
 
 
@@ -104,7 +104,7 @@ def test_unpaired_responses_find_the_subspace(autoencoder):
     floor = np.square(spread[3:]).sum()
     error = {}
     for name, unpaired in (("few", None), ("all", y[30:])):
-        est = LSDMRegressor(3, matcher="energy", autoencoder=autoencoder, random_state=0)
+        est = plain_regressor(3, matcher="energy", autoencoder=autoencoder, random_state=0)
         est.set_params(matcher__max_steps=1).fit(y[:30, :1, 0], y[:30], unpaired)
         error[name] = np.square(est.reconstruct(fresh) - fresh).sum(axis=(1, 2)).mean()
     assert 0.9 * floor < error["all"] < 1.1 * floor

@@ -15,13 +15,13 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from helpers import ALL_MATCHERS
+from helpers import ALL_MATCHERS, plain_regressor
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from torch.utils.data import Dataset
 
 import sklsdm
-from sklsdm import LSDMRegressor, Unpaired
+from sklsdm import Unpaired
 from sklsdm.autoencoders import AUTOENCODERS, base, trained
 from sklsdm.batches import StreamedBatches
 from sklsdm.matchers import MATCHERS
@@ -44,7 +44,7 @@ N_PAIRS, N_UNPAIRED = 60, 80
 def tiny(parts, **params):
     """An estimator with these parts that is fitted, and draws, in a fraction of a second."""
     matcher, autoencoder = parts
-    est = LSDMRegressor(matcher=matcher, autoencoder=autoencoder, random_state=0)
+    est = plain_regressor(matcher=matcher, autoencoder=autoencoder, random_state=0)
     budget = {key: value for key, value in TINY.items() if key in est.get_params()}
     return est.set_params(**{**budget, **params})
 
@@ -340,8 +340,8 @@ def test_clones_are_unfitted_and_fit_the_same(parts):
 @ALL_PARTS
 def test_nested_parameters_of_names_and_objects(parts):
     matcher, autoencoder = parts
-    named = LSDMRegressor(matcher=matcher, autoencoder=autoencoder)
-    built = LSDMRegressor(matcher=MATCHERS[matcher](), autoencoder=AUTOENCODERS[autoencoder]())
+    named = plain_regressor(matcher=matcher, autoencoder=autoencoder)
+    built = plain_regressor(matcher=MATCHERS[matcher](), autoencoder=AUTOENCODERS[autoencoder]())
     assert named.get_params().keys() == built.get_params().keys()
     assert named.get_params(deep=False).keys() < named.get_params().keys()
     for est in (named, built):

@@ -5,18 +5,19 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from helpers import plain_regressor
 from numpy.testing import assert_array_equal
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from sklsdm import LSDMGenerator, LSDMRegressor
+from sklsdm import LSDMGenerator
 from sklsdm.autoencoders import TorchAutoencoder
 from sklsdm.matchers import EnergyMatcher
 from sklsdm.run import resolve_device
 
 
 def short(latent_dim="auto", **params):
-    return LSDMRegressor(latent_dim, EnergyMatcher(max_steps=3), random_state=0, **params)
+    return plain_regressor(latent_dim, EnergyMatcher(max_steps=3), random_state=0, **params)
 
 
 def pairs(n=30, q=3):
@@ -187,13 +188,13 @@ def test_a_checkpoint_that_is_no_path_is_refused():
 
 
 def test_nested_settings_of_an_unknown_name_are_refused_by_name():
-    est = LSDMRegressor(matcher="nonsense")
+    est = plain_regressor(matcher="nonsense")
     with pytest.raises(ValueError, match=r"matcher='nonsense' is unknown; choose one of"):
         est.set_params(matcher__lr=1)
 
 
 def test_failed_settings_leave_the_parts_as_they_were():
-    est = LSDMRegressor()
+    est = plain_regressor()
     with pytest.raises(ValueError, match="foo"):
         est.set_params(matcher__foo=1)
     with pytest.raises(ValueError, match="foo"):

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from helpers import RUN, crescents_distance, matching_data, normal, seeded
+from helpers import RUN, crescents_distance, matching_data, normal, plain_regressor, seeded
 
-from sklsdm import LSDMRegressor
 from sklsdm.functional.categorical import distinct_rows, draw_index
 from sklsdm.functional.diffusion import (
     SAMPLERS,
@@ -198,7 +197,7 @@ def test_codes_without_conditions_teach_the_law_given_each():
     ],
 )
 def test_bad_parameters(params, kind, message):
-    est = LSDMRegressor(matcher=DiffusionMatcher(**params))
+    est = plain_regressor(matcher=DiffusionMatcher(**params))
     with pytest.raises(kind, match=message):
         est.fit(np.zeros((30, 1)), np.arange(30.0))
 
@@ -208,7 +207,9 @@ def test_every_sampler_draws_through_the_regressor(sampler):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 1))
     y = X @ np.ones((1, 2)) + 0.1 * rng.normal(size=(60, 2))
-    est = LSDMRegressor(matcher=DiffusionMatcher(sampler, n_steps=12, max_steps=20), random_state=0)
+    est = plain_regressor(
+        matcher=DiffusionMatcher(sampler, n_steps=12, max_steps=20), random_state=0
+    )
     est.fit(X, y)
     assert est.matcher_.noise_dim_ == noise_columns(sampler, 12, 2)
     draws = est.sample(X, 50, random_state=0)

@@ -52,8 +52,11 @@ def with_small_budgets(code):
 
 
 @pytest.fixture
-def small_budgets(monkeypatch):
-    """Where a page names no budget: 20 steps for a matcher, one epoch for an autoencoder."""
+def small_budgets(monkeypatch, small_forests):
+    """Where a page names no budget: 20 steps for a matcher, one epoch for an autoencoder.
+
+    So it is for the candidates that the package names.
+    """
 
     def cut(init, name, small):
         signature = inspect.signature(init)
@@ -70,6 +73,12 @@ def small_budgets(monkeypatch):
         for part in parts.values():
             if name in inspect.signature(part).parameters:
                 monkeypatch.setattr(part, "__init__", cut(part.__init__, name, small))
+    recommended = sklsdm.candidates
+
+    def short_candidates(X, y):
+        return [{**each, "matcher__max_steps": [20]} for each in recommended(X, y)]
+
+    monkeypatch.setattr("sklsdm.search.candidates", short_candidates)
     with joblib.parallel_config("sequential"):  # other processes would not know of the cut
         yield
 
@@ -110,7 +119,7 @@ def test_links_lead_somewhere(page):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_docstring_examples_run(name):
+def test_docstring_examples_run(name, small_forests):
     module = importlib.import_module(name)
     assert doctest.testmod(module, optionflags=doctest.ELLIPSIS).failed == 0
 

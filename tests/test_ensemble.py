@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from helpers import plain_regressor
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -11,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sklsdm
-from sklsdm import LSDMRegressor, SamplingEnsemble, Unpaired, make_sampling_pipeline
+from sklsdm import SamplingEnsemble, Unpaired, make_sampling_pipeline
 from sklsdm.datasets import make_arms
 
 ARMS = make_arms(120, random_state=0)
@@ -19,7 +20,7 @@ X, Y = ARMS.X[:60], ARMS.y[:60]
 
 
 def single(**params):
-    est = LSDMRegressor(matcher="energy", validation_fraction=0.0, **params)
+    est = plain_regressor(matcher="energy", validation_fraction=0.0, **params)
     return est.set_params(matcher__max_steps=20)
 
 
@@ -31,7 +32,7 @@ def fitted():
 # ------------------------------------------------------------------ scikit-learn's checks
 @pytest.mark.filterwarnings("ignore")
 @parametrize_with_checks(
-    [SamplingEnsemble(LSDMRegressor(matcher="diffusion").set_params(matcher__max_steps=50), 2)]
+    [SamplingEnsemble(plain_regressor(matcher="diffusion").set_params(matcher__max_steps=50), 2)]
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
@@ -88,7 +89,7 @@ def test_fewer_draws_than_fits_give_one_of_each(fitted):
 
 def test_pooling_scores_better_than_the_fits_do_on_average():
     arms = make_arms(900, random_state=1)
-    est = LSDMRegressor(matcher="diffusion").set_params(matcher__max_steps=300)
+    est = plain_regressor(matcher="diffusion").set_params(matcher__max_steps=300)
     ensemble = SamplingEnsemble(est, 3, random_state=0).fit(arms.X[:400], arms.y[:400])
     test = arms.X[400:], arms.y[400:]
     alone = [fit.score(*test) for fit in ensemble.estimators_]

@@ -7,13 +7,13 @@ import types
 import numpy as np
 import pytest
 import torch
-from helpers import CPU, RUN, crescents_distance, matching_data, two_sided
+from helpers import CPU, RUN, crescents_distance, matching_data, plain_regressor, two_sided
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from test_docs import ROOT, blocks
 from test_layers import MODULES, check
 
-from sklsdm import LSDMGenerator, LSDMRegressor
+from sklsdm import LSDMGenerator
 from sklsdm.autoencoders import AUTOENCODERS, BaseAutoencoder
 from sklsdm.matchers import MATCHERS, BaseMatcher, EnergyMatcher
 from sklsdm.metrics import energy_distance
@@ -48,7 +48,7 @@ def tiny(part, **params):
     """An estimator with one part of the page and the cheapest other one; the last state draws."""
     matcher = MMDMatcher(max_steps=10) if part == "matcher" else EnergyMatcher(max_steps=10)
     autoencoder = "pca" if part == "matcher" else DenoisingAutoencoder(max_epochs=1)
-    est = LSDMRegressor(3, matcher, autoencoder=autoencoder, random_state=0)
+    est = plain_regressor(3, matcher, autoencoder=autoencoder, random_state=0)
     return est.set_params(validation_fraction=0.0, **params)
 
 
@@ -74,7 +74,7 @@ def test_files_are_short_and_would_fit_into_the_package(name, path, most):
 def test_a_row_in_the_table_gives_a_name(monkeypatch):
     monkeypatch.setitem(MATCHERS, "mmd", MMDMatcher)
     monkeypatch.setitem(AUTOENCODERS, "denoising", DenoisingAutoencoder)
-    est = LSDMRegressor(3, "mmd", autoencoder="denoising", random_state=0)
+    est = plain_regressor(3, "mmd", autoencoder="denoising", random_state=0)
     assert est.get_params()["matcher__bandwidths"] == MMDMatcher().bandwidths
     est.set_params(matcher__max_steps=2, autoencoder__max_epochs=1, autoencoder__noise=0.1)
     assert est.fit(*problem()).autoencoder_.noise == 0.1
@@ -194,7 +194,7 @@ def test_matcher_finds_a_law_that_is_known():
     law += 0.1 * np.random.default_rng(2).normal(size=law.shape)
 
     def distance(**params):
-        est = LSDMRegressor(matcher=MMDMatcher(**params), random_state=0).fit(X, y)
+        est = plain_regressor(matcher=MMDMatcher(**params), random_state=0).fit(X, y)
         residual = est.sample(X, 3, random_state=0) - X
         return energy_distance(residual.reshape(-1, 1), law)
 
@@ -234,7 +234,7 @@ def test_autoencoder_takes_noise_out():
     noisy = truth + 0.4 * rng.normal(size=truth.shape)
 
     def error(noise):
-        est = LSDMRegressor(4, EnergyMatcher(max_steps=1), random_state=0)
+        est = plain_regressor(4, EnergyMatcher(max_steps=1), random_state=0)
         autoencoder = DenoisingAutoencoder(noise=noise, max_epochs=10, widths=(128, 64))
         est.set_params(autoencoder=autoencoder)
         return np.square(est.fit(phase, noisy).reconstruct(noisy) - truth).mean()

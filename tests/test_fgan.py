@@ -5,12 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import assert_draws_are_two_sided, seeded, slow_but, two_sided
+from helpers import assert_draws_are_two_sided, plain_regressor, seeded, slow_but, two_sided
 from scipy.integrate import quad
 from scipy.stats import norm
 from torch.testing import assert_close
 
-from sklsdm import LSDMRegressor
 from sklsdm.functional.divergences import DIVERGENCES, donsker_varadhan_bound, variational_bound
 from sklsdm.matchers import FGANMatcher
 from sklsdm.matchers.fgan import KNOWN, critic_loss, generator_loss
@@ -170,7 +169,7 @@ def test_generator_lowers_what_the_critic_raises(name):
 def test_fitted_law(name):
     X, y = two_sided()
     matcher = FGANMatcher(name, max_steps=900, widths=(64, 64), critic_widths=(64, 64))
-    est = LSDMRegressor(matcher=matcher, random_state=0).fit(X, y)
+    est = plain_regressor(matcher=matcher, random_state=0).fit(X, y)
     assert_draws_are_two_sided(est, X)
 
 
@@ -178,7 +177,7 @@ def test_fitted_law(name):
 def test_every_divergence_trains_both_players(name):
     X, y = two_sided(60)
     matcher = FGANMatcher(name, max_steps=20)
-    est = LSDMRegressor(matcher=matcher, random_state=0, validation_fraction=0.0).fit(X, y)
+    est = plain_regressor(matcher=matcher, random_state=0, validation_fraction=0.0).fit(X, y)
     assert np.isfinite(est.sample(X, 3)).all()
     for loss in ("train_loss", "train_critic_loss"):
         assert np.isfinite(est.history_["matcher"][loss]).all()
@@ -187,6 +186,6 @@ def test_every_divergence_trains_both_players(name):
 def test_unknown_divergence():
     X, y = two_sided(30)
     with pytest.raises(ValueError, match=r"'wasserstein' is unknown.*'hellinger'.*'kl-dv'"):
-        LSDMRegressor(matcher=FGANMatcher("wasserstein")).fit(X, y)
+        plain_regressor(matcher=FGANMatcher("wasserstein")).fit(X, y)
     with pytest.raises(ValueError, match="gradient_penalty must be at least 0"):
-        LSDMRegressor(matcher=FGANMatcher(gradient_penalty=-1)).fit(X, y)
+        plain_regressor(matcher=FGANMatcher(gradient_penalty=-1)).fit(X, y)

@@ -5,9 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from helpers import RUN, crescents_distance, matching_data, normal
+from helpers import RUN, crescents_distance, matching_data, normal, plain_regressor
 
-from sklsdm import LSDMRegressor
 from sklsdm.functional.flow import SAMPLERS, couple, flow_residual, integrate
 from sklsdm.functional.scores import energy_distance
 from sklsdm.matchers.flow import FlowMatcher
@@ -159,7 +158,7 @@ def test_codes_without_conditions_teach_the_law_given_each():
     ],
 )
 def test_bad_parameters(params, kind, message):
-    est = LSDMRegressor(matcher=FlowMatcher(**params))
+    est = plain_regressor(matcher=FlowMatcher(**params))
     with pytest.raises(kind, match=message):
         est.fit(np.zeros((30, 1)), np.arange(30.0))
 
@@ -171,6 +170,6 @@ def test_every_sampler_draws_through_the_regressor(sampler, distil):
     X = rng.normal(size=(60, 1))
     y = X @ np.ones((1, 2)) + 0.1 * rng.normal(size=(60, 2))
     matcher = FlowMatcher(sampler=sampler, distil=distil, max_steps=20)
-    est = LSDMRegressor(matcher=matcher, random_state=0).fit(X, y)
+    est = plain_regressor(matcher=matcher, random_state=0).fit(X, y)
     draws = est.sample(X, 50, random_state=0)
     assert np.abs(draws.mean(axis=1) - X).mean() < 0.1  # the fit starts from least squares

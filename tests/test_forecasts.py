@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from helpers import plain_regressor
 from numpy.testing import assert_array_equal
 
-from sklsdm import LSDMRegressor, drawing, make_sampling_pipeline
+from sklsdm import drawing, make_sampling_pipeline
 from sklsdm.datasets import make_arms
 from sklsdm.functional.diffusion import SAMPLERS
 from sklsdm.matchers import DiffusionMatcher
@@ -14,7 +15,7 @@ ARMS = make_arms(60, random_state=0)
 
 @pytest.fixture(scope="module", params=["energy", "diffusion", "flow"])
 def est(request):
-    model = LSDMRegressor(matcher=request.param, random_state=0).set_params(matcher__max_steps=5)
+    model = plain_regressor(matcher=request.param, random_state=0).set_params(matcher__max_steps=5)
     return model.fit(ARMS.X, ARMS.y)
 
 
@@ -49,7 +50,7 @@ def test_fewer_by_default_where_a_draw_takes_many_passes(est, counted):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_passes_of_a_draw_are_counted(sampler):
     matcher = DiffusionMatcher(sampler, n_steps=3, max_steps=1)
-    est = LSDMRegressor(matcher=matcher, random_state=0).fit(ARMS.X, ARMS.y)
+    est = plain_regressor(matcher=matcher, random_state=0).fit(ARMS.X, ARMS.y)
     calls = []
     est.matcher_.network_.register_forward_hook(lambda *args: calls.append(1))
     est.sample(ARMS.X[:3], 1, random_state=0)
@@ -75,7 +76,7 @@ def test_bad_numbers_are_refused_by_name(est, value, error):
 
 
 def test_pipelines_hand_it_on(counted):
-    model = make_sampling_pipeline(LSDMRegressor(matcher="energy"))
+    model = make_sampling_pipeline(plain_regressor(matcher="energy"))
     model.set_params(lsdmregressor__matcher__max_steps=5).fit(ARMS.X, ARMS.y)
     model.predict(ARMS.X, n_draws=8)
     model.predict_interval(ARMS.X, n_draws=16)

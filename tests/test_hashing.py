@@ -7,9 +7,10 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from helpers import plain_regressor
 from torch import nn
 
-from sklsdm import LSDMRegressor, run
+from sklsdm import run
 from sklsdm.hashing import content_hash
 from sklsdm.matchers import EnergyMatcher
 
@@ -67,7 +68,7 @@ def test_different_contents_differ(case):
         lambda: scaled(2),
         lambda: np.random.RandomState(4),
         lambda: np.random.default_rng(4),
-        lambda: LSDMRegressor(matcher=EnergyMatcher(widths=(8,))).get_params(),
+        lambda: plain_regressor(matcher=EnergyMatcher(widths=(8,))).get_params(),
         lambda: {"b": 1, "a": {2, 3}},
     ],
 )
@@ -125,7 +126,7 @@ def test_a_fit_does_not_go_on_from_that_of_other_weights(tmp_path):
         with torch.no_grad():
             pair[1].weight.copy_(pair[0].weight.T)
         matcher = EnergyMatcher(max_steps=300, callbacks=[Kill()])
-        return LSDMRegressor(
+        return plain_regressor(
             matcher=matcher,
             autoencoder=pair,
             random_state=0,

@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import RUN, crescents_distance, matching_data, normal
+from helpers import RUN, crescents_distance, matching_data, normal, plain_regressor
 
-from sklsdm import LSDMRegressor
 from sklsdm.functional.mixtures import draw_mixture, log_density
 from sklsdm.functional.scores import energy_distance
 from sklsdm.matchers.base import Plan
@@ -156,7 +155,7 @@ def test_codes_without_conditions_teach_the_law_given_each():
     ],
 )
 def test_bad_parameters(params, kind, message):
-    est = LSDMRegressor(matcher=MDNMatcher(**params))
+    est = plain_regressor(matcher=MDNMatcher(**params))
     with pytest.raises(kind, match=message):
         est.fit(np.zeros((30, 1)), np.arange(30.0))
 
@@ -165,6 +164,6 @@ def test_responses_on_a_line_do_not_break_the_fit():
     """Equal responses under equal conditions: the density would grow without bound."""
     X = np.repeat(np.arange(3.0), 20)[:, None]
     y = np.hstack([X, 2 * X])
-    est = LSDMRegressor(matcher=MDNMatcher(max_steps=200), random_state=0).fit(X, y)
+    est = plain_regressor(matcher=MDNMatcher(max_steps=200), random_state=0).fit(X, y)
     draws = est.sample(X[[0, 20, 40]], 50, random_state=0)
     assert np.abs(draws.mean(axis=1) - y[[0, 20, 40]]).max() < 0.3

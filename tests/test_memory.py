@@ -5,8 +5,9 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from helpers import plain_regressor
 
-from sklsdm import LSDMGenerator, LSDMRegressor
+from sklsdm import LSDMGenerator
 from sklsdm.blocks import BLOCK_BYTES, row_blocks, rows_per_block
 from sklsdm.matchers import EnergyMatcher
 from sklsdm.modules import mlp, widest_output
@@ -51,7 +52,7 @@ def test_wide_images_are_read_in_blocks():
 
 def test_what_score_keeps_is_bounded():
     images = np.random.default_rng(0).integers(0, 255, (400, 3, 96, 96), dtype=np.uint8)
-    est = LSDMRegressor(4, "energy", autoencoder="pca", random_state=0)
+    est = plain_regressor(4, "energy", autoencoder="pca", random_state=0)
     est.set_params(matcher__max_steps=20).fit(np.zeros((400, 1)), images)
     assert est._reference_.nbytes <= 4 * BLOCK_BYTES
 

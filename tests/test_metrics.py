@@ -402,6 +402,50 @@ def test_kernel_score_tells_modes_from_a_ring_more_surely_than_the_energy_score(
     assert gains["kernel"] > 1.5 * gains["energy"]
 
 
+@pytest.mark.parametrize("q", [1, 3])
+def test_multiscale_score_is_the_sum_of_both(q):
+    random = np.random.default_rng(0)
+    draws, target = random.normal(size=(4, 6, q)), random.normal(size=(4, q))
+    found = scores.multiscale_score(torch.from_numpy(draws), torch.from_numpy(target))
+
+    def unlike(a, b):
+        """Distance over √q, less the mean of the five kernels."""
+        squared = np.square(a - b).mean()  # over the outputs: ‖a − b‖² / q
+        widths = np.array([0.1, 0.2, 0.4, 0.8, 1.6])
+        return np.sqrt(squared) - np.exp(-squared / np.square(widths)).mean()
+
+    for row in range(4):
+        across = np.mean([unlike(draw, target[row]) for draw in draws[row]])
+        pairs = [(j, k) for j in range(6) for k in range(6) if j != k]
+        within = np.mean([unlike(draws[row, j], draws[row, k]) for j, k in pairs])
+        assert found[row].item() == pytest.approx(across - within / 2)
+
+
+def test_multiscale_score_is_lowest_for_the_true_law():
+    """Two narrow modes at ±1; the others have the same mean, and all but one the same spread."""
+    random = np.random.default_rng(0)
+    side = random.choice([-1.0, 1.0], size=(2000, 65))
+    true = side + 0.1 * random.normal(size=side.shape)
+    target, true = true[:, :1], true[:, 1:]
+    gauss = np.sqrt(1.01) * random.normal(size=true.shape)
+    others = {
+        "one Gaussian": gauss,
+        "wider modes": np.sqrt(0.91) * side[:, 1:] + np.sqrt(0.1) * random.normal(size=true.shape),
+        "one mode": np.abs(true),
+        "narrower": 0.7 * true,
+    }
+
+    def score(draws):
+        return scores.multiscale_score(
+            torch.from_numpy(draws[:, :, None]), torch.from_numpy(target)
+        ).numpy()
+
+    best = score(true)
+    for name, draws in others.items():
+        excess = score(draws) - best
+        assert excess.mean() > 3 * excess.std() / np.sqrt(len(excess)), name
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_gradients_at_coinciding_points_are_finite(dtype):
     draws = torch.zeros(3, 4, 2, dtype=dtype, requires_grad=True)

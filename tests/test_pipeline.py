@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from helpers import plain_regressor
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
@@ -50,7 +51,7 @@ ROUTED = pytest.mark.parametrize("routing", [False, True], ids=["plain", "routed
 
 
 def quick(matcher="energy", **params):
-    est = LSDMRegressor(matcher=matcher, random_state=0)
+    est = plain_regressor(matcher=matcher, random_state=0)
     return est.set_params(**{"matcher__max_steps": 20, **params})
 
 
@@ -207,7 +208,7 @@ def test_unpaired_travels_through_searches(routing, spy):
 
 # ------------------------------------------------------------------ searches
 def test_grid_over_nested_parameters_of_names():
-    est = LSDMRegressor(matcher="wgan", autoencoder="pca", random_state=0)
+    est = plain_regressor(matcher="wgan", autoencoder="pca", random_state=0)
     grid = {
         "latent_dim": [1, 3],
         "matcher__n_critic": [1, 2],
@@ -229,7 +230,7 @@ def test_grid_over_nested_parameters_of_names():
 
 
 def test_grid_over_matchers():
-    est = make_sampling_pipeline(StandardScaler(), LSDMRegressor(random_state=0))
+    est = make_sampling_pipeline(StandardScaler(), plain_regressor(random_state=0))
     grid = [
         {
             "lsdmregressor__matcher": ["wgan"],
@@ -248,7 +249,7 @@ def test_grid_over_matchers():
 
 
 def test_halving_over_the_budget():
-    est = LSDMRegressor(matcher="energy", random_state=0)
+    est = plain_regressor(matcher="energy", random_state=0)
     search = HalvingGridSearchCV(
         est,
         {"matcher__lr": [1e-4, 1e-3, 1e-2, 3.0]},
@@ -268,7 +269,7 @@ def test_two_processes_find_what_one_does():
     grid = {"latent_dim": [1, 2], "matcher": ["energy", "wgan"], "matcher__max_steps": [20]}
     one, two = (
         GridSearchCV(
-            LSDMRegressor(autoencoder="pca", random_state=0),
+            plain_regressor(autoencoder="pca", random_state=0),
             grid,
             cv=2,
             n_jobs=n_jobs,

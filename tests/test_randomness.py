@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from helpers import plain_regressor
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
@@ -127,7 +128,7 @@ def test_a_clone_starts_from_the_generator_as_it_was():
 def test_unpickling_moves_no_global_random_state():
     """A stochastic decoder is built anew before its state is loaded; nothing is drawn for that."""
     y = np.random.default_rng(0).normal(size=(60, 10))
-    est = LSDMRegressor(3, EnergyMatcher(max_steps=2), autoencoder="dpa", random_state=0)
+    est = plain_regressor(3, EnergyMatcher(max_steps=2), autoencoder="dpa", random_state=0)
     est.set_params(autoencoder__max_epochs=1, autoencoder__widths=(8,))
     saved = pickle.dumps(est.fit(np.zeros((60, 1)), y))
     before = torch.get_rng_state()

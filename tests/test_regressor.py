@@ -4,18 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import two_sided
+from helpers import plain_regressor
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, GradientNormClipping
 
-from sklsdm import DivergenceError, LSDMRegressor
+from sklsdm import DivergenceError
 from sklsdm.autoencoders import MLPAutoencoder, PCAAutoencoder
 from sklsdm.matchers import EnergyMatcher, WGANMatcher
 from sklsdm.metrics import energy_skill
 from sklsdm.responses import Responses
-from sklsdm.unpaired import choose_use
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 2))
@@ -25,7 +23,7 @@ CURVES = Y @ RNG.normal(size=(2, 12)) + 0.1 * RNG.normal(size=(120, 12))
 
 def quick(matcher="energy", **params):
     params = {"matcher__max_steps": 30, **params}
-    return LSDMRegressor(matcher=matcher, random_state=0).set_params(**params)
+    return plain_regressor(matcher=matcher, random_state=0).set_params(**params)
 
 
 def draw(est):
@@ -67,7 +65,7 @@ def test_identity_takes_only_the_number_of_outputs():
 def test_parts_may_be_objects():
     named = quick("wgan", autoencoder="pca", latent_dim=3).fit(X, CURVES)
     parts = {"matcher": WGANMatcher(max_steps=30), "autoencoder": PCAAutoencoder()}
-    built = LSDMRegressor(latent_dim=3, random_state=0, **parts).fit(X, CURVES)
+    built = plain_regressor(latent_dim=3, random_state=0, **parts).fit(X, CURVES)
     assert_array_equal(draw(built), draw(named))
     assert isinstance(built.matcher_, WGANMatcher)
     assert built.matcher_ is not parts["matcher"]
@@ -116,11 +114,11 @@ def test_large_offsets_keep_their_digits():
 def test_validation_pairs_replace_the_share_held_out():
     few = slice(0, 15)
     alone = quick().fit(X[few], Y[few])  # below 20 pairs none are held out
-    assert "valid_energy_score" not in alone.history_["matcher"]
+    assert "valid_multiscale_score" not in alone.history_["matcher"]
     near = quick().fit(X[few], Y[few], X_val=X[60:], y_val=Y[60:])
     away = quick().fit(X[few], Y[few], X_val=X[60:], y_val=Y[60:] + 100)
-    assert near.history_["matcher"]["valid_energy_score"].max() < 3
-    assert away.history_["matcher"]["valid_energy_score"].min() > 30
+    assert near.history_["matcher"]["valid_multiscale_score"].max() < 3
+    assert away.history_["matcher"]["valid_multiscale_score"].min() > 30
 
 
 @pytest.mark.parametrize("matcher", ["wgan", "diffusion"])
@@ -137,7 +135,7 @@ def test_the_state_is_chosen_on_the_validation_pairs():
     params = {"matcher__max_steps": 400, "matcher__n_iter_no_change": 2, "matcher__lr": 1e-2}
     curved = np.column_stack([np.abs(X[:, 0]), np.cos(3 * X[:, 1])])
     helped = quick(**params).fit(X, curved, X_val=X, y_val=curved)
-    start = LSDMRegressor(matcher=EnergyMatcher(max_steps=1, lr=1e-12), random_state=0)
+    start = plain_regressor(matcher=EnergyMatcher(max_steps=1, lr=1e-12), random_state=0)
     start.fit(X, curved, X_val=X, y_val=curved)
     against = start.predict(X) - 3 * (helped.predict(X) - start.predict(X))
     harmed = quick(**params).fit(X, curved, X_val=X, y_val=against)
@@ -229,7 +227,7 @@ def test_history_holds_arrays(matcher):
     est = quick(matcher, latent_dim=2, **params).fit(X, CURVES)
     wanted = {
         "autoencoder": {"train_loss", "valid_loss"},
-        "matcher": {"train_loss", "valid_energy_score"},
+        "matcher": {"train_loss", "valid_multiscale_score"},
     }
     for stage, n_epochs in (("autoencoder", 3), ("matcher", 2)):
         history = est.history_[stage]
@@ -380,7 +378,7 @@ class Watch(Callback):
 @pytest.mark.parametrize("stage", ["autoencoder", "energy", "wgan"])
 def test_users_callbacks_run_in_every_net(stage, tmp_path):
     """Clipping acts, scores are recorded, files are written, our held-out score stops training."""
-    monitor = "valid_loss" if stage == "autoencoder" else "valid_energy_score"
+    monitor = "valid_loss" if stage == "autoencoder" else "valid_multiscale_score"
     callbacks = [
         GradientNormClipping(1e-3),
         ("mine", Watch()),
@@ -405,41 +403,7 @@ def test_users_callbacks_run_in_every_net(stage, tmp_path):
     assert (tmp_path / "optimizer.pt").exists()
 
 
-# ------------------------------------------------------------------ unpaired="auto"
-def test_unpaired_responses_that_help_stay_in_stage_2():
-    """Thirty pairs hardly show the two sides, 3,000 responses do; 300 held-out pairs see it."""
-    (X, y), (_, more), (X_val, y_val) = (
-        two_sided(n, seed, 0.1) for n, seed in ((30, 0), (3000, 1), (300, 2))
-    )
-    est = quick(matcher__max_steps=300)
-    assert est.fit(X, y, more, X_val=X_val, y_val=y_val).unpaired_ in ("match", "pair")
-    assert est.fit(X, y).unpaired_ == "latent"
-
-
-@pytest.mark.parametrize(
-    ("matcher", "max_steps", "n_pairs", "n_wrong"),
-    [
-        ("energy", 100, 200, 600),
-        pytest.param("energy", 600, 600, 3000, marks=pytest.mark.slow),
-        pytest.param("mdn", 600, 600, 3000, marks=pytest.mark.slow),
-    ],
-)
-def test_misleading_unpaired_responses_are_left_out_of_stage_2(
-    matcher, max_steps, n_pairs, n_wrong
-):
-    """Responses from elsewhere hide the two sides; 300 held-out pairs show what that costs."""
-    (X, y), (X_val, y_val) = two_sided(n_pairs, 0), two_sided(300, 1)
-    wrong = 5 * np.random.default_rng(2).normal(size=n_wrong)
-    held_out = {"X_val": X_val, "y_val": y_val}
-    est = quick(matcher, matcher__max_steps=max_steps)
-    assert est.fit(X, y, wrong, **held_out).unpaired_ == "latent"
-    alone = clone(est).set_params(unpaired="latent").fit(X, y, wrong, **held_out)
-    assert_array_equal(est.sample(X[:5], random_state=0), alone.sample(X[:5], random_state=0))
-    est.set_params(matcher__unpaired_weight=1.0)
-    assert est.fit(X, y, wrong, **held_out).unpaired_ == "latent"
-    assert est.fit(X[:60], y[:60], y[:30]).unpaired_ == "match"  # too few to choose by
-
-
+# ------------------------------------------------------------------ few pairs
 def test_copies_of_held_out_pairs_are_kept_from_stage_2():
     """Each held-out response once: a value that also comes by itself stays."""
     rng = np.random.default_rng(0)
@@ -456,27 +420,13 @@ def test_copies_of_held_out_pairs_are_kept_from_stage_2():
             seen.append(data)
             return super().fit(data, run)
 
-    est = LSDMRegressor(matcher=Spy(max_steps=2), unpaired="match", random_state=0)
+    est = plain_regressor(matcher=Spy(max_steps=2), unpaired="match", random_state=0)
     est.fit(y, y, y)
     (data,) = seen
     assert len(data.held_latent) == 4
     assert len(data.codes) == 36 + 36
     gaps = np.abs(data.codes.numpy()[:, None] - data.held_latent.numpy()).sum(axis=2)
     assert gaps.min() > 1e-3
-
-
-def test_the_use_is_chosen_by_the_scores_of_held_out_pairs():
-    X, y = two_sided(200, 0, 1.0)
-    est = LSDMRegressor(matcher="energy", random_state=0).set_params(matcher__max_steps=20)
-    est.fit(X, y, y)
-    assert list(est.held_out_scores_) == ["latent", "match", "pair"]
-    assert {len(scores) for scores in est.held_out_scores_.values()} == {20}
-    assert est.unpaired_ == choose_use(est.held_out_scores_)
-    est.fit(X[:100], y[:100], y)  # ten held-out pairs
-    assert (est.unpaired_, est.held_out_scores_) == ("match", {})
-    worse = np.arange(5.0) % 2
-    assert choose_use({"pair": worse + 1, "match": worse}) == "match"
-    assert choose_use({"pair": worse, "match": worse[::-1] + 0.0}) == "pair"
 
 
 def test_condition_noise_keeps_few_pairs_from_being_learnt_by_heart():
@@ -489,7 +439,7 @@ def test_condition_noise_keeps_few_pairs_from_being_learnt_by_heart():
         return t[:, None] + 0.3 * rng.normal(size=(n, 20)), y
 
     test = noisy_copies(500, 99)
-    est = LSDMRegressor(matcher="energy", random_state=0)
+    est = plain_regressor(matcher="energy", random_state=0)
     plain = est.fit(*noisy_copies(60, 0)).score(*test)
     est.set_params(matcher__condition_noise=0.3).fit(*noisy_copies(60, 0))
     assert est.score(*test) > plain + 0.03

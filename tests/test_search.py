@@ -9,6 +9,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import sklearn
+from helpers import plain_regressor
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
@@ -46,7 +47,8 @@ SIGNAL = X @ RNG.normal(size=(X.shape[1], 2)) + 0.1 * RNG.normal(size=(60, 2))
 
 
 def short(**params):
-    given = {"candidates": GRID, "n_estimators": 2, "cv": 2, "random_state": 0, **params}
+    given = {"estimator": plain_regressor(), "candidates": GRID, "n_estimators": 2, "cv": 2}
+    given |= {"random_state": 0, **params}
     return LSDMRegressorCV(**given)
 
 
@@ -86,7 +88,7 @@ def test_scikit_learn_checks(estimator, check):
 
 
 def test_parameters_are_nested_and_stored_as_given():
-    model = LSDMRegressorCV(LSDMRegressor("auto", "energy"), candidates=GRID)
+    model = LSDMRegressorCV(plain_regressor("auto", "energy"), candidates=GRID)
     params = model.get_params(deep=True)
     assert (
         params["estimator__matcher__max_steps"]
@@ -114,7 +116,7 @@ def test_the_best_mean_score_is_chosen_and_fitted_several_times(fitted):
 
 
 def test_afterwards_it_is_the_ensemble_of_the_best(fitted):
-    best = LSDMRegressor().set_params(**fitted.best_params_)
+    best = plain_regressor().set_params(**fitted.best_params_)
     ensemble = SamplingEnsemble(best, 2, random_state=0).fit(X, SIGNAL)
     draws = fitted.sample(X, 4, random_state=1)
     assert_array_equal(ensemble.sample(X, 4, random_state=1), draws)
@@ -128,7 +130,7 @@ def test_results_are_those_of_a_grid_search(scoring):
     ours = short(candidates=grid, cv=cv, scoring=scoring, n_estimators=1).fit(X, SIGNAL)
     seed = int(np.random.default_rng(0).integers(2**31 - 1, size=2)[1])  # the first is the fit's
     theirs = GridSearchCV(
-        LSDMRegressor(random_state=seed), grid, cv=cv, scoring=scoring, refit=False
+        plain_regressor(random_state=seed), grid, cv=cv, scoring=scoring, refit=False
     ).fit(X, SIGNAL)
     assert list(ours.cv_results_) == list(theirs.cv_results_)
     for name in ours.cv_results_:
@@ -152,7 +154,9 @@ def test_equal_seeds_give_equal_draws_in_several_processes_too(fitted):
 def test_groups_are_never_split_and_reach_the_candidates(seen):
     groups = np.repeat(np.arange(12), 5)
     model = short(
-        estimator=Spy(), candidates={**GRID, "matcher__condition_noise": [0.0]}, cv="auto"
+        estimator=Spy(condition_encoder="flatten", unpaired="match"),
+        candidates={**GRID, "matcher__condition_noise": [0.0]},
+        cv="auto",
     )
     model.fit(X, SIGNAL, groups=groups)
     assert len(seen) == 3 + 2
@@ -165,7 +169,9 @@ def test_groups_are_never_split_and_reach_the_candidates(seen):
 
 
 def test_two_groups_are_enough(seen):
-    short(estimator=Spy(), cv="auto").fit(X, SIGNAL, groups=np.arange(60) % 2)
+    short(estimator=Spy(condition_encoder="flatten", unpaired="match"), cv="auto").fit(
+        X, SIGNAL, groups=np.arange(60) % 2
+    )
     assert [given["groups"] is None for given in seen] == 4 * [True] + 2 * [False]
 
 
@@ -175,7 +181,12 @@ def test_auto_is_three_folds_of_few_pairs_and_one_split_of_many(n_pairs, n_fits,
     x = RNG.normal(size=(n_pairs, 1))
     groups = np.arange(n_pairs) % 50 if grouped else None
     grid = {"matcher": ["energy"], "matcher__max_steps": [1]}
-    model = short(estimator=Spy(), candidates=grid, cv="auto", n_estimators=1)
+    model = short(
+        estimator=Spy(condition_encoder="flatten", unpaired="match"),
+        candidates=grid,
+        cv="auto",
+        n_estimators=1,
+    )
     model.fit(x, x[:, 0], groups=groups)
     sizes = [len(given["X"]) for given in seen]
     expected = [n_pairs * 4 // 5] if n_fits == 1 else [n_pairs * 2 // 3] * 3
@@ -185,10 +196,12 @@ def test_auto_is_three_folds_of_few_pairs_and_one_split_of_many(n_pairs, n_fits,
 
 def test_validation_pairs_replace_the_folds(seen):
     X_val, y_val = X[40:], SIGNAL[40:]
-    model = short(estimator=Spy(), cv=3).fit(X[:40], SIGNAL[:40], X_val=X_val, y_val=y_val)
+    model = short(estimator=Spy(condition_encoder="flatten", unpaired="match"), cv=3).fit(
+        X[:40], SIGNAL[:40], X_val=X_val, y_val=y_val
+    )
     assert [len(given["X"]) for given in seen] == [40] * 4  # two candidates, two fits of the best
     assert [given["X_val"] is None for given in seen] == [True, True, False, False]
-    best = LSDMRegressor().set_params(**model.best_params_)
+    best = plain_regressor().set_params(**model.best_params_)
     seed = int(np.random.default_rng(0).integers(2**31 - 1, size=3)[2])
     score = best.set_params(random_state=seed).fit(X[:40], SIGNAL[:40]).score(X_val, y_val)
     assert_allclose(model.best_score_, score, rtol=1e-6)
@@ -196,7 +209,7 @@ def test_validation_pairs_replace_the_folds(seen):
 
 def test_unpaired_responses_reach_all_fits_whole(seen):
     unpaired = SIGNAL + 0.01  # as many as there are pairs
-    short(estimator=Spy()).fit(X, SIGNAL, unpaired)
+    short(estimator=Spy(condition_encoder="flatten", unpaired="match")).fit(X, SIGNAL, unpaired)
     assert len(seen) == 6
     assert all(given["Y_unpaired"] is unpaired for given in seen)
 
@@ -206,7 +219,7 @@ def test_unpaired_responses_reach_all_fits_whole(seen):
 def test_around_and_inside_pipelines(routing):
     extras = {"Y_unpaired": Unpaired(SIGNAL)}
     with sklearn.config_context(enable_metadata_routing=routing):
-        inside = short(estimator=make_sampling_pipeline(StandardScaler(), LSDMRegressor()))
+        inside = short(estimator=make_sampling_pipeline(StandardScaler(), plain_regressor()))
         inside.fit(100 * X, SIGNAL, **extras)
         prefix = "lsdmregressor__"
         assert set(inside.best_params_) == {prefix + name for name in GRID}
@@ -224,7 +237,7 @@ def test_around_and_inside_pipelines(routing):
 def test_a_pipeline_of_a_frame_and_settings_of_any_step():
     frame = pd.DataFrame({"a": X[:, 0], "b": RNG.choice(["u", "v", "w"], 60)})
     head = make_column_transformer((OneHotEncoder(), ["b"]), remainder="passthrough")
-    pipe = make_sampling_pipeline(head, StandardScaler(), LSDMRegressor())
+    pipe = make_sampling_pipeline(head, StandardScaler(), plain_regressor())
     grid = {**GRID, "standardscaler__with_std": [True], "lsdmregressor__scale_X": [False]}
     model = short(estimator=pipe, candidates=grid).fit(frame, SIGNAL)
     assert model.estimators_[0][-1].scale_X is False
@@ -270,7 +283,7 @@ def nothing(estimator, X, y):
         ({"n_estimators": 0}, ValueError, "n_estimators must be at least 1"),
         ({"verbose": -1}, ValueError, "verbose must be at least 0"),
         ({"scoring": nothing}, ValueError, "All 2 candidates failed.*NaN"),
-        ({"estimator": LSDMRegressor(store_reference=False)}, ValueError, "sklsdm.scorers"),
+        ({"estimator": plain_regressor(store_reference=False)}, ValueError, "sklsdm.scorers"),
     ],
 )
 def test_bad_settings(params, error, message):
@@ -329,7 +342,7 @@ def test_candidates_for_tables():
     grid = sklsdm.candidates(ARMS.X, ARMS.y)
     assert values(grid, "matcher") == {"diffusion", "energy", "mdn", "wgan"}
     assert values(grid, "condition_encoder") == {"flatten", "trees"}
-    assert len(ParameterGrid(grid)) == 11
+    assert len(ParameterGrid(grid)) == 8
     few = sklsdm.candidates(ARMS.X[:99], ARMS.y[:99])
     assert values(few, "condition_encoder") == {"flatten"}
     wide = sklsdm.candidates(ARMS.X, RNG.normal(size=(400, 9)))
@@ -390,14 +403,14 @@ def test_candidates_take_frames_with_categories():
 )
 def test_every_candidate_can_be_fitted(x, y):
     grid = [{**each, "matcher__max_steps": [2]} for each in sklsdm.candidates(x, y)]
-    search = GridSearchCV(LSDMRegressor(random_state=0), grid, cv=2, error_score="raise")
+    search = GridSearchCV(plain_regressor(random_state=0), grid, cv=2, error_score="raise")
     assert np.isfinite(search.fit(x, y).cv_results_["mean_test_score"]).all()
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_candidates_can_be_halved():
     grid = [{**each, "matcher__max_steps": [2]} for each in sklsdm.candidates(X, Y)]
-    est = LSDMRegressor(random_state=0)
+    est = plain_regressor(random_state=0)
     search = HalvingGridSearchCV(est, grid, cv=2, factor=6, random_state=0).fit(X, Y)
     assert search.best_params_["matcher"] in values(grid, "matcher")
 

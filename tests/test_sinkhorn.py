@@ -7,11 +7,10 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import assert_draws_are_two_sided, normal, two_sided
+from helpers import assert_draws_are_two_sided, normal, plain_regressor, two_sided
 from scipy.stats import norm
 from torch.testing import assert_close
 
-from sklsdm import LSDMRegressor
 from sklsdm.functional.transport import (
     condition_scale,
     sinkhorn_divergence,
@@ -116,7 +115,7 @@ def test_fitted_law(lr, batch_size, most_between):
     """Small batches are cheap, and find part of the way."""
     X, y = two_sided()
     matcher = SinkhornMatcher(max_steps=300, lr=lr, widths=(64, 64), batch_size=batch_size)
-    est = LSDMRegressor(matcher=matcher, random_state=0).fit(X, y)
+    est = plain_regressor(matcher=matcher, random_state=0).fit(X, y)
     assert_draws_are_two_sided(est, X, most_between)
 
 
@@ -133,7 +132,7 @@ def test_without_pot_the_error_names_the_extra(matcher, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", no_ot)
     X, y = two_sided(30)
     with pytest.raises(ImportError, match=r"pip install 'sklsdm\[transport\]'"):
-        LSDMRegressor(matcher=matcher).fit(X, y)
+        plain_regressor(matcher=matcher).fit(X, y)
 
 
 @pytest.mark.parametrize(
@@ -147,4 +146,4 @@ def test_without_pot_the_error_names_the_extra(matcher, monkeypatch):
 def test_bad_options(options, message):
     X, y = two_sided(30)
     with pytest.raises(ValueError, match=message):
-        LSDMRegressor(matcher=SinkhornMatcher(**options)).fit(X, y)
+        plain_regressor(matcher=SinkhornMatcher(**options)).fit(X, y)

@@ -4,9 +4,9 @@ import threading
 
 import numpy as np
 import pytest
+from helpers import plain_regressor
 from numpy.testing import assert_array_equal
 
-from sklsdm import LSDMRegressor
 from sklsdm.autoencoders import base as autoencoders
 from sklsdm.matchers import base as matchers
 
@@ -17,7 +17,7 @@ def data(n=60):
 
 
 def energy(**params):
-    est = LSDMRegressor(matcher="energy", random_state=0, **params)
+    est = plain_regressor(matcher="energy", random_state=0, **params)
     return est.set_params(matcher__max_steps=200)
 
 

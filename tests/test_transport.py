@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from helpers import RUN, assert_draws_are_two_sided, matching_data, rows, two_sided
+from helpers import RUN, assert_draws_are_two_sided, matching_data, plain_regressor, rows, two_sided
 from scipy.stats import norm
 from torch.testing import assert_close
 
-from sklsdm import LSDMRegressor
 from sklsdm.datasets import make_eight_gaussians
 from sklsdm.functional.transport import exact_plan, squared_cost, transport_cost
 from sklsdm.matchers import TransportMatcher
@@ -182,7 +181,7 @@ def test_unpaired_codes_pull_the_law_of_the_draws():
 def test_conditional_law():
     X, y = two_sided()
     matcher = TransportMatcher(max_steps=300, widths=(64, 64))
-    est = LSDMRegressor(matcher=matcher, random_state=0).fit(X, y)
+    est = plain_regressor(matcher=matcher, random_state=0).fit(X, y)
     assert_draws_are_two_sided(est, X)
 
 
@@ -196,7 +195,7 @@ def test_auto_reads_the_map_off_in_few_dimensions(dim, kind):
 def test_without_conditions_the_last_state_is_kept():
     matcher = fit(matching_data(None, rows(60, 2), n_held=20), max_steps=300, n_iter_no_change=1)
     assert matcher.n_steps_ == 300
-    assert "valid_energy_score" not in matcher.history_
+    assert "valid_multiscale_score" not in matcher.history_
 
 
 @pytest.mark.parametrize(

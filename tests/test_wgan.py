@@ -4,11 +4,10 @@ import math
 
 import pytest
 import torch
-from helpers import assert_draws_are_two_sided, rows, slow_but, two_sided
+from helpers import assert_draws_are_two_sided, plain_regressor, rows, slow_but, two_sided
 from torch import nn
 from torch.testing import assert_close
 
-from sklsdm import LSDMRegressor
 from sklsdm.batches import PairBatch
 from sklsdm.functional import critic_losses
 from sklsdm.functional.penalties import flatness_penalty, gradient_penalty
@@ -160,13 +159,14 @@ class Line(nn.Module):
         return noise
 
 
-def objective(n_draws, weight=0.0, unpaired_weight=0.0):
+def objective(n_draws, weight=0.0, unpaired_weight=0.0, energy_weight=0.0):
     return AdversarialObjective(
         critic_losses.wasserstein_critic_loss,
         critic_losses.wasserstein_generator_loss,
         SlopePenalty("one-sided", weight),
         unpaired_weight,
         n_draws,
+        energy_weight,
     )
 
 
@@ -201,6 +201,23 @@ def test_marginal_critic_weighs_in():
     assert_close(both, alone + gap)
 
 
+def test_the_energy_score_of_the_draws_weighs_in():
+    """Of two draws a, b for a target t it is (‖a − t‖ + ‖b − t‖ − ‖a − b‖) / 2."""
+    part = batch(2)
+    critics = Critics(Critic(2, 3, (8,), generator=torch.Generator().manual_seed(0)), None)
+    alone = objective(2).generator_loss(Line(), critics, part)
+    both = objective(2, energy_weight=0.7).generator_loss(Line(), critics, part)
+    first, second = part.noise[::2], part.noise[1::2]
+    gaps = (first - part.latent, second - part.latent, first - second)
+    near, far, apart = (gap.norm(dim=1) for gap in gaps)
+    assert_close(both, alone + 0.7 * ((near + far - apart) / 2).mean())
+    without, with_it = (
+        objective(2, energy_weight=weight).critic_loss(Line(), critics, part)
+        for weight in (0.0, 0.7)
+    )
+    assert_close(with_it, without, rtol=0, atol=0)
+
+
 # ------------------------------------------------------------------ the matcher
 OPTIONS = [
     {"loss": "wgan"},
@@ -218,7 +235,7 @@ def test_fitted_law(options):
     X, y = two_sided()
     budget = {"max_steps": 600, "lr": 1e-3, "critic_lr": 2e-3}
     matcher = WGANMatcher(widths=(64, 64), critic_widths=(64, 64), **budget, **options)
-    est = LSDMRegressor(matcher=matcher, random_state=0).fit(X, y)
+    est = plain_regressor(matcher=matcher, random_state=0).fit(X, y)
     assert_draws_are_two_sided(est, X)
 
 
@@ -231,9 +248,9 @@ def test_group_sort_computes_no_penalty(monkeypatch):
     X, y = two_sided(60)
     for loss in ("wgan", "r3gan"):
         matcher = WGANMatcher(critic="groupsort", loss=loss, max_steps=3)
-        LSDMRegressor(matcher=matcher, random_state=0).fit(X, y)
+        plain_regressor(matcher=matcher, random_state=0).fit(X, y)
         with pytest.raises(AssertionError, match="a penalty"):
-            LSDMRegressor(matcher=WGANMatcher(loss=loss, max_steps=3)).fit(X, y)
+            plain_regressor(matcher=WGANMatcher(loss=loss, max_steps=3)).fit(X, y)
 
 
 @pytest.mark.parametrize(
@@ -244,9 +261,11 @@ def test_group_sort_computes_no_penalty(monkeypatch):
         ({"critic": "groupsort", "critic_widths": (64, 33)}, r"even numbers .* got \(64, 33\)"),
         ({"critic": "groupsort", "critic_widths": ()}, "one or more even numbers"),
         ({"n_draws": 0}, "n_draws must be at least 1, got 0"),
+        ({"n_draws": 1}, r"matcher__n_draws must be at least 2 with matcher__energy_weight=2\.0"),
+        ({"energy_weight": -1.0}, "energy_weight must be at least 0"),
     ],
 )
 def test_bad_options(options, message):
     X, y = two_sided(30)
     with pytest.raises(ValueError, match=message):
-        LSDMRegressor(matcher=WGANMatcher(**options)).fit(X, y)
+        plain_regressor(matcher=WGANMatcher(**options)).fit(X, y)

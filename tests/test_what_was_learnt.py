@@ -4,9 +4,10 @@ import warnings
 
 import numpy as np
 import pytest
+from helpers import plain_regressor
 from skorch.callbacks import Callback
 
-from sklsdm import LSDMGenerator, LSDMRegressor, NotImprovedWarning
+from sklsdm import LSDMGenerator, NotImprovedWarning
 from sklsdm.datasets import make_arms
 from sklsdm.matchers import MATCHERS, EnergyMatcher
 
@@ -17,7 +18,7 @@ def noise(n=80):
 
 
 def fitted(matcher, X, y, steps, **params):
-    est = LSDMRegressor(matcher=matcher, random_state=0, **params)
+    est = plain_regressor(matcher=matcher, random_state=0, **params)
     return est.set_params(matcher__max_steps=steps).fit(X, y)
 
 
@@ -46,13 +47,13 @@ def test_scores_of_the_start_and_of_what_is_kept(matcher):
         assert np.isclose(values, best).any()
 
 
-def test_the_kernel_score_may_choose_the_state():
+def test_the_energy_score_may_choose_the_state():
     arms = make_arms(300, random_state=0)
-    est = LSDMRegressor(
-        matcher=EnergyMatcher(held_out_score="kernel", max_steps=200), random_state=0
+    est = plain_regressor(
+        matcher=EnergyMatcher(held_out_score="energy", max_steps=200), random_state=0
     )
     found = est.fit(arms.X, arms.y).matcher_
-    assert np.isclose(found.history_["valid_kernel_score"], found.best_score_[0]).any()
+    assert np.isclose(found.history_["valid_energy_score"], found.best_score_[0]).any()
     with pytest.raises(ValueError, match="matcher__held_out_score='crps' is unknown"):
         est.set_params(matcher__held_out_score="crps").fit(arms.X, arms.y)
 
@@ -76,7 +77,7 @@ def test_without_held_out_pairs_nothing_is_claimed():
 def test_autoencoders_tell_it_too():
     X, y = np.random.default_rng(0).normal(size=(60, 1)), np.random.default_rng(1).normal(size=60)
     y = np.c_[np.cos(y), np.sin(y), y]
-    est = LSDMRegressor(1, "energy", autoencoder="mlp", random_state=0, validation_fraction=0.2)
+    est = plain_regressor(1, "energy", autoencoder="mlp", random_state=0, validation_fraction=0.2)
     est.set_params(matcher__max_steps=5, autoencoder__max_epochs=3).fit(X, y)
     found = est.autoencoder_
     assert found.best_score_[0] <= found.start_score_[0]
@@ -100,7 +101,7 @@ def test_a_resumed_fit_tells_the_same(tmp_path):
     arms = make_arms(300, random_state=0)
 
     def fit(folder):
-        est = LSDMRegressor(matcher="diffusion", random_state=0, checkpoint=folder)
+        est = plain_regressor(matcher="diffusion", random_state=0, checkpoint=folder)
         est.set_params(matcher__max_steps=300, matcher__callbacks=[Stop()])
         return est.fit(arms.X, arms.y).matcher_
 

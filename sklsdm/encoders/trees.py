@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Any, ClassVar
 
@@ -26,8 +27,9 @@ class TreesConditionEncoder(BaseConditionEncoder):
     The networks then start from what trees see, and learn the spread around it. For the pairs
     the predictions are out of bag, by the trees that did not see the pair, so that stage 2 does
     not learn to trust predictions which are better than those of new conditions. New conditions
-    get the prediction of the whole forest. Where pairs come in groups (`fit(..., groups=)`), they
-    are predicted by forests that saw none of their group.
+    get the prediction of the whole forest; those of pairs learnt from get the same as in `fit`,
+    for there the whole forest has seen the responses. Where pairs come in groups
+    (`fit(..., groups=)`), they are predicted by forests that saw none of their group.
 
     X may hold NaN. The trees use them as they are. The networks get the column's mean instead,
     and a column more that says where a value is missing, for columns with NaN among the pairs.
@@ -41,9 +43,7 @@ class TreesConditionEncoder(BaseConditionEncoder):
     numbers, 0 and 1. Levels are compared as text: the category 1 and the string "1" are the same.
 
     When to use: tables from about 500 pairs on. With fewer pairs out-of-bag predictions are
-    worse than those of the whole forest, and the draws come out too wide. Judge the fit on new
-    pairs: for the pairs learnt from, the whole forest has seen the responses, and draws given
-    its predictions are worse than elsewhere. Cost: one forest.
+    worse than those of the whole forest, and the draws come out too wide. Cost: one forest.
 
     References
     ----------
@@ -90,30 +90,49 @@ class TreesConditionEncoder(BaseConditionEncoder):
             random_state=seed % _MOST_SEED,
         )
         target = codes[:, 0] if codes.shape[1] == 1 else codes
-        if groups is None:
+        n_groups = 0 if groups is None else len(np.unique(groups))
+        if n_groups < 2:  # of one group, there is no other to learn from
             self.forest_ = forest.set_params(oob_score=True).fit(condition, target)
             predicted = self.forest_.oob_prediction_.reshape(len(condition), -1)
         else:
             self.forest_ = forest.fit(condition, target)
-            folds = GroupKFold(min(_N_FOLDS, groups.max() + 1))
+            folds = GroupKFold(min(_N_FOLDS, n_groups))
             predicted = cross_val_predict(forest, condition, target, groups=groups, cv=folds)
             predicted = predicted.reshape(len(condition), -1)
         self.components_ = None
         if predicted.shape[1] > self.n_components:
             n_components = min(self.n_components, len(predicted) - 1)
             self.components_ = PCA(n_components, random_state=seed % _MOST_SEED).fit(predicted)
-        rows = self._beside(condition, predicted)
-        self.n_features_ = rows.shape[1]
-        return rows
+        predicted = self._reduce(predicted)
+        self.keys_, place, count = np.unique(
+            _keys(condition), return_inverse=True, return_counts=True
+        )
+        totals = np.zeros((len(count), predicted.shape[1]))
+        np.add.at(totals, place, predicted)
+        self.known_ = (totals / count[:, None]).astype(np.float32)
+        return self._beside(condition, predicted)
 
     def transform(self, condition: Rows) -> Rows:
         if len(condition) == 0:  # where no pairs are held out; a forest refuses empty tables
-            return np.empty((0, self.n_features_), dtype=np.float32)
-        return self._beside(condition, self.forest_.predict(condition).reshape(len(condition), -1))
+            return self._beside(condition, np.empty((0, self.known_.shape[1])))
+        predicted = self._reduce(self.forest_.predict(condition).reshape(len(condition), -1))
+        keys = _keys(condition)
+        place = np.searchsorted(self.keys_, keys).clip(max=len(self.keys_) - 1)
+        is_known = self.keys_[place] == keys
+        predicted[is_known] = self.known_[place[is_known]]
+        return self._beside(condition, predicted)
+
+    def _reduce(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The principal components of the predictions, where they are many."""
+        return predicted if self.components_ is None else self.components_.transform(predicted)
 
     def _beside(self, condition: Rows, predicted: NDArray[np.float64]) -> Rows:
-        if self.components_ is not None:
-            predicted = self.components_.transform(predicted)
         missing = np.isnan(condition[:, self.gappy_]).astype(np.float32)
         filled = np.nan_to_num(condition)  # 0 is the mean of a standardised column
         return np.concatenate([filled, missing, predicted.astype(np.float32)], axis=1)
+
+
+def _keys(condition: Rows) -> NDArray[np.uint64]:
+    """A number for each row, equal for equal rows and hardly ever for others."""
+    found = b"".join(hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in condition)
+    return np.frombuffer(found, dtype=np.uint64)
