@@ -44,8 +44,9 @@ class PartsOwner(Declared):
         default="auto",
         rule=anything('int or "auto"'),
         doc="""Dimension of the latent space. "auto" is the number of outputs if there are at most
-        50; else 1.5 times the intrinsic dimension of the responses (Levina & Bickel 2004),
-        rounded up. It is kept below the number of responses: a larger integer is reduced, with a
+        eight, or if they are their own codes (`autoencoder`); else 1.5 times the intrinsic
+        dimension of the paired responses (of all responses, if they are images; Levina & Bickel
+        2004), rounded up. It is kept below the number of responses: a larger integer is reduced, with a
         warning.""",
         kw_only=False,
     )

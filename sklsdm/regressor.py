@@ -259,10 +259,8 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         pairs = stage.pairs
         encoder = self._new_part("condition_encoder").resolve(self._conditions_.shape)
         can_judge = validation is not None or len(pairs) >= MIN_ROWS_TO_HOLD_OUT
-        encoders = {type(encoder).__name__: encoder}
-        if can_judge:
-            codes = coded.codes[: len(pairs)].cpu().numpy()
-            encoders = encoder.candidates(pairs.condition, codes, stage.run.seed)
+        codes = coded.codes[: len(pairs)].cpu().numpy()
+        encoders = encoder.candidates(pairs.condition, codes, stage.run.seed)
         learns = not isinstance(coded.space.autoencoder, IdentityAutoencoder)
         uses = uses_to_try(
             self.unpaired,

@@ -164,10 +164,10 @@ def test_convolutions_want_images():
 @pytest.mark.parametrize(
     ("shape", "latent_dim", "kind"),
     [
-        ((8,), "auto", IdentityAutoencoder),
+        ((50,), "auto", IdentityAutoencoder),
         ((8,), 8, IdentityAutoencoder),
         ((8,), 3, MLPAutoencoder),
-        ((9,), "auto", MLPAutoencoder),
+        ((51,), "auto", MLPAutoencoder),
         ((15, 30), "auto", MLPAutoencoder),
         ((16, 30), "auto", ConvAutoencoder),
         ((3, 16, 30), "auto", ConvAutoencoder),

@@ -452,3 +452,19 @@ def test_a_killed_choice_ends_as_an_unbroken_one(tmp_path, monkeypatch, part, tr
     for use, scores in whole.held_out_scores_.items():
         assert_array_equal(resumed.held_out_scores_[use], scores)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_latent_dimension_does_not_grow_with_the_unpaired_responses():
+    """More of them tell of more dimensions than the pairs can fill; images need them all."""
+    random = np.random.default_rng(0)
+    X = random.normal(size=(60, 2))
+    to_outputs = random.normal(size=(6, 60))
+    y = np.c_[X, 0.3 * random.normal(size=(60, 4))] @ to_outputs
+    more = random.normal(size=(2000, 6)) @ to_outputs
+    est = LSDMRegressor(unpaired="latent", condition_encoder="flatten", random_state=0)
+    est.set_params(matcher__max_steps=2, autoencoder__max_epochs=1)
+    alone = clone(est).fit(X, y).latent_dim_
+    assert clone(est).fit(X, y, more).latent_dim_ == alone
+    images = [rows.reshape(-1, 6, 10) for rows in (y, more)]
+    with_images = clone(est).fit(X, *images).latent_dim_
+    assert with_images > alone

@@ -22,7 +22,8 @@ from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run
 
 _PASSED_ON = "Passed to the autoencoder that is chosen, if it trains. None keeps its own default."
-FEW_OUTPUTS = 50  # outputs up to which the responses are their own codes
+MOST_OWN_CODES = 50  # outputs up to which "auto" takes the responses as their own codes
+FEW_OUTPUTS = 8  # outputs up to which other latent spaces have as many dimensions
 _LARGE_IMAGE = 16  # pixels of the shorter side from which an image is encoded by convolutions
 
 
@@ -46,7 +47,7 @@ class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
         return kind(**given)
 
     def resolve(self, form: ResponseFormat, latent_dim: int | str) -> BaseAutoencoder:
-        if form.width <= FEW_OUTPUTS and latent_dim in ("auto", form.width):
+        if form.width <= MOST_OWN_CODES and latent_dim in ("auto", form.width):
             return IdentityAutoencoder()
         large = form.is_image and min(form.image_shape[1:]) >= _LARGE_IMAGE
         return self._trained(ConvAutoencoder if large else MLPAutoencoder)
@@ -60,12 +61,17 @@ class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
 def intrinsic_dimension(responses: Responses, seed: int, n_neighbors: int = 20) -> int:
     """Dimension of the set on which the responses lie, from nearest-neighbour distances.
 
+    Only the paired responses are asked, unless they are images: with the unpaired ones it would
+    grow with their number, beyond what stage 2 can learn from the pairs. The latent space of
+    images needs all of them.
+
     Maximum likelihood over the distances T_1 < ... < T_K to the nearest neighbours of (at most
     2,000) rows: the inverse of the mean of log(T_K / T_j), rounded up. Levina & Bickel 2004,
     equation 8, averaged as in MacKay & Ghahramani 2005.
     """
-    count = min(len(responses), 2000)
-    rows = np.random.default_rng(seed).choice(len(responses), count, replace=False)
+    n_rows = len(responses) if responses.format.is_image else responses.n_paired
+    count = min(n_rows, 2000)
+    rows = np.random.default_rng(seed).choice(n_rows, count, replace=False)
     values = np.unique(responses.take(np.sort(rows)).numpy(), axis=0)
     n_neighbors = min(n_neighbors, len(values) - 1)
     if n_neighbors < 3:

@@ -13,6 +13,7 @@ from sklsdm.encoders.plain import ConvConditionEncoder, FlattenConditionEncoder
 from sklsdm.encoders.trees import TreesConditionEncoder
 from sklsdm.functional.categorical import are_labels
 
+_FEWEST_TO_CHOOSE = 20  # pairs; fewer cannot tell encoders apart
 _FEWEST_FOR_TREES = 50  # pairs; with fewer a forest is hardly ever better
 
 
@@ -20,7 +21,8 @@ class AutoConditionEncoder(FlattenConditionEncoder):
     """Convolutions for images; for rows of numbers, what predicts held-out pairs best.
 
     Compared are the conditions as they are, trees, and periodic columns if the codes follow waves
-    of a column. Labels (each distinct x occurs four times or more, on average) enter as they are.
+    of a column. Labels (each distinct x occurs four times or more, on average) enter as they are, and so do
+    conditions of fewer than 20 pairs.
     """
 
     def resolve(self, shape: tuple[int, ...]) -> BaseConditionEncoder:
@@ -30,7 +32,7 @@ class AutoConditionEncoder(FlattenConditionEncoder):
         self, condition: Rows, codes: NDArray[Any], seed: int
     ) -> dict[str, BaseConditionEncoder]:
         found: dict[str, BaseConditionEncoder] = {"flatten": FlattenConditionEncoder()}
-        if are_labels(torch.from_numpy(condition)):
+        if len(condition) < _FEWEST_TO_CHOOSE or are_labels(torch.from_numpy(condition)):
             return found
         if len(condition) >= _FEWEST_FOR_TREES:
             found["trees"] = TreesConditionEncoder()
