@@ -109,10 +109,12 @@ class FittedLatentSpace(BaseAutoencoder):
     def natural_dim(self, form: Any) -> int:
         return self.fitted.latent_dim_
 
+    def _fit_coder(self, responses: Any, latent_dim: int, held_out: Any, run: Any) -> Any:
+        return self.fitted.coder_
+
     def fit(self, responses: Any, latent_dim: int, held_out: Any, run: Any) -> FittedLatentSpace:
-        self.latent_dim_ = latent_dim
+        super().fit(responses, latent_dim, held_out, run)
         self.decoder_noise_dim_ = self.fitted.decoder_noise_dim_
-        self.coder_ = self.fitted.coder_
         self.history_ = self.fitted.history_
         return self
 
