@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import kept_rows, print_table, replace_row, save_results
+from common import CRITIC_ALONE, kept_rows, print_table, replace_row, save_results
 from numpy.typing import NDArray
 from peers import Draw, Fit, available_peers, marginal
 
@@ -30,18 +30,7 @@ from sklsdm.metrics import energy_score, interval_coverage
 N_DRAWS = 200
 Array = NDArray[np.float64]
 OURS: dict[str, dict[str, Any]] = {name: {"matcher": name} for name in sorted(MATCHERS)} | {
-    "wgan, former default": {
-        "condition_encoder": "flatten",
-        "matcher": "wgan",
-        "matcher__batch_size": 256,
-        "matcher__critic_lr": 1e-3,
-        "matcher__critic_widths": (128, 128, 128),
-        "matcher__energy_weight": 0.0,
-        "matcher__held_out_score": "energy",
-        "matcher__lr": 5e-4,
-        "matcher__max_steps": 3000,
-        "matcher__n_draws": 1,
-    }
+    "wgan, former default": {"condition_encoder": "flatten"} | CRITIC_ALONE
 }
 
 

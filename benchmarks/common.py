@@ -13,6 +13,18 @@ from typing import Any
 
 import sklsdm
 
+# The critic alone, with the settings that were the default of `wgan` in version 0.1.
+CRITIC_ALONE: dict[str, Any] = {
+    "matcher": "wgan",
+    "matcher__batch_size": 256,
+    "matcher__critic_lr": 1e-3,
+    "matcher__critic_widths": (128, 128, 128),
+    "matcher__energy_weight": 0.0,
+    "matcher__held_out_score": "energy",
+    "matcher__lr": 5e-4,
+    "matcher__max_steps": 3000,
+    "matcher__n_draws": 1,
+}
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import kept_rows, print_table, replace_row, save_results
+from common import CRITIC_ALONE, kept_rows, print_table, replace_row, save_results
 from judge import Bench, load_bench
 from numpy.typing import NDArray
 from sklearn.decomposition import FastICA
@@ -57,6 +57,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "matcher__widths": (256, 256, 256),
     },
     "wgan-pair": {"matcher": "wgan", "unpaired": "pair"},
+    "critic alone": CRITIC_ALONE | {"unpaired": "match"},
+    "critic alone, pair": CRITIC_ALONE | {"unpaired": "pair"},
 }
 CELLS = [("conv", name) for name in (*MATCHERS, *RECIPES)] + [
     (space, "wgan") for space in LATENT_SPACES if space != "conv"

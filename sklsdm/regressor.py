@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self, overload
 
 import numpy as np
@@ -12,32 +11,27 @@ from sklearn.utils import Tags
 
 from sklsdm._validation import (
     also_named,
-    check_channels_first,
-    check_finite,
     check_groups,
     check_numeric,
     check_response_shape,
     check_same_rows,
 )
 from sklsdm.autoencoders import IdentityAutoencoder
-from sklsdm.base import FIT_EXTRAS, LatentSpaceEstimator
-from sklsdm.categories import CategoryColumns, find_categories, refuse_categories
+from sklsdm.base import FIT_EXTRAS
 from sklsdm.choosing import Coded, Pairs, Setting, StageTwo, choose_setting
-from sklsdm.conditions import learn_format, warn_if_far
+from sklsdm.conditioned import ConditionedEstimator
 from sklsdm.drawing import Bank, energy_scores, marginal_energy_scores
-from sklsdm.encoders import ENCODERS, BaseConditionEncoder
 from sklsdm.forecasts import ForecastMixin
 from sklsdm.holding_out import MIN_ROWS_TO_HOLD_OUT, hold_out_rows
 from sklsdm.matchers import MatchingData
 from sklsdm.metrics import skill
-from sklsdm.owner import PartKind
 from sklsdm.parameters import anything, flag, learnt, one_of, parameter
 from sklsdm.randomness import RandomState
 from sklsdm.responses import Responses, check_unpaired
 from sklsdm.unpaired import USES, check_weight, uses_to_try
 
 
-class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
+class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
     """Conditional generation by latent space distribution matching, from pairs and unpaired Y.
 
     Stage 1 learns an encoder E and a decoder D from all responses, paired and unpaired. Stage 2
@@ -70,16 +64,6 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
     (5, 3, 2)
     """
 
-    condition_encoder: str | BaseConditionEncoder = parameter(
-        default="auto",
-        rule=anything("str or condition encoder object"),
-        doc="""How X enters the networks: rows as they are ("flatten"), images through convolutions
-        ("conv"), with a forest's predictions of the codes beside them ("trees", for tables), or
-        with sines and cosines of several frequencies ("periodic", for laws that turn quickly
-        with x). "auto" is "conv" for images; for tables of 20 pairs or more it compares the others
-        on the pairs, each by short fits to the rest, and takes the best. See `sklsdm.encoders`;
-        settings are reachable as `condition_encoder__<name>`.""",
-    )
     unpaired: str = parameter(
         default="auto",
         rule=one_of("auto", *USES),
@@ -101,18 +85,12 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         pixels and one-hot rows, (0, None) for amounts. Responses outside the range are an
         error. uint8 images always have (0, 1). See the Notes.""",
     )
-    scale_X: bool = parameter(
-        default=True,
-        rule=flag(),
-        doc="Standardise X in `fit`: each column by itself, all pixels of images together.",
-    )
     store_reference: bool = parameter(
         default=True,
         rule=flag(),
         doc="""Keep up to 2,000 paired responses (fewer if they are large images), which `score`
         needs for comparison.""",
     )
-    condition_encoder_: BaseConditionEncoder = learnt("The fitted condition encoder.")
     unpaired_: str = learnt(
         """The chosen use of the unpaired responses: "none", "latent", "match" or "pair"; without
         such responses it is "none"."""
@@ -133,18 +111,6 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
     y_shape_: tuple[int, ...] = learnt("Shape of one response; () for a 1-D y.", "tuple")
     n_paired_: int = learnt("Number of pairs in `fit`.")
     n_unpaired_: int = learnt("Number of unpaired responses in `fit`.")
-    n_features_in_: int = learnt("Number of columns of X (channels, for images).")
-    feature_names_in_: NDArray[Any] = learnt(
-        "Names of the columns of X, if they are all strings.", "ndarray of str"
-    )
-
-    _parts: ClassVar[Mapping[str, PartKind]] = {
-        **LatentSpaceEstimator._parts,
-        "condition_encoder": PartKind(ENCODERS, BaseConditionEncoder),
-    }
-
-    _columns_ = CategoryColumns()  # those of this fit, where X has categories
-
     # With metadata routing on, Pipelines and searches pass these on without set_fit_request.
     __metadata_request__fit: ClassVar = dict.fromkeys(FIT_EXTRAS, True)
 
@@ -237,7 +203,7 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         run = self._run(seed, X, y, unpaired, X_val, y_val, groups)
         encoder = self._new_part("condition_encoder").resolve(X.shape[1:])
         encoder.check_shape(X)
-        self._conditions_ = learn_format(X, self.scale_X, self._names_of_numbers())
+        self._conditions_ = self._learn_conditions(X)
         responses = self._open_responses(y, unpaired, self.y_range)
         self.y_shape_ = responses.format.shape
         validation = self._check_validation_pairs(X_val, y_val)
@@ -314,54 +280,6 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
                 f"least 2."
             )
         return X, y
-
-    def _check_X(self, X: Any, *, reset: bool = False, name: str = "X") -> NDArray[Any]:
-        """X as numbers (n, p) or (n, c, h, w), with the features of fit unless `reset`."""
-        takes_nan = self._encoder_takes("nan")
-        hint = ", or set condition_encoder='trees', which takes NaN in X"
-        found = find_categories(name, X)
-        if found and reset:
-            if not self._encoder_takes("categories"):
-                refuse_categories(name, X, found, self.condition_encoder)
-            self._columns_ = CategoryColumns.learn(X, found)
-        if found or self._columns_.places:
-            X = self._columns_.read(self, X, found, name, reset=reset)
-            check_finite(name, X, allow_nan=takes_nan, hint=hint)
-        else:
-            X = self._check_features(X, reset=reset, name=name, allow_nan=takes_nan, hint=hint)
-        if X.ndim not in (2, 4):
-            raise ValueError(f"{name} must have shape (n, p) or (n, c, h, w), got {X.shape}.")
-        check_channels_first(name, X)
-        if not reset:
-            self._conditions_.check(name, X)
-        return X
-
-    def _encoder_takes(self, what: str) -> bool:
-        """Whether the encoder takes "nan" or "categories"; an unknown one is refused in `fit`."""
-        encoder = self.condition_encoder
-        kind = ENCODERS.get(encoder) if isinstance(encoder, str) else type(encoder)
-        return getattr(kind, f"takes_{what}", False)
-
-    def _names_of_numbers(self) -> Sequence[Any] | None:
-        """Names of the columns of numbers in X, where they have names."""
-        if self._columns_.places:
-            return self._columns_.number_names()
-        return getattr(self, "feature_names_in_", None)
-
-    def _check_validation_pairs(self, X_val: Any, y_val: Any) -> Pairs | None:
-        """Standardised conditions and raw responses from X_val and y_val; None if both are None."""
-        if X_val is None and y_val is None:
-            return None
-        if X_val is None or y_val is None:
-            missing = "X_val" if X_val is None else "y_val"
-            raise ValueError(f"X_val and y_val go together, but {missing} is None.")
-        X_val = self._check_X(X_val, name="X_val")
-        y_val = self._check_rows(y_val, "y_val")
-        check_same_rows("X_val", X_val, "y_val", y_val)
-        rows = self._conditions_.rows(X_val)
-        if self.scale_X:
-            warn_if_far("X_val", rows)
-        return Pairs(rows, y_val)
 
     # ------------------------------------------------------------------ drawing
     def sample(
@@ -463,12 +381,6 @@ class LSDMRegressor(RegressorMixin, LatentSpaceEstimator, ForecastMixin):
         marginal = marginal_energy_scores(self._reference_, target, self._response_std_)
         drawn = energy_scores(bank, condition, target, self._response_std_)
         return skill(drawn, marginal, sample_weight)
-
-    # ------------------------------------------------------------------ checks
-    def _check_condition(self, X: Any) -> NDArray[np.float32]:
-        """X, checked, as standardised flat rows (n, p)."""
-        self._fitted_format()
-        return self.condition_encoder_.transform(self._conditions_.rows(self._check_X(X)))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -25,6 +25,7 @@ LAYERS = [
     {"choosing"},
     {"owner", "forecasts"},
     {"base"},
+    {"conditioned"},
     {"regressor", "generator"},
     {"pipeline"},
     {"ensemble"},

@@ -23,8 +23,10 @@ class WGANMatcher(AdversarialMatcher):
 
     .. math:: \min_H \max_{\|f\|_{Lip} \le 1} E f(X, E(Y)) - E f(X, H(X, η)),
 
-    with a critic f held near 1-Lipschitz by a gradient penalty, or 1-Lipschitz by construction.
-    `loss="r3gan"` replaces the difference by a relativistic pairing at the same x,
+    with a critic f held near 1-Lipschitz by a gradient penalty, or 1-Lipschitz by construction. The
+    generator's loss also has a share of the energy score of draws for each pair (`energy_weight`),
+    which keeps draws from narrowing; 0 is the paper's loss. `loss="r3gan"` replaces the difference
+    by a relativistic pairing at the same x,
 
     .. math:: \max_f -E \log(1 + e^{f(X, H(X, η)) - f(X, E(Y))}) - \frac{γ}{2} (R_1 + R_2),
 
@@ -32,15 +34,16 @@ class WGANMatcher(AdversarialMatcher):
     the draws. Near its solution this game converges, while the plain one may circle around it.
 
     When to use: this is the paper's choice. It keeps modes apart that score-based losses blur, and
-    stays sharp in ten dimensions and more. Intervals are a little narrow; `critic="groupsort"`
-    widens them. "r3gan" needs longer fits: on arms it is worse than the default after 1,500 steps.
-    Cost: `n_critic` critic steps (two backward passes each; one with "groupsort") for each
-    generator step.
+    stays sharp in ten dimensions and more. Intervals are a little narrow: a larger `energy_weight`
+    or `critic="groupsort"` widens them. "r3gan" needs longer fits: on arms it is worse than the
+    default after 1,500 steps. Cost: `n_critic` critic steps (two backward passes each; one with
+    "groupsort") for each generator step.
 
     References
     ----------
     Chong & Feng 2026 (arXiv 2603.04223), stage 2; Gulrajani et al. 2017 (arXiv 1704.00028);
-    Petzka et al. 2018 (arXiv 1709.08894) for the one-sided penalty; Huang, Gokaslan, Kuleshov &
+    Petzka et al. 2018 (arXiv 1709.08894) for the one-sided penalty; Song et al. 2023 (arXiv
+    2306.15163) for the idea of a second loss beside the critic's; Huang, Gokaslan, Kuleshov &
     Tompkin 2025 (arXiv 2501.05441) for "r3gan"; Anil, Lucas & Grosse 2019 (arXiv 1811.05381) for
     "groupsort".
     """

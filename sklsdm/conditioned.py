@@ -1,0 +1,107 @@
+"""An estimator with conditions: how X is checked, and how it reaches the networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklsdm._validation import check_channels_first, check_finite, check_same_rows
+from sklsdm.base import LatentSpaceEstimator
+from sklsdm.categories import CategoryColumns, find_categories, refuse_categories
+from sklsdm.choosing import Pairs
+from sklsdm.conditions import ConditionFormat, learn_format, warn_if_far
+from sklsdm.encoders import ENCODERS, BaseConditionEncoder
+from sklsdm.owner import PartKind
+from sklsdm.parameters import anything, flag, learnt, parameter
+
+
+class ConditionedEstimator(LatentSpaceEstimator):
+    """Base of the estimators of a law given X: checks X and turns it into what networks see."""
+
+    condition_encoder: str | BaseConditionEncoder = parameter(
+        default="auto",
+        rule=anything("str or condition encoder object"),
+        doc="""How X enters the networks: rows as they are ("flatten"), images through convolutions
+        ("conv"), with a forest's predictions of the codes beside them ("trees", for tables), or
+        with sines and cosines of several frequencies ("periodic", for laws that turn quickly
+        with x). "auto" is "conv" for images; for tables of 20 pairs or more it compares the others
+        on the pairs, each by short fits to the rest, and takes the best. See `sklsdm.encoders`;
+        settings are reachable as `condition_encoder__<name>`.""",
+    )
+    scale_X: bool = parameter(
+        default=True,
+        rule=flag(),
+        doc="Standardise X in `fit`: each column by itself, all pixels of images together.",
+    )
+    condition_encoder_: BaseConditionEncoder = learnt("The fitted condition encoder.")
+    n_features_in_: int = learnt("Number of columns of X (channels, for images).")
+    feature_names_in_: NDArray[Any] = learnt(
+        "Names of the columns of X, if they are all strings.", "ndarray of str"
+    )
+
+    _parts: ClassVar[Mapping[str, PartKind]] = {
+        **LatentSpaceEstimator._parts,
+        "condition_encoder": PartKind(ENCODERS, BaseConditionEncoder),
+    }
+
+    _columns_ = CategoryColumns()  # those of this fit, where X has categories
+
+    def _check_X(self, X: Any, *, reset: bool = False, name: str = "X") -> NDArray[Any]:
+        """X as numbers (n, p) or (n, c, h, w), with the features of fit unless `reset`."""
+        takes_nan = self._encoder_takes("nan")
+        hint = ", or set condition_encoder='trees', which takes NaN in X"
+        found = find_categories(name, X)
+        if found and reset:
+            if not self._encoder_takes("categories"):
+                refuse_categories(name, X, found, self.condition_encoder)
+            self._columns_ = CategoryColumns.learn(X, found)
+        if found or self._columns_.places:
+            X = self._columns_.read(self, X, found, name, reset=reset)
+            check_finite(name, X, allow_nan=takes_nan, hint=hint)
+        else:
+            X = self._check_features(X, reset=reset, name=name, allow_nan=takes_nan, hint=hint)
+        if X.ndim not in (2, 4):
+            raise ValueError(f"{name} must have shape (n, p) or (n, c, h, w), got {X.shape}.")
+        check_channels_first(name, X)
+        if not reset:
+            self._conditions_.check(name, X)
+        return X
+
+    def _encoder_takes(self, what: str) -> bool:
+        """Whether the encoder takes "nan" or "categories"; an unknown one is refused in `fit`."""
+        encoder = self.condition_encoder
+        kind = ENCODERS.get(encoder) if isinstance(encoder, str) else type(encoder)
+        return getattr(kind, f"takes_{what}", False)
+
+    def _learn_conditions(self, X: NDArray[Any]) -> ConditionFormat:
+        """The format of the conditions X."""
+        return learn_format(X, self.scale_X, self._names_of_numbers())
+
+    def _names_of_numbers(self) -> Sequence[Any] | None:
+        """Names of the columns of numbers in X, where they have names."""
+        if self._columns_.places:
+            return self._columns_.number_names()
+        return getattr(self, "feature_names_in_", None)
+
+    def _check_validation_pairs(self, X_val: Any, y_val: Any) -> Pairs | None:
+        """Standardised conditions and raw responses from X_val and y_val; None if both are None."""
+        if X_val is None and y_val is None:
+            return None
+        if X_val is None or y_val is None:
+            missing = "X_val" if X_val is None else "y_val"
+            raise ValueError(f"X_val and y_val go together, but {missing} is None.")
+        X_val = self._check_X(X_val, name="X_val")
+        y_val = self._check_rows(y_val, "y_val")
+        check_same_rows("X_val", X_val, "y_val", y_val)
+        rows = self._conditions_.rows(X_val)
+        if self.scale_X:
+            warn_if_far("X_val", rows)
+        return Pairs(rows, y_val)
+
+    def _check_condition(self, X: Any) -> NDArray[np.float32]:
+        """X, checked, as standardised flat rows (n, p)."""
+        self._fitted_format()
+        return self.condition_encoder_.transform(self._conditions_.rows(self._check_X(X)))
