@@ -4,9 +4,9 @@
 
 25 labelled digits a class and 29,750 unlabelled ones, drawn by seed; all settings are defaults.
 One row of the table is every matcher with "auto" (convolutions here), one column every latent
-space with "wgan"; `--only` takes a latent space, a matcher, or one pair of them. 10,000 digits are
-drawn, 1,000 of each class, and compared with the test set by a classifier of our own (judge.py);
-"real" are 10,000 training digits that no estimator saw. Stage 1 is fitted once for each latent
+space with the critic alone; `--only` takes a latent space, a matcher, or one pair of them. 10,000
+digits are drawn, 1,000 of each class, and compared with the test set by a classifier of our own
+(judge.py); "real" are 10,000 training digits that no estimator saw. Stage 1 is fitted once for each latent
 space and seed. Time is the processor's, on one thread; the time of stage 2 includes encoding all
 responses. Stage 2 uses the unlabelled codes (`unpaired="match"`); "diffusion-pair" and "wgan-pair"
 are recipes with pseudo-pairs (`RECIPES`). Rows go into the JSON as they
@@ -61,7 +61,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "critic alone, pair": CRITIC_ALONE | {"unpaired": "pair"},
 }
 CELLS = [("conv", name) for name in (*MATCHERS, *RECIPES)] + [
-    (space, "wgan") for space in LATENT_SPACES if space != "conv"
+    (space, "critic alone") for space in LATENT_SPACES if space != "conv"
 ]
 
 

@@ -4,8 +4,8 @@
 
 Two curves: n + N = 3,000 digits of which n are labelled; n = 250 labelled digits beside N without
 a label. As many labelled digits of each class; 1,000 digits of each class are drawn and judged as
-in mnist_matchers.py. "the paper's recipe" is a critic alone, with unlabelled digits in stage 1 only,
-all pairs and all steps; "ours" the recipe of docs/choosing.md, `diffusion` with pseudo-pairs,
+in mnist_matchers.py. "the paper's recipe" is a critic alone, with unlabelled digits in stage 1
+only, all pairs and all steps; "ours" the recipe of docs/choosing.md, `diffusion` with pseudo-pairs,
 on the same stage 1. With N = 0 both are the supervised case. "WGAN in pixel space" and the
 conditional VAE see the n pairs and nothing else. Time is the processor's, on one thread; that of
 stage 1 stands in the row of its reconstructions.
