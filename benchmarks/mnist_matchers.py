@@ -2,15 +2,15 @@
 
     python benchmarks/mnist_matchers.py [--quick] [--seeds 0] [--only conv:wgan mlp] [--cache DIR]
 
-25 labelled digits a class and 29,750 unlabelled ones, drawn by seed; all settings are defaults.
-One row of the table is every matcher with "auto" (convolutions here), one column every latent
-space with the critic alone; `--only` takes a latent space, a matcher, or one pair of them. 10,000
-digits are drawn, 1,000 of each class, and compared with the test set by a classifier of our own
-(judge.py); "real" are 10,000 training digits that no estimator saw. Stage 1 is fitted once for each latent
-space and seed. Time is the processor's, on one thread; the time of stage 2 includes encoding all
-responses. Stage 2 uses the unlabelled codes (`unpaired="match"`); "diffusion-pair" and "wgan-pair"
-are recipes with pseudo-pairs (`RECIPES`). Rows go into the JSON as they
-come; a run of some rows replaces only those.
+25 labelled digits a class and 29,750 unlabelled ones, drawn by seed; all settings are defaults. One
+row of the table is every matcher with "auto" (convolutions here), one column every latent space
+with the critic alone; `--only` takes a latent space, a matcher, or one pair of them. 10,000 digits
+are drawn, 1,000 of each class, and compared with the test set by a classifier of our own
+(judge.py); "real" are 10,000 training digits that no estimator saw. Stage 1 is fitted once for each
+latent space and seed. Time is the processor's, on one thread; the time of stage 2 includes encoding
+all responses. Stage 2 uses the unlabelled codes (`unpaired="match"`); "diffusion-pair" and "wgan-
+pair" are recipes with pseudo-pairs (`RECIPES`). Rows go into the JSON as they come; a run of some
+rows replaces only those.
 """
 
 from __future__ import annotations
