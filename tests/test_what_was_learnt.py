@@ -1,15 +1,17 @@
 """How far training got is told: the state that is kept, its score, the start's, and a warning."""
 
+import copy
 import warnings
 
 import numpy as np
 import pytest
-from helpers import plain_regressor
+import torch
+from helpers import RUN, plain_regressor
 from skorch.callbacks import Callback
 
 from sklsdm import LSDMGenerator, NotImprovedWarning
 from sklsdm.datasets import make_arms
-from sklsdm.matchers import MATCHERS, EnergyMatcher
+from sklsdm.matchers import MATCHERS, EnergyMatcher, MatchingData
 
 
 def noise(n=80):
@@ -111,3 +113,32 @@ def test_a_resumed_fit_tells_the_same(tmp_path):
     resumed, whole = fit(tmp_path), fit(None)
     for name in ("best_step_", "best_score_", "start_score_"):
         assert getattr(resumed, name) == getattr(whole, name)
+
+
+def test_a_narrow_generator_gets_more_noise():
+    """A generator with half the spread of the codes is widened; one with their spread is not."""
+    random = torch.Generator().manual_seed(0)
+    condition = torch.randn((400, 1), generator=random)
+    latent = condition + torch.randn((400, 1), generator=random)
+    data = MatchingData(
+        condition=condition[:200],
+        latent=latent[:200],
+        held_condition=condition[200:],
+        held_latent=latent[200:],
+    )
+    matcher = EnergyMatcher(max_steps=2).fit(data, RUN)  # ridge regression, more or less
+    noise = torch.randn((5000, matcher.noise_dim_), generator=random)
+    few = data.condition[:1].expand(5000, 1)
+    for spread, low, high in ((0.6, 1.5, 1.6), (1.0, 1.0, 1.1)):
+        narrow = copy.deepcopy(matcher)
+        with torch.no_grad():
+            narrow.network_.spread.weight.mul_(spread)
+        narrow.noise_scale_ = narrow._best_scale(data, RUN)
+        assert low <= narrow.noise_scale_ <= high
+        assert 0.85 < float(narrow.draw(few, noise).std()) < 1.15
+
+
+def test_few_held_out_pairs_leave_the_noise_as_it_is():
+    arms = make_arms(100, random_state=0)
+    est = plain_regressor(matcher="energy", random_state=0).set_params(matcher__max_steps=100)
+    assert est.fit(arms.X, arms.y).matcher_.noise_scale_ == 1.0
