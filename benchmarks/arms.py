@@ -5,7 +5,7 @@
 1,500 training and 5,000 test pairs, 200 draws a row. skill_vs_oracle is (marginal − model) /
 (marginal − oracle) of the mean energy score; coverage is that of central 90 % intervals of both
 outputs. One thread. "wgan" is `LSDMRegressor()`, tuned on seeds 10 to 13; "wgan, former default"
-has the settings of version 0.1, for its time in the same run. A run of some methods
+has the settings of version 0.1, for its time in the same run. Seconds are the processor's. A run of some methods
 (`--matchers` or `--peers` alone, or both; empty for none) replaces only their rows of the JSON.
 """
 
@@ -70,11 +70,11 @@ def run_seed(seed: int, methods: dict[str, Fit], quick: bool) -> list[dict[str, 
         {"method": "oracle", "seed": seed, **judge(oracle, test.y, (worst, best))}
     ]
     for name, fit in methods.items():
-        start = time.perf_counter()
+        start = time.process_time()
         draw = fit(train.X, train.y, seed)
-        middle = time.perf_counter()
+        middle = time.process_time()
         draws = draw(test.X, N_DRAWS, seed)
-        end = time.perf_counter()
+        end = time.process_time()
         row = {"method": name, "seed": seed, **judge(draws, test.y, (worst, best))}
         rows.append({**row, "fit_s": middle - start, "draw_s": end - middle})
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()})
