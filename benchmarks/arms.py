@@ -5,8 +5,9 @@
 1,500 training and 5,000 test pairs, 200 draws a row. skill_vs_oracle is (marginal − model) /
 (marginal − oracle) of the mean energy score; coverage is that of central 90 % intervals of both
 outputs. One thread. "wgan" is `LSDMRegressor()`, tuned on seeds 10 to 13; "wgan, former default"
-has the settings of version 0.1, for its time in the same run. Seconds are the processor's. A run of some methods
-(`--matchers` or `--peers` alone, or both; empty for none) replaces only their rows of the JSON.
+has the settings of version 0.1, for its time in the same run. Seconds are the processor's. A run of
+some methods (`--matchers` or `--peers` alone, or both; empty for none) replaces only their rows of
+the JSON.
 """
 
 from __future__ import annotations
