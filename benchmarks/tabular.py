@@ -248,7 +248,8 @@ def verdict(rows: Sequence[dict]) -> list[str]:
         return [*cells, "", "", ""]
     gap, error = paired_difference(chosen, by_peer[best])
     word = "best" if gap <= 0 else "level" if gap <= error else "peer ahead"
-    return [*cells, f"{np.mean(list(chosen.values())):.4f}", f"{gap:+.4f} ± {error:.4f}", word]
+    beside = f"{gap:+.4f} (1 split)" if len(both) == 1 else f"{gap:+.4f} ± {error:.4f}"
+    return [*cells, f"{np.mean(list(chosen.values())):.4f}", beside, word]
 
 
 # ---------------------------------------------------------------------------- part "unpaired"

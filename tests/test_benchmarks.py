@@ -306,16 +306,16 @@ def test_share_that_comes_back(tabular):
 )
 def test_verdict_is_paired_over_splits(tabular, ours, word):
     rows = [
-        {"set": "a", "split": split, "method": method, "energy_score": score}
+        {"set": "a", "split": split, "method": method, "energy_score": score, "coverage": 0.9}
         for method, scores in {
             "marginal": [2.0, 2.0],
             "engression": [1.0, 1.1],
-            "diffusion": ours,
+            tabular.DEFAULT: [1.0, 1.1, 5.0],  # the peer lacks the third split
             tabular.CHOSEN: ours,
         }.items()
         for split, score in enumerate(scores)
     ]
     cells = tabular.verdict(rows)
     assert cells[0] == "engression"
-    assert cells[2] == "diffusion"
+    assert cells[3:5] == ["1.00", "0.900"]
     assert cells[-1] == word
