@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sklsdm.drawing import multiscale_scores
 from sklsdm.encoders import BaseConditionEncoder
+from sklsdm.functional.categorical import are_labels
 from sklsdm.holding_out import folds_of
 from sklsdm.latent_space import LatentSpace
 from sklsdm.matchers import BaseMatcher, EnergyMatcher, MatchingData, MDNMatcher
@@ -32,8 +33,9 @@ from sklsdm.unpaired import data_for
 _ENCODER_STEPS = 200
 _FEW_DIMENSIONS = 8  # of codes; in more, a mixture takes long, and the energy score is used
 # The short fits of all uses on all folds take together so many times the steps of the final fit.
-_SHARE_OF_STEPS = 0.75
-_PAIRING_STEPS = 1000  # of the model that pseudo-pairs need, unless the final fit takes fewer
+_SHARE_OF_STEPS = 0.4
+_PAIRING_STEPS = 500  # of the model that pseudo-pairs need, unless the final fit takes fewer
+_MOST_TO_PAIR = 2000  # unpaired codes that get a condition in a short fit
 _FEWEST_STEPS = 100  # of a short fit of a use, where the final one takes as many
 
 Scores = dict[str, NDArray[np.float64]]
@@ -247,6 +249,8 @@ class ShortFits:
             data = replace(
                 data, held_condition=data.held_condition[:0], held_latent=data.held_latent[:0]
             )
+            if use == "pair":
+                data = _with_fewer_codes(data)
             fitted = clone(matcher)
             fitted.fit(data_for(use, data, run, pairing_steps), run)
             if fitted.interrupted_:
@@ -254,6 +258,20 @@ class ShortFits:
             sampler = coded.space.sampler(fitted)
             found.append(multiscale_scores(sampler, held_condition, fold.held.y, self.spread))
         return np.concatenate(found)
+
+
+def _with_fewer_codes(data: MatchingData) -> MatchingData:
+    """The data with at most 2,000 unpaired codes, unless the conditions are labels.
+
+    Each of them gets a condition, which takes long where conditions do not repeat.
+    """
+    n_pairs = len(data.latent)
+    if data.codes is None or len(data.codes) <= n_pairs + _MOST_TO_PAIR:
+        return data
+    if are_labels(data.condition):
+        return data
+    others = torch.linspace(n_pairs, len(data.codes) - 1, _MOST_TO_PAIR, device=data.codes.device)
+    return replace(data, codes=torch.cat([data.codes[:n_pairs], data.codes[others.long()]]))
 
 
 def choose_best(scores: Mapping[str, NDArray[np.float64]]) -> str:
