@@ -26,7 +26,7 @@ from sklsdm.matchers import BaseMatcher, EnergyMatcher, MatchingData, MDNMatcher
 from sklsdm.nets import is_as_good
 from sklsdm.responses import Responses
 from sklsdm.run import Run
-from sklsdm.unpaired import data_for
+from sklsdm.unpaired import data_for, first_use
 
 # Condition encoders are compared by mixture densities, which learn quickest how a law follows x:
 # after 200 steps they tell a law that turns with x from one that does not (docs/lessons.md).
@@ -164,7 +164,7 @@ def choose_setting(
     Choice
     """
     uses = list(spaces)
-    use = first = "latent" if "latent" in uses else uses[0]
+    use = first = first_use(uses)
     name = next(iter(encoders))
     encoder_scores: Scores = {}
     use_scores: Scores = {}

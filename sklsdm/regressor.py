@@ -28,7 +28,7 @@ from sklsdm.metrics import skill
 from sklsdm.parameters import anything, flag, learnt, one_of, parameter
 from sklsdm.randomness import RandomState
 from sklsdm.responses import Responses, check_unpaired
-from sklsdm.unpaired import USES, check_weight, uses_to_try
+from sklsdm.unpaired import USES, check_weight, first_use, uses_to_try
 
 
 class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
@@ -72,9 +72,10 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         "pair": in stage 2 as pseudo-pairs as well, with conditions from a model of x given the
         code (`sklsdm.pairing`); codes without one are used as in "match". "auto" compares these
         uses on the pairs, each by short fits to the others (`sklsdm.choosing`), and takes the
-        first that is within a standard error of the best. "none" is compared where stage 1 is
-        trained, but for images, whose latent space needs all of them. With fewer than 20 pairs
-        nothing can be compared: it is then "latent" ("match" if `matcher__unpaired_weight` is
+        first that is within a standard error of the best. "none" is not compared for
+        images, whose latent space needs all of them, nor "latent" where stage 1 learns nothing (up
+        to 50 outputs by default). With fewer than 20 pairs nothing can be compared: it is then
+        "latent", or "none" where stage 1 learns nothing ("match" if `matcher__unpaired_weight` is
         given).""",
     )
     y_range: Any = parameter(
@@ -204,11 +205,12 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         encoder = self._new_part("condition_encoder").resolve(X.shape[1:])
         encoder.check_shape(X)
         self._conditions_ = self._learn_conditions(X)
-        responses = self._open_responses(y, unpaired, self.y_range)
+        used = None if self.unpaired == "none" else unpaired
+        responses = self._open_responses(y, used, self.y_range)
         self.y_shape_ = responses.format.shape
         validation = self._check_validation_pairs(X_val, y_val)
         self.n_paired_ = len(y)
-        self.n_unpaired_ = len(responses) - len(y)
+        self.n_unpaired_ = 0 if unpaired is None else len(unpaired)
         self._reference_ = responses.some_paired(run.seed) if self.store_reference else None
         self._fit_stages(
             Pairs(self._conditions_.rows(X), y),
@@ -223,21 +225,20 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         self, stage: StageTwo, coded: Coded, held: NDArray[np.intp], validation: Pairs | None
     ) -> Setting:
         pairs = stage.pairs
-        encoder = self._new_part("condition_encoder").resolve(self._conditions_.shape)
-        can_judge = validation is not None or len(pairs) >= MIN_ROWS_TO_HOLD_OUT
-        codes = coded.codes[: len(pairs)].cpu().numpy()
-        encoders = encoder.candidates(pairs.condition, codes, stage.run.seed)
-        learns = not isinstance(coded.space.autoencoder, IdentityAutoencoder)
         uses = uses_to_try(
             self.unpaired,
-            n_unpaired=self.n_unpaired_,
-            can_judge=can_judge,
-            has_own_space=learns and not coded.space.form.is_image,
+            n_unpaired=len(stage.responses) - len(pairs),
+            can_judge=validation is not None or len(pairs) >= MIN_ROWS_TO_HOLD_OUT,
+            learns_space=not isinstance(coded.space.autoencoder, IdentityAutoencoder),
+            is_image=coded.space.form.is_image,
             weight=self._new_part("matcher").unpaired_weight,
         )
         spaces = dict.fromkeys(uses, coded)
-        if "none" in uses and self.n_unpaired_:
+        if "none" in uses and len(stage.responses) > len(pairs):
             spaces["none"] = self._space_of_pairs(stage, held)
+        encoder = self._new_part("condition_encoder").resolve(self._conditions_.shape)
+        codes = spaces[first_use(uses)].codes[: len(pairs)].cpu().numpy()
+        encoders = encoder.candidates(pairs.condition, codes, stage.run.seed)
         choice = choose_setting(
             stage,
             spaces,

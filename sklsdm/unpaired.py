@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -19,7 +20,8 @@ def uses_to_try(
     *,
     n_unpaired: int,
     can_judge: bool,
-    has_own_space: bool,
+    learns_space: bool,
+    is_image: bool,
     weight: float | str,
 ) -> tuple[str, ...]:
     """The uses to compare, the safest first.
@@ -32,8 +34,10 @@ def uses_to_try(
         Number of unpaired responses.
     can_judge : bool
         Whether there are enough pairs to compare by.
-    has_own_space : bool
-        Whether a latent space learnt from the pairs alone would be another one.
+    learns_space : bool
+        Whether stage 1 is trained. Otherwise "latent" has nothing to use them for.
+    is_image : bool
+        Whether the responses are images, whose latent space needs all of them.
     weight : float or "auto"
         The user's `matcher__unpaired_weight`.
     """
@@ -41,9 +45,21 @@ def uses_to_try(
         return ("none",)
     if asked != "auto":
         return (asked,)
-    if not can_judge:
-        return ("latent",) if weight == "auto" else ("match",)
-    return USES if has_own_space else USES[1:]
+    uses = tuple(
+        use
+        for use in USES
+        if (use != "latent" or learns_space) and (use != "none" or not learns_space or not is_image)
+    )
+    if can_judge:
+        return uses
+    if weight != "auto":
+        return ("match",)
+    return ("latent",) if "latent" in uses else ("none",)
+
+
+def first_use(uses: Sequence[str]) -> str:
+    """The use with which condition encoders are compared: "latent" where it is one of them."""
+    return "latent" if "latent" in uses else uses[0]
 
 
 def check_weight(asked: str, weight: float | str) -> None:

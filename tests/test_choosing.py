@@ -202,14 +202,23 @@ def test_the_choice_leaves_the_final_fit_alone():
 
 # ------------------------------------------------------------------ uses of unpaired responses
 def test_uses_to_try():
-    usual = {"n_unpaired": 9, "can_judge": True, "has_own_space": True, "weight": "auto"}
+    usual = {
+        "n_unpaired": 9,
+        "can_judge": True,
+        "learns_space": True,
+        "is_image": False,
+        "weight": "auto",
+    }
 
     def tried(asked="auto", **given):
         return uses_to_try(asked, **usual | given)
 
     assert tried() == ("none", "latent", "match", "pair")
-    assert tried(has_own_space=False) == ("latent", "match", "pair")
+    assert tried(is_image=True) == ("latent", "match", "pair")
+    assert tried(learns_space=False) == ("none", "match", "pair")
+    assert tried(learns_space=False, is_image=True) == ("none", "match", "pair")
     assert tried(can_judge=False) == ("latent",)
+    assert tried(can_judge=False, learns_space=False) == ("none",)
     assert tried(can_judge=False, weight=1.0) == ("match",)
     assert tried(n_unpaired=0) == tried("pair", n_unpaired=0) == ("none",)
     assert tried("pair", can_judge=False) == ("pair",)
@@ -218,7 +227,9 @@ def test_uses_to_try():
 def test_what_is_used_without_a_comparison():
     assert quick(1).fit(X, Y).unpaired_ == "none"
     few = quick(1).fit(X[:19], Y[:19], MORE)
-    assert (few.unpaired_, few.held_out_scores_) == ("latent", {})
+    assert (few.unpaired_, few.held_out_scores_, few.n_unpaired_) == ("none", {}, len(MORE))
+    wide = quick(1, autoencoder="pca").fit(X[:19], WIDE[:19], WIDE[19:])
+    assert (wide.unpaired_, wide.held_out_scores_) == ("latent", {})
     weighted = quick(1, matcher__unpaired_weight=1.0).fit(X[:19], Y[:19], MORE)
     assert weighted.unpaired_ == "match"
     images = WIDE.reshape(60, 3, 4)
@@ -250,7 +261,7 @@ def test_ties_go_to_the_safer_use():
 
 def test_the_use_is_chosen_by_the_scores():
     est = quick(condition_encoder="flatten").fit(X, Y, MORE)
-    assert list(est.held_out_scores_) == ["latent", "match", "pair"]  # the identity has no other
+    assert list(est.held_out_scores_) == ["none", "match", "pair"]  # stage 1 learns nothing
     assert est.unpaired_ == choose_safest(est.held_out_scores_)
 
 
@@ -274,15 +285,20 @@ def test_unpaired_responses_that_help_stay_in_stage_2():
 def test_misleading_unpaired_responses_are_left_out_of_stage_2(
     matcher, max_steps, n_pairs, n_wrong
 ):
-    """Responses from elsewhere hide the two sides; 300 held-out pairs show what that costs."""
+    """Responses from elsewhere hide the two sides; 300 held-out pairs show what that costs.
+
+    The fit is then, number by number, one without them.
+    """
     (x, y), (X_val, y_val) = two_sided(n_pairs, 0), two_sided(300, 1)
     wrong = 5 * np.random.default_rng(2).normal(size=n_wrong)
     held_out = {"X_val": X_val, "y_val": y_val}
     est = quick(max_steps, matcher=matcher, condition_encoder="flatten")
     est.set_params(matcher__max_steps=max_steps)
-    assert est.fit(x, y, wrong, **held_out).unpaired_ == "latent"
+    assert est.fit(x, y, wrong, **held_out).unpaired_ == "none"
+    alone = clone(est).fit(x, y, **held_out)
+    assert_array_equal(alone.sample(x[:9], 5, random_state=0), est.sample(x[:9], 5, random_state=0))
     est.set_params(matcher__unpaired_weight=1.0)
-    assert est.fit(x, y, wrong, **held_out).unpaired_ == "latent"
+    assert est.fit(x, y, wrong, **held_out).unpaired_ == "none"
 
 
 def test_where_they_spoil_the_latent_space_the_fit_is_one_without_them():
