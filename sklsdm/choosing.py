@@ -31,10 +31,13 @@ from sklsdm.unpaired import data_for, first_use
 # Condition encoders are compared by mixture densities, which learn quickest how a law follows x:
 # after 200 steps they tell a law that turns with x from one that does not (docs/lessons.md).
 _ENCODER_STEPS = 200
+_ENCODER_LR = 1e-3
 _FEW_DIMENSIONS = 8  # of codes; in more, a mixture takes long, and the energy score is used
 # The short fits of all uses on all folds take together so many times the steps of the final fit.
 _SHARE_OF_STEPS = 0.4
-_PAIRING_STEPS = 500  # of the model that pseudo-pairs need, unless the final fit takes fewer
+# Steps of the model that pseudo-pairs need, unless the final fit takes fewer. Labels of unpaired
+# codes are mostly right after 1,000; drawn conditions stay vague.
+_PAIRING_STEPS, _LABELLING_STEPS = 500, 1000
 _MOST_TO_PAIR = 2000  # unpaired codes that get a condition in a short fit
 _FEWEST_STEPS = 100  # of a short fit of a use, where the final one takes as many
 
@@ -164,7 +167,7 @@ def choose_setting(
     Choice
     """
     uses = list(spaces)
-    use = first = first_use(uses)
+    use = first = first_use(uses)  # the encoders are compared in its space, on the pairs
     name = next(iter(encoders))
     encoder_scores: Scores = {}
     use_scores: Scores = {}
@@ -174,7 +177,7 @@ def choose_setting(
         quick = _quick_matcher(spaces[first].codes.shape[1], min(budget, _ENCODER_STEPS))
         fits.announce("condition encoders", len(encoders), quick.max_steps)
         encoder_scores = {
-            key: fits.scores(quick, spaces[first], encoder, first)
+            key: fits.scores(quick, spaces[first], encoder, "none", best_state=True)
             for key, encoder in encoders.items()
         }
         name = choose_safest(encoder_scores)
@@ -182,11 +185,11 @@ def choose_setting(
         share = int(_SHARE_OF_STEPS * budget / (len(uses) * len(fits.folds)))
         n_steps = min(budget, max(_FEWEST_STEPS, share))
         fits.announce("uses of the unpaired responses", len(uses), n_steps)
+        labels = are_labels(torch.from_numpy(stage.pairs.condition))
+        pairing_steps = min(budget, _LABELLING_STEPS if labels else _PAIRING_STEPS)
         for key in uses:
             short = new_matcher().set_params(max_steps=n_steps, callbacks=None)
-            use_scores[key] = fits.scores(
-                short, spaces[key], encoders[name], key, min(budget, _PAIRING_STEPS)
-            )
+            use_scores[key] = fits.scores(short, spaces[key], encoders[name], key, pairing_steps)
         use = choose_safest(use_scores)
     return Choice(Setting(use, spaces[use], encoders[name]), encoder_scores, use_scores)
 
@@ -194,7 +197,7 @@ def choose_setting(
 def _quick_matcher(latent_dim: int, n_steps: int) -> BaseMatcher:
     """The matcher by which condition encoders are compared."""
     if latent_dim <= _FEW_DIMENSIONS:
-        return MDNMatcher(max_steps=n_steps)
+        return MDNMatcher(max_steps=n_steps, lr=_ENCODER_LR)
     return EnergyMatcher(max_steps=n_steps, n_draws=2, batch_size=128)
 
 
@@ -235,20 +238,24 @@ class ShortFits:
         encoder: BaseConditionEncoder,
         use: str,
         pairing_steps: int = 0,
+        best_state: bool = False,
     ) -> NDArray[np.float64]:
         """Multiscale scores (v,) of the pairs of all folds, those of one fold after another.
 
-        A copy of `matcher` is fitted for each fold, all its steps on the pairs that are not held
-        out; `pairing_steps` bounds the model of x given the code, where `use` is "pair".
+        A copy of `matcher` is fitted for each fold on the pairs that are not held out, for all its
+        steps. With `best_state` the held-out pairs choose its state, too: otherwise a candidate
+        that learns faster, and overfits sooner, loses to one that has hardly begun.
+        `pairing_steps` bounds the model of x given the code, where `use` is "pair".
         """
         run = replace(self.stage.run, checkpoint=None, verbose=0)
         found = []
         for fold in self.folds:
             data = self.stage.data(coded, encoder, fold)
             held_condition = data.held_condition.cpu().numpy()
-            data = replace(
-                data, held_condition=data.held_condition[:0], held_latent=data.held_latent[:0]
-            )
+            if not best_state:
+                data = replace(
+                    data, held_condition=data.held_condition[:0], held_latent=data.held_latent[:0]
+                )
             if use == "pair":
                 data = _with_fewer_codes(data)
             fitted = clone(matcher)

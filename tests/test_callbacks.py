@@ -449,7 +449,10 @@ WORKS = {
         lambda folder: theirs.TrainEndCheckpoint(dirname=folder),
         saved_files("train_end_"),
     ),
-    "EarlyStopping": (lambda folder: theirs.EarlyStopping(patience=1, threshold=2), stopped),
+    "EarlyStopping": (
+        lambda folder: theirs.EarlyStopping(patience=1, threshold=1e3, threshold_mode="abs"),
+        stopped,
+    ),
     "EpochTimer": (lambda folder: theirs.EpochTimer(), timed),
     "PrintLog": (lambda folder: theirs.PrintLog(), printed),
     "ProgressBar": (lambda folder: theirs.ProgressBar(), bars),

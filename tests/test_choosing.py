@@ -63,8 +63,9 @@ def rows_of(condition):
 
 # ------------------------------------------------------------------ the encoder that sees
 def steps(n=300):
+    """The response steps with two of eight columns."""
     rng = np.random.default_rng(0)
-    x = rng.uniform(-1, 1, (n, 3))
+    x = rng.uniform(-1, 1, (n, 8))
     return x, np.sign(x[:, :1]) * (1 + np.sign(x[:, 1:2])) + 0.1 * rng.normal(size=(n, 1))
 
 
@@ -143,7 +144,7 @@ def test_each_pair_is_judged_once_by_a_fit_that_did_not_see_it(monkeypatch, grou
     est = quick().fit(X, Y, groups=groups)
     assert len(fits) == len(judged) == 2 * 3  # flatten and trees
     for place, (data, rows) in enumerate(zip(fits, judged, strict=True)):
-        assert len(data.held_latent) == 0  # so it takes all its steps
+        assert len(data.held_latent) == len(rows)  # they choose its state, and are not learnt from
         assert_array_equal(np.sort(np.r_[rows_of(data.condition), rows]), np.arange(60))
         assert_array_equal(rows, judged[place % 3])  # all candidates have the same folds
         if grouped:
@@ -159,6 +160,7 @@ def test_copies_of_the_pairs_that_judge_are_kept_from_the_short_fits(monkeypatch
     matching = [data for data in fits[:-1] if data.codes is not None]
     assert len(matching) >= 3
     for data in matching:
+        assert len(data.held_latent) == 0  # a fit of one use takes all its steps
         assert len(data.codes) == 2 * 40 + 50  # the copies of 20 pairs are left out
 
 
@@ -170,7 +172,7 @@ def test_validation_pairs_replace_the_folds(monkeypatch):
     assert [len(data.held_latent) for data in final] == [25]
     assert {len(scores) for scores in est.encoder_scores_.values()} == {25}
     est = quick(1, condition_encoder="flatten").fit(X, Y, MORE, **judges)
-    assert [len(data.latent) for data in final[1:3]] == [60, 60]  # latent and match
+    assert [len(data.latent) for data in final[1:3]] == [60, 60]  # none and match
     assert {len(scores) for scores in est.held_out_scores_.values()} == {25}
 
 
@@ -263,6 +265,12 @@ def test_the_use_is_chosen_by_the_scores():
     est = quick(condition_encoder="flatten").fit(X, Y, MORE)
     assert list(est.held_out_scores_) == ["none", "match", "pair"]  # stage 1 learns nothing
     assert est.unpaired_ == choose_safest(est.held_out_scores_)
+
+
+@pytest.mark.parametrize("use", ["none", "latent", "match", "pair"])
+def test_encoders_are_compared_with_every_use(use):
+    est = quick(unpaired=use).fit(X, Y, MORE)
+    assert (est.unpaired_, set(est.encoder_scores_)) == (use, {"flatten", "trees"})
 
 
 def test_unpaired_responses_that_help_stay_in_stage_2():

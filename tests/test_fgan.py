@@ -168,7 +168,7 @@ def test_generator_lowers_what_the_critic_raises(name):
 @pytest.mark.parametrize("name", slow_but(["js"], KNOWN))
 def test_fitted_law(name):
     X, y = two_sided()
-    matcher = FGANMatcher(name, max_steps=900, widths=(64, 64), critic_widths=(64, 64))
+    matcher = FGANMatcher(name, max_steps=1200, widths=(64, 64), critic_widths=(64, 64))
     est = plain_regressor(matcher=matcher, random_state=0).fit(X, y)
     assert_draws_are_two_sided(est, X)
 

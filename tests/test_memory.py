@@ -69,7 +69,7 @@ def test_draws_at_once_follow_from_the_network(monkeypatch, widths):
     data = np.random.default_rng(0).normal(size=(40, 2))
     matcher = EnergyMatcher(widths=widths, max_steps=1)
     model = LSDMGenerator(matcher=matcher, random_state=0).fit(data)
-    layer = model.matcher_.network_.mlp[0]
+    layer = model.matcher_.network_.mlp.rest[0]
     layer.register_forward_hook(lambda module, inputs, output: seen.append(output.numel()))
     model.sample(100_000, random_state=0)
     assert max(seen) * 4 <= BLOCK_BYTES

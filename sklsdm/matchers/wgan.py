@@ -49,12 +49,12 @@ class WGANMatcher(AdversarialMatcher):
     """
 
     n_critic: int = parameter(default=1, kw_only=False)
-    lr: float = 1e-3
-    critic_lr: float = 2e-3
+    lr: float = 2e-3
+    critic_lr: float = 4e-3
     batch_size: int = 128
-    max_steps: int = 2000
+    max_steps: int = 1500
     n_draws: int = 2
-    energy_weight: float = 2.0
+    energy_weight: float = 2.5
     critic_widths: Sequence[int] = (128, 128)
     gradient_penalty: float = parameter(
         default=1.0,

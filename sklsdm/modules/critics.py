@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sklsdm.modules.conditioned import ConditionedModule
-from sklsdm.modules.layers import mlp
+from sklsdm.modules.layers import GatedMLP, mlp
 
 
 class Critic(ConditionedModule):
@@ -27,7 +27,7 @@ class Critic(ConditionedModule):
     ) -> None:
         super().__init__()
         n_features = self._set_condition_encoder(image_shape, condition_dim, generator)
-        self.mlp = mlp(n_features + latent_dim, 1, widths, activation, generator)
+        self.mlp = GatedMLP(n_features, latent_dim, 1, widths, activation, generator)
 
     def forward(self, features: Tensor, latent: Tensor) -> Tensor:
         return self.mlp(torch.cat([features, latent], dim=-1)).squeeze(-1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sklsdm.modules.conditioned import ConditionedModule
-from sklsdm.modules.layers import linear, mlp
+from sklsdm.modules.layers import GatedMLP, linear, mlp
 
 
 class LinearStart(ConditionedModule):
@@ -42,7 +42,7 @@ class LinearStart(ConditionedModule):
 
 
 class ConditionalGenerator(LinearStart):
-    """H(x, η): the linear-Gaussian start plus an MLP on (features of x, η)."""
+    """H(x, η): the linear-Gaussian start plus a gated MLP on (features of x, η)."""
 
     def __init__(
         self,
@@ -57,8 +57,8 @@ class ConditionalGenerator(LinearStart):
         super().__init__()
         n_features = self._set_condition_encoder(image_shape, condition_dim, generator)
         self._add_linear_path(condition_dim, latent_dim, noise_dim, generator)
-        self.mlp = mlp(
-            n_features + noise_dim, latent_dim, widths, activation, generator, last_scale=0.1
+        self.mlp = GatedMLP(
+            n_features, noise_dim, latent_dim, widths, activation, generator, last_scale=0.1
         )
 
     def forward(self, condition: Tensor, noise: Tensor) -> Tensor:

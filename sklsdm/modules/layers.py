@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "leaky_relu": nn.LeakyReLU,
@@ -89,3 +89,45 @@ def mlp(
         last.weight.mul_(last_scale)
         last.bias.mul_(last_scale)
     return nn.Sequential(*layers, last)
+
+
+class GatedMLP(nn.Module):
+    """An MLP of (features of x, inputs) in whose first layer the features multiply the inputs.
+
+    Its units before the activation are (1 + G f) ⊙ (W u + b) + S f + c, for features f and inputs
+    u: x can turn and stretch what the network does with the inputs, which sums of f and u learn
+    slowly. Without features it is a plain MLP. Dumoulin et al. 2018, "Feature-wise
+    transformations" (Distill), where this is called FiLM.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_inputs: int,
+        n_out: int,
+        widths: Sequence[int],
+        activation: str,
+        generator: torch.Generator | None,
+        *,
+        last_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.n_features = n_features
+        self.gated = n_features > 0 and len(widths) > 0
+        if self.gated:
+            self.first = linear(n_inputs, widths[0], generator)
+            self.by_condition = linear(n_features, 2 * widths[0], generator)
+            self.activation = ACTIVATIONS[activation]()
+            n_in, widths = widths[0], widths[1:]
+        else:
+            n_in = n_features + n_inputs
+        self.rest = mlp(n_in, n_out, widths, activation, generator, last_scale=last_scale)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Outputs (n, n_out) for rows (n, n_features + n_inputs), the features first."""
+        if not self.gated:
+            return self.rest(rows)
+        features, inputs = rows[:, : self.n_features], rows[:, self.n_features :]
+        gate, shift = self.by_condition(features).chunk(2, dim=1)
+        hidden = self.first(inputs)
+        return self.rest(self.activation(torch.addcmul(hidden + shift, gate, hidden)))
