@@ -117,6 +117,7 @@ class FittedLatentSpace(BaseAutoencoder):
     def fit(self, responses: Any, latent_dim: int, held_out: Any, run: Any) -> FittedLatentSpace:
         super().fit(responses, latent_dim, held_out, run)
         self.decoder_noise_dim_ = self.fitted.decoder_noise_dim_
+        self.code_shape_ = self.fitted.code_shape_
         self.history_ = self.fitted.history_
         return self
 

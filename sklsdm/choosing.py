@@ -123,6 +123,7 @@ class StageTwo:
             held_latent=coded.space.encode(fold.held.y),
             codes=coded.codes[all_rows] if len(others) else None,
             image_shape=self.image_shape,
+            code_shape=coded.space.autoencoder.code_shape_,
         )
 
 

@@ -34,6 +34,8 @@ class LatentSpace:
         codes = autoencoder.encode_all(responses, device)
         mean = codes.mean(dim=0)
         std = codes.std(dim=0, correction=0)
+        if autoencoder.code_shape_ is not None:
+            mean, std = _shared_by_channel(mean, std, autoencoder.code_shape_[0])
         std = torch.where(std > _SMALLEST_SPREAD, std, torch.ones_like(std))
         standardiser = Standardiser(mean.cpu().double().numpy(), std.cpu().double().numpy())
         return cls(autoencoder, standardiser, responses.format, device), (codes - mean) / std
@@ -47,3 +49,14 @@ class LatentSpace:
     def sampler(self, matcher: BaseMatcher) -> Sampler:
         """Draws by a matcher that was fitted in this space."""
         return Sampler(matcher, self.autoencoder, self.standardiser, self.form, self.device)
+
+
+def _shared_by_channel(mean: Tensor, std: Tensor, n_channels: int) -> tuple[Tensor, Tensor]:
+    """One mean and one standard deviation for all pixels of a channel, at each of its pixels.
+
+    Pixels at the rim, which hardly vary, then stay as small as they are.
+    """
+    means, variances = mean.view(n_channels, -1), std.square().view(n_channels, -1)
+    shared = means.mean(dim=1, keepdim=True)
+    total = (variances + (means - shared).square()).mean(dim=1, keepdim=True)
+    return shared.expand_as(means).flatten(), total.sqrt().expand_as(means).flatten()

@@ -40,6 +40,17 @@ def integer(low: int) -> Rule:
     return Rule(f"int >= {low}", lambda name, value: check_integer(name, value, low))
 
 
+def multiple_of(step: int) -> Rule:
+    """Positive multiples of `step`."""
+
+    def check(name: str, value: Any) -> None:
+        check_integer(name, value, step)
+        if value % step:
+            raise ValueError(f"{name} must be a multiple of {step}, got {value!r}.")
+
+    return Rule(f"int, a multiple of {step}", check)
+
+
 def at_least(low: float) -> Rule:
     """Finite numbers from `low` on."""
     return Rule(f"float >= {low:g}", lambda name, value: check_real(name, value, low))

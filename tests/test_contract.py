@@ -70,9 +70,12 @@ def responses(condition, kind):
     return curves[:, :10]
 
 
+FOR_IMAGES = ("conv", "feature-map")
+
+
 def usual(parts):
     """The kind of responses that these parts are tested on where one kind is enough."""
-    return "images" if "conv" in parts else "vectors"
+    return "images" if parts[1] in FOR_IMAGES else "vectors"
 
 
 @functools.cache
@@ -108,7 +111,7 @@ SHAPES = {
 def shape_cases():
     """Every autoencoder with every kind of response; every matcher with two, slowly with all."""
     for parts in PARTS:
-        for kind in ("images", "bytes") if "conv" in parts else SHAPES:
+        for kind in ("images", "bytes") if parts[1] in FOR_IMAGES else SHAPES:
             often = parts in PARTS_WITH_ENERGY or kind in ("number", "vectors")
             marks = () if often else pytest.mark.slow
             yield pytest.param(parts, kind, marks=marks, id="-".join([*parts, kind]))
@@ -445,7 +448,7 @@ def test_streamed_responses(autoencoder, monkeypatch):
     parts = ("energy", autoencoder)
     y = responses(X, usual(parts))
     pairs = (X[:N_PAIRS], y[:N_PAIRS], y[N_PAIRS:])
-    params = {"latent_dim": 10 if autoencoder == "identity" else 3}
+    params = {"latent_dim": {"identity": 10, "feature-map": 4 * 2 * 2}.get(autoencoder, 3)}
     if autoencoder not in ("pca", "identity"):
         params["autoencoder__max_epochs"] = 2
     resident = tiny(parts, **params).fit(*pairs)

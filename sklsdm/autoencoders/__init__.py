@@ -4,6 +4,7 @@ from sklsdm.autoencoders.auto import FEW_OUTPUTS, AutoAutoencoder, intrinsic_dim
 from sklsdm.autoencoders.base import MAX_HELD_OUT, BaseAutoencoder
 from sklsdm.autoencoders.conv import ConvAutoencoder
 from sklsdm.autoencoders.dpa import DPAAutoencoder
+from sklsdm.autoencoders.feature_map import FeatureMapAutoencoder
 from sklsdm.autoencoders.linear import IdentityAutoencoder, PCAAutoencoder
 from sklsdm.autoencoders.mlp import MLPAutoencoder
 from sklsdm.autoencoders.vae import VAEAutoencoder
@@ -13,6 +14,7 @@ AUTOENCODERS: dict[str, type[BaseAutoencoder]] = {
     "auto": AutoAutoencoder,
     "mlp": MLPAutoencoder,
     "conv": ConvAutoencoder,
+    "feature-map": FeatureMapAutoencoder,
     "vae": VAEAutoencoder,
     "dpa": DPAAutoencoder,
     "pca": PCAAutoencoder,
@@ -27,6 +29,7 @@ __all__ = [
     "BaseAutoencoder",
     "ConvAutoencoder",
     "DPAAutoencoder",
+    "FeatureMapAutoencoder",
     "IdentityAutoencoder",
     "MLPAutoencoder",
     "PCAAutoencoder",

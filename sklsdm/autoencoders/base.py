@@ -28,6 +28,9 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
     decoder_noise_dim_: int = learnt(
         "Dimension of the noise that one draw of the decoder takes; 0 where it is deterministic."
     )
+    code_shape_: tuple[int, ...] | None = learnt(
+        "Shape (k, h, w) of codes that are images, flat in the rows; None for others."
+    )
     coder_: Any = learnt(
         "The fitted encoder and decoder, as one object with `encode` and `decode`.",
         "torch.nn.Module",
@@ -63,6 +66,7 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
         """Fit on all rows but `held_out`, on which the state to keep is chosen."""
         self.history_ = {}
         self.decoder_noise_dim_ = 0
+        self.code_shape_ = None
         self.latent_dim_ = latent_dim
         self.coder_ = self._fit_coder(responses, latent_dim, held_out, run)
         one = responses.take(np.arange(1)).to(run.device)

@@ -56,6 +56,7 @@ class MatchingData:
     held_latent: Tensor  # (v, k)
     codes: Tensor | None = None  # (n + N, k): codes of all responses, where stage 2 uses them
     image_shape: tuple[int, ...] | None = None  # (c, h, w) of image conditions, flat in the rows
+    code_shape: tuple[int, ...] | None = None  # of codes that are images, flat in the rows
     n_pseudo: int = 0  # how many of the pairs are pseudo-pairs, whose condition is a guess
 
     @property

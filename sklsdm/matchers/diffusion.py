@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 
@@ -89,11 +88,10 @@ class DiffusionMatcher(FieldMatcher):
                 f"{self.sigma_max}."
             )
 
-    @property
-    def n_passes(self) -> int:
+    def _passes_of_steps(self) -> int:
         return 2 * self.n_steps - 1 if self.sampler == "heun" else self.n_steps
 
-    def _objective(self, module: Any, data: MatchingData, plan: Plan) -> DenoisingObjective:
+    def _field_objective(self, data: MatchingData, plan: Plan) -> DenoisingObjective:
         return DenoisingObjective(data, plan, self.log_sigma_mean, self.log_sigma_std)
 
     def _noise_dim(self, latent_dim: int) -> int:

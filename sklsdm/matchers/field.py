@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sklsdm.batches import PairBatch, PairBatches
-from sklsdm.functional.categorical import distinct_rows, draw_index
+from sklsdm.functional.categorical import are_labels, distinct_rows, draw_index
 from sklsdm.matchers.base import (
     HELD_OUT_DRAWS,
     MAX_SCORED,
@@ -21,10 +21,10 @@ from sklsdm.matchers.base import (
     Plan,
     start_linear,
 )
-from sklsdm.modules import TimeConditionedField
+from sklsdm.modules import ConvField, TimeConditionedField
 from sklsdm.nets import HeldOutScore
-from sklsdm.parameters import integer, parameter
-from sklsdm.run import Stream
+from sklsdm.parameters import at_least, integer, learnt, multiple_of, or_auto, parameter
+from sklsdm.run import Run, Stream
 
 Field = Callable[[Tensor, Tensor], Tensor]  # of points (b, k) and times (b, 1) or (1, 1)
 
@@ -32,6 +32,8 @@ _IMPUTED_ROWS = 32  # codes of a batch that get a condition
 _CANDIDATES = 32  # conditions of the pairs from which each is drawn
 _N_LEVELS = 4  # noise levels at which a likelihood is estimated
 _LOG_SIGMA_RANGE = (-2.0, 1.0)  # ln σ over which it is integrated
+_GUIDANCE_OF_LABELS = 0.5
+_FORGOTTEN = 0.15  # share of the conditions that training leaves out where draws are guided
 
 
 class FieldObjective(ABC):
@@ -45,6 +47,7 @@ class FieldObjective(ABC):
     def __init__(self, data: MatchingData, plan: Plan) -> None:
         self.weight = plan.unpaired_weight
         self.random = plan.random
+        self.forgotten = 0.0  # share of the conditions that a training step leaves out
         if self.weight > 0:
             self.conditions, self.log_shares = distinct_rows(data.condition)
 
@@ -69,7 +72,7 @@ class FieldObjective(ABC):
             latent = torch.cat([latent, other])
             noise = torch.cat([noise, self._normal(other)])
             uniform = torch.cat([uniform, self._uniform(len(other), 1)])
-        errors = self._errors_by_row(field, condition, latent, noise, uniform)
+        errors = self._errors_by_row(field, condition, latent, noise, uniform, self.forgotten)
         paired, imputed = errors.split([len(batch.latent), len(errors) - len(batch.latent)])
         loss = paired.mean()
         return loss if other is None else loss + self.weight * imputed.mean()
@@ -81,10 +84,17 @@ class FieldObjective(ABC):
         latent: Tensor,
         noise: Tensor,
         uniform: Tensor,
+        forgotten: float = 0.0,
     ) -> Tensor:
-        """Mean squared errors (b,) for codes (b, k) and their conditions (b, p)."""
+        """Mean squared errors (b,) for codes (b, k) and their conditions (b, p).
+
+        The share `forgotten` of the rows has no condition.
+        """
         target = field.residual(condition, latent)
-        field_given_x = partial(field, field.features(condition))
+        features = field.features(condition)
+        if forgotten > 0:
+            features = features * (self._uniform(len(features), 1) >= forgotten)
+        field_given_x = partial(field, features)
         return self.errors(field_given_x, condition, target, noise, uniform).square().mean(dim=1)
 
     def held_out_loss(self, data: MatchingData, random: torch.Generator) -> HeldOutScore | None:
@@ -135,32 +145,82 @@ class FieldObjective(ABC):
 class FieldMatcher(BaseMatcher):
     """A matcher that learns a vector field over (u, t) and draws by following it from noise.
 
-    u is the whitened residual of the code from ridge regression (`TimeConditionedField`). A
+    u is the whitened residual of the code from ridge regression (`TimeConditionedField`), or the
+    code itself where codes are images (`ConvField`). A
     subclass gives the loss of the field (`_objective`) and the way to follow it (`_follow`). Codes
     without a condition get one from the field's own p(x | z) (`FieldObjective`).
     """
 
     n_steps: int = parameter(default=16, rule=integer(1), doc="Steps of a draw.")
 
+    guidance: float | str = parameter(
+        default="auto",
+        rule=or_auto(at_least(0.0)),
+        doc="""Where codes are images: how much further draws follow x than the field does, by the
+        difference between the field given x and one that knows no x, times this. 0 gives the law
+        as it was learnt; more makes draws of a class more typical and less diverse, and
+        takes two passes a step. "auto" is 0.5 where conditions are labels, else 0. Ho & Salimans
+        2022 (arXiv 2207.12598), equation 6.""",
+    )
+    guidance_: float = learnt("The guidance in use.")
+
+    def fit(self, data: MatchingData, run: Run) -> FieldMatcher:
+        self.guidance_ = 0.0
+        if data.code_shape is not None and self.guidance != "auto":
+            self.guidance_ = float(self.guidance)
+        elif data.code_shape is not None and are_labels(data.condition):
+            self.guidance_ = _GUIDANCE_OF_LABELS
+        super().fit(data, run)
+        return self
+
     @property
     def n_passes(self) -> int:
+        return self._passes_of_steps() * (2 if getattr(self, "guidance_", 0.0) > 0 else 1)
+
+    def _passes_of_steps(self) -> int:
+        """Passes of the network in all steps of a draw, without guidance."""
         return self.n_steps
 
     @abstractmethod
     def _follow(self, field: Field, noise: Tensor, dim: int) -> Tensor:
         """Residuals (b, dim) from noise (b, noise_dim)."""
 
-    def _module(self, data: MatchingData, plan: Plan) -> TimeConditionedField:
+    channels: int = parameter(
+        default=64,
+        rule=multiple_of(8),
+        doc="""Channels of the convolutions, a multiple of 8, where codes are images
+        (`autoencoder="feature-map"`); `widths` and `activation` are not used then.""",
+    )
+
+    def _module(self, data: MatchingData, plan: Plan) -> TimeConditionedField | ConvField:
+        random = plan.run.weights(Stream.MATCHER_WEIGHTS)
+        if data.code_shape is not None:
+            return ConvField(
+                data.condition_dim,
+                data.code_shape,
+                self.channels,
+                image_shape=data.image_shape,
+                generator=random,
+            )
         field = TimeConditionedField(
             data.condition_dim,
             data.latent_dim,
             self.widths,
             self.activation,
             data.image_shape,
-            plan.run.weights(Stream.MATCHER_WEIGHTS),
+            random,
         )
         start_linear(field, data.condition, data.latent, invertible=True)
         return field
+
+    def _objective(self, module: Any, data: MatchingData, plan: Plan) -> FieldObjective:
+        objective = self._field_objective(data, plan)
+        objective.forgotten = _FORGOTTEN if self.guidance_ > 0 else 0.0
+        return objective
+
+    @abstractmethod
+    def _field_objective(self, data: MatchingData, plan: Plan) -> FieldObjective:
+        """The loss of the field."""
 
     def _held_out(self, objective: Any, data: MatchingData, plan: Plan) -> HeldOutScore | None:
         return objective.held_out_loss(data, plan.run.stream(Stream.MATCHER_HELD_OUT))
@@ -172,6 +232,18 @@ class FieldMatcher(BaseMatcher):
         return latent_dim
 
     def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
-        field = partial(module, module.features(condition))
-        residual = self._follow(field, noise, len(module.intercept))
+        residual = self._follow(self._field(module, condition), noise, module.dim)
         return module.latent(condition, residual)
+
+    def _field(self, module: Any, condition: Tensor) -> Field:
+        """The field given conditions (b, p), guided if that is asked for."""
+        features = module.features(condition)
+        given = partial(module, features)
+        if self.guidance_ == 0:
+            return given
+        free = partial(module, torch.zeros_like(features))
+
+        def guided(points: Tensor, time: Tensor) -> Tensor:
+            return torch.lerp(free(points, time), given(points, time), 1 + self.guidance_)
+
+        return guided

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -135,6 +134,7 @@ class FlowMatcher(FieldMatcher):
             parts = zip(condition.split(size), noise.split(size), strict=True)
             taught = torch.cat([self._residual(x, n) for x, n in parts])
         self.distilled_ = True
+        self.guidance_ = 0.0  # what is taught is guided already
         held_out = self._score_of_draws(data, plan)
         net = SingleNet(
             self.network_,
@@ -156,15 +156,14 @@ class FlowMatcher(FieldMatcher):
         self.interrupted_ = net.interrupted_
         self.history_ |= {f"distil_{k}": v for k, v in history_arrays(net.history).items()}
 
-    @property
-    def n_passes(self) -> int:
+    def _passes_of_steps(self) -> int:
         return 1 if self.distilled_ else self.n_steps * (1 if self.sampler == "euler" else 2)
 
     def _residual(self, condition: Tensor, noise: Tensor) -> Tensor:
-        field = partial(self.network_, self.network_.features(condition))
+        field = self._field(self.network_, condition)
         return integrate(field, noise, self.n_steps, self.sampler)
 
-    def _objective(self, module: Any, data: MatchingData, plan: Plan) -> FlowObjective:
+    def _field_objective(self, data: MatchingData, plan: Plan) -> FlowObjective:
         weight = self.coupling_weight if self.coupling == "conditional-ot" else None
         return FlowObjective(data, plan, weight, self.coupling_size)
 

@@ -9,6 +9,7 @@ from sklsdm.modules.critics import (
     GroupSortCritic,
     OrthonormalLinear,
 )
+from sklsdm.modules.feature_maps import ConvField, FeatureMapCoder
 from sklsdm.modules.fields import MixtureDensity, TimeConditionedField
 from sklsdm.modules.generators import ConditionalGenerator, PotentialGenerator
 from sklsdm.modules.layers import ACTIVATIONS, linear, mlp
@@ -22,8 +23,10 @@ __all__ = [
     "Coder",
     "ConditionalGenerator",
     "ConvCoder",
+    "ConvField",
     "Critic",
     "Critics",
+    "FeatureMapCoder",
     "GroupSort",
     "GroupSortCritic",
     "LinearCoder",

@@ -42,6 +42,11 @@ class WhitenedResidual(ConditionedModule):
         self.factor.copy_(factor)
         self.whitener.copy_(torch.linalg.inv(factor))
 
+    @property
+    def dim(self) -> int:
+        """k, the dimension of a code."""
+        return len(self.intercept)
+
     def _centre(self, condition: Tensor) -> Tensor:
         return nn.functional.linear(condition, self.coef, self.intercept)
 
@@ -54,10 +59,14 @@ class WhitenedResidual(ConditionedModule):
         return self._centre(condition) + nn.functional.linear(residual, self.factor)
 
 
+def time_features(time: Tensor) -> Tensor:
+    """A time (n, 1) with its cosines and sines at eight frequencies, (n, 17)."""
+    angles = time * 2.0 ** torch.linspace(0, 3, 8, dtype=time.dtype, device=time.device)
+    return torch.cat([time, angles.cos(), angles.sin()], dim=-1)
+
+
 class TimeConditionedField(WhitenedResidual):
     """F(x, u, t), a vector of u's dimension: the network of a flow or of a diffusion."""
-
-    frequencies: Tensor
 
     def __init__(
         self,
@@ -71,17 +80,13 @@ class TimeConditionedField(WhitenedResidual):
         super().__init__()
         n_features = self._set_condition_encoder(image_shape, condition_dim, generator)
         self._add_linear_path(condition_dim, latent_dim)
-        self.register_buffer("frequencies", 2.0 ** torch.linspace(0, 3, 8))
-        n_inputs = n_features + latent_dim + 1 + 2 * len(self.frequencies)
+        n_inputs = n_features + latent_dim + time_features(torch.zeros(1, 1)).shape[1]
         self.mlp = mlp(n_inputs, latent_dim, widths, activation, generator, last_scale=0.1)
 
     def forward(self, features: Tensor, residual: Tensor, time: Tensor) -> Tensor:
         """The field (n, k) at residuals (n, k) and times (n, 1) or (1, 1)."""
-        angles = time * self.frequencies
-        time_features = torch.cat([time, angles.cos(), angles.sin()], dim=-1).expand(
-            len(residual), -1
-        )
-        return self.mlp(torch.cat([features, residual, time_features], dim=-1))
+        times = time_features(time).expand(len(residual), -1)
+        return self.mlp(torch.cat([features, residual, times], dim=-1))
 
 
 class MixtureDensity(WhitenedResidual):

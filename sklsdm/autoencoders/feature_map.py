@@ -1,0 +1,122 @@
+"""Codes that are small images: a convolutional autoencoder without a bottleneck of one vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sklsdm.autoencoders.trained import Inside, Loss, TrainedAutoencoder
+from sklsdm.modules import ACTIVATIONS, FeatureMapCoder
+from sklsdm.parameters import at_least, integer, one_of, or_auto, parameter, some
+from sklsdm.responses import ResponseFormat, Responses
+from sklsdm.run import Run
+
+_MAX_SIDE = 8  # pixels of a code's shorter side, at most, with channels="auto"
+_MAX_CHANNELS = 64
+
+
+class NoisyCodeLoss:
+    """Mean squared error of D(E(y) + noise), with noise in units of the codes' spread."""
+
+    def __init__(self, noise: float, inside: Inside, random: torch.Generator) -> None:
+        self.noise = noise
+        self.inside = inside
+        self.random = random
+
+    def __call__(self, coder: Any, target: Tensor) -> Tensor:
+        codes = coder.encode(target)
+        noise = torch.randn(codes.shape, generator=self.random, device=codes.device)
+        moved = codes + self.noise * codes.detach().std(correction=0) * noise
+        return (self.inside(coder.decode(moved)) - target).square().mean()
+
+
+class FeatureMapAutoencoder(TrainedAutoencoder):
+    """Convolutions down to a small image of a few channels, which is the code, and back.
+
+    A code of 28×28 pixels has 4×7×7 = 196 numbers: prints, stripes and edges, which a vector of 10
+    to 20 numbers cannot hold, stay. `latent_dim` follows from the image's size and must be "auto".
+
+    When to use: for sharp images, with `matcher="diffusion"` or "flow", whose network then is
+    convolutional too. Other matchers have networks for vectors, which such codes are too long for.
+    Cost: stage 1 is faster than :class:`ConvAutoencoder`; stage 2 and drawing are slower, by the
+    convolutions of the field.
+
+    References
+    ----------
+    Rombach et al. 2022, "High-resolution image synthesis with latent diffusion models" (arXiv
+    2112.10752), section 3.1, for codes that keep the image's layout.
+    """
+
+    code_channels: int = parameter(
+        default=4, rule=integer(1), doc="Channels of the code.", kw_only=False
+    )
+    channels: Sequence[int] | str = parameter(
+        default="auto",
+        rule=or_auto(some(integer(1))),
+        doc="""Channels after each convolution of the encoder, which halves height and width.
+        "auto": 16, 32, 64, ... until the shorter side is at most 8.""",
+    )
+    noise: float = parameter(
+        default=0.05,
+        rule=at_least(0.0),
+        doc="""Standard deviation of the noise on codes in training, in units of their own: the
+        decoder learns to tolerate the errors of codes that are drawn.""",
+    )
+    activation: str = parameter(
+        default="silu", rule=one_of(*ACTIVATIONS), doc="Activation between the layers."
+    )
+    max_epochs: int = 6
+    batch_size: int = 64
+    weight_decay: float = 0.01
+    n_iter_no_change: int | None = 5
+
+    def check_format(self, form: ResponseFormat) -> None:
+        if not form.is_image:
+            raise ValueError(
+                f"autoencoder='feature-map' needs images y of shape (n, h, w) or (n, c, h, w), but "
+                f"one response has shape {form.shape}; reshape y, or use autoencoder='mlp'."
+            )
+
+    def _channels(self, form: ResponseFormat) -> Sequence[int]:
+        if not isinstance(self.channels, str):
+            return self.channels
+        side = min(form.image_shape[1:])
+        found: list[int] = []
+        while side > _MAX_SIDE or not found:
+            found.append(min(16 * 2 ** len(found), _MAX_CHANNELS))
+            side = (side + 1) // 2
+        return found
+
+    def _code_shape(self, form: ResponseFormat) -> tuple[int, ...]:
+        sides = form.image_shape[1:]
+        for _ in self._channels(form):
+            sides = tuple((side + 1) // 2 for side in sides)
+        return (self.code_channels, *sides)
+
+    def natural_dim(self, form: ResponseFormat) -> int:
+        return int(np.prod(self._code_shape(form)))
+
+    def _min_steps(self) -> int:
+        return 200
+
+    def _module(
+        self, form: ResponseFormat, latent_dim: int, random: torch.Generator
+    ) -> FeatureMapCoder:
+        return FeatureMapCoder(
+            form.image_shape, self.code_channels, self._channels(form), self.activation, random
+        )
+
+    def _loss(self, inside: Inside, random: torch.Generator) -> Loss:
+        return NoisyCodeLoss(float(self.noise), inside, random)
+
+    def fit(
+        self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
+    ) -> FeatureMapAutoencoder:
+        super().fit(responses, latent_dim, held_out, run)
+        self.code_shape_ = self._code_shape(responses.format)
+        return self
