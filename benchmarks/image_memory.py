@@ -3,11 +3,12 @@
     python benchmarks/image_memory.py [--quick] [--only 3000x64]
 
 Each case runs in a process of its own: `LSDMRegressor()` with 1,000 pairs by class and all other
-images unpaired, then 3,000 draws. Stage 1 takes one epoch and stage 2 fifty steps, which shows the
-memory, not the quality; a whole fit takes about eight times the seconds. The images are smooth
-random ones, as bytes. Memory is what the process holds beside files and libraries (RssAnon of
-/proc/self/status, hence Linux only), looked at every 10 ms: "before" with the packages imported and
-the images made, then the most in `fit` and in `sample`. The goal is 2,048 MiB for the first case.
+images unpaired, then 3,000 draws. Stage 1 takes one epoch in place of at most eight, and stage 2
+fifty steps in place of at most 1,500, which shows the memory and neither the quality nor the
+seconds of a whole fit. The images are smooth random ones, as bytes. Memory is what the process
+holds beside files and libraries (RssAnon of /proc/self/status, hence Linux only), looked at every
+10 ms: "before" with the packages imported and the images made, then the most in `fit` and in
+`sample`. The goal is 2,048 MiB for the first case. Seconds are the processor's, on one thread.
 """
 
 from __future__ import annotations

@@ -11,6 +11,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklsdm import LSDMRegressor, NotImprovedWarning
 from sklsdm.autoencoders import ConvAutoencoder
 
+
+@pytest.fixture(autouse=True)
+def short_epochs(monkeypatch):
+    """20 steps an epoch in place of 200: principal components hold two patterns already."""
+    monkeypatch.setattr(ConvAutoencoder, "_min_steps", lambda self: 20)
+
+
 N = 30
 LABELS = np.arange(N) % 2
 X = np.eye(2)[LABELS]
