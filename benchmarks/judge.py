@@ -1,12 +1,13 @@
-"""A judge of drawn 28 x 28 images: a classifier that no estimator sees, and what it measures.
+"""A judge of drawn images: a classifier that no estimator sees, and what it measures.
 
-    python benchmarks/judge.py [--quick] [--seed 0] [--cache FOLDER]
+    python benchmarks/judge.py [--data mnist] [--quick] [--seed 0] [--cache FOLDER]
 
-Two convolutions and 64 ReLU features, trained with light noise on one thread on the 60,000
-training digits of MNIST (or pieces of clothing of Fashion-MNIST: `--data fashion`). It has seen
-every training image, so that real images outside the estimator's share get a slightly better
-accuracy from it than the test set does. Another judge gives other distances: read each against
-the rows of real images that the same judge scored.
+Convolutions and 64 ReLU features, trained with light noise on one thread: two convolutions on the
+60,000 training digits of MNIST (or pieces of clothing of Fashion-MNIST: `--data fashion`), three on
+the 15,000 colour images, 32 x 32, of three classes of CIFAR-10 (`--data cifar3`, a file in the
+folder SKLSDM_DATA), mirrored at random. It has seen every training image, so that real images
+outside the estimator's share get a slightly better accuracy from it than the test set does. Another
+judge gives other distances: read each against the rows of real images that the same judge scored.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,11 +27,21 @@ from numpy.typing import NDArray
 from sklearn.metrics.pairwise import euclidean_distances
 from torch import Tensor, nn
 
-from sklsdm.datasets import fetch_fashion_mnist, fetch_mnist
+from sklsdm.datasets import fetch_fashion_mnist, fetch_mnist, load_benchmark
 
 Array = NDArray[np.floating]
-FETCH = {"mnist": fetch_mnist, "fashion": fetch_fashion_mnist}
+
+
+def fetch_cifar3(subset: str = "train") -> tuple[NDArray[Any], NDArray[Any]]:
+    """Colour images (n, 3, 32, 32) as bytes, and their classes: airplane, automobile, ship."""
+    arrays = load_benchmark("cifar3")
+    return arrays[f"x_{subset}"], arrays[f"y_{subset}"].astype(np.int64)
+
+
+FETCH = {"mnist": fetch_mnist, "fashion": fetch_fashion_mnist, "cifar3": fetch_cifar3}
 N_EPOCHS, BATCH_SIZE, LR, NOISE = 5, 128, 4e-3, 0.1
+COLOUR_EPOCHS = 12
+WIDTHS = {1: (16, 32), 3: (32, 64, 128)}  # channels after each convolution, by those of an image
 QUICK_EPOCHS = 1
 N_NEIGHBOURS = 5
 N_NEAREST = 1000
@@ -37,29 +50,31 @@ _BLOCK = 1000
 
 # ---------------------------------------------------------------------------- the classifier
 class Judge(nn.Module):
-    """Logits of ten classes from 64 ReLU features of digits in [0, 1]."""
+    """Logits of up to ten classes from 64 ReLU features of images (h, w) or (3, h, w) in [0, 1]."""
 
-    def __init__(self) -> None:
+    def __init__(self, shape: Sequence[int] = (28, 28)) -> None:
         super().__init__()
+        n_in, *sides = shape if len(shape) == 3 else (1, *shape)
+        layers: list[nn.Module] = []
+        for n_out in WIDTHS[n_in]:
+            layers += [nn.Conv2d(n_in, n_out, 5, stride=2, padding=2), nn.ReLU()]
+            n_in, sides = n_out, [(side + 1) // 2 for side in sides]
         self.body = nn.Sequential(
-            nn.Conv2d(1, 16, 5, stride=2, padding=2),
-            nn.ReLU(),
-            nn.Conv2d(16, 32, 5, stride=2, padding=2),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(32 * 7 * 7, 64),
-            nn.ReLU(),
+            *layers, nn.Flatten(), nn.Linear(n_in * sides[0] * sides[1], 64), nn.ReLU()
         )
         self.head = nn.Linear(64, 10)
 
-    def forward(self, digits: Tensor) -> Tensor:
-        return self.head(self.body(digits))
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.body(images))
 
     @torch.no_grad()
-    def features(self, digits: Array) -> Array:
-        """Features (n, 64) of digits (n, 28, 28) in [0, 1]."""
-        blocks = torch.from_numpy(np.ascontiguousarray(digits, np.float32)).split(_BLOCK)
-        return torch.cat([self.body(block[:, None]) for block in blocks]).double().numpy()
+    def features(self, images: Array) -> Array:
+        """Features (n, 64) of images (n, h, w) or (n, 3, h, w) in [0, 1]."""
+        blocks = (
+            _with_channels(np.asarray(images[start : start + _BLOCK], np.float32))
+            for start in range(0, len(images), _BLOCK)
+        )
+        return torch.cat([self.body(block) for block in blocks]).double().numpy()
 
     @torch.no_grad()
     def classes(self, features: Array) -> NDArray[np.int64]:
@@ -67,26 +82,38 @@ class Judge(nn.Module):
         return self.head(torch.from_numpy(features).float()).argmax(dim=1).numpy()
 
 
-def _untrained(seed: int) -> Judge:
+def _with_channels(images: NDArray[np.float32]) -> Tensor:
+    """Images (n, h, w) or (n, c, h, w) as a tensor (n, c, h, w)."""
+    found = torch.from_numpy(np.ascontiguousarray(images))
+    return found if found.ndim == 4 else found[:, None]
+
+
+def _untrained(seed: int, shape: Sequence[int]) -> Judge:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Judge()
+        return Judge(shape)
 
 
-def train_judge(digits: Array, labels: NDArray[np.int64], seed: int, n_epochs: int) -> Judge:
-    """A judge trained on digits (n, 28, 28) in [0, 1]; touches no global random state."""
-    judge = _untrained(seed)
+def train_judge(images: Array, labels: NDArray[np.int64], seed: int, n_epochs: int) -> Judge:
+    """A judge trained on images (n, h, w) or (n, 3, h, w) in [0, 1].
+
+    It touches no global random state. Colour images are mirrored at random.
+    """
+    judge = _untrained(seed, images.shape[1:])
     random = torch.Generator().manual_seed(seed)
-    images = torch.from_numpy(np.ascontiguousarray(digits, np.float32))[:, None]
+    shown = _with_channels(np.asarray(images, np.float32))
     classes = torch.from_numpy(labels)
-    n_steps = n_epochs * (len(images) // BATCH_SIZE)
+    n_steps = n_epochs * (len(shown) // BATCH_SIZE)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=LR, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=n_steps)
     for _ in range(n_epochs):
-        order = torch.randperm(len(images), generator=random)
+        order = torch.randperm(len(shown), generator=random)
         for rows in order[: len(order) // BATCH_SIZE * BATCH_SIZE].view(-1, BATCH_SIZE):
-            batch = images[rows]
+            batch = shown[rows]
             noisy = batch + NOISE * torch.randn(batch.shape, generator=random)
+            if images.ndim == 4:
+                turned = torch.rand((len(batch), 1, 1, 1), generator=random) < 0.5
+                noisy = torch.where(turned, noisy.flip(-1), noisy)
             loss = nn.functional.cross_entropy(judge(noisy), classes[rows])
             optimizer.zero_grad()
             loss.backward()
@@ -101,18 +128,20 @@ def load_judge(
     """The judge of this seed, from `cache` (a folder of the system's for temporary files where
     None), trained and kept there the first time."""
     folder = cache or Path(tempfile.gettempdir()) / "sklsdm-judge"
-    n_epochs = QUICK_EPOCHS if quick else N_EPOCHS
+    n_epochs = QUICK_EPOCHS if quick else COLOUR_EPOCHS if data == "cifar3" else N_EPOCHS
     path = folder / f"{data}-seed{seed}-epochs{n_epochs}.npz"
     if path.is_file():
-        judge = _untrained(seed)
-        with np.load(path, allow_pickle=False) as state:
-            judge.load_state_dict({name: torch.from_numpy(state[name]) for name in state.files})
+        with np.load(path, allow_pickle=False) as kept:
+            state = {name: torch.from_numpy(kept[name]) for name in kept.files}
+        judge = _untrained(seed, state.pop("shape", torch.tensor([28, 28])).tolist())
+        judge.load_state_dict(state)
         return judge.eval().requires_grad_(False)
     images, labels = FETCH[data]("train")
     judge = train_judge(images / np.float32(255), labels, seed, n_epochs)
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.npz")
-    np.savez(part, **{name: value.numpy() for name, value in judge.state_dict().items()})
+    weights = {name: value.numpy() for name, value in judge.state_dict().items()}
+    np.savez(part, shape=np.array(images.shape[1:]), **weights)
     os.replace(part, path)
     return judge
 
@@ -180,14 +209,14 @@ def neighbour_scores(
     }
 
 
-def nearest_distance(digits: Array, seen: Array) -> float:
-    """Median distance, in pixels, of up to 1,000 of `digits` to the nearest digit in `seen`.
+def nearest_distance(images: Array, seen: Array) -> float:
+    """Median distance, in pixels, of up to 1,000 of `images` to the nearest image in `seen`.
 
-    The rows taken are spread evenly. Set it beside that of fresh digits, and of their
+    The rows taken are spread evenly. Set it beside that of fresh images, and of their
     reconstructions, which lie nearer: below those, draws copy what was seen.
     """
-    rows = np.linspace(0, len(digits) - 1, min(N_NEAREST, len(digits))).astype(int)
-    some = digits.reshape(len(digits), -1)[rows].astype(np.float32)
+    rows = np.linspace(0, len(images) - 1, min(N_NEAREST, len(images))).astype(int)
+    some = images.reshape(len(images), -1)[rows].astype(np.float32)
     flat = seen.reshape(len(seen), -1).astype(np.float32)
     sizes = np.square(flat).sum(axis=1)
     least = [
@@ -208,25 +237,27 @@ class Bench:
     radii: Array
     accuracy: float
 
-    def score(self, digits: Array, labels: Array) -> dict[str, float]:
-        """Accuracy, FD and class FD of digits (n, 28, 28) in [0, 1] for asked labels (n,)."""
-        features = self.judge.features(digits)
+    def score(self, images: Array, labels: Array) -> dict[str, float]:
+        """Accuracy, FD and class FD of images in [0, 1] for asked labels (n,)."""
+        return self._scores(self.judge.features(images), labels)
+
+    def _scores(self, features: Array, labels: Array) -> dict[str, float]:
         return {
             "accuracy": float((self.judge.classes(features) == labels).mean()),
             "fd": frechet_distance(features, self.features),
             "class_fd": class_frechet(features, labels, self.features, self.labels),
         }
 
-    def full_score(self, digits: Array, labels: Array, seen: Array) -> dict[str, float]:
+    def full_score(self, images: Array, labels: Array, seen: Array) -> dict[str, float]:
         """`score`, with the measures by neighbours: near the test set, near what was `seen`.
 
-        `seen` are the digits, in [0, 1], that the estimator was fitted on.
+        `seen` are the images, in [0, 1], that the estimator was fitted on.
         """
-        features = self.judge.features(digits)
+        features = self.judge.features(images)
         return {
-            **self.score(digits, labels),
+            **self._scores(features, labels),
             **neighbour_scores(self.features, features, self.radii),
-            "nearest": nearest_distance(digits, seen),
+            "nearest": nearest_distance(images, seen),
         }
 
 

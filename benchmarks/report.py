@@ -12,6 +12,7 @@ from contextlib import redirect_stdout
 from typing import Any
 
 import arms
+import colour
 import gcds_table1
 import mnist_matchers
 import mnist_semi_supervised
@@ -45,6 +46,7 @@ SECTIONS: Sequence[tuple[str, str, str, Summarise]] = (
         tabular.summarise_unpaired,
     ),
     ("Super-resolution", "super_resolution.py", "super_resolution", super_resolution.summarise),
+    ("Colour images of three classes", "colour.py", "colour", colour.summarise),
 )
 HEAD = """# Benchmarks
 

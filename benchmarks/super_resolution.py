@@ -36,7 +36,8 @@ from sklsdm.datasets import fetch_fashion_mnist
 from sklsdm.metrics import crps
 
 Array = NDArray[Any]
-Draw = Callable[[Array, int], Array]  # of inputs (n, 7, 7) and a count: draws (n, m, 28, 28)
+# Of inputs (n, h, w) or (n, c, h, w) and a count m: draws (n, m, 4h, 4w) or (n, m, c, 4h, 4w).
+Draw = Callable[[Array, int], Array]
 
 N_PAIRS, N_SCORED, N_DRAWS, LATENT_DIM = 2000, 1000, 20, 32
 QUICK_UNPAIRED, QUICK_TEST, QUICK_SCORED = 8000, 2000, 200
@@ -52,13 +53,20 @@ COLUMNS = {
 
 
 def reduce_images(images: Array) -> Array:
-    """Means of 4 x 4 blocks: (..., 28, 28) to (..., 7, 7)."""
-    return images.reshape(*images.shape[:-2], 7, 4, 7, 4).mean(axis=(-3, -1))
+    """Means of 4 x 4 blocks: (..., 4h, 4w) to (..., h, w)."""
+    height, width = (side // 4 for side in images.shape[-2:])
+    return images.reshape(*images.shape[:-2], height, 4, width, 4).mean(axis=(-3, -1))
+
+
+def with_channels(low: Array) -> Array:
+    """Inputs as conditions (n, c, h, w)."""
+    return low if low.ndim == 4 else low[:, None]
 
 
 def bicubic(low: Array, n_draws: int) -> Array:
     """Cubic splines through the input's pixels, the same for each draw."""
-    image = zoom(low, (1, 4, 4), order=3, mode="nearest", grid_mode=True).clip(0, 1)
+    factors = (*[1] * (low.ndim - 2), 4, 4)
+    image = zoom(low, factors, order=3, mode="nearest", grid_mode=True).clip(0, 1)
     return np.repeat(image[:, None], n_draws, axis=1)
 
 
@@ -85,10 +93,12 @@ def fit_nearest(pairs: Array) -> Draw:
     return draw
 
 
-def fit_ours(pairs: Array, unpaired: Array | None, seed: int, quick: bool) -> Any:
+def fit_ours(
+    pairs: Array, unpaired: Array | None, seed: int, quick: bool, latent_dim: int = LATENT_DIM
+) -> Any:
     """The estimator of docs/examples/super_resolution.py."""
     model = LSDMRegressor(
-        *(LATENT_DIM, "flow"),
+        *(latent_dim, "flow"),
         autoencoder="conv",
         condition_encoder="conv",
         unpaired="latent",
@@ -98,12 +108,12 @@ def fit_ours(pairs: Array, unpaired: Array | None, seed: int, quick: bool) -> An
     model.set_params(
         autoencoder__max_epochs=2 if quick else 4, matcher__max_steps=300 if quick else 3000
     )
-    return model.fit(reduce_images(pairs)[:, None], pairs, unpaired)
+    return model.fit(with_channels(reduce_images(pairs)), pairs, unpaired)
 
 
 def sampler(model: LSDMRegressor) -> Draw:
     """Draws of a fitted estimator, always with the same noise."""
-    return lambda low, n_draws: model.sample(low[:, None], n_draws, random_state=0)
+    return lambda low, n_draws: model.sample(with_channels(low), n_draws, random_state=0)
 
 
 def measure(draw: Draw, truth: Array, bench: Bench, n_scored: int) -> dict[str, float]:
@@ -113,9 +123,11 @@ def measure(draw: Draw, truth: Array, bench: Bench, n_scored: int) -> dict[str, 
     images = draw(low, 1)[:, 0]
     seconds = time.process_time() - start
     some = draw(low[:n_scored], N_DRAWS)
+    missed = reduce_images(images) - low
     return {
         "fd": frechet_distance(bench.judge.features(images), bench.features),
-        "consistency": float(np.sqrt(np.square(reduce_images(images) - low).mean())),
+        "consistency": float(np.sqrt(np.square(missed).mean())),
+        "absolute": float(np.abs(missed).mean()),
         "diversity": float(some.std(axis=1).mean()),
         "crps": float(crps(truth[:n_scored], some, fair=bool(some.std(axis=1).any()))),
         "draw_s": seconds,

@@ -2,6 +2,7 @@
 
 from sklsdm import datasets, metrics, scorers
 from sklsdm._version import __version__
+from sklsdm.displays import ImageGridDisplay
 from sklsdm.ensemble import SamplingEnsemble
 from sklsdm.exceptions import DistributionShiftWarning, DivergenceError, NotImprovedWarning
 from sklsdm.generator import LSDMGenerator
@@ -14,6 +15,7 @@ from sklsdm.search import LSDMRegressorCV
 __all__ = [
     "DistributionShiftWarning",
     "DivergenceError",
+    "ImageGridDisplay",
     "LSDMGenerator",
     "LSDMRegressor",
     "LSDMRegressorCV",

@@ -381,7 +381,9 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         check_same_rows("X", condition, "y", target)
         marginal = marginal_energy_scores(self._reference_, target, self._response_std_)
         drawn = energy_scores(bank, condition, target, self._response_std_)
-        return skill(drawn, marginal, sample_weight)
+        # A constant image of bytes is drawn as float32, off the exact k/255 by rounding.
+        rounding = 1e-6 if self._response_format_.is_bytes else 1e-12
+        return skill(drawn, marginal, sample_weight, rounding)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -118,10 +118,25 @@ def check_unpaired(value: Any, like: NDArray[Any]) -> Any:
     if number_kind(rows.dtype) != number_kind(like.dtype):
         raise ValueError(
             f"Y_unpaired must hold the same kind of numbers as y, but y holds "
-            f"{number_kind(like.dtype)} ({like.dtype}) and Y_unpaired {number_kind(rows.dtype)} "
-            f"({rows.dtype}). Convert one of them, for example Y_unpaired.astype(y.dtype)."
+            f"{_described(like.dtype)} and Y_unpaired {_described(rows.dtype)}. "
+            f"{_how_to_convert(like, rows)}"
         )
     return rows
+
+
+def _described(dtype: np.dtype[Any]) -> str:
+    """Kind and dtype of numbers: "floats (float64)"; that of bytes is named already."""
+    kind = number_kind(dtype)
+    return kind if dtype == np.uint8 else f"{kind} ({dtype})"
+
+
+def _how_to_convert(y: Any, unpaired: Any) -> str:
+    """How to give both the same kind of numbers, without truncating or wrapping any."""
+    if len(y.shape) >= 3 and np.uint8 in (y.dtype, unpaired.dtype):
+        return "Pass both as bytes, or both as floats in [0, 1] (bytes divided by 255)."
+    if unpaired.dtype.kind == "f":
+        return "Convert one of them, for example y.astype(Y_unpaired.dtype)."
+    return "Convert one of them, for example Y_unpaired.astype(y.dtype)."
 
 
 @dataclass(frozen=True)

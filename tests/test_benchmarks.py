@@ -1,5 +1,6 @@
 """What the benchmarks measure with, against closed forms and without data; and the peers."""
 
+import ast
 import importlib
 import sys
 from pathlib import Path
@@ -142,6 +143,99 @@ def test_judge_learns_is_kept_and_comes_back(judge, rng, tmp_path, monkeypatch):
     assert features.shape == (640, 64)
     assert (again.classes(features) == labels).mean() > 0.95
     assert [path.name for path in tmp_path.iterdir()] == ["mnist-seed3-epochs8.npz"]
+
+
+# ---------------------------------------------------------------------------- colour
+def colour_images(rng, n, side):
+    """Noisy images of three classes, each brighter in a channel of its own, and their labels."""
+    labels = np.arange(n) % 3
+    images = rng.uniform(0, 120, size=(n, 3, side, side))
+    images[np.arange(n), labels] += 120
+    return images.astype(np.uint8), labels
+
+
+@pytest.fixture
+def cifar3(rng, tmp_path, monkeypatch):
+    """A file of that name with 300 and 150 images of 16 x 16 pixels."""
+    parts = {}
+    for name, n in {"train": 300, "test": 150}.items():
+        parts[f"x_{name}"], parts[f"y_{name}"] = colour_images(rng, n, 16)
+    np.savez(tmp_path / "cifar3.npz", **parts)
+    monkeypatch.setenv("SKLSDM_DATA", str(tmp_path))
+    return parts
+
+
+def test_judge_of_colour_images(judge, cifar3, tmp_path, monkeypatch):
+    monkeypatch.setattr(judge, "COLOUR_EPOCHS", 15)
+    first = judge.load_bench(0, tmp_path, data="cifar3")
+    assert first.accuracy > 0.95
+    again = judge.load_judge(0, tmp_path, data="cifar3")  # its shape comes from the file
+    images = cifar3["x_test"] / 255
+    np.testing.assert_array_equal(again.features(images), first.features)
+    assert first.score(images, cifar3["y_test"])["fd"] == pytest.approx(0, abs=1e-6)
+    turned = np.roll(images, 1, axis=1)  # red for green: sharp, and of another class
+    scores = first.full_score(turned, cifar3["y_test"], images)
+    assert scores["accuracy"] < 0.05
+    assert scores["class_fd"] > 10 * scores["fd"]
+
+
+def test_images_are_reduced_and_enlarged_with_their_channels(rng):
+    parts = load("super_resolution")
+    images = rng.uniform(size=(5, 3, 16, 12))
+    low = parts.reduce_images(images)
+    assert low.shape == (5, 3, 4, 3)
+    np.testing.assert_allclose(low[2, 1, 3, 0], images[2, 1, 12:16, :4].mean())
+    np.testing.assert_allclose(parts.reduce_images(images[:, 0]), low[:, 0])
+    drawn = parts.bicubic(low, 2)
+    assert drawn.shape == (5, 2, 3, 16, 12)
+    np.testing.assert_allclose(drawn[:, 1, 2], parts.bicubic(low[:, 2], 1)[:, 0])
+    nearest = parts.fit_nearest(images)(low, 2)
+    np.testing.assert_array_equal(nearest[:, 0], images)
+
+
+def test_vae_draws_the_class(rng):
+    colour, Split = load("colour"), load("mnist_matchers").Split
+    images, labels = colour_images(rng, 60, 8)
+    split = Split(images, labels, images[:0], images[:0], labels[:0], images[:0] / 255)
+    before = torch.random.get_rng_state()
+    vae = colour.fit_conditional_vae(split, 0, 150)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    asked = np.repeat([0, 1, 2], 20)
+    drawn = vae.draw(asked)
+    assert drawn.shape == (60, 3, 8, 8)
+    assert (drawn.mean(axis=(2, 3)).argmax(axis=1) == asked).mean() > 0.7
+
+
+@pytest.mark.filterwarnings("ignore::sklsdm.NotImprovedWarning")
+def test_colour_in_short(judge, cifar3, tmp_path, monkeypatch, capsys):
+    """All rows of both parts, each with its columns, and a picture; nothing is kept."""
+    colour = load("colour")
+    sizes = {"N_PER_CLASS": 10, "QUICK_FRESH": 60, "QUICK_UNLABELLED": 100, "QUICK_DRAWS": 20}
+    sizes |= {"QUICK_STEPS": 10, "QUICK_PAIRS": 40, "QUICK_TEST": 30, "QUICK_SCORED": 5}
+    for name, size in (sizes | {"LATENT_DIM": 8}).items():
+        monkeypatch.setattr(colour, name, size)
+    monkeypatch.setattr("sklsdm.autoencoders.ConvAutoencoder._min_steps", lambda self: 5)
+    monkeypatch.setattr(colour, "save_results", None)
+    picture = tmp_path / "colour.png"
+    colour.main(["--quick", "--seeds", "1", "--cache", str(tmp_path), "--out", str(picture)])
+    lines = capsys.readouterr().out.splitlines()
+    found = [ast.literal_eval(line) for line in lines if line.startswith("{")]
+    rows = {
+        part: {row["method"]: row for row in found if row["part"] == part}
+        for part in colour.METHODS
+    }
+    extra = {"real, fresh", "reconstruction", "reconstruction, pairs only"}
+    assert set(rows["classes"]) == {*colour.METHODS["classes"], *extra}
+    assert set(rows["super"]) == {*colour.METHODS["super"], "real", "reconstruction"}
+    wanted = {"accuracy", "fd", "class_fd", "recall", "nearest"}
+    assert all(wanted <= set(row) for row in rows["classes"].values())
+    assert rows["classes"]["resampled pairs"]["nearest"] < 0.02
+    assert rows["classes"]["ours, pairs only"]["unpaired"] == "none"
+    assert rows["classes"]["recipe"]["unpaired"] == "pair"
+    assert rows["super"]["bicubic"]["diversity"] == pytest.approx(0, abs=1e-6)
+    assert rows["super"]["ours"]["diversity"] > 0.01
+    assert sum(line.startswith("| ours ") for line in lines) == 2
+    assert picture.stat().st_size > 5000
 
 
 # ---------------------------------------------------------------------------- known laws

@@ -30,7 +30,7 @@ LAYERS = [
     {"pipeline"},
     {"ensemble"},
     {"search"},
-    {"scorers"},
+    {"scorers", "displays"},
 ]
 # In these folders a module may import of its folder only base classes ...
 SIBLINGS_BY_BASE = {

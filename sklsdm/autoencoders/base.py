@@ -133,7 +133,8 @@ def principal_coder(
 ) -> LinearCoder:
     """The leading principal components of the given rows, incremental where they are many."""
     if 4 * len(rows) * responses.width <= _WHOLE_BYTES or len(rows) <= 2 * latent_dim:
-        pca = PCA(latent_dim, random_state=seed % 2**32).fit(responses.take(rows).numpy())
+        with np.errstate(invalid="ignore"):  # constant responses have no variance to explain
+            pca = PCA(latent_dim, random_state=seed % 2**32).fit(responses.take(rows).numpy())
     else:
         pca = IncrementalPCA(latent_dim)
         step = max(rows_per_block(responses.width), 2 * latent_dim)
