@@ -600,3 +600,40 @@ def test_callbacks_of_frozen_modules_are_refused():
     autoencoder = TorchAutoencoder(*pair, callbacks=[PrintLog()])
     with pytest.raises(ValueError, match=r"autoencoder__callbacks are called in training"):
         learn(autoencoder, np.zeros((20, 3)))
+
+
+# ------------------------------------------------------------------ codes that are images
+def test_codes_that_are_images_keep_what_a_short_vector_loses():
+    y, fresh = np.random.default_rng(0).normal(size=(2, 300, 12, 12))
+    y, fresh = (np.cumsum(np.cumsum(part, axis=1), axis=2) for part in (y, fresh))
+    short = error(learn("conv", y, max_epochs=2), fresh)
+    est = learn("feature-map", y, latent_dim="auto", max_epochs=2)
+    assert est.autoencoder_.code_shape_ == (4, 6, 6)
+    assert est.latent_dim_ == 144
+    assert error(est, fresh) < 0.5 * short
+
+
+@pytest.mark.parametrize("shape", [(9, 14), (1, 8, 8), (3, 17, 5), (2, 2, 3), (3, 40, 33)])
+def test_images_of_any_size_have_codes_that_are_images(shape):
+    y = np.random.default_rng(0).integers(0, 256, size=(40, *shape), dtype=np.uint8)
+    est = learn("feature-map", y, latent_dim="auto", max_epochs=1)
+    assert est.reconstruct(y[:5]).shape == (5, *shape)
+    assert min(est.autoencoder_.code_shape_[1:]) <= 8
+    assert est.encode(y[:2]).shape == (2, est.latent_dim_)
+
+
+def test_pixels_of_a_channel_share_their_scale():
+    y = blobs(60, 0)
+    est = learn("feature-map", y, latent_dim="auto", max_epochs=1)
+    n_channels = est.autoencoder_.code_shape_[0]
+    scale = est._latent_standardiser_.scale.reshape(n_channels, -1)
+    assert (scale == scale[:, :1]).all()
+    codes = est.encode(y).reshape(60, n_channels, -1)
+    assert_allclose(codes.std(axis=(0, 2)), scale[:, 0], rtol=1e-3)
+
+
+def test_feature_maps_want_images_and_no_latent_dim():
+    with pytest.raises(ValueError, match=r"'feature-map' needs images y .*\(12,\)"):
+        learn("feature-map", np.zeros((40, 12)), latent_dim="auto")
+    with pytest.raises(ValueError, match=r"latent_dim=3 does not fit .*'auto'"):
+        learn("feature-map", blobs(40, 0), latent_dim=3)
