@@ -40,6 +40,9 @@ _SHARE_OF_STEPS = 0.4
 _PAIRING_STEPS, _LABELLING_STEPS = 500, 1000
 _MOST_TO_PAIR = 2000  # unpaired codes that get a condition in a short fit
 _FEWEST_STEPS = 100  # of a short fit of a use, where the final one takes as many
+# Standard errors by which a use must be better than a safer one: short fits flatter a use that only
+# learns faster.
+_DOUBT_OF_USES = 2.0
 
 Scores = dict[str, NDArray[np.float64]]
 
@@ -146,7 +149,7 @@ def choose_setting(
 ) -> Choice:
     """Compare condition encoders, then the uses of unpaired responses with the best of them.
 
-    Ties, within a standard error, go to the simpler encoder and to the safer use.
+    Ties go to the simpler encoder (within a standard error) and to the safer use (within two).
 
     Parameters
     ----------
@@ -191,7 +194,7 @@ def choose_setting(
         for key in uses:
             short = new_matcher().set_params(max_steps=n_steps, callbacks=None)
             use_scores[key] = fits.scores(short, spaces[key], encoders[name], key, pairing_steps)
-        use = choose_safest(use_scores)
+        use = choose_safest(use_scores, _DOUBT_OF_USES)
     return Choice(Setting(use, spaces[use], encoders[name]), encoder_scores, use_scores)
 
 
@@ -287,12 +290,12 @@ def choose_best(scores: Mapping[str, NDArray[np.float64]]) -> str:
     return min(scores, key=lambda name: float(scores[name].mean()))
 
 
-def choose_safest(scores: Mapping[str, NDArray[np.float64]]) -> str:
+def choose_safest(scores: Mapping[str, NDArray[np.float64]], tolerance: float = 1.0) -> str:
     """The first candidate, in the order of `scores`, that is not clearly worse than the best one.
 
-    It is clearly worse if its mean is higher by more than one standard error of the mean
+    It is clearly worse if its mean is higher by more than `tolerance` standard errors of the mean
     difference, pair by pair.
     """
     tensors = {name: torch.from_numpy(by_pair) for name, by_pair in scores.items()}
     best = tensors[choose_best(scores)]
-    return next(name for name, by_pair in tensors.items() if is_as_good(by_pair, best))
+    return next(name for name, by_pair in tensors.items() if is_as_good(by_pair, best, tolerance))

@@ -381,6 +381,14 @@ class Responses:
             offset += len(part)
         return torch.from_numpy(found)
 
+    def are_all_paired(self) -> bool:
+        """Whether there are unpaired responses, all of which are copies of paired ones."""
+        n_unpaired = len(self) - self.n_paired
+        if not 0 < n_unpaired <= self.n_paired:
+            return False
+        paired = self.format.flatten(np.asarray(self._parts[0]))
+        return len(self.unpaired_copies(paired)) == n_unpaired
+
     def unpaired_copies(self, rows: NDArray[np.float32]) -> NDArray[np.intp]:
         """Indices of unpaired responses that equal one of the given standardised rows.
 

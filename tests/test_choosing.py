@@ -235,7 +235,7 @@ def test_what_is_used_without_a_comparison():
     weighted = quick(1, matcher__unpaired_weight=1.0).fit(X[:19], Y[:19], MORE)
     assert weighted.unpaired_ == "match"
     images = WIDE.reshape(60, 3, 4)
-    est = quick(1, autoencoder="pca", condition_encoder="flatten").fit(X, images, images)
+    est = quick(1, autoencoder="pca", condition_encoder="flatten").fit(X, images, images + 1)
     assert list(est.held_out_scores_) == ["latent", "match", "pair"]
 
 
@@ -258,13 +258,23 @@ def test_ties_go_to_the_safer_use():
     noise -= noise.mean()  # the standard error of its mean is near .1
     assert choose_safest({"none": noise + 0.05, "latent": np.zeros(100)}) == "none"
     assert choose_safest({"none": noise + 0.2, "latent": np.zeros(100)}) == "latent"
+    assert choose_safest({"none": noise + 0.15, "latent": np.zeros(100)}, 2.0) == "none"
     assert choose_best({"none": noise + 1, "latent": noise, "match": noise}) == "latent"
 
 
 def test_the_use_is_chosen_by_the_scores():
     est = quick(condition_encoder="flatten").fit(X, Y, MORE)
     assert list(est.held_out_scores_) == ["none", "match", "pair"]  # stage 1 learns nothing
-    assert est.unpaired_ == choose_safest(est.held_out_scores_)
+    assert est.unpaired_ == choose_safest(est.held_out_scores_, 2.0)
+
+
+def test_copies_of_the_pairs_tell_nothing():
+    alone = quick().fit(X, Y)
+    pooled = quick().fit(X, Y, Y[::-1][:40])
+    assert (pooled.unpaired_, pooled.held_out_scores_, pooled.n_unpaired_) == ("none", {}, 40)
+    assert_array_equal(draw(pooled), draw(alone))
+    assert quick(1, unpaired="match").fit(X, Y, Y).unpaired_ == "match"
+    assert quick(1).fit(X, Y, np.concatenate([Y[:20], Y[:20]])).held_out_scores_  # twice is more
 
 
 @pytest.mark.parametrize("use", ["none", "latent", "match", "pair"])
