@@ -12,6 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from sklsdm.autoencoders.base import BaseAutoencoder
 from sklsdm.autoencoders.conv import ConvAutoencoder
+from sklsdm.autoencoders.feature_map import FeatureMapAutoencoder
 from sklsdm.autoencoders.linear import IdentityAutoencoder
 from sklsdm.autoencoders.mlp import MLPAutoencoder
 from sklsdm.autoencoders.trained import TrainedAutoencoder
@@ -28,11 +29,12 @@ _LARGE_IMAGE = 16  # pixels of the shorter side from which an image is encoded b
 
 
 class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
-    """Chooses by the shape of y: identity, :class:`ConvAutoencoder` or :class:`MLPAutoencoder`.
+    """Chooses by the shape of y, `latent_dim` and the matcher.
 
     Up to 50 outputs it is the identity, unless `latent_dim` is another number than theirs. For
-    images whose shorter side has at least 16 pixels it is the convolutional one, else the MLP;
-    both start at PCA.
+    images whose shorter side has at least 16 pixels it is :class:`FeatureMapAutoencoder` with the
+    matchers "diffusion" and "flow", unless `latent_dim` is given, and :class:`ConvAutoencoder`
+    with others. For all else it is :class:`MLPAutoencoder`.
     """
 
     max_epochs: int | None = parameter(default=None, rule=or_none(integer(1)), doc=_PASSED_ON)
@@ -46,10 +48,14 @@ class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
         given = {name: value for name, value in params.items() if value is not None}
         return kind(**given)
 
-    def resolve(self, form: ResponseFormat, latent_dim: int | str) -> BaseAutoencoder:
+    def resolve(
+        self, form: ResponseFormat, latent_dim: int | str, draws_images: bool = False
+    ) -> BaseAutoencoder:
         if form.width <= MOST_OWN_CODES and latent_dim in ("auto", form.width):
             return IdentityAutoencoder()
         large = form.is_image and min(form.image_shape[1:]) >= _LARGE_IMAGE
+        if large and draws_images and latent_dim == "auto":
+            return self._trained(FeatureMapAutoencoder)
         return self._trained(ConvAutoencoder if large else MLPAutoencoder)
 
     def _fit_coder(

@@ -43,8 +43,13 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
         "Losses by epoch; empty where nothing was trained.", "dict of str to ndarray"
     )
 
-    def resolve(self, form: ResponseFormat, latent_dim: int | str) -> BaseAutoencoder:
-        """The autoencoder to fit on responses in `form`: this one, unless it chooses another."""
+    def resolve(
+        self, form: ResponseFormat, latent_dim: int | str, draws_images: bool = False
+    ) -> BaseAutoencoder:
+        """The autoencoder to fit on responses in `form`: this one, unless it chooses another.
+
+        `draws_images` tells whether the matcher has a network for codes that are images.
+        """
         return self
 
     def check_format(self, form: ResponseFormat) -> None:

@@ -158,6 +158,7 @@ class BaseMatcher(TrainedPart, ABC):
         return self
 
     _stage: ClassVar[Stage] = MATCHING
+    draws_code_images: ClassVar[bool] = False  # whether it has a network for codes that are images
 
     @property
     def n_passes(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -33,6 +34,7 @@ _CANDIDATES = 32  # conditions of the pairs from which each is drawn
 _N_LEVELS = 4  # noise levels at which a likelihood is estimated
 _LOG_SIGMA_RANGE = (-2.0, 1.0)  # ln σ over which it is integrated
 _GUIDANCE_OF_LABELS = 0.5
+_MOST_CODE_IMAGES = 128  # in one step
 _FORGOTTEN = 0.15  # share of the conditions that training leaves out where draws are guided
 
 
@@ -173,6 +175,12 @@ class FieldMatcher(BaseMatcher):
         super().fit(data, run)
         return self
 
+    def _plan(self, data: MatchingData, run: Run) -> Plan:
+        plan = super()._plan(data, run)
+        if data.code_shape is None:
+            return plan
+        return replace(plan, batch_size=min(plan.batch_size, _MOST_CODE_IMAGES))
+
     @property
     def n_passes(self) -> int:
         return self._passes_of_steps() * (2 if getattr(self, "guidance_", 0.0) > 0 else 1)
@@ -185,11 +193,14 @@ class FieldMatcher(BaseMatcher):
     def _follow(self, field: Field, noise: Tensor, dim: int) -> Tensor:
         """Residuals (b, dim) from noise (b, noise_dim)."""
 
+    draws_code_images = True
+
     channels: int = parameter(
         default=64,
         rule=multiple_of(8),
         doc="""Channels of the convolutions, a multiple of 8, where codes are images
-        (`autoencoder="feature-map"`); `widths` and `activation` are not used then.""",
+        (`autoencoder="feature-map"`); `widths` and `activation` are not used then, and a step
+        takes at most 128 pairs.""",
     )
 
     def _module(self, data: MatchingData, plan: Plan) -> TimeConditionedField | ConvField:
