@@ -8,6 +8,7 @@ the 15,000 colour images, 32 x 32, of three classes of CIFAR-10 (`--data cifar3`
 folder SKLSDM_DATA), mirrored at random. It has seen every training image, so that real images
 outside the estimator's share get a slightly better accuracy from it than the test set does. Another
 judge gives other distances: read each against the rows of real images that the same judge scored.
+`--sharp` is a judge with small convolutions, trained without noise, which sees blur and texture.
 """
 
 from __future__ import annotations
@@ -52,13 +53,19 @@ _BLOCK = 1000
 class Judge(nn.Module):
     """Logits of up to ten classes from 64 ReLU features of images (h, w) or (3, h, w) in [0, 1]."""
 
-    def __init__(self, shape: Sequence[int] = (28, 28)) -> None:
+    def __init__(self, shape: Sequence[int] = (28, 28), sharp: bool = False) -> None:
         super().__init__()
         n_in, *sides = shape if len(shape) == 3 else (1, *shape)
         layers: list[nn.Module] = []
         for n_out in WIDTHS[n_in]:
-            layers += [nn.Conv2d(n_in, n_out, 5, stride=2, padding=2), nn.ReLU()]
+            if sharp:
+                layers += [nn.Conv2d(n_in, n_out, 3, padding=1), nn.ReLU()]
+                layers.append(nn.MaxPool2d(2, ceil_mode=True))
+            else:
+                layers += [nn.Conv2d(n_in, n_out, 5, stride=2, padding=2), nn.ReLU()]
             n_in, sides = n_out, [(side + 1) // 2 for side in sides]
+        if sharp:
+            layers.append(nn.Dropout(0.2))
         self.body = nn.Sequential(
             *layers, nn.Flatten(), nn.Linear(n_in * sides[0] * sides[1], 64), nn.ReLU()
         )
@@ -88,18 +95,28 @@ def _with_channels(images: NDArray[np.float32]) -> Tensor:
     return found if found.ndim == 4 else found[:, None]
 
 
-def _untrained(seed: int, shape: Sequence[int]) -> Judge:
+def _untrained(seed: int, shape: Sequence[int], sharp: bool = False) -> Judge:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Judge(shape)
+        return Judge(shape, sharp)
 
 
-def train_judge(images: Array, labels: NDArray[np.int64], seed: int, n_epochs: int) -> Judge:
+def train_judge(
+    images: Array, labels: NDArray[np.int64], seed: int, n_epochs: int, sharp: bool = False
+) -> Judge:
     """A judge trained on images (n, h, w) or (n, 3, h, w) in [0, 1].
 
-    It touches no global random state. Colour images are mirrored at random.
+    Colour images are mirrored at random. The global random state is as it was, afterwards.
     """
-    judge = _untrained(seed, images.shape[1:])
+    with torch.random.fork_rng(devices=[]):  # dropout draws from it
+        torch.manual_seed(seed)
+        return _train(_untrained(seed, images.shape[1:], sharp), images, labels, seed, n_epochs)
+
+
+def _train(
+    judge: Judge, images: Array, labels: NDArray[np.int64], seed: int, n_epochs: int
+) -> Judge:
+    noise = 0.0 if any(isinstance(layer, nn.Dropout) for layer in judge.body) else NOISE
     random = torch.Generator().manual_seed(seed)
     shown = _with_channels(np.asarray(images, np.float32))
     classes = torch.from_numpy(labels)
@@ -110,7 +127,7 @@ def train_judge(images: Array, labels: NDArray[np.int64], seed: int, n_epochs: i
         order = torch.randperm(len(shown), generator=random)
         for rows in order[: len(order) // BATCH_SIZE * BATCH_SIZE].view(-1, BATCH_SIZE):
             batch = shown[rows]
-            noisy = batch + NOISE * torch.randn(batch.shape, generator=random)
+            noisy = batch + noise * torch.randn(batch.shape, generator=random)
             if images.ndim == 4:
                 turned = torch.rand((len(batch), 1, 1, 1), generator=random) < 0.5
                 noisy = torch.where(turned, noisy.flip(-1), noisy)
@@ -123,21 +140,25 @@ def train_judge(images: Array, labels: NDArray[np.int64], seed: int, n_epochs: i
 
 
 def load_judge(
-    seed: int = 0, cache: Path | None = None, quick: bool = False, data: str = "mnist"
+    seed: int = 0,
+    cache: Path | None = None,
+    quick: bool = False,
+    data: str = "mnist",
+    sharp: bool = False,
 ) -> Judge:
     """The judge of this seed, from `cache` (a folder of the system's for temporary files where
     None), trained and kept there the first time."""
     folder = cache or Path(tempfile.gettempdir()) / "sklsdm-judge"
     n_epochs = QUICK_EPOCHS if quick else COLOUR_EPOCHS if data == "cifar3" else N_EPOCHS
-    path = folder / f"{data}-seed{seed}-epochs{n_epochs}.npz"
+    path = folder / f"{data}{'-sharp' if sharp else ''}-seed{seed}-epochs{n_epochs}.npz"
     if path.is_file():
         with np.load(path, allow_pickle=False) as kept:
             state = {name: torch.from_numpy(kept[name]) for name in kept.files}
-        judge = _untrained(seed, state.pop("shape", torch.tensor([28, 28])).tolist())
+        judge = _untrained(seed, state.pop("shape", torch.tensor([28, 28])).tolist(), sharp)
         judge.load_state_dict(state)
         return judge.eval().requires_grad_(False)
     images, labels = FETCH[data]("train")
-    judge = train_judge(images / np.float32(255), labels, seed, n_epochs)
+    judge = train_judge(images / np.float32(255), labels, seed, n_epochs, sharp)
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.npz")
     weights = {name: value.numpy() for name, value in judge.state_dict().items()}
@@ -262,10 +283,14 @@ class Bench:
 
 
 def load_bench(
-    seed: int = 0, cache: Path | None = None, quick: bool = False, data: str = "mnist"
+    seed: int = 0,
+    cache: Path | None = None,
+    quick: bool = False,
+    data: str = "mnist",
+    sharp: bool = False,
 ) -> Bench:
     """The judge of this seed beside the test set (`quick`: a fifth of it)."""
-    judge = load_judge(seed, cache, quick, data)
+    judge = load_judge(seed, cache, quick, data, sharp)
     images, labels = (part[:: 5 if quick else 1] for part in FETCH[data]("test"))
     features = judge.features(images / np.float32(255))
     accuracy = float((judge.classes(features) == labels).mean())
@@ -277,12 +302,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one epoch, a fifth of the test set")
     parser.add_argument("--data", choices=list(FETCH), default="mnist")
+    parser.add_argument("--sharp", action="store_true", help="sees blur and texture")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="folder for the trained judge")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     start = time.process_time()
-    bench = load_bench(arguments.seed, arguments.cache, arguments.quick, arguments.data)
+    bench = load_bench(
+        arguments.seed, arguments.cache, arguments.quick, arguments.data, arguments.sharp
+    )
     print(
         f"accuracy on {len(bench.labels):,} test images {bench.accuracy:.4f}, "
         f"{(bench.features.max(axis=0) > 0).sum()} of 64 features alive, "

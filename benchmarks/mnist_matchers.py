@@ -77,9 +77,11 @@ class Split:
     seen: Array  # all that the estimator sees, in [0, 1]
 
 
-def split_mnist(seed: int, n_per_class: int, n_unlabelled: int, n_fresh: int) -> Split:
-    """A random split of the training digits, with as many labelled of each class."""
-    images, labels = fetch_mnist()
+def split_mnist(
+    seed: int, n_per_class: int, n_unlabelled: int, n_fresh: int, fetch: Any = fetch_mnist
+) -> Split:
+    """A random split of the training images, with as many labelled of each class."""
+    images, labels = fetch()
     order = np.random.default_rng(seed).permutation(len(images))
     taken = np.concatenate([order[labels[order] == k][:n_per_class] for k in range(10)])
     rest = order[~np.isin(order, taken)]
