@@ -1,6 +1,8 @@
 """The convolutional field of codes that are images, its guidance, and draws made with it."""
 
 import pickle
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -144,3 +146,22 @@ def test_bad_parameters(params, message):
     X, y = shades(40)
     with pytest.raises(ValueError, match=message):
         LSDMRegressor(matcher=DiffusionMatcher(**params)).fit(X, y)
+
+
+def test_codes_without_a_condition_teach_the_field_that_knows_none():
+    """Bright images without a label make draws without x brighter, and leave those of class 0."""
+    with_codes = data()
+    bright = torch.cat([with_codes.latent, with_codes.latent.abs() + 2])
+    found = {}
+    for name, codes in (("pairs", None), ("all", bright)):
+        matcher = DiffusionMatcher(max_steps=200, channels=16, batch_size=64, lr=2e-3)
+        matcher.fit(replace(with_codes, codes=codes), RUN)
+        free = matcher.network_.features(with_codes.condition[:50]) * 0
+        noise = rows(50, 16)
+        follow = partial(matcher.network_, free)
+        found[name] = matcher._follow(follow, noise, 16).detach().mean()
+        of_class_0 = matcher.draw(
+            with_codes.condition[with_codes.condition[:, 0] > 0][:20], rows(20, 16)
+        )
+        assert of_class_0.mean() < -0.5
+    assert found["all"] > found["pairs"] + 0.2

@@ -44,6 +44,7 @@ class FieldObjective(ABC):
     A code z without a condition gets that of a pair, drawn from p(x | z) ∝ p(x) p(z | x) with the
     field's own likelihood p(z | x). This is stochastic EM: it fits the mixture of p(z | x) over
     the pairs' x to all codes, and each code is learnt with a condition that is plausible for it.
+    Where draws are guided, such codes teach the field that knows no x, at no further passes.
     """
 
     def __init__(self, data: MatchingData, plan: Plan) -> None:
@@ -68,13 +69,20 @@ class FieldObjective(ABC):
 
     def __call__(self, field: TimeConditionedField, batch: PairBatch) -> Tensor:
         condition, latent, noise, uniform, other = batch
+        known = self._uniform(len(condition), 1) >= self.forgotten if self.forgotten > 0 else None
         if other is not None:
             other = other[:_IMPUTED_ROWS]
-            condition = torch.cat([condition, self._impute(field, other)])
+            if known is None:
+                condition = torch.cat([condition, self._impute(field, other)])
+            else:
+                condition = torch.cat(
+                    [condition, condition.new_zeros(len(other), condition.shape[1])]
+                )
+                known = torch.cat([known, known.new_zeros(len(other), 1)])
             latent = torch.cat([latent, other])
             noise = torch.cat([noise, self._normal(other)])
             uniform = torch.cat([uniform, self._uniform(len(other), 1)])
-        errors = self._errors_by_row(field, condition, latent, noise, uniform, self.forgotten)
+        errors = self._errors_by_row(field, condition, latent, noise, uniform, known)
         paired, imputed = errors.split([len(batch.latent), len(errors) - len(batch.latent)])
         loss = paired.mean()
         return loss if other is None else loss + self.weight * imputed.mean()
@@ -86,16 +94,16 @@ class FieldObjective(ABC):
         latent: Tensor,
         noise: Tensor,
         uniform: Tensor,
-        forgotten: float = 0.0,
+        known: Tensor | None = None,
     ) -> Tensor:
         """Mean squared errors (b,) for codes (b, k) and their conditions (b, p).
 
-        The share `forgotten` of the rows has no condition.
+        Rows where `known` (b, 1) is False are taken to have no condition.
         """
         target = field.residual(condition, latent)
         features = field.features(condition)
-        if forgotten > 0:
-            features = features * (self._uniform(len(features), 1) >= forgotten)
+        if known is not None:
+            features = features * known
         field_given_x = partial(field, features)
         return self.errors(field_given_x, condition, target, noise, uniform).square().mean(dim=1)
 
