@@ -10,7 +10,7 @@ the 3,000 test images in its features. Read its figures against the rows of real
 Part "classes": 50 labelled images a class and 11,850 without a label; 1,000 draws a class. "real,
 fresh" are 3,000 training images that no estimator sees (but the judge does), "reconstruction" the
 same through stage 1. "ours" is `LSDMRegressor()` with no setting at all, "ours, pairs only" the
-same without the unlabelled images, "recipe" the one of docs/choosing.md, chosen on digits. The
+same without the unlabelled images, "recipe" the one of docs/choosing.md, chosen on clothes. The
 conditional VAE (convolutions) sees the pairs only. Recall is that of Kynkaanniemi et al. 2019 with
 5 neighbours, "nearest" the median distance to an image that was seen.
 
@@ -33,8 +33,9 @@ from typing import Any
 import numpy as np
 import torch
 from common import kept_rows, print_table, replace_row, save_results
+from images_by_class import RECIPE
 from judge import FETCH, Bench, frechet_distance, load_bench
-from mnist_matchers import RECIPES, Split
+from mnist_matchers import Split
 from numpy.typing import NDArray
 from super_resolution import Draw, bicubic, fit_nearest, fit_ours, measure, reduce_images, sampler
 from torch import Tensor, nn
@@ -160,7 +161,7 @@ def fit_by_class(name: str, split: Split, seed: int, quick: bool) -> LSDMRegress
     """Our estimator by class, under one of its names in `METHODS`."""
     model = LSDMRegressor(random_state=seed)
     if name == "recipe":
-        model.set_params(**RECIPES["diffusion-pair"])
+        model.set_params(**RECIPE)
     if quick:
         model.set_params(matcher__max_steps=QUICK_STEPS, autoencoder__max_epochs=1)
     unlabelled = None if name == "ours, pairs only" else split.unlabelled

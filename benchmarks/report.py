@@ -14,6 +14,7 @@ from typing import Any
 import arms
 import colour
 import gcds_table1
+import images_by_class
 import mnist_matchers
 import mnist_semi_supervised
 import pinwheel
@@ -46,6 +47,12 @@ SECTIONS: Sequence[tuple[str, str, str, Summarise]] = (
         tabular.summarise_unpaired,
     ),
     ("Super-resolution", "super_resolution.py", "super_resolution", super_resolution.summarise),
+    (
+        "Images by class, by a judge that sees blur",
+        "images_by_class.py",
+        "images_by_class",
+        images_by_class.summarise,
+    ),
     ("Colour images of three classes", "colour.py", "colour", colour.summarise),
 )
 HEAD = """# Benchmarks
