@@ -9,8 +9,9 @@ the draw's block means minus the input. Diversity: standard deviation by pixel o
 of 1,000 inputs, and CRPS of those. "real" are the 58,000 images and "reconstruction" the test
 images through the autoencoder, the floor of what it can draw. "ours" is the recipe of
 docs/examples/super_resolution.py, chosen there on training images; "pairs only" is the same
-without the unpaired images, "codes as images" is `diffusion` with its own latent space, "ridge" the mean of ridge regression, "nearest pair" the image of the
-pair with the nearest input (20 draws: of the 20 nearest). Seconds are the processor's, on one
+without the unpaired images; "codes as images" is `diffusion` with the latent space that "auto"
+then takes. "ridge" is the mean of ridge regression, "nearest pair" the image of the pair with the
+nearest input (20 draws: of the 20 nearest). Seconds are the processor's, on one
 thread.
 """
 
