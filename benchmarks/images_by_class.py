@@ -140,7 +140,8 @@ def main() -> None:
             for row in run_seed(seed, arguments.only, bench, data, arguments.quick):
                 row = {"data": data, "seed": seed} | row | {"date": time.strftime("%Y-%m-%d")}
                 rows.append(row)
-                print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()})
+                shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
+                print(shown, flush=True)
                 if not arguments.quick:
                     kept = kept_rows("images_by_class")  # another run may have added some
                     replace_row(kept, row, ("data", "method", "seed"))
