@@ -246,8 +246,8 @@ class LatentSpaceEstimator(PartsOwner):
         """The error for a `latent_dim` that is not `found`, the autoencoder's own dimension."""
         return ValueError(
             f"latent_dim={self.latent_dim!r} does not fit autoencoder={self.autoencoder!r}, whose "
-            f"latent space has dimension {found}; use latent_dim='auto', or autoencoder='pca' or "
-            f"'mlp'."
+            f"latent space has dimension {found}; use latent_dim='auto', or autoencoder='auto', "
+            f"'pca' or 'mlp'."
         )
 
     # ------------------------------------------------------------------ the latent space

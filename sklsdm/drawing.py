@@ -27,6 +27,8 @@ N_QUANTILE_DRAWS_OF_MANY_PASSES = 256
 MANY_PASSES = 4
 N_SCORE_DRAWS = 64
 N_CHOICE_DRAWS = 32
+N_CHOICE_DRAWS_OF_VERY_MANY_PASSES = 8
+VERY_MANY_PASSES = 16
 
 
 class NoiseStream:
@@ -230,7 +232,9 @@ def multiscale_scores(
     std: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Multiscale score (n,) of draws for each response; both are divided by `std` (q,) first."""
-    return _scores(multiscale_score, N_CHOICE_DRAWS, sampler, condition, y, std)
+    slow = sampler.n_passes > VERY_MANY_PASSES
+    n_draws = N_CHOICE_DRAWS_OF_VERY_MANY_PASSES if slow else N_CHOICE_DRAWS
+    return _scores(multiscale_score, n_draws, sampler, condition, y, std)
 
 
 def _scores(

@@ -73,9 +73,9 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         code (`sklsdm.pairing`); codes without one are used as in "match". "auto" compares these
         uses on the pairs, each by short fits to the others (`sklsdm.choosing`), and takes the
         first that is within two standard errors of the best. "none" is not compared for
-        images, whose latent space needs all of them, nor "latent" where stage 1 learns nothing (up
-        to 50 outputs by default). Where all unpaired responses are copies of paired ones it is
-        "none". With fewer than 20 pairs nothing can be compared: it is then
+        images with a learnt latent space, which needs all of them, nor "latent" where stage 1
+        learns nothing (up to 50 outputs by default). Where all unpaired responses are copies of
+        paired ones it is "none". With fewer than 20 pairs nothing can be compared: it is then
         "latent", or "none" where stage 1 learns nothing ("match" if `matcher__unpaired_weight` is
         given).""",
     )
@@ -206,11 +206,10 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         encoder = self._new_part("condition_encoder").resolve(X.shape[1:])
         encoder.check_shape(X)
         self._conditions_ = self._learn_conditions(X)
-        responses = self._open_responses(
-            y, None if self.unpaired == "none" else unpaired, self.y_range
-        )
-        if self.unpaired == "auto" and responses.are_all_paired():
-            responses = self._open_responses(y, None, self.y_range)
+        used = None if self.unpaired == "none" else unpaired
+        if self.unpaired == "auto" and used is not None and len(used) <= len(y):
+            used = None if Responses(y, used, self.y_range).are_all_paired() else used
+        responses = self._open_responses(y, used, self.y_range)
         self.y_shape_ = responses.format.shape
         validation = self._check_validation_pairs(X_val, y_val)
         self.n_paired_ = len(y)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -386,8 +388,19 @@ class Responses:
         n_unpaired = len(self) - self.n_paired
         if not 0 < n_unpaired <= self.n_paired:
             return False
-        paired = self.format.flatten(np.asarray(self._parts[0]))
-        return len(self.unpaired_copies(paired)) == n_unpaired
+        left: Counter[bytes] = Counter()
+        row = 0
+        for block in self.blocks():
+            for values in block.numpy():
+                digest = hashlib.blake2b(values.tobytes(), digest_size=16).digest()
+                if row < self.n_paired:
+                    left[digest] += 1
+                elif left[digest] == 0:
+                    return False
+                else:
+                    left[digest] -= 1
+                row += 1
+        return True
 
     def unpaired_copies(self, rows: NDArray[np.float32]) -> NDArray[np.intp]:
         """Indices of unpaired responses that equal one of the given standardised rows.

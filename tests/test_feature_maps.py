@@ -112,6 +112,8 @@ def test_guidance_is_for_labels_unless_asked_for(kind):
     assert kind(**steps).fit(numbers, RUN).guidance_ == 0
     assert kind(guidance=2.0, **steps).fit(numbers, RUN).guidance_ == 2
     assert kind(guidance=2.0, **steps).fit(flat, RUN).guidance_ == 0  # codes are no images
+    alone = replace(labels, condition=rows(200, 0), held_condition=rows(0, 0))
+    assert kind(guidance=2.0, **steps).fit(alone, RUN).guidance_ == 0  # there are no conditions
     guided, plain = (kind(guidance=g, **steps).fit(labels, RUN) for g in (1.0, 0.0))
     assert guided.n_passes == 2 * plain.n_passes
 

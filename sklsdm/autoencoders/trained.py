@@ -85,6 +85,10 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         `lr` times this.""",
     )
 
+    def _fewest_rows(self, latent_dim: int) -> int:
+        """Rows to learn from, below which none are held out."""
+        return 2
+
     def _min_steps(self) -> int:
         """Least number of steps in an epoch, however few rows there are."""
         return 50
@@ -115,7 +119,7 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
     ) -> Any:
         rows = training_rows(responses, held_out)
-        if len(rows) <= latent_dim:  # too few to hold any out
+        if len(rows) < self._fewest_rows(latent_dim):  # too few to hold any out
             rows, held_out = np.arange(len(responses)), held_out[:0]
         weights = run.weights(Stream.AUTOENCODER_WEIGHTS)
         coder = self._module(responses.format, latent_dim, weights)
@@ -214,6 +218,9 @@ class CoderAutoencoder(TrainedAutoencoder):
             responses, some_rows(responses, rows, 2 * latent_dim), latent_dim, run.seed
         )
         coder.linear.load_state_dict(start.state_dict())
+
+    def _fewest_rows(self, latent_dim: int) -> int:
+        return latent_dim + 1  # of which principal components can be taken
 
     @staticmethod
     @torch.no_grad()

@@ -46,11 +46,12 @@ class DiffusionMatcher(FieldMatcher):
 
     The loss is :math:`E\|D(z + \sigma\epsilon; x, \sigma) - z\|^2`, weighted such that all noise
     levels σ count alike at the start; z is the code's whitened residual from ridge regression on
-    x. A code without a condition is learnt with the condition of a pair, drawn from the p(x | z)
-    that the denoiser itself implies.
+    x, or the code itself where codes are images. A code without a condition is learnt with the
+    condition of a pair, drawn from the p(x | z) that the denoiser itself implies (with `guidance`,
+    without any).
 
     When to use: for the most faithful draws from a short fit. Cost: one small backward pass a
-    step; a draw takes `n_steps` passes (one-step matchers take one).
+    step; a draw takes `n_steps` passes, twice as many with `guidance` (one-step matchers take one).
 
     References
     ----------

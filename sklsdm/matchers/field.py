@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sklsdm.batches import PairBatch, PairBatches
+from sklsdm.blocks import rows_per_block
 from sklsdm.functional.categorical import are_labels, distinct_rows, draw_index
 from sklsdm.matchers.base import (
     HELD_OUT_DRAWS,
@@ -22,7 +23,7 @@ from sklsdm.matchers.base import (
     Plan,
     start_linear,
 )
-from sklsdm.modules import ConvField, TimeConditionedField
+from sklsdm.modules import ConvField, TimeConditionedField, widest_output
 from sklsdm.nets import HeldOutScore
 from sklsdm.parameters import at_least, integer, learnt, multiple_of, or_auto, parameter
 from sklsdm.run import Run, Stream
@@ -41,15 +42,16 @@ _FORGOTTEN = 0.15  # share of the conditions that training leaves out where draw
 class FieldObjective(ABC):
     """Mean squared error of a field on the pairs, and on codes whose conditions are imputed.
 
-    A code z without a condition gets that of a pair, drawn from p(x | z) ∝ p(x) p(z | x) with the
+    Where draws are guided, a code z without a condition teaches the field that knows no x.
+    Elsewhere it gets the condition of a pair, drawn from p(x | z) ∝ p(x) p(z | x) with the
     field's own likelihood p(z | x). This is stochastic EM: it fits the mixture of p(z | x) over
     the pairs' x to all codes, and each code is learnt with a condition that is plausible for it.
-    Where draws are guided, such codes teach the field that knows no x, at no further passes.
     """
 
     def __init__(self, data: MatchingData, plan: Plan) -> None:
         self.weight = plan.unpaired_weight
         self.random = plan.random
+        self._levels = torch.arange(_N_LEVELS, device=plan.random.device)
         self.forgotten = 0.0  # share of the conditions that a training step leaves out
         if self.weight > 0:
             self.conditions, self.log_shares = distinct_rows(data.condition)
@@ -121,9 +123,15 @@ class FieldObjective(ABC):
         times = (torch.arange(HELD_OUT_DRAWS, device=latent.device) + 0.5) / HELD_OUT_DRAWS
         uniform = times.repeat_interleave(len(latent) // HELD_OUT_DRAWS)[:, None]
 
+        parts = (condition, latent, noise, uniform)
+
         @torch.no_grad()
         def loss(field: TimeConditionedField) -> Tensor:
-            errors = self._errors_by_row(field, condition, latent, noise, uniform)
+            one = [part[:1] for part in parts]
+            widest = widest_output([field], lambda: self._errors_by_row(field, *one))
+            size = rows_per_block(2 * widest)
+            blocks = zip(*(part.split(size) for part in parts), strict=True)
+            errors = torch.cat([self._errors_by_row(field, *block) for block in blocks])
             return errors.view(HELD_OUT_DRAWS, -1).mean(dim=0)
 
         return HeldOutScore("valid_loss", loss)
@@ -138,7 +146,7 @@ class FieldObjective(ABC):
         low, high = _LOG_SIGMA_RANGE
         width = (high - low) / _N_LEVELS
         log_weight = self.log_shares[some].expand(len(latent), -1)
-        for level in (low + width * (torch.arange(_N_LEVELS) + self._uniform(1))).tolist():
+        for level in (low + width * (self._levels + self._uniform(1))).tolist():
             noise = self._normal(latent).repeat_interleave(n_rows, dim=0)
             sigma = latent.new_full((1, 1), math.exp(level))
             integrand = self.nll_integrand(field_given_x, target.flatten(0, 1), noise, sigma)
@@ -156,12 +164,22 @@ class FieldMatcher(BaseMatcher):
     """A matcher that learns a vector field over (u, t) and draws by following it from noise.
 
     u is the whitened residual of the code from ridge regression (`TimeConditionedField`), or the
-    code itself where codes are images (`ConvField`). A
-    subclass gives the loss of the field (`_objective`) and the way to follow it (`_follow`). Codes
-    without a condition get one from the field's own p(x | z) (`FieldObjective`).
+    code itself where codes are images (`ConvField`). A subclass gives the loss of the field
+    (`_field_objective`) and the way to follow it (`_follow`). `FieldObjective` says what is done
+    with codes that have no condition.
     """
 
     n_steps: int = parameter(default=16, rule=integer(1), doc="Steps of a draw.")
+
+    draws_code_images = True
+
+    channels: int = parameter(
+        default=64,
+        rule=multiple_of(8),
+        doc="""Channels of the convolutions, a multiple of 8, where codes are images
+        (`autoencoder="feature-map"`); `widths` and `activation` are not used then, and a step
+        takes at most 128 pairs.""",
+    )
 
     guidance: float | str = parameter(
         default="auto",
@@ -169,17 +187,17 @@ class FieldMatcher(BaseMatcher):
         doc="""Where codes are images: how much further draws follow x than the field does, by the
         difference between the field given x and one that knows no x, times this. 0 gives the law
         as it was learnt; more makes draws of a class more typical and less diverse, and
-        takes two passes a step. "auto" is 0.5 where conditions are labels, else 0. Ho & Salimans
-        2022 (arXiv 2207.12598), equation 6.""",
+        takes two passes a step. "auto" is 0.5 where conditions are labels, else 0. Without
+        conditions it has no effect. Ho & Salimans 2022 (arXiv 2207.12598), equation 6.""",
     )
     guidance_: float = learnt("The guidance in use.")
 
     def fit(self, data: MatchingData, run: Run) -> FieldMatcher:
         self.guidance_ = 0.0
-        if data.code_shape is not None and self.guidance != "auto":
-            self.guidance_ = float(self.guidance)
-        elif data.code_shape is not None and are_labels(data.condition):
-            self.guidance_ = _GUIDANCE_OF_LABELS
+        if data.code_shape is not None and (data.condition != data.condition[:1]).any():
+            labels = are_labels(data.condition)
+            usual = _GUIDANCE_OF_LABELS if labels else 0.0
+            self.guidance_ = usual if self.guidance == "auto" else float(self.guidance)
         super().fit(data, run)
         return self
 
@@ -200,16 +218,6 @@ class FieldMatcher(BaseMatcher):
     @abstractmethod
     def _follow(self, field: Field, noise: Tensor, dim: int) -> Tensor:
         """Residuals (b, dim) from noise (b, noise_dim)."""
-
-    draws_code_images = True
-
-    channels: int = parameter(
-        default=64,
-        rule=multiple_of(8),
-        doc="""Channels of the convolutions, a multiple of 8, where codes are images
-        (`autoencoder="feature-map"`); `widths` and `activation` are not used then, and a step
-        takes at most 128 pairs.""",
-    )
 
     def _module(self, data: MatchingData, plan: Plan) -> TimeConditionedField | ConvField:
         random = plan.run.weights(Stream.MATCHER_WEIGHTS)

@@ -20,7 +20,8 @@ from sklsdm.run import Run, Stage, Stream
 
 DISTILLATION = Stage("stage 3 (distillation)", "stage-3.pt", "Lower the matcher's lr")
 
-_TAUGHT_DRAWS = 1 << 15  # draws of the flow, at least, from which its one-step form learns
+# Draws of the flow, at least, from which its one-step form learns; fewer where codes are images.
+_TAUGHT_DRAWS, _TAUGHT_IMAGES = 1 << 15, 1 << 12
 
 
 class FlowObjective(FieldObjective):
@@ -65,8 +66,8 @@ class FlowMatcher(FieldMatcher):
 
     .. math:: E\|v(z_t, t; x) - (z_1 - z_0)\|^2, \quad z_t = (1 - t) z_0 + t z_1,
 
-    with noise z0 and codes z1 (whitened residuals from ridge regression on x). Noise and codes of
-    a batch are paired by the assignment of least cost
+    with noise z0 and codes z1 (whitened residuals from ridge regression on x, unless codes are
+    images). Noise and codes of a batch are paired by the assignment of least cost
     :math:`\|z_0 - z_1\|^2 + \frac{w}{p} \|x_0 - x_1\|^2`, for x with p columns. A code without a
     condition is learnt with the condition of a pair, drawn from the p(x | z) that the field itself
     implies.
@@ -126,7 +127,8 @@ class FlowMatcher(FieldMatcher):
         """Train the network further, to give in one Euler step what it gave in `n_steps`."""
         random = run.stream(Stream.DISTILLATION)
         plan = replace(self._plan(data, run), random=random)
-        condition = data.condition.repeat(-(-_TAUGHT_DRAWS // len(data.condition)), 1)
+        n_taught = _TAUGHT_DRAWS if data.code_shape is None else _TAUGHT_IMAGES
+        condition = data.condition.repeat(-(-n_taught // len(data.condition)), 1)
         dim = data.latent.shape[1]
         noise = torch.randn((len(condition), dim), generator=random, device=random.device)
         with torch.no_grad():
@@ -146,7 +148,7 @@ class FlowMatcher(FieldMatcher):
                 condition,
                 torch.cat([noise, taught], dim=1),
                 None,
-                batch_size=self.batch_size,
+                batch_size=plan.batch_size,
                 n_steps=plan.epoch_steps,
                 noise_dim=0,
                 random=random,
