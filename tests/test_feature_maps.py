@@ -108,7 +108,7 @@ def test_guidance_is_for_labels_unless_asked_for(kind):
     flat = MatchingData(
         *(getattr(labels, k) for k in ("condition", "latent")), rows(0, 2), rows(0, 16)
     )
-    assert kind(**steps).fit(labels, RUN).guidance_ == 0.5
+    assert kind(**steps).fit(labels, RUN).guidance_ == 0.75
     assert kind(**steps).fit(numbers, RUN).guidance_ == 0
     assert kind(guidance=2.0, **steps).fit(numbers, RUN).guidance_ == 2
     assert kind(guidance=2.0, **steps).fit(flat, RUN).guidance_ == 0  # codes are no images

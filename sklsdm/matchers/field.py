@@ -34,7 +34,7 @@ _IMPUTED_ROWS = 32  # codes of a batch that get a condition
 _CANDIDATES = 32  # conditions of the pairs from which each is drawn
 _N_LEVELS = 4  # noise levels at which a likelihood is estimated
 _LOG_SIGMA_RANGE = (-2.0, 1.0)  # ln σ over which it is integrated
-_GUIDANCE_OF_LABELS = 0.5
+_GUIDANCE_OF_LABELS = 0.75
 _MOST_CODE_IMAGES = 128  # in one step
 _FORGOTTEN = 0.15  # share of the conditions that training leaves out where draws are guided
 
@@ -187,7 +187,7 @@ class FieldMatcher(BaseMatcher):
         doc="""Where codes are images: how much further draws follow x than the field does, by the
         difference between the field given x and one that knows no x, times this. 0 gives the law
         as it was learnt; more makes draws of a class more typical and less diverse, and
-        takes two passes a step. "auto" is 0.5 where conditions are labels, else 0. Without
+        takes two passes a step. "auto" is 0.75 where conditions are labels, else 0. Without
         conditions it has no effect. Ho & Salimans 2022 (arXiv 2207.12598), equation 6.""",
     )
     guidance_: float = learnt("The guidance in use.")
