@@ -30,7 +30,7 @@ from sklsdm.autoencoders import (
     TransformerAutoencoder,
     VAEAutoencoder,
 )
-from sklsdm.autoencoders.conv import automatic_channels
+from sklsdm.autoencoders.trained import automatic_channels
 from sklsdm.modules import ConvCoder, MLPCoder
 from sklsdm.responses import Responses
 
@@ -128,7 +128,7 @@ def test_images_of_any_size(shape):
 
 
 def test_channels():
-    assert [automatic_channels(side) for side in (3, 9, 16, 28, 64, 100)] == [
+    assert [automatic_channels(side, 4) for side in (3, 9, 16, 28, 64, 100)] == [
         [16],
         [16, 32],
         [16, 32],

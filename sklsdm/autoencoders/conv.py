@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
-from sklsdm.autoencoders.trained import CoderAutoencoder
+from sklsdm.autoencoders.trained import CoderAutoencoder, automatic_channels
 from sklsdm.modules import ConvCoder
 from sklsdm.parameters import integer, or_auto, parameter, some
 from sklsdm.responses import ResponseFormat
 
-_MIN_SIDE = 4  # pixels of the shorter side at which no further convolution is added
-_MAX_CHANNELS = 64
+_MOST_PIXELS = 4  # of the shorter side, at which no further convolution is added
 
 
 class ConvAutoencoder(CoderAutoencoder):
@@ -65,17 +64,7 @@ class ConvAutoencoder(CoderAutoencoder):
     def _module(self, form: ResponseFormat, latent_dim: int, random: torch.Generator) -> ConvCoder:
         channels = self.channels
         if isinstance(channels, str):
-            channels = automatic_channels(min(form.image_shape[1:]))
+            channels = automatic_channels(min(form.image_shape[1:]), _MOST_PIXELS)
         return ConvCoder(
             form.image_shape, latent_dim, channels, self.hidden, self.activation, random
         )
-
-
-def automatic_channels(side: int) -> list[int]:
-    """16, 32, 64, 64, ...: one entry for each halving, until `side` is at most four pixels."""
-    channels = [16]
-    side = (side + 1) // 2
-    while side > _MIN_SIDE:
-        channels.append(min(2 * channels[-1], _MAX_CHANNELS))
-        side = (side + 1) // 2
-    return channels

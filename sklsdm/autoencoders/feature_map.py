@@ -10,14 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklsdm.autoencoders.trained import Inside, Loss, TrainedAutoencoder
+from sklsdm.autoencoders.trained import (
+    Inside,
+    Loss,
+    TrainedAutoencoder,
+    automatic_channels,
+)
 from sklsdm.modules import ACTIVATIONS, FeatureMapCoder
 from sklsdm.parameters import at_least, integer, one_of, or_auto, parameter, some
 from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run
 
-_MAX_SIDE = 8  # pixels of a code's shorter side, at most, with channels="auto"
-_MAX_CHANNELS = 64
+_MOST_PIXELS = 8  # of a code's shorter side, with channels="auto"
 
 
 class NoisyCodeLoss:
@@ -85,12 +89,7 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
     def _channels(self, form: ResponseFormat) -> Sequence[int]:
         if not isinstance(self.channels, str):
             return self.channels
-        side = min(form.image_shape[1:])
-        found: list[int] = []
-        while side > _MAX_SIDE or not found:
-            found.append(min(16 * 2 ** len(found), _MAX_CHANNELS))
-            side = (side + 1) // 2
-        return found
+        return automatic_channels(min(form.image_shape[1:]), _MOST_PIXELS)
 
     def _code_shape(self, form: ResponseFormat) -> tuple[int, ...]:
         sides = form.image_shape[1:]

@@ -47,6 +47,7 @@ Inside = Callable[[Tensor], Tensor]  # clips rows to the range of the responses
 
 _REFERENCE_ROWS = 8192  # most rows from which the spread of codes is measured
 _QUICK_ITERATIONS = 15  # power iterations for the decoder's slope in a training step
+_MAX_CHANNELS = 64  # of a convolution
 _LEAK = 0.3  # share of what exceeds the range that stays in training, to keep a gradient
 
 
@@ -248,6 +249,16 @@ class DenseAutoencoder(CoderAutoencoder):
 
     def _module(self, form: ResponseFormat, latent_dim: int, random: torch.Generator) -> Coder:
         return MLPCoder(form.width, latent_dim, self.widths, self.activation, random)
+
+
+def automatic_channels(side: int, most_pixels: int) -> list[int]:
+    """16, 32, 64, 64, ...: one entry for each halving, until `side` is at most `most_pixels`."""
+    channels = [16]
+    side = (side + 1) // 2
+    while side > most_pixels:
+        channels.append(min(2 * channels[-1], _MAX_CHANNELS))
+        side = (side + 1) // 2
+    return channels
 
 
 class SlopeLimit:
