@@ -250,6 +250,11 @@ class FieldMatcher(BaseMatcher):
         """The loss of the field."""
 
     def _held_out(self, objective: Any, data: MatchingData, plan: Plan) -> HeldOutScore | None:
+        # The field's own loss varies less. But of a class with few pairs it likes a field best
+        # that hardly knows the class yet, where draws are better later (docs/lessons.md).
+        only_pairs = data.codes is None and data.n_pseudo == 0 and data.condition_dim > 0
+        if only_pairs and data.code_shape is None and are_labels(data.condition):
+            return self._score_of_draws(data, plan)
         return objective.held_out_loss(data, plan.run.stream(Stream.MATCHER_HELD_OUT))
 
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
