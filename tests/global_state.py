@@ -1,9 +1,10 @@
 """Everything that belongs to the whole process, before and after every public call.
 
-    python tests/global_state.py
+    python tests/global_state.py FOLDER_FOR_CHECKPOINTS
 
-prints one line for each public call that changed something, and then how many were made. It runs
-in a process of its own, so that what is imported at the first call counts too.
+prints one line for each public call that changed something, how many calls were made, and then
+which changes were seen of those in `PLANTED`. It runs in a process of its own, so that what is
+imported at the first call counts too.
 """
 
 import copy
@@ -18,6 +19,7 @@ import random
 import signal
 import sys
 import threading
+import time
 import warnings
 from contextlib import nullcontext, suppress
 
@@ -28,13 +30,14 @@ import torch
 from joblib import Parallel, delayed
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
-from threadpoolctl import threadpool_info
+from threadpoolctl import ThreadpoolController
 
 import sklsdm
 from sklsdm import LSDMGenerator, LSDMRegressor, LSDMRegressorCV, SamplingEnsemble
 
 AUTOCAST = ("cpu", "cuda", "mps")
 FAILING = (", bad", ", raising", ", interrupted")  # ends of the names of calls that raise
+LIBRARIES = ThreadpoolController()  # those loaded by now: OpenMP and BLAS
 EXPECTED = (ValueError, ZeroDivisionError, KeyboardInterrupt)
 
 
@@ -42,8 +45,8 @@ def state():
     """What a library may change behind its caller's back, by name, as values to compare."""
     return {
         "random": random.getstate(),
-        "numpy.random": repr(np.random.get_state()[1:]) + np.random.get_state()[1].tobytes().hex(),
-        "torch random state": torch.get_rng_state().tolist(),
+        "numpy.random": pickle.dumps(np.random.get_state()),
+        "torch random state": torch.get_rng_state().numpy().tobytes(),
         "torch threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
         "torch default dtype": torch.get_default_dtype(),
         "torch default device": torch.get_default_device(),
@@ -55,10 +58,8 @@ def state():
         "torch anomaly detection": torch.is_anomaly_enabled(),
         "torch matmul precision": torch.get_float32_matmul_precision(),
         "torch autocast": [torch.is_autocast_enabled(device) for device in AUTOCAST],
-        "torch smallest numbers": (torch.tensor([1e-40]) * 1.0).item() > 0,
-        "thread limits": {
-            library["filepath"]: library["num_threads"] for library in threadpool_info()
-        },
+        "torch smallest numbers": float(torch.tensor([1e-40], device="cpu") * 1.0) > 0,
+        "thread limits": [library["num_threads"] for library in LIBRARIES.info()],
         "os.environ": dict(os.environ),
         "working directory": os.getcwd(),
         "warnings.filters": list(warnings.filters),
@@ -94,10 +95,7 @@ def opened():
 
 
 def changes(before, after):
-    """Names of what differs; thread limits only of libraries that were loaded before."""
-    limits = after["thread limits"]
-    known = {path: limits.get(path) for path in before["thread limits"]}
-    after = {**after, "thread limits": known}
+    """Names of what differs."""
     return [name for name in before if before[name] != after[name]]
 
 
@@ -146,14 +144,11 @@ def calls(folder):
         yield f"matcher {matcher}: fit", lambda part=part: part.fit(X, y, more)
         yield f"matcher {matcher}: sample", lambda part=part: part.sample(X)
     for name in sklsdm.autoencoders.AUTOENCODERS:
-        part = LSDMRegressor(2, "flow", autoencoder=name, **small)
+        part = LSDMRegressor(matcher="flow", autoencoder=name, **small)
         part.set_params(**budget)
         if "max_epochs" in sklsdm.autoencoders.AUTOENCODERS[name]().get_params():
             part.set_params(autoencoder__max_epochs=1)
-        as_images = name in ("conv", "feature-map")
-        target = images if as_images else y
-        if as_images:
-            part.set_params(latent_dim="auto")
+        target = images if name in ("conv", "feature-map") else y
         yield f"autoencoder {name}: fit", lambda part=part, t=target: part.fit(X, t)
         yield f"autoencoder {name}: sample", lambda part=part: part.sample(X)
         yield f"autoencoder {name}: pickle", lambda part=part: pickle.loads(pickle.dumps(part))
@@ -190,8 +185,38 @@ def calls(folder):
         yield f"metrics.{name}", lambda metric=metric: metric(y, more)
     for name in sklsdm.datasets.__all__:
         if name.startswith("make_"):
-            make = getattr(sklsdm.datasets, name)
-            yield f"datasets.{name}", lambda make=make: make(30)
+            make, task = getattr(sklsdm.datasets, name), ["T1"] if name == "make_gcds" else []
+            yield f"datasets.{name}", lambda make=make, task=task: make(*task, 30)
+
+
+def leave_a_thread():
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+
+
+PLANTED = {
+    "random": random.random,
+    "numpy.random": np.random.rand,
+    "torch random state": lambda: torch.rand(1),
+    "torch default dtype": lambda: torch.set_default_dtype(torch.float64),
+    "torch gradients": lambda: torch.set_grad_enabled(False),
+    "torch threads": lambda: torch.set_num_threads(torch.get_num_threads() + 1),
+    "torch deterministic": lambda: torch.use_deterministic_algorithms(True),
+    "torch autocast": lambda: torch.autocast("cpu").__enter__(),
+    "torch default device": lambda: torch.set_default_device("meta"),
+    "thread limits": lambda: LIBRARIES.limit(limits=3),
+    "os.environ": lambda: os.environ.update(LEFT="1"),
+    "working directory": lambda: os.chdir(os.sep),
+    "warnings.filters": lambda: warnings.simplefilter("error"),
+    "numpy errors": lambda: np.seterr(all="raise"),
+    "numpy printing": lambda: np.set_printoptions(precision=3),
+    "scikit-learn config": lambda: sklearn.set_config(assume_finite=True),
+    "matplotlib": lambda: matplotlib.rcParams.update({"lines.linewidth": 9}),
+    "logging": lambda: logging.root.addHandler(logging.NullHandler()),
+    "signal handlers": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+    "sys.path": lambda: sys.path.append("left"),
+    "open files": lambda: os.open(os.devnull, os.O_RDONLY),
+    "threads": leave_a_thread,
+}
 
 
 def fit_with(est, callback, X, y):
@@ -213,7 +238,11 @@ def main(folder):
             n_calls += 1
             if changed:
                 print(json.dumps({"call": name, "changed": changed}))
-    print(json.dumps({"calls": n_calls}))
+    print(json.dumps({"n_calls": n_calls}))
+    for name, change in PLANTED.items():
+        before = state()
+        change()
+        print(json.dumps({"planted": name, "changed": changes(before, state())}))
 
 
 if __name__ == "__main__":
