@@ -45,7 +45,7 @@ def state():
     """What a library may change behind its caller's back, by name, as values to compare."""
     return {
         "random": random.getstate(),
-        "numpy.random": pickle.dumps(np.random.get_state()),
+        "numpy.random": pickle.dumps(np.random.get_state()),  # noqa: NPY002
         "torch random state": torch.get_rng_state().numpy().tobytes(),
         "torch threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
         "torch default dtype": torch.get_default_dtype(),
@@ -224,6 +224,11 @@ def fit_with(est, callback, X, y):
     sklearn.base.clone(est).set_params(matcher__callbacks=[callback]).fit(X, y)
 
 
+def report(**row):
+    """Print one line of JSON."""
+    sys.stdout.write(json.dumps(row) + "\n")
+
+
 def main(folder):
     """Make every call and print what it changed."""
     n_calls = 0
@@ -237,12 +242,12 @@ def main(folder):
             changed = changes(before, state())
             n_calls += 1
             if changed:
-                print(json.dumps({"call": name, "changed": changed}))
-    print(json.dumps({"n_calls": n_calls}))
+                report(call=name, changed=changed)
+    report(n_calls=n_calls)
     for name, change in PLANTED.items():
         before = state()
         change()
-        print(json.dumps({"planted": name, "changed": changes(before, state())}))
+        report(planted=name, changed=changes(before, state()))
 
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ def test_modes_change_no_ensemble():
 
 
 def test_modes_change_no_metric():
-    X, y, more = problem()
+    _, y, more = problem()
     draws = np.random.default_rng(1).normal(size=(40, 8, 3))
 
     def scores():

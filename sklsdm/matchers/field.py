@@ -157,10 +157,14 @@ class FieldObjective(ABC):
         return rows[draw_index(log_weight, self.random)]
 
     def _normal(self, like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=self.random, dtype=torch.float32, device=like.device)
+        return torch.randn(
+            like.shape, generator=self.random, dtype=torch.float32, device=like.device
+        )
 
     def _uniform(self, *shape: int) -> Tensor:
-        return torch.rand(shape, generator=self.random, dtype=torch.float32, device=self.random.device)
+        return torch.rand(
+            shape, generator=self.random, dtype=torch.float32, device=self.random.device
+        )
 
 
 class FieldMatcher(BaseMatcher):

@@ -135,7 +135,8 @@ class ConvField(ConditionedModule):
         sides = [torch.linspace(-1, 1, side, dtype=torch.float32) for side in (height, width)]
         self.register_buffer("place", torch.stack(torch.meshgrid(*sides, indexing="ij"))[None])
         self.embed = nn.Sequential(
-            *mlp(N_TIME_FEATURES + self.n_features, _EMBEDDING, [_EMBEDDING], "silu", generator), nn.SiLU()
+            *mlp(N_TIME_FEATURES + self.n_features, _EMBEDDING, [_EMBEDDING], "silu", generator),
+            nn.SiLU(),
         )
         self.inwards = conv(n_channels + 2 + seen, channels, 3, 1, generator)
         self.before = nn.ModuleList(ConvBlock(channels, generator) for _ in range(n_blocks))

@@ -50,7 +50,8 @@ def linear(n_in: int, n_out: int, generator: torch.Generator | None, bias: bool 
     """A linear layer with weights drawn from `generator`; uninitialised where it is None."""
     layer = _Linear(max(n_in, 1), n_out, bias=bias, dtype=torch.float32)
     if n_in == 0:  # no condition: nothing but the bias
-        layer.in_features, layer.weight = 0, nn.Parameter(torch.empty(n_out, 0, dtype=torch.float32))
+        layer.in_features = 0
+        layer.weight = nn.Parameter(torch.empty(n_out, 0, dtype=torch.float32))
     _init_weights(layer, n_in, generator)
     return layer
 
@@ -83,7 +84,7 @@ def conv_transpose(
         kernel_size=kernel,
         stride=2,
         padding=kernel // 2,
-        output_padding=tuple(1 - side % 2 for side in sides),
+        output_padding=(1 - sides[0] % 2, 1 - sides[1] % 2),
         dtype=torch.float32,
     )
     # With stride 2 an output pixel gets a quarter of the kernel's entries on average.

@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -252,8 +253,7 @@ def _import_dynamo() -> None:
     name = "TORCHINDUCTOR_CACHE_DIR"
     with _DYNAMO:
         value, filters = os.environ.get(name), list(warnings.filters)
-        import torch._dynamo
-
+        import_module("torch._dynamo")
         if value is None:
             os.environ.pop(name, None)
         for added in [entry for entry in warnings.filters if entry not in filters]:
