@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import plain_regressor
+from helpers import plain_regressor, slow_but
 from numpy.testing import assert_array_equal
 
 import sklsdm
@@ -130,7 +130,10 @@ def test_modes_change_no_matcher(matcher):
     assert_unmoved_by(all_modes, lambda: estimator(matcher), *problem())
 
 
-@pytest.mark.parametrize("autoencoder", [name for name in AUTOENCODERS if name != "identity"])
+OTHERS = [name for name in AUTOENCODERS if name != "identity"]  # which is that of the tests above
+
+
+@pytest.mark.parametrize("autoencoder", slow_but(set(OTHERS) - {"feature-map"}, OTHERS))
 def test_modes_change_no_autoencoder(autoencoder):
     images = autoencoder in ("conv", "feature-map")
     matcher = "flow" if autoencoder == "feature-map" else "energy"
