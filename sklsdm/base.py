@@ -46,6 +46,7 @@ from sklsdm.parameters import (
     parameter,
     path_like,
 )
+from sklsdm.public_calls import in_own_modes, is_learnt, on_one_fit, own_modes, take_over
 from sklsdm.randomness import RandomState, draw_seed
 from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run, fit_folder, resolve_device, stored_seed
@@ -112,18 +113,12 @@ class LatentSpaceEstimator(PartsOwner):
         """
         seed = draw_seed(self.random_state)
         fresh = clone(self)
-        with one_thread():
+        with own_modes(), one_thread():
             learn(fresh, seed)
-        self._adopt(fresh)
-        if self.interrupted_:
+        take_over(self, {k: v for k, v in vars(fresh).items() if is_learnt(k)})
+        if fresh.interrupted_:
             raise KeyboardInterrupt
         return self
-
-    def _adopt(self, fresh: LatentSpaceEstimator) -> None:
-        """Replace all learnt attributes by those of `fresh`."""
-        kept = {k: v for k, v in vars(self).items() if not _is_learnt(k)}
-        learnt = {k: v for k, v in vars(fresh).items() if _is_learnt(k)}
-        self.__dict__ = kept | learnt  # at once: another thread may be drawing
 
     def _run(self, seed: int, *arrays: Any) -> Run:
         """Settings of this fit; if it resumes one from a checkpoint, with the seed of that one."""
@@ -256,6 +251,7 @@ class LatentSpaceEstimator(PartsOwner):
         check_is_fitted(self, "matcher_")
         return self._response_format_
 
+    @on_one_fit
     def encode(self, Y: ArrayLike) -> NDArray[np.float32]:
         """Encode responses: codes E(y) in the latent space.
 
@@ -283,6 +279,7 @@ class LatentSpaceEstimator(PartsOwner):
         ]
         return torch.cat(found).numpy()
 
+    @on_one_fit
     def decode(self, Z: ArrayLike) -> NDArray[Any]:
         """Decode codes: responses D(z), or their means for a stochastic decoder.
 
@@ -312,6 +309,7 @@ class LatentSpaceEstimator(PartsOwner):
         rows = self._sampler().decode_all(flat).astype(form.dtype)
         return rows.reshape(*codes.shape[:-1], *form.shape)
 
+    @on_one_fit
     def reconstruct(self, Y: ArrayLike) -> NDArray[Any]:
         """Encode and decode responses: D(E(y)), with shape, units and dtype of draws.
 
@@ -386,6 +384,7 @@ class LatentSpaceEstimator(PartsOwner):
         sampler.fill(out, condition, draw_seed(random_state), batch_size, finish)
         return out
 
+    @in_own_modes
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if hasattr(self, "device_"):
@@ -396,10 +395,6 @@ class LatentSpaceEstimator(PartsOwner):
 
 def _only_codes(latent: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     return latent
-
-
-def _is_learnt(name: str) -> bool:
-    return name.endswith("_") and not name.startswith("__")
 
 
 def _available_device(name: str) -> torch.device:

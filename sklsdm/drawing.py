@@ -43,14 +43,19 @@ class NoiseStream:
         self.dim = dim
         self.device = device
         self.random = torch.Generator(device=device).manual_seed(seed)
-        self.left = torch.empty((0, dim), device=device)
+        self.left = torch.empty((0, dim), dtype=torch.float32, device=device)
 
     def take(self, n_rows: int) -> Tensor:
         """The next `n_rows` rows of noise, (n_rows, dim)."""
         parts, found = [self.left], len(self.left)
         while found < n_rows:
             parts.append(
-                torch.randn((self.BLOCK, self.dim), generator=self.random, device=self.device)
+                torch.randn(
+                    (self.BLOCK, self.dim),
+                    generator=self.random,
+                    dtype=torch.float32,
+                    device=self.device,
+                )
             )
             found += self.BLOCK
         rows = torch.cat(parts) if len(parts) > 1 else parts[0]

@@ -16,6 +16,7 @@ from sklsdm.drawing import check_out
 from sklsdm.functional import scores
 from sklsdm.matchers import BaseMatcher
 from sklsdm.parameters import learnt, parameter
+from sklsdm.public_calls import on_one_fit
 from sklsdm.randomness import RandomState
 from sklsdm.responses import flat_rows
 
@@ -102,6 +103,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
             )
         return data
 
+    @on_one_fit
     def sample(
         self,
         n_samples: int = 1,
@@ -141,6 +143,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         self._fill(no_condition, n_samples, random_state, batch_size, out[None])
         return out
 
+    @on_one_fit
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """Minus the energy distance between 1,000 draws and the rows of X; higher is better.
 

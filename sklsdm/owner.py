@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar, NamedTuple, Self
 
 from sklsdm._validation import check_choice, warn_user
@@ -10,7 +12,7 @@ from sklsdm.autoencoders import AUTOENCODERS, BaseAutoencoder, wrap
 from sklsdm.exceptions import NotImprovedWarning
 from sklsdm.matchers import MATCHERS, BaseMatcher
 from sklsdm.nets import clone_to_fit
-from sklsdm.parameters import Declared, anything, parameter
+from sklsdm.parameters import Declared, anything, parameter, unless_it_fails
 
 
 class PartKind(NamedTuple):
@@ -82,20 +84,15 @@ class PartsOwner(Declared):
     def set_params(self, **params: Any) -> Self:
         """Set parameters; `<part>__<name>` replaces a part given by name by an object.
 
-        After an error the parts are what they were before the call.
+        After an error this estimator and its parts are what they were before the call.
         """
-        before = {part: getattr(self, part) for part in self._parts}
-        try:
+        with unless_it_fails(self, params):
             super().set_params(**{part: params.pop(part) for part in self._parts if part in params})
             for part, kind in self._parts.items():
                 value = getattr(self, part)
                 if isinstance(value, str) and any(key.startswith(f"{part}__") for key in params):
                     setattr(self, part, kind.table[check_choice(part, value, kind.table)]())
             return super().set_params(**params)
-        except (TypeError, ValueError):
-            for part, value in before.items():
-                setattr(self, part, value)
-            raise
 
     def _new_part(self, part: str) -> Any:
         """A new, unfitted part with the parameters of this estimator's."""
@@ -112,9 +109,25 @@ class PartsOwner(Declared):
         return clone_to_fit(value)
 
 
+_SILENT = ContextVar("_SILENT", default=False)
+
+
+@contextmanager
+def no_word_of_improvement() -> Iterator[None]:
+    """Context in which :func:`warn_if_not_improved` is silent, in the calling thread.
+
+    Filters of `warnings` belong to all threads, so two threads could leave one behind.
+    """
+    token = _SILENT.set(True)
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
+
+
 def warn_if_not_improved(matcher: BaseMatcher) -> None:
     """Warn if no state of a matcher's training was better than its start."""
-    if matcher.start_score_ is None or matcher.best_step_ > 0:
+    if _SILENT.get() or matcher.start_score_ is None or matcher.best_step_ > 0:
         return
     mean, error = matcher.start_score_
     warn_user(

@@ -17,7 +17,8 @@ import os
 import re
 import textwrap
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, dataclass_transform
+from contextlib import contextmanager
+from typing import Any, Literal, Self, dataclass_transform
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -199,8 +200,31 @@ class Declared(BaseEstimator):
         if cls.__doc__:
             cls.__doc__ = _documented(cls)
 
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters. After an error this object and its parts are what they were before."""
+        with unless_it_fails(self, params):
+            return super().set_params(**params)
+
     def _check_further(self, prefix: str) -> None:
         """Raise if parameters do not fit together; each one has passed its own rule before."""
+
+
+@contextmanager
+def unless_it_fails(owner: BaseEstimator, params: dict[str, Any]) -> Iterator[None]:
+    """Context in which parameters are set: after an error they all have their old values again.
+
+    scikit-learn sets one parameter after the other, so that those before an unknown name would
+    stay set. The parts of `owner`, and those that `params` brings, are covered too.
+    """
+    parts = [*owner.get_params(deep=True).values(), *params.values()]
+    objects = [owner, *(part for part in parts if isinstance(part, BaseEstimator))]
+    before = [(each, each.__dict__.copy()) for each in objects]
+    try:
+        yield
+    except Exception:
+        for each, attributes in before:
+            each.__dict__ = attributes
+        raise
 
 
 def check_parameters(declared: Declared, prefix: str = "") -> None:

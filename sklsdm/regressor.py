@@ -26,6 +26,7 @@ from sklsdm.holding_out import MIN_ROWS_TO_HOLD_OUT, hold_out_rows
 from sklsdm.matchers import MatchingData
 from sklsdm.metrics import skill
 from sklsdm.parameters import anything, flag, learnt, one_of, parameter
+from sklsdm.public_calls import on_one_fit
 from sklsdm.randomness import RandomState
 from sklsdm.responses import Responses, check_unpaired
 from sklsdm.unpaired import USES, check_weight, first_use, uses_to_try
@@ -286,6 +287,7 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         return X, y
 
     # ------------------------------------------------------------------ drawing
+    @on_one_fit
     def sample(
         self,
         X: ArrayLike,
@@ -324,6 +326,7 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         self._fitted_format()
         return self._fill(self._check_condition(X), n_samples, random_state, batch_size, out)
 
+    @on_one_fit
     def sample_latent(
         self,
         X: ArrayLike,
@@ -343,6 +346,7 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         condition = self._check_condition(X)
         return self._fill(condition, n_samples, random_state, batch_size, None, codes=True)
 
+    @on_one_fit
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Energy skill: by how much the draws improve on a forecast that ignores X.
 

@@ -39,7 +39,7 @@ def random_affine(
     Tensor of shape (b, c * h * w)
     """
     images = rows.view(-1, *image_shape)
-    uniform = torch.rand((5, len(rows)), generator=random, device=random.device).to(rows.device)
+    uniform = torch.rand((5, len(rows)), generator=random, dtype=rows.dtype, device=rows.device)
     angle, scale, shear, right, down = strength * (2 * uniform - 1)
     scale = 1 + _SCALE * scale
     cos, sin = scale * (_ANGLE * angle).cos(), scale * (_ANGLE * angle).sin()

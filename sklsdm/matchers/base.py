@@ -211,7 +211,8 @@ class BaseMatcher(TrainedPart, ABC):
         latent = data.held_latent[:MAX_SCORED]
         repeated = data.held_condition[:MAX_SCORED].repeat_interleave(HELD_OUT_DRAWS, dim=0)
         random = plan.run.stream(Stream.MATCHER_HELD_OUT)
-        noise = torch.randn((len(repeated), plan.noise_dim), generator=random, device=latent.device)
+        shape = (len(repeated), plan.noise_dim)
+        noise = torch.randn(shape, generator=random, dtype=torch.float32, device=latent.device)
 
         score_of = {"energy": energy_score, "multiscale": multiscale_score}[kind]
 
@@ -346,8 +347,8 @@ class GeneratorMatcher(BaseMatcher):
         repeated = data.held_condition[:MAX_SCORED].repeat_interleave(_SCALING_DRAWS, dim=0)
         random = run.stream(Stream.MATCHER_HELD_OUT)
         shape = (len(repeated), self.noise_dim_)
-        noise = torch.randn(shape, generator=random, device=latent.device)
-        levels = torch.tensor([0.05, 0.95], device=latent.device)
+        noise = torch.randn(shape, generator=random, dtype=torch.float32, device=latent.device)
+        levels = torch.tensor([0.05, 0.95], dtype=latent.dtype, device=latent.device)
         scores, misses = {}, {}
         for scale in _NOISE_SCALES:
             draws = self._draw(self.network_, repeated, scale * noise)

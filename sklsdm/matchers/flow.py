@@ -130,7 +130,9 @@ class FlowMatcher(FieldMatcher):
         n_taught = _TAUGHT_DRAWS if data.code_shape is None else _TAUGHT_IMAGES
         condition = data.condition.repeat(-(-n_taught // len(data.condition)), 1)
         dim = data.latent.shape[1]
-        noise = torch.randn((len(condition), dim), generator=random, device=random.device)
+        noise = torch.randn(
+            (len(condition), dim), generator=random, dtype=torch.float32, device=random.device
+        )
         with torch.no_grad():
             size = rows_per_block(2 * self.numbers_per_draw_)
             parts = zip(condition.split(size), noise.split(size), strict=True)

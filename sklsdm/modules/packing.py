@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from sklsdm.public_calls import in_own_modes
+
 
 class _RecordsArguments(type):
     """Metaclass that notes in `config` the arguments with which a module was made."""
@@ -47,6 +49,7 @@ class PackedModule:
         else:
             self.copy = copy.deepcopy(module).cpu()
 
+    @in_own_modes
     def unpack(self) -> nn.Module:
         if self.copy is not None:
             return self.copy
