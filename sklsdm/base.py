@@ -84,7 +84,9 @@ class LatentSpaceEstimator(PartsOwner):
         rule=or_none(path_like()),
         doc="""Folder where an unfinished fit saves its state. If a fit was killed, calling it again
         with equal parameters and data resumes it and ends in the same result. Every fit has a
-        subfolder of its own, which is removed at its end.""",
+        subfolder of its own, which is removed at its end. A damaged file is set aside with a
+        warning, and where nothing can be written, the fit goes on without (docs/how-it-works.md).
+        """,
     )
     latent_dim_: int = learnt("Dimension of the latent space.")
     autoencoder_: BaseAutoencoder = learnt("The fitted stage 1.")
