@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -31,6 +30,7 @@ from sklsdm.autoencoders import (
 from sklsdm.blocks import row_blocks
 from sklsdm.choosing import Coded, Fold, Pairs, Setting, StageTwo
 from sklsdm.drawing import Sampler, check_out
+from sklsdm.fit_folder import FitFolder, fit_path
 from sklsdm.holding_out import hold_out_pairs, hold_out_rows
 from sklsdm.latent_space import LatentSpace
 from sklsdm.matchers import BaseMatcher, MatchingData
@@ -49,7 +49,7 @@ from sklsdm.parameters import (
 from sklsdm.public_calls import in_own_modes, is_learnt, on_one_fit, own_modes, take_over
 from sklsdm.randomness import RandomState, draw_seed
 from sklsdm.responses import ResponseFormat, Responses
-from sklsdm.run import Run, fit_folder, resolve_device, stored_seed
+from sklsdm.run import Run, resolve_device
 from sklsdm.unpaired import data_for
 
 FIT_EXTRAS = ("Y_unpaired", "X_val", "y_val", "groups")  # what `fit` takes beside the pairs
@@ -85,7 +85,9 @@ class LatentSpaceEstimator(PartsOwner):
         rule=or_none(path_like()),
         doc="""Folder where an unfinished fit saves its state. If a fit was killed, calling it again
         with equal parameters and data resumes it and ends in the same result. Every fit has a
-        subfolder of its own, which is removed at its end.""",
+        subfolder of its own, which is removed at its end. A damaged file is set aside with a
+        warning, and where nothing can be written, the fit goes on without (docs/how-it-works.md).
+        """,
     )
     latent_dim_: int = learnt("Dimension of the latent space.")
     autoencoder_: BaseAutoencoder = learnt("The fitted stage 1.")
@@ -125,8 +127,9 @@ class LatentSpaceEstimator(PartsOwner):
         device = resolve_device(self.device)
         if self.checkpoint is None:
             return Run(device, seed, self.verbose)
-        folder = fit_folder(self.checkpoint, self.get_params(deep=True), arrays)
-        return Run(device, stored_seed(folder, seed), self.verbose, folder)
+        path = fit_path(self.checkpoint, self.get_params(deep=True), arrays)
+        folder = FitFolder(path, seed)
+        return Run(device, folder.seed, self.verbose, folder)
 
     def _open_responses(self, y: NDArray[Any], unpaired: Any, y_range: Any = None) -> Responses:
         """All responses; stores their format and the standard deviations of the paired ones."""
@@ -179,8 +182,7 @@ class LatentSpaceEstimator(PartsOwner):
         }
         warn_if_not_improved(self.matcher_)
         if run.checkpoint is not None and not self.interrupted_:
-            # An equal fit in another thread or process may be removing the same folder.
-            shutil.rmtree(run.checkpoint, ignore_errors=True)
+            run.checkpoint.remove()
 
     def _choose_setting(
         self, stage: StageTwo, coded: Coded, held: NDArray[np.intp], validation: Pairs | None

@@ -121,7 +121,8 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         random_state : int, RandomState, Generator or None, default=None
             Seeds the noise; equal seeds give equal draws on one kind of device.
         batch_size : int or "auto", default="auto"
-            Draws made at once. It limits the memory and does not change the draws.
+            Draws made at once. It limits the memory and does not change the draws. Where memory
+            runs out all the same, it is halved, with a warning.
         out : ndarray or memmap of shape (n_samples, *x_shape_), optional
             C-contiguous float array to fill and return, for draws that do not fit in memory.
 

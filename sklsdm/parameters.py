@@ -156,6 +156,8 @@ def path_like() -> Rule:
     def check(name: str, value: Any) -> None:
         if not isinstance(value, str | os.PathLike):
             raise TypeError(f"{name} must be a path (str or pathlib.Path), got {value!r}.")
+        if "\0" in str(value):
+            raise ValueError(f"{name} must be a path without null characters, got {value!r}.")
 
     return Rule("path-like", check)
 

@@ -203,7 +203,6 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         X, y = self._check_pairs(X, y)
         unpaired = check_unpaired(Y_unpaired, y)
         groups = check_groups(groups, len(y))
-        run = self._run(seed, X, y, unpaired, X_val, y_val, groups)
         encoder = self._new_part("condition_encoder").resolve(X.shape[1:])
         encoder.check_shape(X)
         self._conditions_ = self._learn_conditions(X)
@@ -213,6 +212,7 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         responses = self._open_responses(y, used, self.y_range)
         self.y_shape_ = responses.format.shape
         validation = self._check_validation_pairs(X_val, y_val)
+        run = self._run(seed, X, y, unpaired, validation, groups)
         self.n_paired_ = len(y)
         self.n_unpaired_ = 0 if unpaired is None else len(unpaired)
         self._reference_ = responses.some_paired(run.seed) if self.store_reference else None
@@ -308,7 +308,8 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         random_state : int, RandomState, Generator or None, default=None
             Seeds the noise; equal seeds give equal draws on one kind of device.
         batch_size : int or "auto", default="auto"
-            Draws made at once. It limits the memory and does not change the draws.
+            Draws made at once. It limits the memory and does not change the draws. Where memory
+            runs out all the same, it is halved, with a warning.
         out : ndarray or memmap of shape (n, n_samples, *y_shape), optional
             C-contiguous float array to fill and return, for draws that do not fit in memory.
 

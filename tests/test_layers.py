@@ -12,9 +12,9 @@ PACKAGE = "sklsdm"
 
 # A unit is a module or a folder of sklsdm. It may import the units of lower layers only.
 LAYERS = [
-    {"exceptions", "_version", "blocks", "public_calls"},
-    {"_validation", "functional"},
-    {"parameters", "randomness", "hashing", "modules", "responses"},
+    {"exceptions", "_version", "blocks", "files", "public_calls"},
+    {"_validation", "functional", "hashing"},
+    {"parameters", "randomness", "fit_folder", "out_of_memory", "modules", "responses"},
     {"run", "categories", "conditions", "batches", "datasets", "metrics"},
     {"nets"},
     {"parts"},

@@ -43,7 +43,7 @@ from sklsdm.parts import TrainedPart
 from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run, Stage, Stream
 
-AUTOENCODING = Stage("stage 1 (autoencoder)", "stage-1.pt", "Lower the autoencoder's lr")
+AUTOENCODING = Stage("stage 1 (autoencoder)", "stage-1.state", "Lower the autoencoder's lr")
 
 Loss = Callable[[Any, Tensor], Tensor]  # of a coder and rows
 Inside = Callable[[Tensor], Tensor]  # clips rows to the range of the responses

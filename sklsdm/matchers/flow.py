@@ -18,7 +18,7 @@ from sklsdm.nets import SingleNet, history_arrays
 from sklsdm.parameters import at_least, flag, integer, learnt, one_of, parameter
 from sklsdm.run import Run, Stage, Stream
 
-DISTILLATION = Stage("stage 3 (distillation)", "stage-3.pt", "Lower the matcher's lr")
+DISTILLATION = Stage("stage 3 (distillation)", "stage-3.state", "Lower the matcher's lr")
 
 # Draws of the flow, at least, from which its one-step form learns; fewer where codes are images.
 _TAUGHT_DRAWS, _TAUGHT_IMAGES = 1 << 15, 1 << 12

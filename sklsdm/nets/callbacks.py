@@ -115,5 +115,5 @@ def default_callbacks(
         callbacks.append(("sklsdm_progress", Progress(stage.title)))
     callbacks.append(("sklsdm_best", KeepBest(held_out, patience, tolerance)))
     if run.checkpoint is not None:
-        callbacks.append(("sklsdm_checkpoint", Checkpoint(run.checkpoint / stage.file)))
+        callbacks.append(("sklsdm_checkpoint", Checkpoint(run.checkpoint, run.prefix + stage.file)))
     return callbacks
