@@ -25,7 +25,7 @@ from sklearn.preprocessing import (
 from sklearn.tree import ExtraTreeRegressor
 
 from sklsdm import scorers
-from sklsdm.autoencoders.wrapped import TorchCoder, TransformerCoder
+from sklsdm.autoencoders.wrapped import TransformerCoder
 from sklsdm.categories import CategoryColumns
 from sklsdm.conditions import ConditionFormat
 from sklsdm.ensemble import SamplingEnsemble
@@ -103,14 +103,22 @@ def _ours_below(base: type) -> Iterator[type]:
         yield from _ours_below(kind)
 
 
-def skops_types() -> list[str]:
-    """The types of this package that a fitted estimator may hold, for `skops.io.load`.
+def skops_types(*, trees: bool = False) -> list[str]:
+    """The types of this package that an estimator may hold, for `trusted` of `skops.io.load`.
+
+    Types of scikit-learn and NumPy that skops trusts by itself are not among them, nor those of
+    your own. Estimators with torch modules of your own cannot be written by skops.
+
+    Parameters
+    ----------
+    trees : bool, default=False
+        Also list scikit-learn's trees, which fits with the condition encoder "trees" hold. skops
+        does not check them, and a malicious one makes `predict` read outside its memory: list them
+        only for files whose author you trust. :func:`sklsdm.load` checks them.
 
     Returns
     -------
     list of str
-        Full names, for the argument `trusted`. Types of scikit-learn and NumPy are not among them:
-        skops knows those itself, and lists the rest with `skops.io.get_untrusted_types`.
 
     Examples
     --------
@@ -118,6 +126,7 @@ def skops_types() -> list[str]:
     >>> "sklsdm.regressor.LSDMRegressor" in sklsdm.skops_types()
     True
     """
-    ours = {*_ours_below(Declared), *_ours_below(RebuildableModule), *_OURS}
-    ours |= {SamplingPipeline, PackedModule, TorchCoder}
-    return sorted(f"{kind.__module__}.{kind.__qualname__}" for kind in ours)
+    ours = {*_ours_below(Declared), *_ours_below(RebuildableModule), *_OURS, *FUNCTIONS.values()}
+    ours |= {SamplingPipeline, PackedModule}
+    names = [f"{each.__module__}.{each.__qualname__}" for each in ours] + ["numpy.dtype"]
+    return sorted(names + ["sklearn.tree._tree.Tree"] * trees)

@@ -97,7 +97,10 @@ class Decoder:
 
     # ------------------------------------------------------------------ arrays
     def _array(self, node: Node) -> NDArray[Any]:
-        array = self.arrays.pop(node["name"])
+        name = node["name"]
+        if name not in self.arrays:
+            raise ValueError(f"array {name!r} is missing or used twice")
+        array = self.arrays.pop(name)
         return array.T if node["by_columns"] else array
 
     def _objects_array(self, node: Node) -> NDArray[Any]:

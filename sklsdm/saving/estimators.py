@@ -192,7 +192,9 @@ def _refuse_constant(name: str) -> Any:
 
 def _explained(error: Exception, content: dict[str, Any]) -> str:
     """Why a model could not be built, and where another version may be the reason."""
-    reason = str(error).rstrip(".") if isinstance(error, ValueError | TypeError) else repr(error)
+    reason = f"its content is not what sklsdm.save writes ({error!r})"
+    if isinstance(error, ValueError | TypeError):
+        reason = str(error).rstrip(".")
     written = content["versions"].get("sklsdm")
     if written == __version__:
         return reason

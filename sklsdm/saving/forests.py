@@ -87,10 +87,10 @@ def _check_nodes(
     """
     left, right, feature = (nodes[name] for name in ("left_child", "right_child", "feature"))
     is_leaf = left == _LEAF
-    inner = ~is_leaf
     sound = np.where(is_leaf, right == _LEAF, (feature >= 0) & (feature < n_features))
     for child in (left, right):
         sound &= is_leaf | ((child > place) & (child < count))
     if not sound.all():
-        raise ValueError(f"the forest has {int((~sound).sum())} nodes of {len(inner)} that no "
-                         f"tree has")  # fmt: skip
+        raise ValueError(
+            f"{int((~sound).sum())} nodes of the forest lead to no later node or to no feature"
+        )
