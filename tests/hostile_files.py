@@ -219,6 +219,8 @@ HOSTILE = [
                                            code_shape=[1, 10**6, 10**6], channels=64)),
     ("do not fit its weights", with_module("GroupSortCritic", condition_dim=1, latent_dim=10**6,
                                            widths=[10**6])),
+    ("do not fit its weights", with_module("LinearCoder", width=1, latent_dim=10**6)),
+    ("do not fit its weights", with_module("WhitenedResidual", latent_dim=10**5)),
     ("1000 members at most", with_module("ConvCoder", shape=[2**62] * 10**5, latent_dim=1,
                                          channels=[], hidden=1)),
     ("", with_module("ConvCoder", shape=[2**62] * 999, latent_dim=1, channels=[], hidden=1)),

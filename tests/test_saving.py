@@ -463,7 +463,7 @@ def test_names_of_classes_are_unique():
 
 
 # ------------------------------------------------------------------ skops
-@pytest.mark.parametrize("name", ["pipeline", "trees, categories", "ensemble"])
+@pytest.mark.parametrize("name", ["pipeline", "trees, categories"])
 def test_skops(name, small_forests):
     make, conditions = MODELS[name]
     est, with_trees = make().fit(conditions, y), name != "pipeline"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ Arrays = Mapping[str, NDArray[Any]]
 _MOST_MEMBERS = 1000  # of a list among the arguments of a module
 _MOST_SHOWN = 4000  # characters of a module's text that are kept
 _CALLS_PER_ARRAY = 100  # of torch functions while a module is built
+_NO_FIT = "the settings of a network do not fit its weights"
 _BFLOAT16 = ":bfloat16"  # ends the names of arrays that hold the bits of such numbers
 
 
@@ -30,9 +32,10 @@ def rebuild(kind: Any, config: dict[str, Any], arrays: Arrays) -> nn.Module:
     """
     check_config(config)
     state = tensors_of(arrays)
-    with torch.device("meta"), _Sparing(state):
-        _check_fit(_layout(kind(**config)), state)
-    module = kind(**config)
+    with _Sparing(state):
+        module = kind(**config)
+    if _layout(module.state_dict()) != _layout(state):
+        raise ValueError(_NO_FIT)
     module.load_state_dict(state)
     return module.eval()
 
@@ -53,22 +56,28 @@ class _Sparing(TorchFunctionMode):
         self.calls_left = 1000 + _CALLS_PER_ARRAY * len(state)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        sides = [abs(side) for side in _integers([args, list(kwargs.values())]) if side]
+        if func is torch.eye and len(sides) == 1:
+            sides += sides  # it stands for both
         self.calls_left -= 1
-        large = isinstance(found, Tensor) and found.numel() > self.most_numbers
-        if large or self.calls_left < 0:
-            raise ValueError("the settings of a network do not fit its weights")
-        return found
+        if math.prod(sides) > self.most_numbers or self.calls_left < 0:
+            raise ValueError(_NO_FIT)
+        return func(*args, **kwargs)
 
 
-def _layout(module: nn.Module) -> dict[str, tuple[Any, ...]]:
-    """Shapes of a module's weights by name."""
-    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
+def _integers(value: Any) -> Iterator[int]:
+    """All integers among the arguments of a function; where it makes a tensor, its sides."""
+    if type(value) is int:
+        yield value
+    elif isinstance(value, list | tuple):
+        for member in value:
+            yield from _integers(member)
 
 
-def _check_fit(wanted: Mapping[str, tuple[Any, ...]], state: Mapping[str, Tensor]) -> None:
-    if wanted != {name: tuple(value.shape) for name, value in state.items()}:
-        raise ValueError("the settings of a network do not fit its weights")
+def _layout(state: Mapping[str, Tensor]) -> dict[str, tuple[Any, ...]]:
+    """Shapes and dtypes of weights by name."""
+    return {name: (tuple(value.shape), value.dtype) for name, value in state.items()}
 
 
 # ---------------------------------------------------------------------------- weights as arrays
@@ -118,7 +127,9 @@ def fill_own(
     state = tensors_of(arrays)
     name, text = described["class"], described["text"]
     fitting = [
-        module for module in modules if type(module).__name__ == name and _fits(module, state)
+        module
+        for module in modules
+        if type(module).__name__ == name and _layout(module.state_dict()) == _layout(state)
     ]
     if not fitting:
         raise ValueError(
@@ -135,11 +146,3 @@ def fill_own(
     module = copy.deepcopy((same or fitting)[0]).cpu()
     module.load_state_dict(state)
     return module.train(bool(described["training"]))
-
-
-def _fits(module: nn.Module, state: Mapping[str, Tensor]) -> bool:
-    own = module.state_dict()
-    return own.keys() == state.keys() and all(
-        own[name].shape == value.shape and own[name].dtype == value.dtype
-        for name, value in state.items()
-    )
