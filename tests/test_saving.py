@@ -46,8 +46,8 @@ from sklsdm import (
     make_sampling_pipeline,
     scorers,
 )
-from sklsdm.autoencoders import TorchAutoencoder
-from sklsdm.matchers import EnergyMatcher, MDNMatcher
+from sklsdm.autoencoders import AUTOENCODERS, TorchAutoencoder
+from sklsdm.matchers import MATCHERS, EnergyMatcher, MDNMatcher
 from sklsdm.modules import RebuildableModule
 from sklsdm.saving import classes
 
@@ -160,6 +160,28 @@ def test_what_is_loaded_is_what_was_saved(name, tmp_path, small_forests):
     assert_same(saved(est, tmp_path), est, conditions)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", ["flatten", "trees", "periodic", "conv"])
+@pytest.mark.parametrize("autoencoder", list(AUTOENCODERS))
+@pytest.mark.parametrize("matcher", list(MATCHERS))
+def test_every_combination(matcher, autoencoder, encoder, tmp_path, small_forests):
+    """Every part by itself is in test_contract.py and above; here they meet."""
+    conditions, images = IMAGES if encoder == "conv" else X, autoencoder in ("conv", "feature-map")
+    responses = np.repeat(y, 6, axis=1).reshape(60, 6, 6) if images else y
+    est = plain_regressor(
+        matcher=matcher, autoencoder=autoencoder, condition_encoder=encoder, random_state=0
+    )
+    budget = {"matcher__max_steps": 2, "matcher__widths": [8], "autoencoder__max_epochs": 1}
+    est.set_params(**{k: v for k, v in budget.items() if k in est.get_params()})
+    est.fit(conditions, responses)
+    found = saved(est, tmp_path)
+    draws = est.sample(conditions, 2, random_state=1)
+    assert_array_equal(found.sample(conditions, 2, random_state=1), draws)
+    assert_array_equal(found.predict(conditions[:5]), est.predict(conditions[:5]))
+    assert found.score(conditions, responses) == est.score(conditions, responses)
+    assert repr(clone(found)) == repr(clone(est))
+
+
 def test_generator(tmp_path):
     est = LSDMGenerator(matcher="energy", random_state=0).set_params(matcher__max_steps=3).fit(y)
     found = saved(est, tmp_path)
@@ -222,6 +244,24 @@ def test_device_that_is_not_here(tmp_path):
     assert found.device_ == "cpu"
     est.device_ = "cpu"
     assert_array_equal(found.sample(X, random_state=0), est.sample(X, random_state=0))
+
+
+def test_another_default_dtype(tmp_path):
+    est = tiny().fit(X, y)
+    try:
+        torch.set_default_dtype(torch.float64)
+        found = saved(est, tmp_path)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert_array_equal(found.sample(X, random_state=0), est.sample(X, random_state=0))
+
+
+def test_a_large_document_is_refused_before_it_is_written(tmp_path):
+    est = tiny()
+    est.extras_ = "x" * 9 * 2**20
+    with pytest.raises(ValueError, match="more settings and names than fit"):
+        saved(est, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 # ------------------------------------------------------------------ code of the user
@@ -466,10 +506,13 @@ def test_names_of_classes_are_unique():
 @pytest.mark.parametrize("name", ["pipeline", "trees, categories"])
 def test_skops(name, small_forests):
     make, conditions = MODELS[name]
-    est, with_trees = make().fit(conditions, y), name != "pipeline"
+    est = make().fit(conditions, y)
     content = skops.io.dumps(est)
-    if with_trees:
-        with pytest.raises(skops.io.exceptions.UntrustedTypesFoundException):
-            skops.io.loads(content, trusted=sklsdm.skops_types())
-    found = skops.io.loads(content, trusted=sklsdm.skops_types(trees=with_trees))
-    assert_same(found, est, conditions)
+    trusted = sklsdm.skops_types(trees=name.startswith("trees"))
+    assert set(skops.io.get_untrusted_types(data=content)) <= set(trusted)
+    assert_same(skops.io.loads(content, trusted=trusted), est, conditions)
+
+
+def test_trees_are_trusted_only_where_that_is_said():
+    more = set(sklsdm.skops_types(trees=True)) - set(sklsdm.skops_types())
+    assert more == {"sklearn.tree._tree.Tree"}

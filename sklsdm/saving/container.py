@@ -36,13 +36,14 @@ def pack(document: str, arrays: Arrays) -> bytes:
 
     Raises ValueError if the document is larger than `unpack` accepts.
     """
-    if len(document.encode()) > _MOST_TEXT:
+    metadata = {_DOCUMENT: document, _CHECKSUM: _checksum(document, arrays)}
+    data = safetensors.numpy.save(dict(arrays), metadata)
+    if len(document) > _MOST_TEXT or _header_size(data) > _MOST_HEADER:
         raise ValueError(
             f"The model has more settings and names than fit in a file ({_MOST_TEXT:,} bytes of "
             f"JSON); use joblib.dump."
         )
-    metadata = {_DOCUMENT: document, _CHECKSUM: _checksum(document, arrays)}
-    return safetensors.numpy.save(dict(arrays), metadata)
+    return data
 
 
 def unpack(data: bytes) -> tuple[str, dict[str, NDArray[Any]]]:
@@ -55,7 +56,7 @@ def unpack(data: bytes) -> tuple[str, dict[str, NDArray[Any]]]:
     ValueError
         The contents were not made by `pack`, or not all of them are there unchanged.
     """
-    size = int.from_bytes(data[:8], "little")
+    size = _header_size(data)
     if not 0 < size <= min(len(data) - 8, _MOST_HEADER):
         raise ValueError(_not_ours(data))
     try:
@@ -67,6 +68,11 @@ def unpack(data: bytes) -> tuple[str, dict[str, NDArray[Any]]]:
     if metadata or len(document) > _MOST_TEXT or checksum != _checksum(document, arrays):
         raise ValueError("its checksum does not fit its contents, so the file was altered")
     return document, arrays
+
+
+def _header_size(data: bytes) -> int:
+    """Bytes of the header of a safetensors file, which follows this number itself."""
+    return int.from_bytes(data[:8], "little")
 
 
 def _checksum(document: str, arrays: Arrays) -> str:

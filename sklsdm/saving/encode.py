@@ -158,7 +158,7 @@ class Encoder:
     def _object(self, value: Any, where: str) -> dict[str, Any]:
         kind = type(value)
         name = self._class_name(kind, self._objects, where)
-        state = dict(value.__getstate__() if hasattr(value, "__getstate__") else vars(value))
+        state = dict(value.__getstate__() or {})
         node: dict[str, Any] = {"is": "object", "class": name}
         requests = state.pop("_metadata_request", None)
         if requests is not None:

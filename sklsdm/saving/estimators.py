@@ -47,6 +47,8 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     TypeError
         `estimator` is of another class, or holds something that is not saved: an object of another
         package, a function, a Generator as `random_state`. The message names it.
+    ValueError
+        Settings and names take more than 8 MiB.
     OSError
         The file cannot be written.
 
@@ -113,6 +115,8 @@ def load(
     ValueError
         The file is truncated, altered, of another program or of a newer format, or needs `modules`
         or `classes`. The message begins with the path.
+    TypeError
+        `modules` or `classes` is no list of modules or classes.
     OSError
         The file cannot be read.
     """

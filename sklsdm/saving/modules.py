@@ -34,8 +34,11 @@ def rebuild(kind: Any, config: dict[str, Any], arrays: Arrays) -> nn.Module:
     state = tensors_of(arrays)
     with _Sparing(state):
         module = kind(**config)
-    if _layout(module.state_dict()) != _layout(state):
+    own = module.state_dict(keep_vars=True)
+    if _shapes(own) != _shapes(state):
         raise ValueError(_NO_FIT)
+    for name, value in own.items():  # torch's default dtype may be another here than there
+        value.data = value.data.to(state[name].dtype)
     module.load_state_dict(state)
     return module.eval()
 
@@ -75,9 +78,9 @@ def _integers(value: Any) -> Iterator[int]:
             yield from _integers(member)
 
 
-def _layout(state: Mapping[str, Tensor]) -> dict[str, tuple[Any, ...]]:
-    """Shapes and dtypes of weights by name."""
-    return {name: (tuple(value.shape), value.dtype) for name, value in state.items()}
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shapes of weights by name."""
+    return {name: tuple(value.shape) for name, value in state.items()}
 
 
 # ---------------------------------------------------------------------------- weights as arrays
@@ -129,12 +132,12 @@ def fill_own(
     fitting = [
         module
         for module in modules
-        if type(module).__name__ == name and _layout(module.state_dict()) == _layout(state)
+        if type(module).__name__ == name and _shapes(module.state_dict()) == _shapes(state)
     ]
     if not fitting:
         raise ValueError(
             f"it needs a module of yours: pass load(path, modules=[...]) a {name} with the weights "
-            f"{ {key: tuple(value.shape) for key, value in state.items()} }, which printed as\n"
+            f"{_shapes(state)}, which printed as\n"
             f"{text}\nwhen it was saved"
         )
     same = [module for module in fitting if repr(module)[:_MOST_SHOWN] == text]
