@@ -106,13 +106,13 @@ def altered_content(content, rng, names):
         places = containers(document)
         place = rng.choice(places)
         key = rng.choice(list(place) if isinstance(place, dict) else range(len(place)))
-        new = rng.choice([*JUNK, rng.choice(names), rng.choice(places)])
+        new = json.loads(json.dumps(rng.choice([*JUNK, rng.choice(names), rng.choice(places)])))
         if rng.random() < 0.1:
             del place[key]
         elif isinstance(place, dict) and rng.random() < 0.1:
             place[rng.choice(["fit", "__class__", "__setstate__", "checkpoint", "memory"])] = new
         else:
-            place[key] = json.loads(json.dumps(new))
+            place[key] = new
     document.setdefault("format", FORMAT)
     return pack(json.dumps(document), arrays)
 
