@@ -31,6 +31,7 @@ LAYERS = [
     {"ensemble"},
     {"search"},
     {"scorers", "displays"},
+    {"saving"},
 ]
 # In these folders a module may import of its folder only base classes ...
 SIBLINGS_BY_BASE = {
@@ -44,7 +45,17 @@ REGISTRIES = {"autoencoders", "autoencoders.auto", "matchers", "encoders", "enco
 ONLY_IN = {"skorch": "nets"}
 # What every installation has (`dependencies` in pyproject.toml). All others are optional, such as
 # matplotlib and POT: imported inside functions, or under TYPE_CHECKING.
-REQUIRED = {"joblib", "numpy", "scipy", "sklearn", "skorch", "threadpoolctl", "torch", "tqdm"}
+REQUIRED = {
+    "joblib",
+    "numpy",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "skorch",
+    "threadpoolctl",
+    "torch",
+    "tqdm",
+}
 
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
 ROOT = Path(__file__).resolve().parents[1] / PACKAGE

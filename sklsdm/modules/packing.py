@@ -53,6 +53,8 @@ class PackedModule:
     def unpack(self) -> nn.Module:
         if self.copy is not None:
             return self.copy
+        if not issubclass(self.kind, RebuildableModule):  # a file of skops may name any class
+            raise TypeError(f"{self.kind.__name__} is no module that can be rebuilt.")
         module = self.kind(**self.config)
         module.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in self.arrays.items()})
         return module.eval()
