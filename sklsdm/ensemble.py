@@ -115,6 +115,7 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
             setattr(self, name, value)
         self.estimators_, self.y_shape_ = fitted, first.y_shape_
         self.n_features_in_ = fitted[0].n_features_in_
+        self._calibration_ = None
         if hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         if hasattr(fitted[0], "feature_names_in_"):
@@ -160,8 +161,11 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Energy skill of the pooled draws; see :meth:`LSDMRegressor.score`."""
         condition = self._check_condition(X)
-        first = inner(self.estimators_[0])
+        first = self._fit_of_responses()
         return first._energy_skill(self._sampler(), condition, y, sample_weight)
+
+    def _fit_of_responses(self) -> LSDMRegressor:
+        return inner(self.estimators_[0])
 
     def _check_condition(self, X: Any) -> NDArray[np.float32]:
         """The conditions as the networks of all fits see them, side by side."""

@@ -38,7 +38,7 @@ from sklsdm._validation import (
     warn_user,
 )
 from sklsdm.ensemble import SamplingEnsemble, inner, with_seed
-from sklsdm.exceptions import NotImprovedWarning
+from sklsdm.exceptions import DistributionShiftWarning, NotImprovedWarning
 from sklsdm.parameters import anything, integer_or_flag, learnt, parameter
 from sklsdm.recommended import Grid, candidates
 from sklsdm.regressor import LSDMRegressor
@@ -327,8 +327,10 @@ def _try(model: Any, pairs: _Pairs, train: Rows, test: Rows | None, scoring: Any
     model = clone(model)
     try:
         with warnings.catch_warnings():
-            # A candidate that learnt nothing has a low score; the user need not hear of each.
+            # A candidate that learnt nothing has a low score, and the fits of the best tell of
+            # unpaired responses of another law; the user need not hear of each trial.
             warnings.simplefilter("ignore", NotImprovedWarning)
+            warnings.simplefilter("ignore", DistributionShiftWarning)
             model.fit(**pairs.to_fit(train))
         fitted = time.perf_counter()
         score = float(check_scoring(model, scoring=scoring)(model, *pairs.to_score(test)))
