@@ -36,7 +36,7 @@ class FixedBank:
             yield rows, torch.from_numpy(draws[rows])
 
 
-def coverage_of(bank, responses, n_pairs, coverage, joint, n_sets=300):
+def coverage_of(bank, responses, n_pairs, coverage, joint, n_sets=200):
     """Mean coverage by output (joint: of all), over sets of calibration pairs and a new one."""
     rng = np.random.default_rng(0)
     inside = []
@@ -52,10 +52,10 @@ def coverage_of(bank, responses, n_pairs, coverage, joint, n_sets=300):
 
 # ------------------------------------------------------------------ coverage
 @pytest.mark.parametrize("joint", [False, True])
-@pytest.mark.parametrize("spread", [0.2, 1.0, 5.0])
+@pytest.mark.parametrize("spread", [0.2, 5.0])
 @pytest.mark.parametrize(("n_pairs", "coverage"), [(9, 0.9), (19, 0.8), (40, 0.5)])
 def test_coverage_is_in_the_finite_sample_band(spread, joint, n_pairs, coverage):
-    # Draws too narrow, right and too wide; responses with a spread that x changes.
+    # Draws too narrow and too wide; responses with a spread that x changes.
     found = coverage_of(
         FixedBank(3, spread),
         lambda rng, x: x + np.exp(0.5 * x) * rng.normal(size=x.shape),
@@ -65,8 +65,8 @@ def test_coverage_is_in_the_finite_sample_band(spread, joint, n_pairs, coverage)
     )
     exact = conformal_rank(n_pairs, coverage) / (n_pairs + 1)  # where scores have no ties
     assert coverage <= exact <= coverage + 1 / (n_pairs + 1)
-    # 300 sets; four new pairs of one set share its calibration.
-    assert np.abs(found - exact).max() < 4 * np.sqrt(exact * (1 - exact) / 300)
+    # 200 sets; four new pairs of one set share its calibration.
+    assert np.abs(found - exact).max() < 4 * np.sqrt(exact * (1 - exact) / 200)
 
 
 @pytest.mark.parametrize("joint", [False, True])
@@ -79,7 +79,7 @@ def test_repeated_values_are_covered_at_least(joint, decimals):
         0.8,
         joint,
     )
-    assert (found >= 0.8 - 4 * np.sqrt(0.8 * 0.2 / 300)).all()
+    assert (found >= 0.8 - 4 * np.sqrt(0.8 * 0.2 / 200)).all()
 
 
 def test_the_interval_is_the_smallest_that_covers_the_ranked_pair():
@@ -254,11 +254,11 @@ def test_integers_under_labels_keep_their_coverage():
     X, y = np.eye(3)[label], rng.poisson(1.0 + label)
     model = single().fit(X[:100], y[:100])
     shares = []
-    for start in range(100, 700, 100):
+    for start in range(100, 500, 100):
         part = slice(start, start + 100)
         found = model.conformalize(X[part], y[part], n_draws=64)
-        found = found.predict_interval(X[700:], conformal=True)
-        shares.append(inside(found, y[700:]).mean())
+        found = found.predict_interval(X[500:], conformal=True)
+        shares.append(inside(found, y[500:]).mean())
     assert np.mean(shares) > 0.88
 
 
