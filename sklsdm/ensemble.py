@@ -160,8 +160,11 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Energy skill of the pooled draws; see :meth:`LSDMRegressor.score`."""
         condition = self._check_condition(X)
-        first = inner(self.estimators_[0])
+        first = self._fit_of_responses()
         return first._energy_skill(self._sampler(), condition, y, sample_weight)
+
+    def _fit_of_responses(self) -> LSDMRegressor:
+        return inner(self.estimators_[0])
 
     def _check_condition(self, X: Any) -> NDArray[np.float32]:
         """The conditions as the networks of all fits see them, side by side."""

@@ -198,6 +198,12 @@ class SamplingPipeline(Pipeline):
         estimator, X = unwrap(self, X)
         return estimator.predict_interval(X, *args, **kwargs)
 
+    def conformalize(self, X: ArrayLike, y: ArrayLike, **kwargs: Any) -> SamplingPipeline:
+        """Calibrate the intervals; see :meth:`LSDMRegressor.conformalize`."""
+        estimator, X = unwrap(self, X)
+        estimator.conformalize(X, y, **kwargs)
+        return self
+
     def encode(self, Y: ArrayLike) -> NDArray[Any]:
         """Codes (n, k) of responses; see :meth:`LSDMRegressor.encode`."""
         return self.steps[-1][1].encode(Y)
