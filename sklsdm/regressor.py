@@ -20,6 +20,7 @@ from sklsdm.autoencoders import IdentityAutoencoder
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.choosing import Coded, Pairs, Setting, StageTwo, choose_setting
 from sklsdm.conditioned import ConditionedEstimator
+from sklsdm.diagnosing import DiagnoseMixin
 from sklsdm.drawing import Bank, energy_scores, marginal_energy_scores
 from sklsdm.forecasts import ForecastMixin
 from sklsdm.holding_out import MIN_ROWS_TO_HOLD_OUT, hold_out_rows
@@ -32,7 +33,7 @@ from sklsdm.responses import Responses, check_unpaired
 from sklsdm.unpaired import USES, check_weight, first_use, uses_to_try
 
 
-class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
+class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, DiagnoseMixin):
     """Conditional generation by latent space distribution matching, from pairs and unpaired Y.
 
     Stage 1 learns an encoder E and a decoder D from all responses, paired and unpaired. Stage 2
@@ -370,6 +371,9 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         """
         condition = self._check_condition(X)
         return self._energy_skill(self._sampler(), condition, y, sample_weight)
+
+    def _fits(self, X: Any) -> list[tuple[LSDMRegressor, Any]]:
+        return [(self, X)]
 
     def _energy_skill(
         self,
