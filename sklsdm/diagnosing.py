@@ -105,8 +105,8 @@ class DiagnoseMixin(ABC):
         check_same_rows("X", inner_X, "y", target)
         if len(target) < FEWEST_PAIRS:
             raise ValueError(
-                f"X and y hold {len(target)} pairs, but diagnose needs at least {FEWEST_PAIRS} that "
-                f"were not used in fit, and better 1,000."
+                f"X and y hold {len(target)} pairs, but diagnose needs at least {FEWEST_PAIRS} "
+                f"that were not used in fit, and better 1,000."
             )
         unpaired = check_unpaired(Y_unpaired, target)
         seed = draw_seed(random_state)

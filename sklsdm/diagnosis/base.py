@@ -92,12 +92,13 @@ def condense(*samples: Array) -> list[Array]:
 
 
 def as_plain(value: Any) -> Any:
-    """A judgement as dicts, lists, numbers and strings, for JSON."""
+    """A judgement as dicts, lists, numbers and strings, for JSON; NaN, as X may hold, as None."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {name: as_plain(found) for name, found in fields.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
+        is_nan = np.isnan(value) if value.dtype.kind == "f" else np.False_
+        return (np.where(is_nan, None, value) if is_nan.any() else value).tolist()
     if isinstance(value, list | tuple):
         return [as_plain(one) for one in value]
     return value

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from sklsdm.diagnosis.base import LEVEL, Array, Evidence, entry, p_text
+from sklsdm.diagnosis.waves import WaveClassifier
 from sklsdm.metrics import ClassifierTest, conditional_classifier_test, dependence_test
 
 _N_DRAWS = 8  # with which a classifier compares each response
@@ -60,7 +62,9 @@ class Following:
             return "unseen"
         if self.share >= _PARTLY or self.drawn.interval[1] >= self.observed.interval[0]:
             return "followed"
-        return "ignored" if self.drawn.p_value >= LEVEL else "partly"
+        if self.drawn.p_value >= LEVEL:
+            return "ignored"
+        return "followed" if self.is_right else "partly"
 
     @property
     def is_right(self) -> bool:
@@ -70,8 +74,8 @@ class Following:
     def lines(self) -> list[str]:
         share = "" if self.share is None else f"{max(0.0, self.share):.0%} of the dependence of y"
         verdicts = {
-            "unseen": "cannot be said: these pairs are too few to show that y depends on x",
-            "ignored": f"NO: y depends on x, the draws do not ({share})",
+            "unseen": "unknown: too few pairs to see y depend on x",
+            "ignored": f"NO, though y does ({share})",
             "partly": f"only in part ({share})",
             "followed": f"yes ({share})",
         }
@@ -108,13 +112,15 @@ def judge_following(evidence: Evidence) -> Following:
     random = evidence.random(2)
     condition, y, draws = evidence.for_classifier()
     draws = draws[:, :_N_DRAWS]
-    law = conditional_classifier_test(condition, y, draws, random_state=random)
+    sees_waves = WaveClassifier(condition.shape[1], evidence.seed)
+    settings: Any = {"classifier": sees_waves, "random_state": random}
+    law = conditional_classifier_test(condition, y, draws, **settings)
     smooth = smoothed(evidence.condition[law.rows], law.ranks)
     worst = np.argsort(-smooth, kind="stable")[:_N_WORST]
     places = law.rows[worst]
     return Following(
-        observed=dependence_test(condition, y, n_shuffles=_N_DRAWS, random_state=random),
-        drawn=dependence_test(condition, draws[:, 0], n_shuffles=_N_DRAWS, random_state=random),
+        observed=dependence_test(condition, y, n_shuffles=_N_DRAWS, **settings),
+        drawn=dependence_test(condition, draws[:, 0], n_shuffles=_N_DRAWS, **settings),
         law=law,
         worst_rows=evidence.rows[places],
         worst_aucs=smooth[worst],

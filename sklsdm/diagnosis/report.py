@@ -60,9 +60,12 @@ class Diagnosis(Findings):
         pooled = f", {settings.n_fits} fits pooled" if settings.n_fits > 1 else ""
         lines = [
             f"Diagnosis of {settings.model} on {self.n_pairs} pairs, {self.n_draws} draws each",
-            f"fitted on {settings.n_paired} pairs{pooled}: {settings.autoencoder} codes of "
-            f"{settings.latent_dim} numbers for {settings.n_outputs} outputs, matcher "
-            f"{settings.matcher}, conditions {settings.condition_encoder}",
+            *textwrap.wrap(
+                f"fitted on {settings.n_paired} pairs{pooled}: {settings.autoencoder} codes of dimension "
+                f"{settings.latent_dim} for responses of dimension {settings.n_outputs}, matcher "
+                f"{settings.matcher}, conditions {settings.condition_encoder}",
+                _WIDTH,
+            ),
         ]
         faulty = {None: "neither shows a fault", 1: "stage 1", 2: "stage 2"}
         first = entry("improve first", faulty[self.weak_stage])

@@ -17,6 +17,7 @@ from sklsdm.metrics.base import Array, as_real, check_rows_match
 from sklsdm.randomness import RandomState, as_generator
 
 FEWEST_ROWS = 24  # rows below which nothing can be learnt and judged
+N_TREES = 100  # of the default classifier
 _SHARES = (1 / 3, 1 / 2, 2 / 3, 5 / 6, 1.0)  # of the rows: learnt from at first, then judged too
 
 
@@ -289,14 +290,20 @@ def _conditions(X: ArrayLike, n_rows: int) -> Array:
     return condition.reshape(n_rows, -1).astype(np.float64)
 
 
+def default_classifier(seed: int) -> HistGradientBoostingClassifier:
+    """Boosted trees; random columns at each split help where only x and y together show a law."""
+    return HistGradientBoostingClassifier(
+        max_iter=N_TREES,
+        early_stopping=False,
+        min_samples_leaf=10,
+        max_features=0.5,
+        random_state=seed,
+    )
+
+
 def _learn(classifier: Any, observed: Array, drawn: Array, seed: int) -> Any:
     """A classifier fitted on both kinds of rows, each kind with the same total weight."""
-    if classifier is None:
-        model: Any = HistGradientBoostingClassifier(
-            early_stopping=False, min_samples_leaf=10, max_features=0.5, random_state=seed
-        )
-    else:
-        model = clone(classifier)
+    model: Any = default_classifier(seed) if classifier is None else clone(classifier)
     is_observed = np.repeat([1, 0], [len(observed), len(drawn)])
     weight = np.where(is_observed == 1, len(drawn) / len(observed), 1.0)
     return model.fit(np.concatenate([observed, drawn]), is_observed, sample_weight=weight)
