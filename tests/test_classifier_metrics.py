@@ -41,10 +41,10 @@ def independent(seed):
 
 @pytest.mark.parametrize("made", [truth, one_law, with_ties, independent])
 def test_the_level_is_kept_by_a_classifier_that_overfits(made):
-    """Over 150 samples; in cross-validation such a classifier rejects twice as often."""
-    p_values = np.array([made(seed).p_value for seed in range(150)])
+    """Over 100 samples; in cross-validation such a classifier rejects twice as often."""
+    p_values = np.array([made(seed).p_value for seed in range(100)])
     for level in (0.05, 0.25):
-        assert binomtest(int((p_values < level).sum()), 150, level).pvalue > 1e-3
+        assert binomtest(int((p_values < level).sum()), 100, level).pvalue > 1e-3
 
 
 def test_what_ignores_x_is_seen_and_where():

@@ -97,8 +97,12 @@ def as_plain(value: Any) -> Any:
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {name: as_plain(found) for name, found in fields.items()}
     if isinstance(value, np.ndarray | np.generic):
-        is_nan = np.isnan(value) if value.dtype.kind == "f" else np.False_
-        return (np.where(is_nan, None, value) if is_nan.any() else value).tolist()
+        plain = np.asarray(value)
+        if plain.dtype.kind == "f" and np.isnan(plain).any():
+            is_nan = np.isnan(plain)
+            plain = plain.astype(object)
+            plain[is_nan] = None
+        return plain.tolist()
     if isinstance(value, list | tuple):
         return [as_plain(one) for one in value]
     return value

@@ -61,9 +61,9 @@ class Diagnosis(Findings):
         lines = [
             f"Diagnosis of {settings.model} on {self.n_pairs} pairs, {self.n_draws} draws each",
             *textwrap.wrap(
-                f"fitted on {settings.n_paired} pairs{pooled}: {settings.autoencoder} codes of dimension "
-                f"{settings.latent_dim} for responses of dimension {settings.n_outputs}, matcher "
-                f"{settings.matcher}, conditions {settings.condition_encoder}",
+                f"fitted on {settings.n_paired} pairs{pooled}: {settings.autoencoder} codes of "
+                f"dimension {settings.latent_dim} for responses of dimension {settings.n_outputs}, "
+                f"matcher {settings.matcher}, conditions {settings.condition_encoder}",
                 _WIDTH,
             ),
         ]
