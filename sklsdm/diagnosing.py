@@ -28,6 +28,7 @@ from sklsdm.diagnosis import (
 from sklsdm.encoders import ENCODERS
 from sklsdm.matchers import MATCHERS
 from sklsdm.nets import one_thread
+from sklsdm.public_calls import on_one_fit
 from sklsdm.randomness import RandomState, draw_seed
 from sklsdm.responses import check_unpaired
 
@@ -58,6 +59,7 @@ class DiagnoseMixin(ABC):
     def _fits(self, X: Any) -> Sequence[tuple[Any, Any]]:
         """The fitted estimators that draw, each with X as it takes it."""
 
+    @on_one_fit
     def diagnose(
         self,
         X: ArrayLike,

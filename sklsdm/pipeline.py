@@ -251,6 +251,7 @@ class SamplingPipeline(Pipeline):
         estimator, X = unwrap(self, X)
         return estimator.predict_interval(X, *args, **kwargs)
 
+    @on_one_fit
     def diagnose(
         self, X: ArrayLike, y: ArrayLike, Y_unpaired: Any = None, **kwargs: Any
     ) -> Diagnosis:
