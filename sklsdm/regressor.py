@@ -20,6 +20,7 @@ from sklsdm.autoencoders import IdentityAutoencoder
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.choosing import Coded, Pairs, Setting, StageTwo, choose_setting
 from sklsdm.conditioned import ConditionedEstimator
+from sklsdm.diagnosing import DiagnoseMixin
 from sklsdm.drawing import Bank, energy_scores, marginal_energy_scores
 from sklsdm.exceptions import DistributionShiftWarning
 from sklsdm.forecasts import ForecastMixin
@@ -35,7 +36,7 @@ from sklsdm.shift import WHAT_TO_DO, Shift, shift_of_some
 from sklsdm.unpaired import USES, check_weight, first_use, uses_to_try
 
 
-class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
+class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, DiagnoseMixin):
     """Conditional generation by latent space distribution matching, from pairs and unpaired Y.
 
     Stage 1 learns an encoder E and a decoder D from all responses, paired and unpaired. Stage 2
@@ -396,6 +397,9 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
 
     def _fit_of_responses(self) -> LSDMRegressor:
         return self
+
+    def _fits(self, X: Any) -> list[tuple[LSDMRegressor, Any]]:
+        return [(self, X)]
 
     def _energy_skill(
         self,
