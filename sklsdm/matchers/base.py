@@ -316,7 +316,8 @@ class BaseMatcher(TrainedPart, ABC):
         device = data.latent.device
         rows = torch.randint(len(data.condition), (n_final,), generator=random, device=device)
         condition = data.condition[rows]
-        noise = torch.randn((n_final, plan.noise_dim), generator=random, device=device)
+        shape = (n_final, plan.noise_dim)
+        noise = torch.randn(shape, generator=random, dtype=torch.float32, device=device)
         known = (data.latent, data.held_latent, *(() if data.codes is None else (data.codes,)))
         return Look(
             lambda module, count: self._draw(module, condition[:count], noise[:count]),

@@ -82,7 +82,7 @@ class DivergenceGuard(Callback):
 
     def _distance(self, net: TrainingNet) -> float:
         """How far off the network's rows are; NaN if a parameter is not finite."""
-        far = torch.zeros((), device=net.device)
+        far = torch.zeros((), dtype=torch.float32, device=net.device)
         if self.look is not None:
             net.module_.eval()
             with net.averaged() as module:
