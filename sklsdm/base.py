@@ -200,7 +200,7 @@ class LatentSpaceEstimator(PartsOwner):
         """Fit stage 1; returns the latent space with the codes (n + N, k) of all responses."""
         asked = self._new_part("autoencoder")
         draws_images = self._new_part("matcher").draws_code_images
-        autoencoder = asked.resolve(responses.format, self.latent_dim, draws_images)
+        autoencoder = asked.resolve(responses.format, self.latent_dim, len(responses), draws_images)
         autoencoder.check_format(responses.format)
         latent_dim = self._choose_latent_dim(autoencoder, responses, run.seed)
         autoencoder.fit(responses, latent_dim, held_out, run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self, overload
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
@@ -25,6 +26,7 @@ from sklsdm.drawing import Bank, energy_scores, marginal_energy_scores
 from sklsdm.exceptions import DistributionShiftWarning
 from sklsdm.extremes import warn_of_extremes
 from sklsdm.forecasts import ForecastMixin
+from sklsdm.functional.categorical import are_labels
 from sklsdm.holding_out import MIN_ROWS_TO_HOLD_OUT, hold_out_rows
 from sklsdm.matchers import MatchingData
 from sklsdm.metrics import skill
@@ -80,8 +82,9 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
         "pair": in stage 2 as pseudo-pairs as well, with conditions from a model of x given the
         code (`sklsdm.pairing`); codes without one are used as in "match". "auto" compares these
         uses on the pairs, each by short fits to the others (`sklsdm.choosing`), and takes the
-        first that is within two standard errors of the best. "none" is not compared for
-        images with a learnt latent space, which needs all of them, nor "latent" where stage 1
+        first that is within two standard errors of the best. Where codes are images
+        (`autoencoder="feature-map"`) short fits do not tell, and it is "pair" for labels and
+        "latent" for other conditions. "none" is not compared for images with a learnt latent space, which needs all of them, nor "latent" where stage 1
         learns nothing (up to 50 outputs by default). Where all unpaired responses are copies of
         paired ones it is "none". With fewer than 20 pairs nothing can be compared: it is then
         "latent", or "none" where stage 1 learns nothing ("match" if `matcher__unpaired_weight` is
@@ -262,6 +265,8 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
             can_judge=validation is not None or len(pairs) >= MIN_ROWS_TO_HOLD_OUT,
             learns_space=not isinstance(coded.space.autoencoder, IdentityAutoencoder),
             is_image=coded.space.form.is_image,
+            has_code_images=coded.space.autoencoder.code_shape_ is not None,
+            are_labels=are_labels(torch.from_numpy(pairs.condition)),
             weight=self._new_part("matcher").unpaired_weight,
         )
         spaces = dict.fromkeys(uses, coded)
