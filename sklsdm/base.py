@@ -15,12 +15,12 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklsdm._validation import (
+    check_column_names,
     check_finite,
+    check_float32,
     check_integer,
     check_numeric,
-    named_in_errors,
     shape_text,
-    tensor_to_numpy,
     warn_user,
 )
 from sklsdm.autoencoders import (
@@ -30,7 +30,7 @@ from sklsdm.autoencoders import (
 )
 from sklsdm.blocks import row_blocks
 from sklsdm.choosing import Coded, Fold, Pairs, Setting, StageTwo
-from sklsdm.drawing import Sampler, check_out
+from sklsdm.drawing import Sampler, check_out, check_outcome
 from sklsdm.holding_out import hold_out_pairs, hold_out_rows
 from sklsdm.latent_space import LatentSpace
 from sklsdm.matchers import BaseMatcher, MatchingData
@@ -47,6 +47,7 @@ from sklsdm.parameters import (
     path_like,
 )
 from sklsdm.randomness import RandomState, draw_seed
+from sklsdm.reading import as_numbers, named_in_errors, read_plain
 from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run, fit_folder, resolve_device, stored_seed
 from sklsdm.unpaired import data_for
@@ -275,13 +276,15 @@ class LatentSpaceEstimator(PartsOwner):
         """
         form = self._fitted_format()
         array, device = self._check_rows(Y, "Y"), torch.device(self.device_)
-        found = [
-            self.autoencoder_.encode_block(
-                torch.from_numpy(form.flatten(array[rows])), device
-            ).cpu()
-            for rows in row_blocks(array)
-        ]
-        return torch.cat(found).numpy()
+        found = []
+        for rows in row_blocks(array):
+            standardised = form.flatten(array[rows])
+            check_float32("Y", standardised)
+            block = self.autoencoder_.encode_block(torch.from_numpy(standardised), device)
+            found.append(block.cpu().numpy())
+        codes = np.concatenate(found)
+        check_outcome("Y", codes, "code")
+        return codes
 
     def decode(self, Z: ArrayLike) -> NDArray[Any]:
         """Decode codes: responses D(z), or their means for a stochastic decoder.
@@ -301,15 +304,22 @@ class LatentSpaceEstimator(PartsOwner):
         ValueError, TypeError
             `Z` has another last axis, or is not numeric.
         """
+        return self._decode(Z, "Z")
+
+    def _decode(self, Z: Any, name: str) -> NDArray[Any]:
+        """Responses for the codes Z, which come from the argument `name`."""
         form = self._fitted_format()
-        codes = check_numeric("Z", Z)
+        codes = check_numeric(name, Z)
         if codes.ndim < 2 or codes.shape[-1] != self.latent_dim_:
             raise ValueError(
                 f"Z must have shape (n, ..., {self.latent_dim_}) with the latent dimension last, "
                 f"got {codes.shape}."
             )
-        flat = codes.reshape(-1, self.latent_dim_).astype(np.float32)
+        with np.errstate(over="ignore"):
+            flat = codes.reshape(-1, self.latent_dim_).astype(np.float32)
+        check_float32(name, flat)
         rows = self._sampler().decode_all(flat).astype(form.dtype)
+        check_outcome(name, rows, "response")
         return rows.reshape(*codes.shape[:-1], *form.shape)
 
     def reconstruct(self, Y: ArrayLike) -> NDArray[Any]:
@@ -317,7 +327,7 @@ class LatentSpaceEstimator(PartsOwner):
 
         Parameters and errors are those of :meth:`encode`.
         """
-        return self.decode(self.encode(Y))
+        return self._decode(self.encode(Y), "Y")
 
     def _check_features(
         self, X: Any, *, reset: bool, name: str = "X", allow_nan: bool = False, hint: str = ""
@@ -326,21 +336,28 @@ class LatentSpaceEstimator(PartsOwner):
 
         `allow_nan` lets NaN pass; `hint` is added to the error where it does not.
         """
+        plain = read_plain(name, X)
         with named_in_errors(name):
             X = validate_data(
                 self,
-                tensor_to_numpy(X),
+                plain,
                 reset=reset,
                 dtype="numeric",
                 allow_nd=True,
                 ensure_all_finite=False,
             )
+        X = as_numbers(name, X)
         check_finite(name, X, allow_nan=allow_nan, hint=hint)
         return X
+
+    def _response_names(self) -> NDArray[Any] | None:
+        """Names of the columns of the responses in fit, where they had names."""
+        return getattr(self, "target_names_in_", None)
 
     def _check_rows(self, value: Any, name: str) -> NDArray[Any]:
         """Responses as finite numbers, with the shape and range of those seen in fit."""
         form = self._response_format_
+        check_column_names(name, value, self._response_names())
         array = check_numeric(name, value)
         if array.ndim == 2 and array.shape[1] == 1 and form.shape == ():
             array = array[:, 0]
@@ -377,7 +394,7 @@ class LatentSpaceEstimator(PartsOwner):
         """Draw responses (n, n_samples, *y_shape), or `codes`, for conditions (n, p)."""
         form, sampler = self._response_format_, self._sampler()
         n_samples = check_integer("n_samples", n_samples, 1)
-        if batch_size != "auto":
+        if not (isinstance(batch_size, str) and batch_size == "auto"):
             check_integer("batch_size", batch_size, 1)
         tail = (self.latent_dim_,) if codes else form.shape
         dtype = np.dtype(np.float32) if codes else form.dtype

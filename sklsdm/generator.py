@@ -102,6 +102,9 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
             )
         return data
 
+    def _response_names(self) -> NDArray[Any] | None:
+        return getattr(self, "feature_names_in_", None)
+
     def sample(
         self,
         n_samples: int = 1,
@@ -161,6 +164,8 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         """
         self._fitted_format()
         data = self._check_rows(self._check_features(X, reset=False), "X")
+        if len(data) < 2:
+            raise ValueError(f"score needs at least 2 rows of X, got {len(data)}.")
         rows = flat_rows(data[:MAX_SCORE_ROWS]) / self._response_std_
         draws = flat_rows(self.sample(_N_DRAWS_COMPARED, random_state=0)) / self._response_std_
         return -float(scores.energy_distance(torch.from_numpy(draws), torch.from_numpy(rows)))

@@ -24,6 +24,7 @@ from sklearn.base import BaseEstimator
 
 from sklsdm._validation import check_choice, check_integer, check_real
 
+LARGEST_INT = 2**31 - 1  # of the numbers of steps, widths and rows that torch is asked for
 _WIDTH = 95  # of a line of documentation
 
 
@@ -37,14 +38,14 @@ class Rule:
 
 def integer(low: int) -> Rule:
     """Integers from `low` on."""
-    return Rule(f"int >= {low}", lambda name, value: check_integer(name, value, low))
+    return Rule(f"int >= {low}", lambda name, value: check_integer(name, value, low, LARGEST_INT))
 
 
 def multiple_of(step: int) -> Rule:
     """Positive multiples of `step`."""
 
     def check(name: str, value: Any) -> None:
-        check_integer(name, value, step)
+        check_integer(name, value, step, LARGEST_INT)
         if value % step:
             raise ValueError(f"{name} must be a multiple of {step}, got {value!r}.")
 
@@ -144,7 +145,7 @@ def integer_or_flag(low: int) -> Rule:
     """Integers from `low` on; True and False count as 1 and 0."""
 
     def check(name: str, value: Any) -> None:
-        check_integer(name, int(value) if isinstance(value, bool) else value, low)
+        check_integer(name, int(value) if isinstance(value, bool) else value, low, LARGEST_INT)
 
     return Rule(f"int >= {low} or bool", check)
 
@@ -155,6 +156,8 @@ def path_like() -> Rule:
     def check(name: str, value: Any) -> None:
         if not isinstance(value, str | os.PathLike):
             raise TypeError(f"{name} must be a path (str or pathlib.Path), got {value!r}.")
+        if "\0" in os.fspath(value):
+            raise ValueError(f"{name} must be a path without null characters, got {value!r}.")
 
     return Rule("path-like", check)
 

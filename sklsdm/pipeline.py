@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.randomness import RandomState
+from sklsdm.reading import named_in_errors
 
 
 def sample(
@@ -69,7 +70,8 @@ def unwrap(model: Any, X: Any) -> tuple[Any, Any]:
     if isinstance(model, Pipeline):
         check_is_fitted(model)
         if len(model.steps) > 1:
-            X = model[:-1].transform(X)
+            with named_in_errors("X"):
+                X = model[:-1].transform(X)
         return unwrap(model.steps[-1][1], X)
     if hasattr(model, "sample"):
         return model, X
@@ -131,10 +133,12 @@ class SamplingPipeline(Pipeline):
         transformers = clone(self.steps[:-1], safe=False)
         if transformers:
             head = Pipeline(transformers, memory=self.memory, verbose=self.verbose)
-            X = head.fit_transform(X, y, **params)
+            with named_in_errors("X"):
+                X = head.fit_transform(X, y, **params)
             transformers = head.steps
             if own.get("X_val") is not None:
-                own["X_val"] = head.transform(own["X_val"])
+                with named_in_errors("X_val"):
+                    own["X_val"] = head.transform(own["X_val"])
         estimator.fit(X, y, **own)
         self.steps = [*transformers, (name, estimator)]
         return self

@@ -15,12 +15,13 @@ from sklsdm._validation import (
     check_numeric,
     check_response_shape,
     check_same_rows,
+    column_names,
 )
 from sklsdm.autoencoders import IdentityAutoencoder
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.choosing import Coded, Pairs, Setting, StageTwo, choose_setting
 from sklsdm.conditioned import ConditionedEstimator
-from sklsdm.drawing import Bank, energy_scores, marginal_energy_scores
+from sklsdm.drawing import Bank, check_outcome, energy_scores, marginal_energy_scores
 from sklsdm.forecasts import ForecastMixin
 from sklsdm.holding_out import MIN_ROWS_TO_HOLD_OUT, hold_out_rows
 from sklsdm.matchers import MatchingData
@@ -111,6 +112,11 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         """With `unpaired_="pair"`, the number of unpaired responses that got a condition."""
     )
     y_shape_: tuple[int, ...] = learnt("Shape of one response; () for a 1-D y.", "tuple")
+    target_names_in_: NDArray[Any] = learnt(
+        """Names of the columns of y, if y is a DataFrame and they are all strings. `Y_unpaired`,
+        `y_val` and later responses that are DataFrames must have them in the same order.""",
+        "ndarray of str",
+    )
     n_paired_: int = learnt("Number of pairs in `fit`.")
     n_unpaired_: int = learnt("Number of unpaired responses in `fit`.")
     # With metadata routing on, Pipelines and searches pass these on without set_fit_request.
@@ -200,7 +206,7 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
     ) -> None:
         self._check_settings()
         X, y = self._check_pairs(X, y)
-        unpaired = check_unpaired(Y_unpaired, y)
+        unpaired = check_unpaired(Y_unpaired, y, self._response_names())
         groups = check_groups(groups, len(y))
         run = self._run(seed, X, y, unpaired, X_val, y_val, groups)
         encoder = self._new_part("condition_encoder").resolve(X.shape[1:])
@@ -275,6 +281,9 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
         X = self._check_X(X, reset=True)
+        names = column_names("y", y)
+        if names is not None:
+            self.target_names_in_ = names
         y = check_numeric("y", y)
         check_response_shape("y", y)
         check_same_rows("X", X, "y", y)
@@ -384,6 +393,7 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         check_same_rows("X", condition, "y", target)
         marginal = marginal_energy_scores(self._reference_, target, self._response_std_)
         drawn = energy_scores(bank, condition, target, self._response_std_)
+        check_outcome("X", drawn, "score")
         # A constant image of bytes is drawn as float32, off the exact k/255 by rounding.
         rounding = 1e-6 if self._response_format_.is_bytes else 1e-12
         return skill(drawn, marginal, sample_weight, rounding)

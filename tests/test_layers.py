@@ -12,7 +12,7 @@ PACKAGE = "sklsdm"
 
 # A unit is a module or a folder of sklsdm. It may import the units of lower layers only.
 LAYERS = [
-    {"exceptions", "_version", "blocks"},
+    {"exceptions", "_version", "blocks", "memory", "reading", "standardising"},
     {"_validation", "functional"},
     {"parameters", "randomness", "hashing", "modules", "responses"},
     {"run", "categories", "conditions", "batches", "datasets", "metrics"},
