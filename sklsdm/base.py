@@ -41,10 +41,12 @@ from sklsdm.parameters import (
     between,
     check_parameters,
     integer_or_flag,
+    largest_settings_in_errors,
     learnt,
     or_none,
     parameter,
     path_like,
+    use_plain_numbers,
 )
 from sklsdm.randomness import RandomState, draw_seed
 from sklsdm.reading import as_numbers, named_in_errors, read_plain
@@ -103,7 +105,7 @@ class LatentSpaceEstimator(PartsOwner):
         """Raise if this estimator or one of its parts has a parameter value that is not allowed."""
         check_parameters(self)
         for part in self._parts:
-            check_parameters(self._new_part(part), prefix=f"{part}__")
+            check_parameters(self._given_part(part), prefix=f"{part}__")
         resolve_device(self.device)
 
     def _fit_anew(self, learn: Callable[[Self, int], None]) -> Self:
@@ -111,9 +113,11 @@ class LatentSpaceEstimator(PartsOwner):
 
         If `learn` raises, this estimator stays as it was.
         """
+        self._check_settings()
         seed = draw_seed(self.random_state)
         fresh = clone(self)
-        with one_thread():
+        use_plain_numbers(fresh)
+        with one_thread(), largest_settings_in_errors(self):
             learn(fresh, seed)
         self._adopt(fresh)
         if self.interrupted_:
@@ -234,8 +238,6 @@ class LatentSpaceEstimator(PartsOwner):
             few = width <= FEW_OUTPUTS
             wanted = width if few else math.ceil(1.5 * intrinsic_dimension(responses, seed))
             return min(most, wanted)
-        if isinstance(self.latent_dim, str):
-            raise ValueError(f"latent_dim must be an integer or 'auto', got {self.latent_dim!r}.")
         asked = check_integer("latent_dim", self.latent_dim, 1, width, f" (y has {width} outputs)")
         if asked > most:
             warn_user(

@@ -172,7 +172,7 @@ class Sampler:
         n_bytes, limit = 16 * n_draws * (dim + self.width), available_memory()
         if n_bytes > limit:
             raise ValueError(
-                f"n_draws={n_draws} draws at once take {n_bytes / 2**30:,.1f} GiB, but "
+                f"n_draws={n_draws} takes {n_bytes / 2**30:,.1f} GiB, but "
                 f"{limit / 2**30:,.1f} GiB are available; ask for fewer."
             )
         kind = qmc.Sobol if dim <= qmc.Sobol.MAXDIM else qmc.LatinHypercube

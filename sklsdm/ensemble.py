@@ -191,7 +191,8 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        single = get_tags(self._single())
+        usable = isinstance(inner(self.estimator), LSDMRegressor)
+        single = get_tags(self.estimator if usable else LSDMRegressor())
         tags.target_tags, tags.input_tags = single.target_tags, single.input_tags
         return tags
 

@@ -85,7 +85,6 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         return self._fit_anew(lambda fresh, seed: fresh._learn(X, seed))
 
     def _learn(self, X: Any, seed: int) -> None:
-        self._check_settings()
         data = self._check_data(X)
         run = self._run(seed, data)
         responses = self._open_responses(data, None)

@@ -10,7 +10,7 @@ from sklsdm.autoencoders import AUTOENCODERS, BaseAutoencoder, wrap
 from sklsdm.exceptions import NotImprovedWarning
 from sklsdm.matchers import MATCHERS, BaseMatcher
 from sklsdm.nets import clone_to_fit
-from sklsdm.parameters import Declared, anything, parameter
+from sklsdm.parameters import Declared, any_integer, anything, or_auto, parameter, use_plain_numbers
 
 
 class PartKind(NamedTuple):
@@ -42,7 +42,7 @@ class PartsOwner(Declared):
 
     latent_dim: int | str = parameter(
         default="auto",
-        rule=anything('int or "auto"'),
+        rule=or_auto(any_integer()),
         doc="""Dimension of the latent space. "auto" is the number of outputs if there are at most
         eight, or if they are their own codes (`autoencoder`); else 1.5 times the intrinsic
         dimension of the paired responses (of all responses, if they are images; Levina & Bickel
@@ -99,6 +99,12 @@ class PartsOwner(Declared):
 
     def _new_part(self, part: str) -> Any:
         """A new, unfitted part with the parameters of this estimator's."""
+        fresh = clone_to_fit(self._given_part(part))
+        use_plain_numbers(fresh)
+        return fresh
+
+    def _given_part(self, part: str) -> Any:
+        """The part that was given, as an object."""
         value = getattr(self, part)
         table, base, others, convert = self._parts[part]
         if isinstance(value, str):
@@ -109,7 +115,7 @@ class PartsOwner(Declared):
             raise TypeError(
                 f"{part} must be one of {names} or a {base.__name__} object{others}, got {value!r}."
             )
-        return clone_to_fit(value)
+        return value
 
 
 def warn_if_not_improved(matcher: BaseMatcher) -> None:

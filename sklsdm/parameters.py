@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import numbers
 import os
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, dataclass_transform
 
 import numpy as np
@@ -24,7 +26,10 @@ from sklearn.base import BaseEstimator
 
 from sklsdm._validation import check_choice, check_integer, check_real
 
+LARGEST_REAL = 1e18  # of settings: below the largest integer of 64 bits
 LARGEST_INT = 2**31 - 1  # of the numbers of steps, widths and rows that torch is asked for
+_LARGE = 10_000  # integers beyond that may be why memory is not enough
+_TOO_LARGE = re.compile("MemoryError|not enough memory|out of memory|can't allocate|overflow")
 _WIDTH = 95  # of a line of documentation
 
 
@@ -41,6 +46,16 @@ def integer(low: int) -> Rule:
     return Rule(f"int >= {low}", lambda name, value: check_integer(name, value, low, LARGEST_INT))
 
 
+def any_integer() -> Rule:
+    """Integers; their range depends on the data, and the code that uses them checks it."""
+
+    def check(name: str, value: Any) -> None:
+        if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+            raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__}).")
+
+    return Rule("int", check)
+
+
 def multiple_of(step: int) -> Rule:
     """Positive multiples of `step`."""
 
@@ -52,30 +67,35 @@ def multiple_of(step: int) -> Rule:
     return Rule(f"int, a multiple of {step}", check)
 
 
+def _real(text: str, low: float, high: float = np.inf, **ends: bool) -> Rule:
+    """Numbers between two ends that float32 can hold, squared too."""
+
+    def check(name: str, value: Any) -> None:
+        check_real(name, value, low, high, **ends)
+        if abs(value) > LARGEST_REAL:
+            raise ValueError(f"{name} must be at most {LARGEST_REAL:g}, got {value!r}.")
+
+    return Rule(text, check)
+
+
 def at_least(low: float) -> Rule:
     """Finite numbers from `low` on."""
-    return Rule(f"float >= {low:g}", lambda name, value: check_real(name, value, low))
+    return _real(f"float >= {low:g}", low)
 
 
 def above(low: float) -> Rule:
     """Finite numbers above `low`."""
-    return Rule(f"float > {low:g}", lambda name, value: check_real(name, value, low, open_low=True))
+    return _real(f"float > {low:g}", low, open_low=True)
 
 
 def within(low: float, high: float) -> Rule:
     """Numbers in [low, high]."""
-    return Rule(
-        f"float in [{low:g}, {high:g}]",
-        lambda name, value: check_real(name, value, low, high),
-    )
+    return _real(f"float in [{low:g}, {high:g}]", low, high)
 
 
 def between(low: float, high: float) -> Rule:
     """Numbers in [low, high)."""
-    return Rule(
-        f"float in [{low:g}, {high:g})",
-        lambda name, value: check_real(name, value, low, high, open_high=True),
-    )
+    return _real(f"float in [{low:g}, {high:g})", low, high, open_high=True)
 
 
 def one_of(*names: str) -> Rule:
@@ -88,7 +108,8 @@ def sequence_of(rule: Rule) -> Rule:
     """A list, tuple or array whose members all satisfy `rule`."""
 
     def check(name: str, value: Any) -> None:
-        if not isinstance(value, list | tuple | np.ndarray):
+        is_array = isinstance(value, np.ndarray) and value.ndim == 1
+        if not isinstance(value, list | tuple) and not is_array:
             raise TypeError(
                 f"{name} must be a sequence (a list or tuple) of {rule.text}, got {value!r}."
             )
@@ -108,6 +129,18 @@ def some(rule: Rule) -> Rule:
             raise ValueError(f"{name} must hold at least one {rule.text}, got none.")
 
     return Rule(members.text, check)
+
+
+def pair_of(rule: Rule) -> Rule:
+    """As :func:`sequence_of`, with two members."""
+    members = sequence_of(rule)
+
+    def check(name: str, value: Any) -> None:
+        members.check(name, value)
+        if len(value) != 2:
+            raise ValueError(f"{name} must hold two numbers, got {len(value)}: {value!r}.")
+
+    return Rule(f"pair of {rule.text}", check)
 
 
 def or_auto(rule: Rule) -> Rule:
@@ -216,6 +249,39 @@ def check_parameters(declared: Declared, prefix: str = "") -> None:
         if rule is not None:
             rule.check(prefix + field.name, getattr(declared, field.name))
     declared._check_further(prefix)
+
+
+def use_plain_numbers(declared: Declared) -> None:
+    """Replace NumPy's numbers and arrays among the parameters by Python's numbers and lists.
+
+    NumPy's small integers overflow in sums, and torch does not take all of them.
+    """
+    for name, value in declared.get_params(deep=False).items():
+        if isinstance(value, np.number | np.bool_):
+            setattr(declared, name, value.item())
+        elif isinstance(value, np.ndarray) and value.ndim == 1:
+            setattr(declared, name, value.tolist())
+
+
+@contextmanager
+def largest_settings_in_errors(declared: BaseEstimator) -> Iterator[None]:
+    """Turn an error for lack of memory into one that names the settings which may be its cause."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        large = {
+            name: value
+            for name, value in declared.get_params().items()
+            if any(isinstance(n, numbers.Integral) and n > _LARGE for n in _members(value))
+        }
+        if not large or not _TOO_LARGE.search(f"{type(error).__name__} {error}"):
+            raise
+        named = ", ".join(f"{name}={value!r}" for name, value in large.items())
+        raise ValueError(f"fit needs more memory than there is; lower {named}.") from error
+
+
+def _members(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def _check_annotated(cls: type) -> None:

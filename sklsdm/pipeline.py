@@ -147,6 +147,11 @@ class SamplingPipeline(Pipeline):
         """Draws (n, n_samples, *y_shape) from p(Y | X); see :meth:`LSDMRegressor.sample`."""
         return sample(self, X, n_samples, **kwargs)
 
+    def predict(self, X: ArrayLike, **params: Any) -> Any:
+        """Conditional means (n, *y_shape); see :meth:`LSDMRegressor.predict`."""
+        estimator, X = unwrap(self, X)
+        return estimator.predict(X, **params)
+
     def sample_latent(self, X: ArrayLike, n_samples: int = 1, **kwargs: Any) -> NDArray[Any]:
         """Draws of codes (n, n_samples, k); see :meth:`LSDMRegressor.sample_latent`."""
         estimator, X = unwrap(self, X)

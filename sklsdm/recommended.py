@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_array
 
-from sklsdm._validation import check_numeric, check_same_rows, tensor_to_numpy
+from sklsdm._validation import check_numeric, check_same_rows
 from sklsdm.conditions import learn_format
 from sklsdm.encoders import PeriodicConditionEncoder
 from sklsdm.functional.categorical import are_labels
+from sklsdm.reading import tensor_to_numpy
 from sklsdm.responses import fit_standardiser, flat_rows
 
 Grid = list[dict[str, list[Any]]]

@@ -204,7 +204,6 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
     def _learn(
         self, X: Any, y: Any, Y_unpaired: Any, X_val: Any, y_val: Any, groups: Any, seed: int
     ) -> None:
-        self._check_settings()
         X, y = self._check_pairs(X, y)
         unpaired = check_unpaired(Y_unpaired, y, self._response_names())
         groups = check_groups(groups, len(y))

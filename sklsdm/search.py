@@ -34,12 +34,12 @@ from sklsdm._validation import (
     check_numeric,
     check_response_shape,
     check_same_rows,
-    tensor_to_numpy,
     warn_user,
 )
 from sklsdm.ensemble import SamplingEnsemble, inner, with_seed
 from sklsdm.exceptions import NotImprovedWarning
 from sklsdm.parameters import anything, integer_or_flag, learnt, parameter
+from sklsdm.reading import tensor_to_numpy
 from sklsdm.recommended import Grid, candidates
 from sklsdm.regressor import LSDMRegressor
 from sklsdm.responses import check_unpaired

@@ -54,7 +54,8 @@ NUMBERS = [
     *(np.nan, np.inf, -np.inf, 1e39, -1e39, 1e300, -1e300, 1.7e308, 1e38, -1e30, 1e20),
     *(5e-324, 1e-200, 0.0, -1.0, 2**53, 1e12),
 ]
-DTYPES = "f2 f4 f8 g i1 i8 u1 u8 ? c8 c16 S3 U3 O M8[ns] M8[D] m8[s] >f8 >i4".split()
+DTYPES = ["f2", "f4", "f8", "g", "i1", "i8", "u1", "u8", "?", "c8", "c16", "S3", "U3", "O"]
+DTYPES += ["M8[ns]", "M8[D]", "m8[s]", ">f8", ">i4"]
 
 
 class Items(Dataset):
@@ -287,6 +288,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "ensemble": lambda: SamplingEnsemble(quick(), n_estimators=2, random_state=0).fit(X, Y),
 }
 Y_OF = {"numbers": Y[:, 0], "bytes": IMAGES}
+LATENT_DIM = {"numbers": 1, "codes": 1, "bytes": 3}  # 2 of all others
 SHAPE_OF = {name: np.shape(Y_OF.get(name, Y))[1:] for name in MODELS}
 
 
@@ -311,6 +313,12 @@ def _draws(name: str) -> Any:
 
 def _count(rows):
     return rows.shape[0] if hasattr(rows, "shape") else len(rows)
+
+
+def _shape(value):
+    if hasattr(value, "shape"):
+        return tuple(value.shape)
+    return (len(value), *(_shape(value[0]) if hasattr(value[0], "__len__") else ()))
 
 
 def _method(name):
@@ -347,21 +355,17 @@ def _calls_with_conditions(name):
     if name not in ("ensemble", "pipeline"):
         yield Call(
             *(name, _method("sample_latent"), {"X": X}),
-            lambda a: (_count(a["X"]), int(a["n_samples"]), model(name).latent_dim_),
+            lambda a: (_count(a["X"]), int(a["n_samples"]), LATENT_DIM.get(name, 2)),
             {"n_samples": 2, "batch_size": 3, **seeds},
         )
 
 
 def _calls_of_the_latent_space(name):
-    y, tail = Y_OF.get(name, Y), SHAPE_OF[name]
-    yield Call(
-        name, _method("encode"), {"Y": y}, lambda a: (_count(a["Y"]), model(name).latent_dim_)
-    )
+    y, tail, k = Y_OF.get(name, Y), SHAPE_OF[name], LATENT_DIM.get(name, 2)
+    yield Call(name, _method("encode"), {"Y": y}, lambda a: (_count(a["Y"]), k))
     yield Call(name, _method("reconstruct"), {"Y": y}, lambda a: (_count(a["Y"]), *tail))
-    codes = RNG.normal(size=(N, 3 if name == "bytes" else np.size(y[0])))
-    if name == "codes":
-        codes = codes[:, :1]
-    yield Call(name, _method("decode"), {"Z": codes}, lambda a: (*np.shape(a["Z"])[:-1], *tail))
+    codes = {"Z": RNG.normal(size=(N, k))}
+    yield Call(name, _method("decode"), codes, lambda a: (*_shape(a["Z"])[:-1], *tail))
 
 
 def _calls_of_functions():
@@ -417,10 +421,24 @@ def cases(draw, calls):
 
 
 # ------------------------------------------------------------------ what came of it
-def fault_of(name: str, run: Callable[[], Any], shape: Callable[[], Any]) -> tuple[str, str]:
+def loses_meaning(value: Any) -> bool:
+    """Whether `value` holds masked values, dates, complex numbers or text."""
+    value = value.data if isinstance(value, Unpaired) else value
+    if isinstance(value, np.ma.MaskedArray):
+        return bool(np.ma.count_masked(value))
+    if isinstance(value, Items) and isinstance(value.rows, np.ndarray | list):
+        value = np.asarray(value.rows) if len(value) else value
+    if isinstance(value, pd.DataFrame):
+        return any(getattr(dtype, "kind", "") in "mMc" for dtype in value.dtypes)
+    return getattr(getattr(value, "dtype", None), "kind", "") in tuple("mMcSUV")
+
+
+def fault_of(
+    name: str, value: Any, run: Callable[[], Any], shape: Callable[[], Any]
+) -> tuple[str, str]:
     """How a call ended ("result" or the error's class), and what is wrong with that, if anything.
 
-    `name` is the changed argument; `shape` gives the shape of a result.
+    `name` is the changed argument, now `value`; `shape` gives the shape of a result.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -433,6 +451,8 @@ def fault_of(name: str, run: Callable[[], Any], shape: Callable[[], Any]) -> tup
             return kind, f"{kind} that does not name {name}: {error}"
         except Exception as error:
             return type(error).__name__, f"{type(error).__name__} is not promised: {error}"
+    if loses_meaning(value):
+        return "result", "a result, though the value cannot be read as numbers"
     numbers = np.asarray(found)
     if numbers.dtype.kind != "f" or not np.isfinite(numbers).all():
         return "result", f"a result that is not finite, of dtype {numbers.dtype}"
@@ -448,6 +468,7 @@ def call_fault(call: Call, name: str, value: Any) -> tuple[str, str]:
         arguments["X"] = _named(X)
     ended, fault = fault_of(
         name,
+        None if call.model == "pipeline" else value,  # its first step may read dates
         lambda: call.call(model(call.model), **arguments),
         lambda: call.shape(arguments),
     )
@@ -468,13 +489,13 @@ def fit_fault(call: Call, name: str, value: Any) -> tuple[str, str]:
     def shape():
         y = arguments["X" if call.model == "generator" else "y"]
         rows = 3 if call.model == "generator" else _count(arguments["X"])
-        tail = np.shape(np.asarray(y.detach() if hasattr(y, "detach") else y))[1:]
+        tail = _shape(y)[1:]
         return (rows, *(() if call.model == "generator" else (1,)), *tail)
 
-    ended, fault = fault_of(name, run, shape)
+    ended, fault = fault_of(name, None if name == "groups" else value, run, shape)
     if not fault and ended != "result":  # an estimator that is fitted stays what it was
         fitted = model(call.model)
-        ended, fault = fault_of(name, lambda: fitted.fit(**arguments), shape)
+        ended, fault = fault_of(name, None, lambda: fitted.fit(**arguments), shape)
         fault = fault if ended != "result" else "a second fit did what the first refused"
     return ended, fault or _changed_model(call.model)
 
@@ -545,7 +566,7 @@ def settings_fault(owner: str, name: str, value: Any) -> tuple[str, str]:
         est.set_params(**{name: value}).fit(*data)
         return _sampled(est, data)
 
-    ended, fault = fault_of(name, run, lambda: usual.shape)
+    ended, fault = fault_of(name, None, run, lambda: usual.shape)
     if not fault and ended != "result":
         same = np.array_equal(_sampled(est, data), usual)
         fault = "" if same else "the fitted estimator draws otherwise than before"

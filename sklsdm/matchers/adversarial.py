@@ -15,7 +15,7 @@ from sklsdm.functional.scores import energy_score
 from sklsdm.matchers.base import GeneratorMatcher, MatchingData, Plan
 from sklsdm.modules import Critic, Critics
 from sklsdm.nets import AdversarialNet
-from sklsdm.parameters import above, at_least, between, integer, parameter, sequence_of
+from sklsdm.parameters import above, at_least, between, integer, pair_of, parameter, sequence_of
 from sklsdm.run import Stream
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of critic values: real (b, 1), drawn (b, n_draws)
@@ -174,7 +174,7 @@ class AdversarialMatcher(GeneratorMatcher):
     )
     betas: tuple[float, float] = parameter(
         default=(0.5, 0.9),
-        rule=sequence_of(between(0.0, 1.0)),
+        rule=pair_of(between(0.0, 1.0)),
         doc="""Decay rates (β1, β2) of the gradient's first and second moments in Adam, for critic
         and generator.""",
     )
