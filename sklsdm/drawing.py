@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import norm, qmc
+from scipy.special import ndtri
+from scipy.stats import qmc
 from torch import Tensor
 
 from sklsdm._validation import check_integer
@@ -155,8 +156,8 @@ class Sampler:
         independent draws, and do not depend on the other conditions. `share` takes a part of these
         vectors.
         """
-        points = np.clip(self._points(n_draws)[share], 1e-6, 1 - 1e-6)  # norm.ppf stays finite
-        shared = torch.as_tensor(norm.ppf(points), dtype=torch.float32, device=self.device)
+        points = np.clip(self._points(n_draws)[share], 1e-6, 1 - 1e-6)  # ndtri stays finite
+        shared = torch.as_tensor(ndtri(points), dtype=torch.float32, device=self.device)
         n_draws = len(shared)
         step = max(1, self._chunk() // n_draws)
         for start in range(0, len(condition), step):

@@ -272,7 +272,7 @@ def largest_settings_in_errors(declared: BaseEstimator) -> Iterator[None]:
         large = {
             name: value
             for name, value in declared.get_params().items()
-            if any(isinstance(n, numbers.Integral) and n > _LARGE for n in _members(value))
+            if any(isinstance(n, int | np.integer) and n > _LARGE for n in _members(value))
         }
         if not large or not _TOO_LARGE.search(f"{type(error).__name__} {error}"):
             raise

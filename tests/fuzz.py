@@ -1,9 +1,9 @@
-"""Bad input of every kind for every public method, and what may come of a call with it.
+"""Every public method with good arguments, and what may come of a call with a bad one.
 
-`CALLS` lists public methods with good arguments, `changed` turns a good argument into others (of
-another dtype, shape, content or container), and `anything` gives settings of any type. A call must
-end in a finite result of the promised shape or in a promised error that names the argument:
-`fault_of` says in words where it does not.
+`CALLS` and `FITS` list the calls, `SETTINGS` the parameters of all estimators and parts. A call must
+end in a finite result of the promised shape or in a promised error that names the argument, and
+leave fitted estimators as they were: `call_fault`, `fit_fault` and `settings_fault` say in words
+where this is not so.
 """
 
 from __future__ import annotations
@@ -18,21 +18,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import polars as pl
-import scipy.sparse
-import torch
+from bad_values import CONTAINERS, anything, changed, loses_meaning, names_of, shape_of
 from helpers import plain_regressor
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
-from torch.utils.data import DataLoader, Dataset
 
 import sklsdm
 from sklsdm import (
     DivergenceError,
     LSDMGenerator,
     SamplingEnsemble,
-    Unpaired,
     make_sampling_pipeline,
     scorers,
 )
@@ -49,201 +45,6 @@ CONDITIONS = RNG.normal(size=(N, 1, 8, 8))  # conditions that are images
 PROMISED = (ValueError, TypeError, DivergenceError)  # NotFittedError is a ValueError
 
 
-# ------------------------------------------------------------------ values
-NUMBERS = [
-    *(np.nan, np.inf, -np.inf, 1e39, -1e39, 1e300, -1e300, 1.7e308, 1e38, -1e30, 1e20),
-    *(5e-324, 1e-200, 0.0, -1.0, 2**53, 1e12),
-]
-DTYPES = ["f2", "f4", "f8", "g", "i1", "i8", "u1", "u8", "?", "c8", "c16", "S3", "U3", "O"]
-DTYPES += ["M8[ns]", "M8[D]", "m8[s]", ">f8", ">i4"]
-
-
-class Items(Dataset):
-    """A Dataset of the rows of a list or array; items that are errors are raised."""
-
-    def __init__(self, rows):
-        self.rows = rows
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __getitem__(self, index):
-        if isinstance(self.rows[index], Exception):
-            raise self.rows[index]
-        return self.rows[index]
-
-
-class Unreadable:
-    """Something like an array that raises `error` when it is read."""
-
-    def __init__(self, error):
-        self.error = error
-        self.shape, self.dtype = (N, 2), np.dtype(float)
-
-    def __len__(self):
-        return N
-
-    def __array__(self, dtype=None, copy=None):
-        raise self.error
-
-
-def _masked(array):
-    mask = np.zeros(np.shape(array), bool)
-    mask.flat[:1] = True
-    return np.ma.masked_array(array, mask)
-
-
-def _meta(array):
-    return torch.empty(np.shape(array), device="meta")
-
-
-def _names(array):
-    return [f"c{place}" for place in range(np.shape(array)[1])]
-
-
-CONTAINERS: dict[str, Callable[[Any], Any]] = {
-    "list": lambda a: a.tolist(),
-    "tuple of arrays": tuple,
-    "ragged": lambda a: [*a.tolist(), [1.0]],
-    "object": lambda a: a.astype(object),
-    "huge integers": lambda a: np.full(a.shape, 10**400, dtype=object),
-    "text within": lambda a: np.where(np.arange(a.size).reshape(a.shape) == 1, "red", a),
-    "frame": lambda a: pd.DataFrame(a, columns=_names(a)),
-    "frame without names": pd.DataFrame,
-    "frame, swapped": lambda a: pd.DataFrame(a, columns=_names(a)[::-1]),
-    "frame with gaps": lambda a: pd.DataFrame(a, columns=_names(a)).astype("Float64").mask(a > 1),
-    "frame of text": lambda a: pd.DataFrame(a, columns=_names(a)).astype(str),
-    "frame of dates": lambda a: pd.DataFrame(a.astype("M8[ns]"), columns=_names(a)),
-    "polars": lambda a: pl.DataFrame(a, schema=_names(a)),
-    "series": lambda a: pd.Series(a[:, 0]),
-    "sparse": scipy.sparse.csr_array,
-    "sparse matrix": scipy.sparse.coo_matrix,
-    "masked": _masked,
-    "masked nowhere": np.ma.masked_array,
-    "matrix": np.matrix,
-    "structured": lambda a: np.zeros(len(a), dtype=[("a", float), ("b", int)]),
-    "tensor": torch.from_numpy,
-    "with gradients": lambda a: torch.from_numpy(a.astype(float)).requires_grad_(),
-    "list with gradients": lambda a: list(torch.from_numpy(a.astype(float)).requires_grad_()),
-    "meta": _meta,
-    "list of meta": lambda a: list(_meta(a)),
-    "bfloat16": lambda a: torch.from_numpy(a).bfloat16(),
-    "sparse tensor": lambda a: torch.from_numpy(a).to_sparse(),
-    "complex tensor": lambda a: torch.from_numpy(a.astype(complex)).conj(),
-    "Dataset": Items,
-    "empty Dataset": lambda a: Items([]),
-    "Dataset of text": lambda a: Items(["red"] * len(a)),
-    "Dataset of dates": lambda a: Items(a.astype("M8[D]")),
-    "Dataset of complex": lambda a: Items(a + 1j),
-    "Dataset of pairs": lambda a: Items([(row, 1) for row in a]),
-    "Dataset of empty pairs": lambda a: Items([()] * len(a)),
-    "Dataset of None": lambda a: Items([None] * len(a)),
-    "Dataset of gradients": lambda a: Items(torch.from_numpy(a.astype(float)).requires_grad_()),
-    "Dataset of meta": lambda a: Items(_meta(a)),
-    "ragged Dataset": lambda a: Items([*a[:-1], a[0][:1]]),
-    "Dataset that raises": lambda a: Items([*a[:-1], KeyError("no such file")]),
-    "Dataset that raises at once": lambda a: Items([OSError("no such disk")] * len(a)),
-    "loader": lambda a: DataLoader(Items(a)),
-    "Unpaired": Unpaired,
-    "Unpaired twice": lambda a: Unpaired(Unpaired(a)),
-    "iterator": iter,
-    "read-only": lambda a: np.frombuffer(np.ascontiguousarray(a).tobytes(), a.dtype).reshape(
-        a.shape
-    ),
-    "reversed": lambda a: a[::-1, ::-1],
-    "by columns": np.asfortranarray,
-    "raises RuntimeError": lambda a: Unreadable(RuntimeError("out of luck")),
-    "raises KeyError": lambda a: Unreadable(KeyError("missing")),
-    "raises ValueError": lambda a: Unreadable(ValueError("out of luck")),
-}
-SHAPES: dict[str, Callable[[Any], Any]] = {
-    "no row": lambda a: a[:0],
-    "one row": lambda a: a[:1],
-    "two rows": lambda a: a[:2],
-    "a row less": lambda a: a[:-1],
-    "a number": lambda a: a.reshape(-1)[0],
-    "no column": lambda a: a[:, :0],
-    "a column": lambda a: a[:, :1],
-    "first column": lambda a: a[:, 0],
-    "a column more": lambda a: np.concatenate([a, a[:, :1]], axis=1),
-    "an axis more": lambda a: a[..., None],
-    "an axis before": lambda a: a[None],
-    "two axes more": lambda a: a[:, None, None],
-    "five axes": lambda a: a[:, None, None, None, None],
-    "transposed": np.transpose,
-    "twice": lambda a: np.concatenate([a, a]),
-}
-
-
-def _cast(array, dtype):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if np.dtype(dtype).kind in "mM":
-            return array.astype("i8").astype(dtype)
-        return array.astype(dtype)
-
-
-@st.composite
-def changed(draw, good, containers=tuple(CONTAINERS)):
-    """A good array changed in up to three ways; one that does not apply is left out."""
-    value = np.array(good)
-    for change in draw(st.lists(st.sampled_from(["content", "shape", "dtype"]), max_size=2)):
-        value = _try(_change(draw, change), value)
-    if draw(st.booleans()):
-        value = _try(CONTAINERS[draw(st.sampled_from(containers))], value)
-    return value
-
-
-def _change(draw, change):
-    if change == "shape":
-        return SHAPES[draw(st.sampled_from(list(SHAPES)))]
-    if change == "dtype":
-        dtype = draw(st.sampled_from(DTYPES))
-        return lambda a: _cast(a, dtype)
-    number, kind = draw(st.sampled_from(NUMBERS)), draw(st.sampled_from(["one", "row", "all"]))
-    how = draw(st.sampled_from(["is", "times", "plus"]))
-    return lambda a: _spoilt(a, number, kind, how)
-
-
-def _spoilt(array, number, kind, how):
-    array = array.astype(np.float64)
-    flat = array.reshape(len(array), -1)
-    place = {"one": (0, 0), "row": (0, slice(None)), "all": (slice(None), slice(None))}[kind]
-    new = {"is": flat * 0 + number, "times": flat * number, "plus": flat + number}[how]
-    flat[place] = new[place]
-    return array
-
-
-def _try(change, value):
-    try:
-        with np.errstate(all="ignore"):
-            return change(value)
-    except Exception:  # the change does not fit what earlier ones made of the value
-        return value
-
-
-SCALARS = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-3, 3),
-    st.sampled_from([10**30, -(10**30), 2**63, 2**64]),
-    st.sampled_from([np.nan, np.inf, -np.inf, 1e300, -1e300, 1e-300, 0.0, 0.5, -0.5, 1.0, 1.5]),
-    st.sampled_from([1j, b"x", "", "auto", "wgan", "red", "0", "/", "\0"]),
-    st.sampled_from([np.float32(0.5), np.int8(1), np.bool_(True), np.datetime64("2020-01-01")]),
-)
-OTHERS = st.sampled_from(
-    [
-        *((), [], {}, set(), [[]], [()], (None,), {"a": 1}, [1, 2], (1, "a"), ("a", None)),
-        *(object(), object, int, len, lambda value: value, Ellipsis, range(3), slice(1), ...),
-        *(np.array([]), np.array(1), np.array([1, 2]), np.array(["auto"]), np.array([[1.0]])),
-        *(pd.Series([1, 2]), pd.DataFrame({"a": [1]}), torch.ones(2), torch.tensor(1), _meta([1])),
-        *(torch.nn.Linear(1, 1), StandardScaler(), StandardScaler, torch.device("meta")),
-        *(RuntimeError("none"), RuntimeError, np.random, np.dtype("f4"), np.float16),
-    ]
-)
-anything = st.one_of(SCALARS, OTHERS, st.lists(SCALARS, max_size=3), st.tuples(SCALARS, SCALARS))
-
-
 # ------------------------------------------------------------------ calls
 @dataclass(frozen=True)
 class Call:
@@ -254,6 +55,10 @@ class Call:
     good: dict[str, Any]
     shape: Callable[[dict[str, Any]], tuple[int, ...]]
     plain: dict[str, Any] = field(default_factory=dict)  # arguments that are no arrays
+
+    @property
+    def name(self) -> str:
+        return self.call.__name__
 
 
 def quick(**params):
@@ -271,7 +76,7 @@ def quick_generator():
 
 
 def _named(array):
-    return pd.DataFrame(array, columns=_names(array))
+    return pd.DataFrame(array, columns=names_of(array))
 
 
 MODELS: dict[str, Callable[[], Any]] = {
@@ -315,14 +120,12 @@ def _count(rows):
     return rows.shape[0] if hasattr(rows, "shape") else len(rows)
 
 
-def _shape(value):
-    if hasattr(value, "shape"):
-        return tuple(value.shape)
-    return (len(value), *(_shape(value[0]) if hasattr(value[0], "__len__") else ()))
-
-
 def _method(name):
-    return lambda model, **arguments: getattr(model, name)(**arguments)
+    def call(model, **arguments):
+        return getattr(model, name)(**arguments)
+
+    call.__name__ = name
+    return call
 
 
 def _calls_with_conditions(name):
@@ -365,7 +168,7 @@ def _calls_of_the_latent_space(name):
     yield Call(name, _method("encode"), {"Y": y}, lambda a: (_count(a["Y"]), k))
     yield Call(name, _method("reconstruct"), {"Y": y}, lambda a: (_count(a["Y"]), *tail))
     codes = {"Z": RNG.normal(size=(N, k))}
-    yield Call(name, _method("decode"), codes, lambda a: (*_shape(a["Z"])[:-1], *tail))
+    yield Call(name, _method("decode"), codes, lambda a: (*shape_of(a["Z"])[:-1], *tail))
 
 
 def _calls_of_functions():
@@ -421,18 +224,6 @@ def cases(draw, calls):
 
 
 # ------------------------------------------------------------------ what came of it
-def loses_meaning(value: Any) -> bool:
-    """Whether `value` holds masked values, dates, complex numbers or text."""
-    value = value.data if isinstance(value, Unpaired) else value
-    if isinstance(value, np.ma.MaskedArray):
-        return bool(np.ma.count_masked(value))
-    if isinstance(value, Items) and isinstance(value.rows, np.ndarray | list):
-        value = np.asarray(value.rows) if len(value) else value
-    if isinstance(value, pd.DataFrame):
-        return any(getattr(dtype, "kind", "") in "mMc" for dtype in value.dtypes)
-    return getattr(getattr(value, "dtype", None), "kind", "") in tuple("mMcSUV")
-
-
 def fault_of(
     name: str, value: Any, run: Callable[[], Any], shape: Callable[[], Any]
 ) -> tuple[str, str]:
@@ -489,7 +280,7 @@ def fit_fault(call: Call, name: str, value: Any) -> tuple[str, str]:
     def shape():
         y = arguments["X" if call.model == "generator" else "y"]
         rows = 3 if call.model == "generator" else _count(arguments["X"])
-        tail = _shape(y)[1:]
+        tail = shape_of(y)[1:]
         return (rows, *(() if call.model == "generator" else (1,)), *tail)
 
     ended, fault = fault_of(name, None if name == "groups" else value, run, shape)
@@ -533,7 +324,8 @@ OWNERS = {name: owner for name, *owner in _owners()}
 def _settings_of(owner):
     make, prefix, _ = OWNERS[owner]
     for name in make().get_params():
-        if name.startswith(prefix) and "__" not in name.removeprefix(prefix):
+        own = name.startswith(prefix) and "__" not in name.removeprefix(prefix)
+        if own and name != "n_jobs":  # which starts processes
             yield owner, name
 
 
