@@ -41,6 +41,8 @@ def check_groups(groups: Any, n_pairs: int) -> NDArray[np.intp] | None:
                 f"groups must give one group for each of the {n_pairs} pairs, got {len(values)} "
                 f"values."
             )
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            raise ValueError("groups contains NaN; give every pair a group.")
         kinds, members = np.unique(values, return_inverse=True)
     if len(kinds) < 2:
         raise ValueError(
@@ -151,14 +153,14 @@ def check_finite(
     too_large: tuple[int, float] | None = None
     for rows in row_blocks(array):
         block = np.asarray(array[rows])
-        if block.size == 0 or -LARGEST <= block.min() <= block.max() <= LARGEST:
+        if block.size == 0 or -LARGEST <= float(block.min()) <= float(block.max()) <= LARGEST:
             continue  # never true with NaN
         n_nan += 0 if allow_nan else int(np.isnan(block).sum())
         n_inf += int(np.isinf(block).sum())
         bad = np.isinf(block) if allow_nan else ~np.isfinite(block)
         if bad.any() and first is None:
             first = rows.start + int(np.argmax(bad.reshape(len(block), -1).any(axis=1)))
-        large = (np.abs(block) > LARGEST) & ~bad
+        large = (np.abs(block.astype(np.float64)) > LARGEST) & ~bad
         if large.any() and too_large is None:
             row = int(np.argmax(large.reshape(len(block), -1).any(axis=1)))
             too_large = rows.start + row, float(block[large][0])

@@ -72,7 +72,7 @@ def _real(text: str, low: float, high: float = np.inf, **ends: bool) -> Rule:
 
     def check(name: str, value: Any) -> None:
         check_real(name, value, low, high, **ends)
-        if abs(value) > LARGEST_REAL:
+        if abs(float(value)) > LARGEST_REAL:
             raise ValueError(f"{name} must be at most {LARGEST_REAL:g}, got {value!r}.")
 
     return Rule(text, check)

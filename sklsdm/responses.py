@@ -168,7 +168,7 @@ class ResponseFormat:
         self.is_bytes = holds_bytes(y)
         float_like = y.dtype in (np.dtype(np.float32), np.dtype(np.float16)) or self.is_bytes
         farthest = np.abs(standardiser.mean) + _FAR * standardiser.scale
-        fits = float(farthest.max()) < np.finfo(np.float32).max
+        fits = farthest.max() < float(np.finfo(np.float32).max)
         self.dtype = np.dtype(np.float32 if float_like and fits else np.float64)
         self.standardiser = standardiser
         self.range = range_ends((0.0, 1.0), y) if self.is_bytes else None

@@ -1,9 +1,9 @@
 """Every public method with good arguments, and what may come of a call with a bad one.
 
-`CALLS` and `FITS` list the calls, `SETTINGS` the parameters of all estimators and parts. A call must
-end in a finite result of the promised shape or in a promised error that names the argument, and
-leave fitted estimators as they were: `call_fault`, `fit_fault` and `settings_fault` say in words
-where this is not so.
+`CALLS` and `FITS` list the calls, `SETTINGS` the parameters of all estimators and parts. A call
+must end in a finite result of the promised shape or in a promised error that names the argument,
+and leave fitted estimators as they were: `call_fault`, `fit_fault` and `settings_fault` say in
+words where this is not so.
 """
 
 from __future__ import annotations
