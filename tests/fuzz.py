@@ -237,7 +237,7 @@ def fault_of(
             found = run()
         except PROMISED as error:
             kind = type(error).__name__
-            if isinstance(error, DivergenceError) or re.search(rf"\b{name}\b", str(error)):
+            if isinstance(error, DivergenceError) or re.search(rf"\b{name}(\b|__)", str(error)):
                 return kind, ""
             return kind, f"{kind} that does not name {name}: {error}"
         except Exception as error:

@@ -234,10 +234,10 @@ class AdversarialMatcher(GeneratorMatcher):
             module,
             Critics(joint, marginal),
             criterion=lambda: objective,
-            optimizer__betas=tuple(self.betas),
+            optimizer__betas=tuple(map(float, self.betas)),
             critic_optimizer=torch.optim.Adam,
             critic_optimizer__lr=self.critic_lr,
-            critic_optimizer__betas=tuple(self.betas),
+            critic_optimizer__betas=tuple(map(float, self.betas)),
             critic_optimizer__fused=True,
             **self._net_settings(plan, self._stage, self._held_out(objective, data, plan)),
         )
