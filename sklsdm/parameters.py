@@ -41,9 +41,14 @@ class Rule:
     check: Callable[[str, Any], object]
 
 
+def _check_size(name: str, value: Any, low: int) -> None:
+    if check_integer(name, value, low) > LARGEST_INT:
+        raise ValueError(f"{name} must be at most {LARGEST_INT}, got {value!r}.")
+
+
 def integer(low: int) -> Rule:
     """Integers from `low` on."""
-    return Rule(f"int >= {low}", lambda name, value: check_integer(name, value, low, LARGEST_INT))
+    return Rule(f"int >= {low}", lambda name, value: _check_size(name, value, low))
 
 
 def any_integer() -> Rule:
@@ -60,7 +65,7 @@ def multiple_of(step: int) -> Rule:
     """Positive multiples of `step`."""
 
     def check(name: str, value: Any) -> None:
-        check_integer(name, value, step, LARGEST_INT)
+        _check_size(name, value, step)
         if value % step:
             raise ValueError(f"{name} must be a multiple of {step}, got {value!r}.")
 
@@ -178,7 +183,7 @@ def integer_or_flag(low: int) -> Rule:
     """Integers from `low` on; True and False count as 1 and 0."""
 
     def check(name: str, value: Any) -> None:
-        check_integer(name, int(value) if isinstance(value, bool) else value, low, LARGEST_INT)
+        _check_size(name, int(value) if isinstance(value, bool) else value, low)
 
     return Rule(f"int >= {low} or bool", check)
 

@@ -185,7 +185,8 @@ def neg_coverage_error(
     """
     check_real("coverage", coverage, 0.0, 1.0, open_low=True, open_high=True)
     needed = int(np.ceil(round((1 + coverage) / (1 - coverage), 9)))
-    target, draws = _compared(estimator, X, y, n_samples, random_state, at_least=needed)
+    why = f" for intervals that reach a coverage of {coverage}"
+    target, draws = _compared(estimator, X, y, n_samples, random_state, needed, why)
     levels = [(1 - coverage) / 2, (1 + coverage) / 2]
     # "weibull" takes the k-th smallest of m draws as the quantile of level k / (m + 1): that is the
     # probability that a further draw of the same law is below it. With NumPy's default method,
@@ -246,9 +247,10 @@ def _compared(
     n_samples: int,
     random_state: RandomState,
     at_least: int = 1,
+    why: str = "",
 ) -> tuple[Array, Array]:
     """Responses (n, *y_shape), and draws (n, n_samples, *y_shape) to compare with them."""
-    check_integer("n_samples", n_samples, at_least)
+    check_integer("n_samples", n_samples, at_least, why=why)
     target = _response(y)
     draws = np.asarray(sample(estimator, X, n_samples, random_state=random_state))
     if (len(draws), *draws.shape[2:]) != target.shape:

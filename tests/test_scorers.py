@@ -175,7 +175,7 @@ def test_both_too_wide_and_too_narrow_lose(pairs):
 
 
 def test_coverage_error_names_bad_settings(pairs):
-    with pytest.raises(ValueError, match=r"coverage must lie inside \(0, 1\), got 90"):
+    with pytest.raises(ValueError, match=r"coverage must be above 0 and below 1, got 90"):
         scorers.neg_coverage_error(Gaussian(), *pairs, coverage=90)
     with pytest.raises(ValueError, match=r"n_samples must be at least 19 .* got 18"):
         scorers.neg_coverage_error(Gaussian(), *pairs, n_samples=18)
