@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import _get_feature_names, column_or_1d
 
 from sklsdm.blocks import row_blocks
-from sklsdm.reading import named_in_errors, read_numbers, read_plain, tensor_to_numpy
+from sklsdm.reading import named_in_errors, read_numbers, read_plain, read_unmasked
 
 _PACKAGE = str(Path(__file__).parent)
 LARGEST = 1e150  # of the numbers that are read: their squares, and sums of these, stay finite
@@ -35,7 +35,7 @@ def check_groups(groups: Any, n_pairs: int) -> NDArray[np.intp] | None:
     if groups is None:
         return None
     with named_in_errors("groups"):
-        values = column_or_1d(tensor_to_numpy(groups))
+        values = column_or_1d(read_unmasked("groups", groups))
         if len(values) != n_pairs:
             raise ValueError(
                 f"groups must give one group for each of the {n_pairs} pairs, got {len(values)} "

@@ -62,6 +62,13 @@ def read_plain(name: str, value: Any) -> Any:
 
     That are the mask of a masked array, and dates, which NumPy would read as integers.
     """
+    value = read_unmasked(name, value)
+    _refuse_dates(name, value)
+    return value
+
+
+def read_unmasked(name: str, value: Any) -> Any:
+    """`value` with tensors turned into arrays; raises if it holds masked values."""
     with named_in_errors(name):
         value = tensor_to_numpy(value)
         if isinstance(value, list | tuple) and any(isinstance(v, torch.Tensor) for v in value):
@@ -74,7 +81,6 @@ def read_plain(name: str, value: Any) -> Any:
                     f"or set them to NaN where NaN is allowed: numpy.ma.filled({name}, numpy.nan)."
                 )
             value = np.ma.getdata(value)
-    _refuse_dates(name, value)
     return value
 
 
