@@ -18,6 +18,7 @@ import images_by_class
 import mnist_matchers
 import mnist_semi_supervised
 import pinwheel
+import soak
 import super_resolution
 import tabular
 from common import RESULTS
@@ -54,6 +55,7 @@ SECTIONS: Sequence[tuple[str, str, str, Summarise]] = (
         images_by_class.summarise,
     ),
     ("Colour images of three classes", "colour.py", "colour", colour.summarise),
+    ("Soak: is anything left after many fits and draws?", "soak.py", "soak", soak.summarise),
 )
 HEAD = """# Benchmarks
 

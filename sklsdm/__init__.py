@@ -10,6 +10,7 @@ from sklsdm.pipeline import SamplingPipeline, make_sampling_pipeline, sample
 from sklsdm.recommended import candidates
 from sklsdm.regressor import LSDMRegressor
 from sklsdm.responses import Unpaired
+from sklsdm.saving import load, save, skops_types
 from sklsdm.search import LSDMRegressorCV
 
 __all__ = [
@@ -26,8 +27,11 @@ __all__ = [
     "__version__",
     "candidates",
     "datasets",
+    "load",
     "make_sampling_pipeline",
     "metrics",
     "sample",
+    "save",
     "scorers",
+    "skops_types",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -31,27 +30,28 @@ from sklsdm.autoencoders import (
 from sklsdm.blocks import row_blocks
 from sklsdm.choosing import Coded, Fold, Pairs, Setting, StageTwo
 from sklsdm.drawing import Sampler, check_out, check_outcome
+from sklsdm.fit_folder import FitFolder, fit_path
 from sklsdm.holding_out import hold_out_pairs, hold_out_rows
 from sklsdm.latent_space import LatentSpace
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.nets import one_thread
-from sklsdm.owner import PartsOwner, warn_if_not_improved
+from sklsdm.owner import PartsOwner, largest_settings_in_errors, warn_if_not_improved
 from sklsdm.parameters import (
     anything,
     between,
     check_parameters,
     integer_or_flag,
-    largest_settings_in_errors,
     learnt,
     or_none,
     parameter,
     path_like,
     use_plain_numbers,
 )
+from sklsdm.public_calls import in_own_modes, is_learnt, on_one_fit, own_modes, take_over
 from sklsdm.randomness import RandomState, draw_seed
 from sklsdm.reading import as_numbers, named_in_errors, read_plain
 from sklsdm.responses import ResponseFormat, Responses
-from sklsdm.run import Run, fit_folder, resolve_device, stored_seed
+from sklsdm.run import Run, resolve_device
 from sklsdm.unpaired import data_for
 
 FIT_EXTRAS = ("Y_unpaired", "X_val", "y_val", "groups")  # what `fit` takes beside the pairs
@@ -87,7 +87,9 @@ class LatentSpaceEstimator(PartsOwner):
         rule=or_none(path_like()),
         doc="""Folder where an unfinished fit saves its state. If a fit was killed, calling it again
         with equal parameters and data resumes it and ends in the same result. Every fit has a
-        subfolder of its own, which is removed at its end.""",
+        subfolder of its own, which is removed at its end. A damaged file is set aside with a
+        warning, and where nothing can be written, the fit goes on without (docs/how-it-works.md).
+        """,
     )
     latent_dim_: int = learnt("Dimension of the latent space.")
     autoencoder_: BaseAutoencoder = learnt("The fitted stage 1.")
@@ -117,26 +119,21 @@ class LatentSpaceEstimator(PartsOwner):
         seed = draw_seed(self.random_state)
         fresh = clone(self)
         use_plain_numbers(fresh)
-        with one_thread(), largest_settings_in_errors(self):
+        with own_modes(), one_thread(), largest_settings_in_errors(self):
             learn(fresh, seed)
-        self._adopt(fresh)
-        if self.interrupted_:
+        take_over(self, {k: v for k, v in vars(fresh).items() if is_learnt(k)})
+        if fresh.interrupted_:
             raise KeyboardInterrupt
         return self
-
-    def _adopt(self, fresh: LatentSpaceEstimator) -> None:
-        """Replace all learnt attributes by those of `fresh`."""
-        kept = {k: v for k, v in vars(self).items() if not _is_learnt(k)}
-        learnt = {k: v for k, v in vars(fresh).items() if _is_learnt(k)}
-        self.__dict__ = kept | learnt  # at once: another thread may be drawing
 
     def _run(self, seed: int, *arrays: Any) -> Run:
         """Settings of this fit; if it resumes one from a checkpoint, with the seed of that one."""
         device = resolve_device(self.device)
         if self.checkpoint is None:
             return Run(device, seed, self.verbose)
-        folder = fit_folder(self.checkpoint, self.get_params(deep=True), arrays)
-        return Run(device, stored_seed(folder, seed), self.verbose, folder)
+        path = fit_path(self.checkpoint, self.get_params(deep=True), arrays)
+        folder = FitFolder(path, seed)
+        return Run(device, folder.seed, self.verbose, folder)
 
     def _open_responses(self, y: NDArray[Any], unpaired: Any, y_range: Any = None) -> Responses:
         """All responses; stores their format and the standard deviations of the paired ones."""
@@ -189,8 +186,7 @@ class LatentSpaceEstimator(PartsOwner):
         }
         warn_if_not_improved(self.matcher_)
         if run.checkpoint is not None and not self.interrupted_:
-            # An equal fit in another thread or process may be removing the same folder.
-            shutil.rmtree(run.checkpoint, ignore_errors=True)
+            run.checkpoint.remove()
 
     def _choose_setting(
         self, stage: StageTwo, coded: Coded, held: NDArray[np.intp], validation: Pairs | None
@@ -259,6 +255,7 @@ class LatentSpaceEstimator(PartsOwner):
         check_is_fitted(self, "matcher_")
         return self._response_format_
 
+    @on_one_fit
     def encode(self, Y: ArrayLike) -> NDArray[np.float32]:
         """Encode responses: codes E(y) in the latent space.
 
@@ -288,6 +285,7 @@ class LatentSpaceEstimator(PartsOwner):
         check_outcome("Y", codes, "code")
         return codes
 
+    @on_one_fit
     def decode(self, Z: ArrayLike) -> NDArray[Any]:
         """Decode codes: responses D(z), or their means for a stochastic decoder.
 
@@ -324,6 +322,7 @@ class LatentSpaceEstimator(PartsOwner):
         check_outcome(name, rows, "response")
         return rows.reshape(*codes.shape[:-1], *form.shape)
 
+    @on_one_fit
     def reconstruct(self, Y: ArrayLike) -> NDArray[Any]:
         """Encode and decode responses: D(E(y)), with shape, units and dtype of draws.
 
@@ -405,6 +404,7 @@ class LatentSpaceEstimator(PartsOwner):
         sampler.fill(out, condition, draw_seed(random_state), batch_size, finish)
         return out
 
+    @in_own_modes
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if hasattr(self, "device_"):
@@ -415,10 +415,6 @@ class LatentSpaceEstimator(PartsOwner):
 
 def _only_codes(latent: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     return latent
-
-
-def _is_learnt(name: str) -> bool:
-    return name.endswith("_") and not name.startswith("__")
 
 
 def _available_device(name: str) -> torch.device:

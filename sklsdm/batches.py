@@ -162,17 +162,22 @@ class PairBatches:
         chosen = self.condition[rows]
         if self.condition_noise == 0:
             return chosen
-        noise = torch.randn(chosen.shape, generator=self.random, device=chosen.device)
+        noise = torch.randn(
+            chosen.shape, generator=self.random, dtype=torch.float32, device=chosen.device
+        )
         return chosen + self.condition_noise * noise
 
     def __iter__(self) -> Iterator[list[PairBatch]]:
         pairs = self._indices(len(self.latent))
         others = None if self.codes is None else self._indices(len(self.codes))
-        mix = torch.rand((*pairs.shape, 1), generator=self.random, device=self.latent.device)
+        mix = torch.rand(
+            (*pairs.shape, 1), generator=self.random, dtype=torch.float32, device=self.latent.device
+        )
         for step in range(self.n_steps):
             noise = torch.randn(
                 (self.per_step, self.batch_size * self.n_draws, self.noise_dim),
                 generator=self.random,
+                dtype=torch.float32,
                 device=self.latent.device,
             )
             yield [

@@ -23,7 +23,7 @@ from sklsdm.functional.categorical import are_labels
 from sklsdm.holding_out import folds_of
 from sklsdm.latent_space import LatentSpace
 from sklsdm.matchers import BaseMatcher, EnergyMatcher, MatchingData, MDNMatcher
-from sklsdm.nets import is_as_good
+from sklsdm.nets import is_as_good, progress_bars
 from sklsdm.responses import Responses
 from sklsdm.run import Run
 from sklsdm.unpaired import data_for, first_use
@@ -227,9 +227,7 @@ class ShortFits:
     def announce(self, what: str, n_candidates: int, n_steps: int) -> None:
         """Say how many fits follow, where the user wants to see progress."""
         if self.stage.run.verbose:
-            from tqdm.auto import tqdm
-
-            tqdm.write(
+            progress_bars().write(
                 f"comparing {n_candidates} {what}: {n_candidates * len(self.folds)} fits of at "
                 f"most {n_steps} steps",
                 file=sys.stderr,
@@ -281,7 +279,8 @@ def _with_fewer_codes(data: MatchingData) -> MatchingData:
         return data
     if are_labels(data.condition):
         return data
-    others = torch.linspace(n_pairs, len(data.codes) - 1, _MOST_TO_PAIR, device=data.codes.device)
+    last, device = len(data.codes) - 1, data.codes.device
+    others = torch.linspace(n_pairs, last, _MOST_TO_PAIR, dtype=torch.float32, device=device)
     return replace(data, codes=torch.cat([data.codes[:n_pairs], data.codes[others.long()]]))
 
 

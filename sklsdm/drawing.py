@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from sklsdm.blocks import row_blocks, rows_per_block
 from sklsdm.functional.scores import energy_score, energy_score_shared, multiscale_score
 from sklsdm.matchers import BaseMatcher
 from sklsdm.memory import available_memory
+from sklsdm.out_of_memory import in_batches
 from sklsdm.responses import ResponseFormat, Standardiser, flat_rows
 
 # Draws for each condition:
@@ -45,19 +47,35 @@ class NoiseStream:
         self.dim = dim
         self.device = device
         self.random = torch.Generator(device=device).manual_seed(seed)
-        self.left = torch.empty((0, dim), device=device)
+        self.left = torch.empty((0, dim), dtype=torch.float32, device=device)
 
     def take(self, n_rows: int) -> Tensor:
         """The next `n_rows` rows of noise, (n_rows, dim)."""
         parts, found = [self.left], len(self.left)
         while found < n_rows:
             parts.append(
-                torch.randn((self.BLOCK, self.dim), generator=self.random, device=self.device)
+                torch.randn(
+                    (self.BLOCK, self.dim),
+                    generator=self.random,
+                    dtype=torch.float32,
+                    device=self.device,
+                )
             )
             found += self.BLOCK
         rows = torch.cat(parts) if len(parts) > 1 else parts[0]
         self.left = rows[n_rows:]
         return rows[:n_rows]
+
+    @contextmanager
+    def undone_on_error(self) -> Iterator[None]:
+        """Context in which rows are taken; if it ends in an error, they come again afterwards."""
+        state, left = self.random.get_state(), self.left
+        try:
+            yield
+        except BaseException:
+            self.random.set_state(state)
+            self.left = left
+            raise
 
 
 class Bank(Protocol):
@@ -125,6 +143,8 @@ class Sampler:
     ) -> None:
         """Fill `out` (n, m, ...) with m draws for each of n conditions, a chunk at a time.
 
+        Where memory runs out, chunks are halved, with a warning; the noise stays the same.
+
         `finish` turns drawn codes and the decoder's noise into what is stored: responses, or the
         codes themselves.
         """
@@ -132,18 +152,23 @@ class Sampler:
         flat = out.reshape(len(out) * n_samples, -1)
         step = self._chunk() if batch_size == "auto" else int(batch_size)
         noise = NoiseStream(sum(self.noise_dims), seed, self.device)
-        for start in range(0, len(flat), step):
-            rows = np.arange(start, min(start + step, len(flat))) // n_samples
+
+        def draw(places: slice) -> NDArray[Any]:
+            rows = np.arange(places.start, places.stop) // n_samples
             first = rows[0]
             needed = torch.from_numpy(condition[first : rows[-1] + 1]).to(self.device)
             repeated = needed[torch.from_numpy(rows - first).to(self.device)]
-            matcher_noise, decoder_noise = self._split(noise.take(len(rows)))
-            latent = self.draw_latent(repeated, matcher_noise)
-            drawn = finish(latent, decoder_noise).cpu().numpy()
-            check_outcome("X" if condition.shape[1] else "", drawn, "draw", rows)
+            with noise.undone_on_error():
+                matcher_noise, decoder_noise = self._split(noise.take(len(rows)))
+                latent = self.draw_latent(repeated, matcher_noise)
+                return finish(latent, decoder_noise).cpu().numpy()
+
+        for places, draws in in_batches(len(flat), step, draw):
+            rows = np.arange(places.start, places.stop) // n_samples
+            check_outcome("X" if condition.shape[1] else "", draws, "draw", rows)
             with np.errstate(over="ignore"):
-                flat[start : start + step] = drawn
-            check_stored(flat[start : start + step], drawn)
+                flat[places] = draws
+            check_stored(flat[places], draws)
 
     def draws_with_shared_noise(
         self, condition: NDArray[np.float32], n_draws: int, share: slice = slice(None)
@@ -159,13 +184,15 @@ class Sampler:
         points = np.clip(self._points(n_draws)[share], 1e-6, 1 - 1e-6)  # ndtri stays finite
         shared = torch.as_tensor(ndtri(points), dtype=torch.float32, device=self.device)
         n_draws = len(shared)
-        step = max(1, self._chunk() // n_draws)
-        for start in range(0, len(condition), step):
-            block = torch.from_numpy(condition[start : start + step]).to(self.device)
+
+        def draw(rows: slice) -> Tensor:
+            block = torch.from_numpy(condition[rows]).to(self.device)
             repeated = block.repeat_interleave(n_draws, dim=0)
             matcher_noise, decoder_noise = self._split(shared.repeat(len(block), 1))
             draws = self.decode(self.draw_latent(repeated, matcher_noise), decoder_noise)
-            yield slice(start, start + len(block)), draws.view(len(block), n_draws, -1)
+            return draws.view(len(block), n_draws, -1)
+
+        yield from in_batches(len(condition), max(1, self._chunk() // n_draws), draw)
 
     def _points(self, n_draws: int) -> NDArray[np.float64]:
         """Evenly spread points (n_draws, d) of the unit cube; raises where they need too much."""

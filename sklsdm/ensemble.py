@@ -31,6 +31,7 @@ from sklsdm.parameters import (
     parameter,
 )
 from sklsdm.pipeline import sample, unwrap
+from sklsdm.public_calls import on_one_fit, take_over
 from sklsdm.randomness import RandomState, as_generator, draw_seed
 from sklsdm.regressor import LSDMRegressor
 
@@ -111,16 +112,14 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
             delayed(_fit_with_seed)(single, seed, X, y, extras) for seed in seeds
         )
         first = inner(fitted[0])
-        for name, value in found.items():
-            setattr(self, name, value)
-        self.estimators_, self.y_shape_ = fitted, first.y_shape_
-        self.n_features_in_ = fitted[0].n_features_in_
-        if hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
-        if hasattr(fitted[0], "feature_names_in_"):
-            self.feature_names_in_ = fitted[0].feature_names_in_
+        learnt = {"estimators_": fitted, "y_shape_": first.y_shape_, **found}
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(fitted[0], name):
+                learnt[name] = getattr(fitted[0], name)
+        take_over(self, learnt)
         return self
 
+    @on_one_fit
     def sample(
         self,
         X: ArrayLike,
@@ -159,6 +158,7 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
         assert out is not None
         return out
 
+    @on_one_fit
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Energy skill of the pooled draws; see :meth:`LSDMRegressor.score`."""
         condition = self._check_condition(X)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sklsdm._validation import check_levels, check_real
 from sklsdm.drawing import Bank, estimate_moments, estimate_quantiles
+from sklsdm.public_calls import on_one_fit
 
 
 class ForecastMixin(ABC):
@@ -36,6 +37,7 @@ class ForecastMixin(ABC):
         self, X: ArrayLike, return_std: Literal[True], n_draws: int | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 
+    @on_one_fit
     def predict(
         self, X: ArrayLike, return_std: bool = False, n_draws: int | None = None
     ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -61,6 +63,7 @@ class ForecastMixin(ABC):
         mean, std = estimate_moments(self._sampler(), condition, n_draws)
         return (mean.reshape(shape), std.reshape(shape)) if return_std else mean.reshape(shape)
 
+    @on_one_fit
     def predict_quantiles(
         self,
         X: ArrayLike,
@@ -88,6 +91,7 @@ class ForecastMixin(ABC):
         found = estimate_quantiles(self._sampler(), condition, levels, n_draws)
         return found.reshape(len(condition), len(levels), *self.y_shape_)
 
+    @on_one_fit
     def predict_interval(
         self, X: ArrayLike, coverage: float = 0.9, n_draws: int | None = None
     ) -> NDArray[np.float64]:

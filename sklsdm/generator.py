@@ -16,6 +16,7 @@ from sklsdm.drawing import check_out
 from sklsdm.functional import scores
 from sklsdm.matchers import BaseMatcher
 from sklsdm.parameters import learnt, parameter
+from sklsdm.public_calls import on_one_fit
 from sklsdm.randomness import RandomState
 from sklsdm.responses import flat_rows
 
@@ -104,6 +105,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
     def _response_names(self) -> NDArray[Any] | None:
         return getattr(self, "feature_names_in_", None)
 
+    @on_one_fit
     def sample(
         self,
         n_samples: int = 1,
@@ -121,7 +123,8 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         random_state : int, RandomState, Generator or None, default=None
             Seeds the noise; equal seeds give equal draws on one kind of device.
         batch_size : int or "auto", default="auto"
-            Draws made at once. It limits the memory and does not change the draws.
+            Draws made at once. It limits the memory and does not change the draws. Where memory
+            runs out all the same, it is halved, with a warning.
         out : ndarray or memmap of shape (n_samples, *x_shape_), optional
             C-contiguous float array to fill and return, for draws that do not fit in memory.
 
@@ -143,6 +146,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         self._fill(no_condition, n_samples, random_state, batch_size, out[None])
         return out
 
+    @on_one_fit
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """Minus the energy distance between 1,000 draws and the rows of X; higher is better.
 

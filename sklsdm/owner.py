@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
 
 from sklsdm._validation import check_choice, warn_user
 from sklsdm.autoencoders import AUTOENCODERS, BaseAutoencoder, wrap
 from sklsdm.exceptions import NotImprovedWarning
 from sklsdm.matchers import MATCHERS, BaseMatcher
 from sklsdm.nets import clone_to_fit
-from sklsdm.parameters import Declared, any_integer, anything, or_auto, parameter, use_plain_numbers
+from sklsdm.out_of_memory import is_out_of_memory
+from sklsdm.parameters import (
+    Declared,
+    any_integer,
+    anything,
+    or_auto,
+    parameter,
+    unless_it_fails,
+    use_plain_numbers,
+)
+
+_LARGE = 10_000  # integers beyond that may be why memory is not enough
 
 
 class PartKind(NamedTuple):
@@ -82,20 +97,15 @@ class PartsOwner(Declared):
     def set_params(self, **params: Any) -> Self:
         """Set parameters; `<part>__<name>` replaces a part given by name by an object.
 
-        After an error the parts are what they were before the call.
+        After an error this estimator and its parts are what they were before the call.
         """
-        before = {part: getattr(self, part) for part in self._parts}
-        try:
+        with unless_it_fails(self, params):
             super().set_params(**{part: params.pop(part) for part in self._parts if part in params})
             for part, kind in self._parts.items():
                 value = getattr(self, part)
                 if isinstance(value, str) and any(key.startswith(f"{part}__") for key in params):
                     setattr(self, part, kind.table[check_choice(part, value, kind.table)]())
             return super().set_params(**params)
-        except (TypeError, ValueError):
-            for part, value in before.items():
-                setattr(self, part, value)
-            raise
 
     def _new_part(self, part: str) -> Any:
         """A new, unfitted part with the parameters of this estimator's."""
@@ -118,9 +128,25 @@ class PartsOwner(Declared):
         return value
 
 
+_SILENT = ContextVar("_SILENT", default=False)
+
+
+@contextmanager
+def no_word_of_improvement() -> Iterator[None]:
+    """Context in which :func:`warn_if_not_improved` is silent, in the calling thread.
+
+    Filters of `warnings` belong to all threads, so two threads could leave one behind.
+    """
+    token = _SILENT.set(True)
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
+
+
 def warn_if_not_improved(matcher: BaseMatcher) -> None:
     """Warn if no state of a matcher's training was better than its start."""
-    if matcher.start_score_ is None or matcher.best_step_ > 0:
+    if _SILENT.get() or matcher.start_score_ is None or matcher.best_step_ > 0:
         return
     mean, error = matcher.start_score_
     warn_user(
@@ -132,3 +158,24 @@ def warn_if_not_improved(matcher: BaseMatcher) -> None:
         f"nothing checks whether it is better.",
         NotImprovedWarning,
     )
+
+
+@contextmanager
+def largest_settings_in_errors(estimator: PartsOwner) -> Iterator[None]:
+    """Turn an error for lack of memory into one that names the settings which may be its cause."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        large = {
+            name: value
+            for name, value in estimator.get_params().items()
+            if any(isinstance(n, int | np.integer) and n > _LARGE for n in _members(value))
+        }
+        if not large or not (is_out_of_memory(error) or "overflow" in str(error)):
+            raise
+        named = ", ".join(f"{name}={value!r}" for name, value in large.items())
+        raise ValueError(f"fit needs more memory than there is; lower {named}.") from error
+
+
+def _members(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else [value]

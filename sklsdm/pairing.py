@@ -35,7 +35,9 @@ from sklsdm.modules import CodeClassifier
 from sklsdm.nets import SingleNet, default_callbacks
 from sklsdm.run import Run, Stage, Stream
 
-PAIRING = Stage("pairing", "pairing.pt", "Set unpaired='match' or 'latent', which need no pairing")
+PAIRING = Stage(
+    "pairing", "pairing.state", "Set unpaired='match' or 'latent', which need no pairing"
+)
 
 # A label is used from this confidence on (see `PseudoPairs`). On MNIST with 250 labels, 91 % of the
 # codes reach it, and .992 of their labels are right (docs/lessons.md).

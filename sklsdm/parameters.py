@@ -17,9 +17,9 @@ import numbers
 import os
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, dataclass_transform
+from typing import Any, Literal, Self, dataclass_transform
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -28,8 +28,6 @@ from sklsdm._validation import check_choice, check_integer, check_real
 
 LARGEST_REAL = 1e18  # of settings: below the largest integer of 64 bits
 LARGEST_INT = 2**31 - 1  # of the numbers of steps, widths and rows that torch is asked for
-_LARGE = 10_000  # integers beyond that may be why memory is not enough
-_TOO_LARGE = re.compile("MemoryError|not enough memory|out of memory|can't allocate|overflow")
 _WIDTH = 95  # of a line of documentation
 
 
@@ -240,8 +238,31 @@ class Declared(BaseEstimator):
         if cls.__doc__:
             cls.__doc__ = _documented(cls)
 
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters. After an error this object and its parts are what they were before."""
+        with unless_it_fails(self, params):
+            return super().set_params(**params)
+
     def _check_further(self, prefix: str) -> None:
         """Raise if parameters do not fit together; each one has passed its own rule before."""
+
+
+@contextmanager
+def unless_it_fails(owner: BaseEstimator, params: dict[str, Any]) -> Iterator[None]:
+    """Context in which parameters are set: after an error they all have their old values again.
+
+    scikit-learn sets one parameter after the other, so that those before an unknown name would
+    stay set. The parts of `owner`, and those that `params` brings, are covered too.
+    """
+    parts = [*owner.get_params(deep=True).values(), *params.values()]
+    objects = [owner, *(part for part in parts if isinstance(part, BaseEstimator))]
+    before = [(each, each.__dict__.copy()) for each in objects]
+    try:
+        yield
+    except Exception:
+        for each, attributes in before:
+            each.__dict__ = attributes
+        raise
 
 
 def check_parameters(declared: Declared, prefix: str = "") -> None:
@@ -266,27 +287,6 @@ def use_plain_numbers(declared: Declared) -> None:
             setattr(declared, name, value.item())
         elif isinstance(value, np.ndarray) and value.ndim == 1:
             setattr(declared, name, value.tolist())
-
-
-@contextmanager
-def largest_settings_in_errors(declared: BaseEstimator) -> Iterator[None]:
-    """Turn an error for lack of memory into one that names the settings which may be its cause."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        large = {
-            name: value
-            for name, value in declared.get_params().items()
-            if any(isinstance(n, int | np.integer) and n > _LARGE for n in _members(value))
-        }
-        if not large or not _TOO_LARGE.search(f"{type(error).__name__} {error}"):
-            raise
-        named = ", ".join(f"{name}={value!r}" for name, value in large.items())
-        raise ValueError(f"fit needs more memory than there is; lower {named}.") from error
-
-
-def _members(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else [value]
 
 
 def _check_annotated(cls: type) -> None:

@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklsdm.base import FIT_EXTRAS
+from sklsdm.public_calls import as_it_is, on_one_fit
 from sklsdm.randomness import RandomState
 from sklsdm.reading import named_in_errors
 
@@ -68,6 +69,7 @@ def sample(
 def unwrap(model: Any, X: Any) -> tuple[Any, Any]:
     """The estimator inside `model` that draws, and X transformed for it."""
     if isinstance(model, Pipeline):
+        model = as_it_is(model)
         check_is_fitted(model)
         if len(model.steps) > 1:
             with named_in_errors("X"):
@@ -124,7 +126,7 @@ class SamplingPipeline(Pipeline):
             This pipeline, with fitted copies in place of its transformers. If `fit` raises an
             error, it stays as it was before the call.
         """
-        name, estimator = self.steps[-1]
+        name = self.steps[-1][0]
         own = {}
         for key in FIT_EXTRAS:
             for spelling in (key, f"{name}__{key}"):
@@ -139,18 +141,52 @@ class SamplingPipeline(Pipeline):
             if own.get("X_val") is not None:
                 with named_in_errors("X_val"):
                     own["X_val"] = head.transform(own["X_val"])
-        estimator.fit(X, y, **own)
-        self.steps = [*transformers, (name, estimator)]
+        self._fit_last(transformers, X, y, own)
         return self
 
-    def sample(self, X: ArrayLike, n_samples: int = 1, **kwargs: Any) -> NDArray[Any]:
-        """Draws (n, n_samples, *y_shape) from p(Y | X); see :meth:`LSDMRegressor.sample`."""
-        return sample(self, X, n_samples, **kwargs)
+    def _fit_last(self, transformers: list[Any], X: Any, y: Any, extras: dict[str, Any]) -> None:
+        """Fit the estimator in place, and take the transformers over together with its new fit.
 
+        Until then another thread may draw: with the old transformers and the estimator's old fit.
+        """
+        before, (name, estimator) = self.steps, self.steps[-1]
+        state, finished = vars(estimator), False
+        self.steps = [*before[:-1], (name, as_it_is(estimator))]
+        try:
+            estimator.fit(X, y, **extras)
+            finished = True
+        finally:
+            # Ctrl-C in stage 2 raises, and yet the best state up to then has been taken over.
+            learnt = finished or vars(estimator) is not state
+            self.steps = [*transformers, (name, estimator)] if learnt else before
+
+    def __copy__(self) -> SamplingPipeline:
+        """A second pipeline of the same transformers, with the estimator as it is now."""
+        while True:
+            steps = self.steps
+            name, estimator = steps[-1]
+            last = (name, as_it_is(estimator))
+            if self.steps is steps:  # else the estimator may belong to other transformers
+                found = object.__new__(type(self))
+                found.__dict__ = self.__dict__ | {"steps": [*steps[:-1], last]}
+                return found
+
+    @on_one_fit
     def predict(self, X: ArrayLike, **params: Any) -> Any:
         """Conditional means (n, *y_shape); see :meth:`LSDMRegressor.predict`."""
         estimator, X = unwrap(self, X)
         return estimator.predict(X, **params)
+
+    @on_one_fit
+    def score(
+        self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None, **params: Any
+    ) -> float:
+        """Energy skill; see :meth:`LSDMRegressor.score`."""
+        return super().score(X, y, sample_weight, **params)
+
+    def sample(self, X: ArrayLike, n_samples: int = 1, **kwargs: Any) -> NDArray[Any]:
+        """Draws (n, n_samples, *y_shape) from p(Y | X); see :meth:`LSDMRegressor.sample`."""
+        return sample(self, X, n_samples, **kwargs)
 
     def sample_latent(self, X: ArrayLike, n_samples: int = 1, **kwargs: Any) -> NDArray[Any]:
         """Draws of codes (n, n_samples, k); see :meth:`LSDMRegressor.sample_latent`."""

@@ -27,6 +27,7 @@ from sklsdm.holding_out import MIN_ROWS_TO_HOLD_OUT, hold_out_rows
 from sklsdm.matchers import MatchingData
 from sklsdm.metrics import skill
 from sklsdm.parameters import anything, flag, learnt, one_of, parameter
+from sklsdm.public_calls import on_one_fit
 from sklsdm.randomness import RandomState
 from sklsdm.responses import Responses, check_unpaired
 from sklsdm.unpaired import USES, check_weight, first_use, uses_to_try
@@ -207,7 +208,6 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         X, y = self._check_pairs(X, y)
         unpaired = check_unpaired(Y_unpaired, y, self._response_names())
         groups = check_groups(groups, len(y))
-        run = self._run(seed, X, y, unpaired, X_val, y_val, groups)
         encoder = self._new_part("condition_encoder").resolve(X.shape[1:])
         encoder.check_shape(X)
         self._conditions_ = self._learn_conditions(X)
@@ -217,6 +217,7 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         responses = self._open_responses(y, used, self.y_range)
         self.y_shape_ = responses.format.shape
         validation = self._check_validation_pairs(X_val, y_val)
+        run = self._run(seed, X, y, unpaired, validation, groups)
         self.n_paired_ = len(y)
         self.n_unpaired_ = 0 if unpaired is None else len(unpaired)
         self._reference_ = responses.some_paired(run.seed) if self.store_reference else None
@@ -294,6 +295,7 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         return X, y
 
     # ------------------------------------------------------------------ drawing
+    @on_one_fit
     def sample(
         self,
         X: ArrayLike,
@@ -314,7 +316,8 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         random_state : int, RandomState, Generator or None, default=None
             Seeds the noise; equal seeds give equal draws on one kind of device.
         batch_size : int or "auto", default="auto"
-            Draws made at once. It limits the memory and does not change the draws.
+            Draws made at once. It limits the memory and does not change the draws. Where memory
+            runs out all the same, it is halved, with a warning.
         out : ndarray or memmap of shape (n, n_samples, *y_shape), optional
             C-contiguous float array to fill and return, for draws that do not fit in memory.
 
@@ -332,6 +335,7 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         self._fitted_format()
         return self._fill(self._check_condition(X), n_samples, random_state, batch_size, out)
 
+    @on_one_fit
     def sample_latent(
         self,
         X: ArrayLike,
@@ -351,6 +355,7 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         condition = self._check_condition(X)
         return self._fill(condition, n_samples, random_state, batch_size, None, codes=True)
 
+    @on_one_fit
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Energy skill: by how much the draws improve on a forecast that ignores X.
 

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import threading
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from pathlib import Path
-from typing import Any
 
 import torch
 
-from sklsdm._version import __version__
-from sklsdm.hashing import content_hash
-
-# Changing these parameters does not change the result, so a fit may be resumed with other values.
-_NO_EFFECT_ON_RESULT = ("checkpoint", "verbose")
+from sklsdm.fit_folder import FitFolder
 
 
 class Stream(IntEnum):
@@ -51,12 +41,12 @@ class Run:
     device: torch.device
     seed: int
     verbose: int = 0
-    checkpoint: Path | None = None  # folder where the state of an unfinished fit is saved
+    checkpoint: FitFolder | None = None  # keeps the states of its trainings while it is unfinished
+    prefix: str = ""  # of the names of these states
 
     def within(self, name: str) -> Run:
-        """These settings, with a checkpoint folder of its own for a further fit."""
-        folder = None if self.checkpoint is None else self.checkpoint / name
-        return replace(self, checkpoint=folder)
+        """These settings, with other names for the states of its trainings."""
+        return replace(self, prefix=f"{self.prefix}{name}-")
 
     def stream(self, stream: int) -> torch.Generator:
         """One of the independent random streams of this fit, on its device."""
@@ -77,7 +67,7 @@ class Stage:
     """How one training run of a fit is called in messages and on disk."""
 
     title: str  # for progress bar, errors and logs, such as "stage 2 (matching)"
-    file: str  # name of its checkpoint file, such as "stage-2.pt"
+    file: str  # name of its checkpoint file, such as "stage-2.state"
     advice: str  # what to do if it diverges, such as "Lower the matcher's lr"
 
 
@@ -105,44 +95,3 @@ def _n_devices(kind: str) -> int:
     if kind == "cuda":
         return torch.cuda.device_count() if torch.cuda.is_available() else 0
     return int(kind == "cpu" or torch.backends.mps.is_available())
-
-
-def fit_folder(root: str | Path, params: dict[str, Any], arrays: Iterable[Any]) -> Path:
-    """Folder below `root` for the fit with these parameters on these arrays (None allowed).
-
-    Its name is a hash of the parameters, the arrays and the package's version. Fits that could
-    end in different draws therefore never share a folder. (With `random_state=None` the seed that
-    was drawn first is stored in the folder: an equal fit at the same time takes it too.)
-    """
-    part = {name: params[name] for name in params if name not in _NO_EFFECT_ON_RESULT}
-    return Path(root) / content_hash(__version__, part, list(arrays))[:24]
-
-
-def stored_seed(folder: Path, seed: int) -> int:
-    """The seed stored in a checkpoint folder; `seed` is stored there if there is none yet."""
-    path = folder / "seed.json"
-    while True:
-        try:
-            if not path.exists():
-                folder.mkdir(parents=True, exist_ok=True)
-                _store_once(path, json.dumps({"seed": seed}))
-            return int(json.loads(path.read_text())["seed"])
-        except FileNotFoundError:  # an equal fit ended in between and removed the folder
-            continue
-
-
-def own_draft(path: Path) -> Path:
-    """A name beside `path`, of this thread alone, for a file that is being written."""
-    return path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
-
-
-def _store_once(path: Path, text: str) -> None:
-    """Write a file whole, unless another thread or process has written it first."""
-    draft = own_draft(path)
-    draft.write_text(text)
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink(missing_ok=True)

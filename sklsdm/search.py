@@ -5,7 +5,6 @@ from __future__ import annotations
 import numbers
 import sys
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -37,7 +36,8 @@ from sklsdm._validation import (
     warn_user,
 )
 from sklsdm.ensemble import SamplingEnsemble, inner, with_seed
-from sklsdm.exceptions import NotImprovedWarning
+from sklsdm.nets import progress_bars
+from sklsdm.owner import no_word_of_improvement
 from sklsdm.parameters import anything, integer_or_flag, learnt, parameter
 from sklsdm.reading import tensor_to_numpy
 from sklsdm.recommended import Grid, candidates
@@ -326,9 +326,8 @@ def _try(model: Any, pairs: _Pairs, train: Rows, test: Rows | None, scoring: Any
     score, error = np.nan, ""
     model = clone(model)
     try:
-        with warnings.catch_warnings():
-            # A candidate that learnt nothing has a low score; the user need not hear of each.
-            warnings.simplefilter("ignore", NotImprovedWarning)
+        # A candidate that learnt nothing has a low score; the user need not hear of each.
+        with no_word_of_improvement():
             model.fit(**pairs.to_fit(train))
         fitted = time.perf_counter()
         score = float(check_scoring(model, scoring=scoring)(model, *pairs.to_score(test)))
@@ -420,6 +419,5 @@ class _Progress:
 
     def _print(self, line: str) -> None:
         if self.shown:
-            from tqdm import tqdm
-
-            tqdm.write(f"LSDMRegressorCV: {line}", file=sys.stderr)  # above bars, not through them
+            # Above bars, not through them.
+            progress_bars().write(f"LSDMRegressorCV: {line}", file=sys.stderr)

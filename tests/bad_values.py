@@ -183,7 +183,8 @@ def _spoilt(array, number, kind, how):
 
 def _try(change, value):
     try:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return change(value)
     except Exception:  # the change does not fit what earlier ones made of the value
         return value

@@ -1,4 +1,7 @@
-"""What several test files use: random numbers, small problems whose law is known, slow marks."""
+"""What test files share: random numbers, problems with a known law, slow marks, damaged files."""
+
+import os
+import pickle
 
 import numpy as np
 import pytest
@@ -98,3 +101,66 @@ def crescents_distance(matcher, with_codes):
     return sum(
         energy_distance(draws[fresh == s], latent[1000:][fresh == s]).item() for s in (-1.0, 1.0)
     )
+
+
+# ------------------------------------------------------------------ files that were damaged
+def flip(share):
+    """Damage: one bit of a file, so far from its beginning, is another."""
+
+    def damage(path):
+        content = bytearray(path.read_bytes())
+        content[int(share * (len(content) - 1))] ^= 16
+        path.write_bytes(content)
+
+    return damage
+
+
+def cut(share):
+    """Damage: only this share of a file is left."""
+    return lambda path: path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+
+def _fill(share):
+    def damage(path):
+        content = path.read_bytes()
+        kept = int(share * len(content))
+        path.write_bytes(content[:kept] + bytes(len(content) - kept))
+
+    return damage
+
+
+def _pickle(path):
+    path.write_bytes(pickle.dumps({"seed": 0}))
+
+
+# What can happen to a file; each takes its path.
+DAMAGES = {
+    **{f"bit at {share}": flip(share) for share in (0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1)},
+    **{f"cut to {share}": cut(share) for share in (0, 0.001, 0.01, 0.5, 0.99)},
+    "zeros": _fill(0.0),
+    "half zeros": _fill(0.5),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"more"),
+    "text": lambda path: path.write_text("seed: 0"),
+    "torch": lambda path: torch.save({"net": torch.zeros(2)}, path),
+    "pickle": _pickle,
+}
+
+
+def _replace_by(make):
+    def damage(path):
+        moved = path.with_name("moved")
+        path.rename(moved)
+        make(path, moved)
+
+    return damage
+
+
+# What can lie in the place of a file; each takes its path.
+NO_ORDINARY_FILES = {
+    "folder": _replace_by(lambda path, moved: path.mkdir()),
+    "full folder": _replace_by(lambda path, moved: (path / "inside").mkdir(parents=True)),
+    "link": _replace_by(lambda path, moved: path.symlink_to(moved)),
+    "link to nothing": _replace_by(lambda path, moved: path.symlink_to("nowhere")),
+    "link to itself": _replace_by(lambda path, moved: path.symlink_to(path)),
+    "pipe": _replace_by(lambda path, moved: os.mkfifo(path)),
+}

@@ -2,7 +2,9 @@
 
 import ast
 import importlib
+import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -414,3 +416,20 @@ def test_verdict_is_paired_over_splits(tabular, ours, word):
     assert cells[0] == "engression"
     assert cells[3:5] == ["1.00", "0.900"]
     assert cells[-1] == word
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the soak reads /proc")
+def test_soak_finds_nothing_left_and_sees_what_is():
+    """One fit by each matcher; and a file that a run leaves open is found."""
+    soak = load("soak")
+    rows = soak.soak(8, 2)
+    assert [(row["fits"], row["draws"], row["unequal"]) for row in rows] == [(8, 80, 0)] * 2
+    assert [row["failed"] for row in rows] == [1, 1]
+    assert [row["leaks"] for row in rows] == [[], []]
+    with ExitStack() as opened:
+
+        def leave_a_file_open(work, numbers):
+            opened.enter_context(open(os.devnull))
+
+        _, looks = soak.run_part(leave_a_file_open, 2, 2)
+    assert soak.growth(looks)["files"] == 1

@@ -465,18 +465,17 @@ UNPAIRED = np.random.default_rng(3).normal(size=(200, 12))
 @pytest.mark.parametrize(
     ("part", "training", "left"),
     [
-        ("autoencoder", 2, ["none", "seed.json", "stage-1.pt"]),
-        ("matcher", 1, ["none", "seed.json", "stage-1.pt", "stage-2.pt"]),
+        ("autoencoder", 2, ["none-stage-1", "seed", "stage-1"]),
+        ("matcher", 1, ["none-stage-1", "seed", "stage-1", "stage-2"]),
     ],
 )
 def test_a_killed_choice_ends_as_an_unbroken_one(tmp_path, monkeypatch, part, training, left):
-    """The second training of an autoencoder is that on the pairs alone, in a folder of its own."""
+    """The second training of an autoencoder is that on the pairs alone, with files of its own."""
     params = {f"{part}__callbacks": [KillAt(training, 2)]}
     with pytest.raises(Killed):
         with_checkpoint(tmp_path, **params).fit(X, WIDE, UNPAIRED)
     (state,) = tmp_path.iterdir()
-    assert sorted(path.name for path in state.iterdir()) == left
-    assert [path.name for path in (state / "none").iterdir()] == ["stage-1.pt"]
+    assert sorted(path.stem for path in state.glob("*.state")) == left
     monkeypatch.setattr(KillAt, "armed", False)
     params = {f"{part}__callbacks": [KillAt(training, 2)]}
     resumed = with_checkpoint(tmp_path, **params).fit(X, WIDE, UNPAIRED)

@@ -274,7 +274,9 @@ def test_out_is_filled(parts, tmp_path):
 def test_copies_draw_the_same(parts, tmp_path):
     est = fitted(parts)
     joblib.dump(est, tmp_path / "est.joblib")
+    sklsdm.save(est, tmp_path / "est.safetensors")
     copies = [
+        sklsdm.load(tmp_path / "est.safetensors"),
         copy.deepcopy(est),
         joblib.load(tmp_path / "est.joblib"),
         pickle.loads(pickle.dumps(est)),
@@ -282,6 +284,8 @@ def test_copies_draw_the_same(parts, tmp_path):
     X, y, _ = (part[:10] for part in problem(usual(parts)))
     draws, forecast, score = draw(est), est.predict(X), est.score(X, y)
     for found in copies:
+        assert found.get_params().keys() == est.get_params().keys()
+        assert repr(clone(found)) == repr(clone(est))
         assert_array_equal(draw(found), draws)
         assert_array_equal(found.predict(X), forecast)
         assert found.score(X, y) == score
@@ -475,7 +479,7 @@ def test_streamed_responses(autoencoder, monkeypatch):
 # ------------------------------------------------------------------ devices
 @pytest.mark.gpu
 @ALL_PARTS
-def test_fits_on_cuda_move_to_the_cpu(parts, monkeypatch):
+def test_fits_on_cuda_move_to_the_cpu(parts, tmp_path, monkeypatch):
     X = problem()[0]
     est = tiny(parts, device="cuda").fit(*problem(usual(parts)))
     assert est.device_.startswith("cuda")
@@ -483,11 +487,13 @@ def test_fits_on_cuda_move_to_the_cpu(parts, monkeypatch):
     assert_array_equal(draw(est), draw(tiny(parts, device="cuda").fit(*problem(usual(parts)))))
     same = pickle.loads(pickle.dumps(est))
     assert_array_equal(draw(same), draw(est))
-    state = pickle.dumps(est)
+    state, path, forecast = pickle.dumps(est), tmp_path / "est.safetensors", est.predict(X)
+    sklsdm.save(est, path)
+    assert_array_equal(draw(sklsdm.load(path)), draw(est))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    moved = pickle.loads(state)
-    assert moved.device_ == "cpu"
-    assert_allclose(moved.predict(X), est.predict(X), rtol=1e-2, atol=1e-3)
+    for moved in (pickle.loads(state), sklsdm.load(path)):
+        assert moved.device_ == "cpu"
+        assert_allclose(moved.predict(X), forecast, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.gpu

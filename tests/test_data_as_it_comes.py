@@ -185,6 +185,8 @@ def test_verbose_may_be_a_flag(verbose, capsys):
 def test_a_checkpoint_that_is_no_path_is_refused():
     with pytest.raises(TypeError, match=r"checkpoint must be a path .* got 3"):
         short(checkpoint=3).fit(*pairs())
+    with pytest.raises(ValueError, match=r"checkpoint must be a path without null .* got 'a"):
+        short(checkpoint="a\0b").fit(*pairs())
 
 
 def test_nested_settings_of_an_unknown_name_are_refused_by_name():

@@ -10,7 +10,7 @@ import torch
 from helpers import plain_regressor
 from torch import nn
 
-from sklsdm import run
+from sklsdm import fit_folder
 from sklsdm.hashing import content_hash
 from sklsdm.matchers import EnergyMatcher
 
@@ -97,14 +97,14 @@ def test_another_process_finds_the_same_name():
 
 
 def test_versions_of_the_package_do_not_meet(monkeypatch, tmp_path):
-    before = run.fit_folder(tmp_path, {"lr": 1}, [None])
-    monkeypatch.setattr(run, "__version__", "99.0")
-    assert run.fit_folder(tmp_path, {"lr": 1}, [None]) != before
+    before = fit_folder.fit_path(tmp_path, {"lr": 1}, [None])
+    monkeypatch.setattr(fit_folder, "__version__", "99.0")
+    assert fit_folder.fit_path(tmp_path, {"lr": 1}, [None]) != before
 
 
 def test_what_does_not_change_the_result_is_not_in_the_name(tmp_path):
-    plain = run.fit_folder(tmp_path, {"lr": 1, "verbose": 0, "checkpoint": "a"}, [])
-    assert run.fit_folder(tmp_path, {"lr": 1, "verbose": 1, "checkpoint": "b"}, []) == plain
+    plain = fit_folder.fit_path(tmp_path, {"lr": 1, "verbose": 0, "checkpoint": "a"}, [])
+    assert fit_folder.fit_path(tmp_path, {"lr": 1, "verbose": 1, "checkpoint": "b"}, []) == plain
 
 
 def test_a_fit_does_not_go_on_from_that_of_other_weights(tmp_path):

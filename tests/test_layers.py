@@ -12,9 +12,18 @@ PACKAGE = "sklsdm"
 
 # A unit is a module or a folder of sklsdm. It may import the units of lower layers only.
 LAYERS = [
-    {"exceptions", "_version", "blocks", "memory", "reading", "standardising"},
-    {"_validation", "functional"},
-    {"parameters", "randomness", "hashing", "modules", "responses"},
+    {
+        "exceptions",
+        "_version",
+        "blocks",
+        "files",
+        "memory",
+        "public_calls",
+        "reading",
+        "standardising",
+    },
+    {"_validation", "functional", "hashing"},
+    {"parameters", "randomness", "fit_folder", "out_of_memory", "modules", "responses"},
     {"run", "categories", "conditions", "batches", "datasets", "metrics"},
     {"nets"},
     {"parts"},
@@ -31,6 +40,7 @@ LAYERS = [
     {"ensemble"},
     {"search"},
     {"scorers", "displays"},
+    {"saving"},
 ]
 # In these folders a module may import of its folder only base classes ...
 SIBLINGS_BY_BASE = {
@@ -44,7 +54,17 @@ REGISTRIES = {"autoencoders", "autoencoders.auto", "matchers", "encoders", "enco
 ONLY_IN = {"skorch": "nets"}
 # What every installation has (`dependencies` in pyproject.toml). All others are optional, such as
 # matplotlib and POT: imported inside functions, or under TYPE_CHECKING.
-REQUIRED = {"joblib", "numpy", "scipy", "sklearn", "skorch", "threadpoolctl", "torch", "tqdm"}
+REQUIRED = {
+    "joblib",
+    "numpy",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "skorch",
+    "threadpoolctl",
+    "torch",
+    "tqdm",
+}
 
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
 ROOT = Path(__file__).resolve().parents[1] / PACKAGE

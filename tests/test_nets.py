@@ -24,7 +24,7 @@ from sklsdm.nets.divergence import DivergenceGuard
 from sklsdm.nets.rates import CosineRate
 from sklsdm.run import Run, Stage, Stream, resolve_device
 
-STAGE = Stage("stage 9", "stage-9.pt", "Lower the ninth lr")
+STAGE = Stage("stage 9", "stage-9.state", "Lower the ninth lr")
 
 
 class Point(nn.Module):

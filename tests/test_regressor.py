@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, GradientNormClipping
 
-from sklsdm import DivergenceError
+from sklsdm import DivergenceError, LSDMRegressor, SamplingEnsemble
 from sklsdm.autoencoders import MLPAutoencoder, PCAAutoencoder
 from sklsdm.matchers import EnergyMatcher, WGANMatcher
 from sklsdm.metrics import energy_skill
@@ -446,3 +446,24 @@ def test_condition_noise_keeps_few_pairs_from_being_learnt_by_heart():
     assert est.score(*test) > plain + 0.03
     with pytest.raises(ValueError, match=r"matcher__condition_noise must be .*-1"):
         est.set_params(matcher__condition_noise=-1.0).fit(X, Y)
+
+
+def test_failed_set_params_changes_nothing():
+    """scikit-learn sets one parameter after the other; the ones before an unknown name stayed."""
+    matcher = WGANMatcher(lr=1e-3)
+    est = LSDMRegressor(matcher=matcher, random_state=0)
+    ensemble = SamplingEnsemble(est, n_estimators=3)
+    settings = {"random_state": 1, "matcher__lr": 0.5, "autoencoder__max_epochs": 3}
+    for model, prefix in ((est, ""), (ensemble, "estimator__")):
+        before = repr(model.get_params())
+        for wrong in ("nope", "matcher__nope", "autoencoder__nope"):
+            named = {prefix + name: value for name, value in settings.items()}
+            with pytest.raises(ValueError, match="nope"):
+                model.set_params(**named, **{prefix + wrong: 3})
+            assert repr(model.get_params()) == before
+    assert est.matcher is matcher
+    new = WGANMatcher(lr=1e-4)
+    with pytest.raises(ValueError, match="nope"):
+        est.set_params(matcher=new, matcher__lr=0.5, matcher__nope=3)
+    assert (est.matcher, new.lr) == (matcher, 1e-4)
+    assert est.set_params(matcher__lr=0.5).matcher.lr == matcher.lr == 0.5

@@ -17,7 +17,7 @@ from sklsdm.autoencoders.linear import IdentityAutoencoder
 from sklsdm.autoencoders.mlp import MLPAutoencoder
 from sklsdm.autoencoders.trained import TrainedAutoencoder
 from sklsdm.nets import CallbackHolder
-from sklsdm.parameters import above, integer, or_none, parameter
+from sklsdm.parameters import above, at_least, integer, or_auto, or_none, parameter
 from sklsdm.parts import CALLBACKS
 from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run
@@ -40,7 +40,9 @@ class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
     max_epochs: int | None = parameter(default=None, rule=or_none(integer(1)), doc=_PASSED_ON)
     lr: float | None = parameter(default=None, rule=or_none(above(0.0)), doc=_PASSED_ON)
     batch_size: int | None = parameter(default=None, rule=or_none(integer(1)), doc=_PASSED_ON)
-
+    augmentation: float | str | None = parameter(
+        default=None, rule=or_none(or_auto(at_least(0.0))), doc=_PASSED_ON
+    )
     callbacks: Sequence[Any] | None = parameter(default=None, rule=CALLBACKS, doc=_PASSED_ON)
 
     def _trained(self, kind: type[TrainedAutoencoder]) -> TrainedAutoencoder:

@@ -46,7 +46,7 @@ class DPACoder(Coder):
             latent_dim + noise_dim, width, mirrored, activation, generator, last_scale=0.0
         )
         self.spread = linear(noise_dim, width, generator, bias=False)
-        half = torch.zeros((_MEAN_DRAWS // 2, noise_dim))
+        half = torch.zeros((_MEAN_DRAWS // 2, noise_dim), dtype=torch.float32)
         if generator is not None:  # otherwise the state that is loaded next has the numbers
             half.normal_(generator=generator)
         self.register_buffer("bank", torch.cat([half, -half]))
@@ -71,7 +71,8 @@ class DistributionalLoss:
     def __call__(self, coder: DPACoder, target: Tensor) -> Tensor:
         latent = coder.encode(target).repeat_interleave(self.n_draws, dim=0)
         noise_dim = coder.bank.shape[1]
-        noise = torch.randn((len(latent), noise_dim), generator=self.random, device=latent.device)
+        shape = (len(latent), noise_dim)
+        noise = torch.randn(shape, generator=self.random, dtype=torch.float32, device=latent.device)
         draws = self.inside(coder.decode(latent, noise)).view(len(target), self.n_draws, -1)
         return energy_score(draws, target).mean() / target.shape[1] ** 0.5
 

@@ -34,7 +34,9 @@ class NoisyCodeLoss:
 
     def __call__(self, coder: Any, target: Tensor) -> Tensor:
         codes = coder.encode(target)
-        noise = torch.randn(codes.shape, generator=self.random, device=codes.device)
+        noise = torch.randn(
+            codes.shape, generator=self.random, dtype=torch.float32, device=codes.device
+        )
         moved = codes + self.noise * codes.detach().std(correction=0) * noise
         return (self.inside(coder.decode(moved)) - target).square().mean()
 

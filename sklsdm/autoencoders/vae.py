@@ -39,7 +39,7 @@ class VAECoder(Coder):
         mirrored = list(reversed(widths))
         self.encoder = mlp(width, 2 * latent_dim, widths, activation, generator, last_scale=0.0)
         self.decoder = mlp(latent_dim, width, mirrored, activation, generator, last_scale=0.0)
-        self.register_buffer("scale", torch.ones(latent_dim))
+        self.register_buffer("scale", torch.ones(latent_dim, dtype=torch.float32))
 
     def posterior(self, target: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation, both (n, k), of the code given the row."""
@@ -70,7 +70,9 @@ class VariationalLoss:
 
     def __call__(self, coder: VAECoder, target: Tensor) -> Tensor:
         mean, log_spread = coder.posterior(target)
-        noise = torch.randn(mean.shape, generator=self.random, device=mean.device)
+        noise = torch.randn(
+            mean.shape, generator=self.random, dtype=torch.float32, device=mean.device
+        )
         rows = self.inside(coder.decode(mean + log_spread.exp() * noise))
         divergence = 0.5 * (mean.square() + (2 * log_spread).exp() - 1) - log_spread
         penalty = divergence.mean(dim=0).clamp(min=self.free_bits).sum()

@@ -243,7 +243,7 @@ class TorchAutoencoder(TrainedAutoencoder):
 
     def natural_dim(self, form: ResponseFormat) -> int:
         coder = self._module(form, 0, torch.Generator()).eval()
-        parameter = next(coder.parameters(), torch.empty(0))
+        parameter = next(coder.parameters(), torch.empty(0, dtype=torch.float32))
         with torch.no_grad():
             with _errors_of("encoder", coder.input_shape):
                 codes = coder.encode(parameter.new_zeros((_PROBE_ROWS, form.width)).float())

@@ -100,7 +100,7 @@ def _find_waves(
     """The frequencies, the strongest first, at which the features follow waves of the column."""
     if fastest <= _SLOWEST:
         return []
-    grid = torch.arange(_SLOWEST / 2, fastest, _STEP)
+    grid = torch.arange(_SLOWEST / 2, fastest, _STEP, dtype=torch.float32)
     power = dependence_spectrum(column, features, grid)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(column)))
     chance = dependence_spectrum(column[order], features, grid).max()

@@ -13,7 +13,7 @@ _ROWS_PER_LABEL = 4  # average number of rows with one condition from which it i
 def distinct_rows(condition: Tensor) -> tuple[Tensor, Tensor]:
     """The distinct rows (m, p) of `condition` (n, p), and the logarithms (m,) of their shares."""
     rows, counts = condition.unique(dim=0, return_counts=True)
-    return rows, (counts / len(condition)).log()
+    return rows, (counts.to(torch.float32) / len(condition)).log()
 
 
 def are_labels(condition: Tensor) -> bool:
@@ -31,6 +31,8 @@ def draw_index(log_weight: Tensor, random: torch.Generator) -> Tensor:
     The column with the largest sum of weight and Gumbel noise has this distribution. No
     exponential of a weight is taken, so large weights do not overflow.
     """
-    uniform = torch.rand(log_weight.shape, generator=random, device=log_weight.device)
+    uniform = torch.rand(
+        log_weight.shape, generator=random, dtype=torch.float32, device=log_weight.device
+    )
     gumbel = -(-uniform.clamp(min=1e-20).log()).log()
     return (log_weight + gumbel).argmax(dim=1)

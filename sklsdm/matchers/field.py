@@ -119,8 +119,11 @@ class FieldObjective(ABC):
             return None
         condition = data.held_condition[:MAX_SCORED].repeat(HELD_OUT_DRAWS, 1)
         latent = data.held_latent[:MAX_SCORED].repeat(HELD_OUT_DRAWS, 1)
-        noise = torch.randn(latent.shape, generator=random, device=latent.device)
-        times = (torch.arange(HELD_OUT_DRAWS, device=latent.device) + 0.5) / HELD_OUT_DRAWS
+        noise = torch.randn(
+            latent.shape, generator=random, dtype=torch.float32, device=latent.device
+        )
+        count = torch.arange(HELD_OUT_DRAWS, dtype=torch.float32, device=latent.device)
+        times = (count + 0.5) / HELD_OUT_DRAWS
         uniform = times.repeat_interleave(len(latent) // HELD_OUT_DRAWS)[:, None]
 
         parts = (condition, latent, noise, uniform)
@@ -154,10 +157,14 @@ class FieldObjective(ABC):
         return rows[draw_index(log_weight, self.random)]
 
     def _normal(self, like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=self.random, device=like.device)
+        return torch.randn(
+            like.shape, generator=self.random, dtype=torch.float32, device=like.device
+        )
 
     def _uniform(self, *shape: int) -> Tensor:
-        return torch.rand(shape, generator=self.random, device=self.random.device)
+        return torch.rand(
+            shape, generator=self.random, dtype=torch.float32, device=self.random.device
+        )
 
 
 class FieldMatcher(BaseMatcher):
@@ -250,6 +257,11 @@ class FieldMatcher(BaseMatcher):
         """The loss of the field."""
 
     def _held_out(self, objective: Any, data: MatchingData, plan: Plan) -> HeldOutScore | None:
+        # The field's own loss varies less. But of a class with few pairs it likes a field best
+        # that hardly knows the class yet, where draws are better later (docs/lessons.md).
+        only_pairs = data.codes is None and data.n_pseudo == 0 and data.condition_dim > 0
+        if only_pairs and data.code_shape is None and are_labels(data.condition):
+            return self._score_of_draws(data, plan)
         return objective.held_out_loss(data, plan.run.stream(Stream.MATCHER_HELD_OUT))
 
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:

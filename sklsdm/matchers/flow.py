@@ -18,7 +18,7 @@ from sklsdm.nets import SingleNet, history_arrays
 from sklsdm.parameters import at_least, flag, integer, learnt, one_of, parameter
 from sklsdm.run import Run, Stage, Stream
 
-DISTILLATION = Stage("stage 3 (distillation)", "stage-3.pt", "Lower the matcher's lr")
+DISTILLATION = Stage("stage 3 (distillation)", "stage-3.state", "Lower the matcher's lr")
 
 # Draws of the flow, at least, from which its one-step form learns; fewer where codes are images.
 _TAUGHT_DRAWS, _TAUGHT_IMAGES = 1 << 15, 1 << 12
@@ -130,7 +130,9 @@ class FlowMatcher(FieldMatcher):
         n_taught = _TAUGHT_DRAWS if data.code_shape is None else _TAUGHT_IMAGES
         condition = data.condition.repeat(-(-n_taught // len(data.condition)), 1)
         dim = data.latent.shape[1]
-        noise = torch.randn((len(condition), dim), generator=random, device=random.device)
+        noise = torch.randn(
+            (len(condition), dim), generator=random, dtype=torch.float32, device=random.device
+        )
         with torch.no_grad():
             size = rows_per_block(2 * self.numbers_per_draw_)
             parts = zip(condition.split(size), noise.split(size), strict=True)

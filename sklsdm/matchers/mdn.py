@@ -47,7 +47,10 @@ class LikelihoodObjective:
     def _marginal(self, density: MixtureDensity, latent: Tensor) -> Tensor:
         """ln p(z), (b,), at codes (b, k)."""
         order = torch.rand(
-            len(self.conditions), generator=self.random, device=self.random.device
+            len(self.conditions),
+            generator=self.random,
+            dtype=torch.float32,
+            device=self.random.device,
         ).argsort()
         some = order[:_CANDIDATES]
         rows, log_shares = self.conditions[some], self.log_shares[some].log_softmax(dim=0)

@@ -72,7 +72,12 @@ class CodePotentials:
         total = latent.new_zeros(len(latent))
         for _ in range(n_plans):
             rows = torch.randint(len(latent), (n_starts,), generator=random, device=random.device)
-            noise = torch.randn((n_starts, latent.shape[1]), generator=random, device=random.device)
+            noise = torch.randn(
+                (n_starts, latent.shape[1]),
+                generator=random,
+                dtype=torch.float32,
+                device=random.device,
+            )
             with torch.no_grad():
                 start = module.start(condition[rows], noise)
             cost = self._cost(condition[rows], start, condition, latent)

@@ -27,8 +27,8 @@ class LinearCoder(RebuildableModule):
 
     def __init__(self, width: int, latent_dim: int) -> None:
         super().__init__()
-        self.center = nn.Parameter(torch.zeros(width))
-        self.components = nn.Parameter(torch.eye(latent_dim, width))
+        self.center = nn.Parameter(torch.zeros(width, dtype=torch.float32))
+        self.components = nn.Parameter(torch.eye(latent_dim, width, dtype=torch.float32))
 
     def encode(self, target: Tensor) -> Tensor:
         return nn.functional.linear(target - self.center, self.components)
@@ -60,7 +60,7 @@ class Coder(RebuildableModule):
     def __init__(self, width: int, latent_dim: int) -> None:
         super().__init__()
         self.linear = LinearCoder(width, latent_dim)
-        self.register_buffer("gain", torch.ones(()))
+        self.register_buffer("gain", torch.ones((), dtype=torch.float32))
 
     def encode(self, target: Tensor) -> Tensor:
         return self.linear.encode(target) + self.encoder(target)
@@ -172,7 +172,7 @@ def _spectral_norm(layer: Any, shape: torch.Size, n_iterations: int) -> Tensor:
         return torch.linalg.matrix_norm(layer.weight, 2)
     with torch.no_grad():
         random = torch.Generator().manual_seed(0)
-        vector = torch.randn(shape, generator=random).to(layer.weight.device)
+        vector = torch.randn(shape, generator=random, dtype=torch.float32).to(layer.weight.device)
         for _ in range(n_iterations):
             moved = _unit(_apply(layer, vector))
             vector = _unit(_apply_adjoint(layer, moved))

@@ -47,14 +47,15 @@ class OrthonormalLinear(nn.Module):
     def __init__(self, n_in: int, n_out: int, generator: torch.Generator | None) -> None:
         super().__init__()
         few, many = sorted((n_in, n_out))
-        start = torch.eye(many, few)
+        start = torch.eye(many, few, dtype=torch.float32)
         if generator is not None:  # otherwise the state that is loaded next has the numbers
             start.normal_(generator=generator)
         self.wide = n_in == many
         self.single = few == 1
         self.register_buffer("base", torch.linalg.qr(start).Q)
-        self.turn = nn.Parameter(self.base.clone() if self.single else torch.zeros(many, many))
-        self.bias = nn.Parameter(torch.zeros(n_out))
+        turn = self.base.clone() if self.single else torch.zeros(many, many, dtype=torch.float32)
+        self.turn = nn.Parameter(turn)
+        self.bias = nn.Parameter(torch.zeros(n_out, dtype=torch.float32))
 
     def weight(self) -> Tensor:
         """The weight (n_out, n_in)."""

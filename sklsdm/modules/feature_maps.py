@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sklsdm.modules.conditioned import ConditionedModule
-from sklsdm.modules.fields import time_features
+from sklsdm.modules.fields import N_TIME_FEATURES, time_features
 from sklsdm.modules.layers import ACTIVATIONS, conv, conv_transpose, linear, mlp
 from sklsdm.modules.packing import RebuildableModule
 
@@ -91,7 +91,7 @@ class ConvBlock(nn.Module):
 
     def __init__(self, channels: int, generator: torch.Generator | None) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(_GROUPS, channels)
+        self.norm = nn.GroupNorm(_GROUPS, channels, dtype=torch.float32)
         self.scale_and_shift = linear(_EMBEDDING, 2 * channels, generator)
         self.first = conv(channels, channels, 3, 1, generator)
         self.second = conv(channels, channels, 3, 1, generator)
@@ -132,11 +132,11 @@ class ConvField(ConditionedModule):
         seen = 0 if self.image_shape is None else self.image_shape[0]
         self.n_features = self._set_condition_encoder(image_shape, condition_dim, generator) + 1
         self.n_seen = seen * height * width
-        sides = [torch.linspace(-1, 1, side) for side in (height, width)]
+        sides = [torch.linspace(-1, 1, side, dtype=torch.float32) for side in (height, width)]
         self.register_buffer("place", torch.stack(torch.meshgrid(*sides, indexing="ij"))[None])
-        n_time = time_features(torch.zeros(1, 1)).shape[1]
         self.embed = nn.Sequential(
-            *mlp(n_time + self.n_features, _EMBEDDING, [_EMBEDDING], "silu", generator), nn.SiLU()
+            *mlp(N_TIME_FEATURES + self.n_features, _EMBEDDING, [_EMBEDDING], "silu", generator),
+            nn.SiLU(),
         )
         self.inwards = conv(n_channels + 2 + seen, channels, 3, 1, generator)
         self.before = nn.ModuleList(ConvBlock(channels, generator) for _ in range(n_blocks))

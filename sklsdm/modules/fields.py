@@ -13,6 +13,8 @@ from sklsdm.modules.layers import mlp
 
 # Bound on |ln P_ii|: the standard deviation 1 / P_ii lies between exp(-4.6) = 0.01 and 100.
 _MAX_LOG_PRECISION = 4.6
+_FREQUENCIES = 8  # of a time's cosines and sines
+N_TIME_FEATURES = 1 + 2 * _FREQUENCIES
 
 
 class WhitenedResidual(ConditionedModule):
@@ -29,10 +31,10 @@ class WhitenedResidual(ConditionedModule):
     whitener: Tensor  # L⁻¹
 
     def _add_linear_path(self, condition_dim: int, latent_dim: int) -> None:
-        self.register_buffer("coef", torch.zeros(latent_dim, condition_dim))
-        self.register_buffer("intercept", torch.zeros(latent_dim))
-        self.register_buffer("factor", torch.eye(latent_dim))
-        self.register_buffer("whitener", torch.eye(latent_dim))
+        self.register_buffer("coef", torch.zeros(latent_dim, condition_dim, dtype=torch.float32))
+        self.register_buffer("intercept", torch.zeros(latent_dim, dtype=torch.float32))
+        self.register_buffer("factor", torch.eye(latent_dim, dtype=torch.float32))
+        self.register_buffer("whitener", torch.eye(latent_dim, dtype=torch.float32))
 
     @torch.no_grad()
     def set_linear(self, coef: Tensor, intercept: Tensor, factor: Tensor) -> None:
@@ -61,7 +63,7 @@ class WhitenedResidual(ConditionedModule):
 
 def time_features(time: Tensor) -> Tensor:
     """A time (n, 1) with its cosines and sines at eight frequencies, (n, 17)."""
-    angles = time * 2.0 ** torch.linspace(0, 3, 8, dtype=time.dtype, device=time.device)
+    angles = time * 2.0 ** torch.linspace(0, 3, _FREQUENCIES, dtype=time.dtype, device=time.device)
     return torch.cat([time, angles.cos(), angles.sin()], dim=-1)
 
 
@@ -80,7 +82,7 @@ class TimeConditionedField(WhitenedResidual):
         super().__init__()
         n_features = self._set_condition_encoder(image_shape, condition_dim, generator)
         self._add_linear_path(condition_dim, latent_dim)
-        n_inputs = n_features + latent_dim + time_features(torch.zeros(1, 1)).shape[1]
+        n_inputs = n_features + latent_dim + N_TIME_FEATURES
         self.mlp = mlp(n_inputs, latent_dim, widths, activation, generator, last_scale=0.1)
 
     def forward(self, features: Tensor, residual: Tensor, time: Tensor) -> Tensor:
@@ -116,9 +118,10 @@ class MixtureDensity(WhitenedResidual):
         self.sizes = [1, latent_dim, latent_dim, self.below_diagonal.shape[1] if full else 0]
         n_outputs = n_components * sum(self.sizes)
         self.mlp = mlp(n_features, n_outputs, widths, activation, generator, last_scale=0.1)
-        self.start = nn.Parameter(torch.zeros(n_components, sum(self.sizes)))
+        self.start = nn.Parameter(torch.zeros(n_components, sum(self.sizes), dtype=torch.float32))
         if n_components > 1 and generator is not None:
-            means = torch.randn((n_components, latent_dim), generator=generator)
+            shape = (n_components, latent_dim)
+            means = torch.randn(shape, generator=generator, dtype=torch.float32)
             with torch.no_grad():
                 self.start[:, 1 : 1 + latent_dim] = (means - means.mean(dim=0)) * math.sqrt(0.5)
                 self.start[:, 1 + latent_dim : 1 + 2 * latent_dim] = 0.5 * math.log(2)

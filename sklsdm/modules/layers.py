@@ -21,6 +21,22 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
+class _Uninitialised:
+    """Mixin for a layer of PyTorch whose weights are not drawn from the global random state."""
+
+    def reset_parameters(self) -> None:
+        """Leave the weights as they are: they are drawn from a generator, or loaded."""
+
+
+class _Linear(_Uninitialised, nn.Linear): ...
+
+
+class _Conv2d(_Uninitialised, nn.Conv2d): ...
+
+
+class _ConvTranspose2d(_Uninitialised, nn.ConvTranspose2d): ...
+
+
 def _init_weights(layer: nn.Module, fan_in: int, generator: torch.Generator | None) -> None:
     """PyTorch's own rule, uniform within ±1/√fan_in, drawn from `generator`."""
     if generator is None:
@@ -32,17 +48,23 @@ def _init_weights(layer: nn.Module, fan_in: int, generator: torch.Generator | No
 
 def linear(n_in: int, n_out: int, generator: torch.Generator | None, bias: bool = True) -> Any:
     """A linear layer with weights drawn from `generator`; uninitialised where it is None."""
-    layer = nn.utils.skip_init(nn.Linear, max(n_in, 1), n_out, bias=bias)
+    layer = _Linear(max(n_in, 1), n_out, bias=bias, dtype=torch.float32)
     if n_in == 0:  # no condition: nothing but the bias
-        layer.in_features, layer.weight = 0, nn.Parameter(torch.empty(n_out, 0))
+        layer.in_features = 0
+        layer.weight = nn.Parameter(torch.empty(n_out, 0, dtype=torch.float32))
     _init_weights(layer, n_in, generator)
     return layer
 
 
 def conv(n_in: int, n_out: int, kernel: int, stride: int, generator: torch.Generator | None) -> Any:
     """A convolution with padding kernel // 2 and weights drawn from `generator`."""
-    layer = nn.utils.skip_init(
-        nn.Conv2d, n_in, n_out, kernel_size=kernel, stride=stride, padding=kernel // 2
+    layer = _Conv2d(
+        n_in,
+        n_out,
+        kernel_size=kernel,
+        stride=stride,
+        padding=kernel // 2,
+        dtype=torch.float32,
     )
     _init_weights(layer, n_in * kernel**2, generator)
     return layer
@@ -56,14 +78,14 @@ def conv_transpose(
     generator: torch.Generator | None,
 ) -> Any:
     """The transposed convolution of `conv` with stride 2; its output has the given sides (h, w)."""
-    layer = nn.utils.skip_init(
-        nn.ConvTranspose2d,
+    layer = _ConvTranspose2d(
         n_in,
         n_out,
         kernel_size=kernel,
         stride=2,
         padding=kernel // 2,
-        output_padding=tuple(1 - side % 2 for side in sides),
+        output_padding=(1 - sides[0] % 2, 1 - sides[1] % 2),
+        dtype=torch.float32,
     )
     # With stride 2 an output pixel gets a quarter of the kernel's entries on average.
     _init_weights(layer, n_in * kernel**2 // 4, generator)

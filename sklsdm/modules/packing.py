@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from sklsdm.public_calls import in_own_modes
+
 
 class _RecordsArguments(type):
     """Metaclass that notes in `config` the arguments with which a module was made."""
@@ -47,9 +49,12 @@ class PackedModule:
         else:
             self.copy = copy.deepcopy(module).cpu()
 
+    @in_own_modes
     def unpack(self) -> nn.Module:
         if self.copy is not None:
             return self.copy
+        if not issubclass(self.kind, RebuildableModule):  # a file of skops may name any class
+            raise TypeError(f"{self.kind.__name__} is no module that can be rebuilt.")
         module = self.kind(**self.config)
         module.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in self.arrays.items()})
         return module.eval()

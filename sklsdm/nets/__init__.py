@@ -2,7 +2,7 @@
 
 from sklsdm.nets.adversarial import AdversarialNet
 from sklsdm.nets.base import TrainingNet, history_arrays, one_thread
-from sklsdm.nets.callbacks import Progress, default_callbacks
+from sklsdm.nets.callbacks import Progress, default_callbacks, progress_bars
 from sklsdm.nets.held_out import HeldOutScore, KeepBest, is_as_good
 from sklsdm.nets.single import SingleNet
 from sklsdm.nets.users import CallbackHolder, check_callbacks, clone_to_fit
@@ -21,4 +21,5 @@ __all__ = [
     "history_arrays",
     "is_as_good",
     "one_thread",
+    "progress_bars",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from skorch.callbacks import Callback
@@ -16,6 +18,22 @@ from sklsdm.nets.users import check_callbacks, check_monitors
 from sklsdm.run import Run, Stage
 
 
+@cache
+def progress_bars() -> Any:
+    """tqdm's class of bars, but with a lock of its own and without a thread that watches them.
+
+    tqdm's own lock is one across processes, and making it fixes for the rest of the program how
+    `multiprocessing` starts processes.
+    """
+    from tqdm.auto import tqdm
+
+    class Bars(tqdm):  # type: ignore[type-arg]
+        monitor_interval = 0
+        _lock = threading.RLock()
+
+    return Bars
+
+
 class Progress(Callback):
     """A progress bar over the epochs of one stage that shows its losses and held-out scores."""
 
@@ -23,9 +41,9 @@ class Progress(Callback):
         self.title = title
 
     def on_train_begin(self, net: TrainingNet, **kwargs: Any) -> None:
-        from tqdm.auto import tqdm
-
-        self.bar_ = tqdm(total=net.max_epochs, desc=self.title, unit="epoch", dynamic_ncols=True)
+        self.bar_ = progress_bars()(
+            total=net.max_epochs, desc=self.title, unit="epoch", dynamic_ncols=True, miniters=1
+        )
 
     def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
         row = {k: v for k, v in net.history[-1].items() if k.endswith(("loss", "score"))}
@@ -97,5 +115,5 @@ def default_callbacks(
         callbacks.append(("sklsdm_progress", Progress(stage.title)))
     callbacks.append(("sklsdm_best", KeepBest(held_out, patience, tolerance)))
     if run.checkpoint is not None:
-        callbacks.append(("sklsdm_checkpoint", Checkpoint(run.checkpoint / stage.file)))
+        callbacks.append(("sklsdm_checkpoint", Checkpoint(run.checkpoint, run.prefix + stage.file)))
     return callbacks

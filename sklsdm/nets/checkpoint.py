@@ -2,64 +2,71 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import io
 from typing import Any
 
 import torch
 from skorch.callbacks import Callback, LRScheduler
 
+from sklsdm.fit_folder import FitFolder
 from sklsdm.nets.base import TrainingNet
-from sklsdm.run import own_draft
 
 
 class Checkpoint(Callback):
-    """Save the state of training after each epoch, and resume from the file if it exists.
+    """Save the state of training after each epoch, and resume from the last one if there is one.
 
     Modules, optimizers, moving average, random state, history and the state of the built-in
     callbacks are saved, so that resumed training ends in the same result as training without a
-    break. skorch's LRScheduler resumes as well; all other callbacks of the user start anew.
+    break. skorch's LRScheduler resumes as well; all other callbacks of the user start anew. Reading
+    a state runs no code from the file.
 
     It must be the last callback. If another one stops training in an epoch, that epoch is not
     saved; training that resumes repeats it and stops there again.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, folder: FitFolder, name: str) -> None:
+        self.folder = folder
+        self.name = name
 
     def on_train_begin(self, net: TrainingNet, **kwargs: Any) -> None:
-        try:
-            state = torch.load(self.path, map_location=net.device, weights_only=True)
-        except FileNotFoundError:
-            return
-        net.restore(state["net"] | {"random": _on_cpu(state["net"]["random"])})
-        for row in state["history"]:
-            net.history.new_epoch()
-            for name, value in row.items():
-                net.history.record(name, value)
-        for name, callback in net.callbacks_:
-            _set_state(callback, state["callbacks"].get(name, {}))
+        for path, content in self.folder.states(self.name):
+            start = _training_state(net)
+            try:
+                buffer = io.BytesIO(content)
+                _resume(net, torch.load(buffer, map_location=net.device, weights_only=True))
+                return
+            except Exception as error:  # a state of other networks may raise anything
+                _resume(net, start)
+                kind = type(error).__name__
+                self.folder.set_aside(path, f"holds no state of this training ({kind})")
 
     def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
-        state = {
-            "net": net.snapshot(),
-            "history": [
-                {key: value for key, value in row.items() if key != "batches"}
-                for row in net.history
-            ],
-            "callbacks": {name: _state(callback) for name, callback in net.callbacks_},
-        }
-        # Written under a name that no other thread or process uses, and then renamed: a kill never
-        # leaves half a file, and equal fits at the same time do not disturb each other.
-        draft = own_draft(self.path)
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(state, draft)
-            os.replace(draft, self.path)
-        except (FileNotFoundError, RuntimeError):
-            if draft.exists():
-                raise
-            # An equal fit has ended and removed the folder. The next epoch is saved in a new one.
+        content = io.BytesIO()
+        torch.save(_training_state(net), content)
+        self.folder.save(self.name, content.getbuffer())
+
+
+def _training_state(net: TrainingNet) -> dict[str, Any]:
+    """All that the next epoch depends on."""
+    return {
+        "net": net.snapshot(),
+        "history": [
+            {key: value for key, value in row.items() if key != "batches"} for row in net.history
+        ],
+        "callbacks": {name: _state(callback) for name, callback in net.callbacks_},
+    }
+
+
+def _resume(net: TrainingNet, state: dict[str, Any]) -> None:
+    """Return to a state that `_training_state` has returned."""
+    net.restore(state["net"] | {"random": _on_cpu(state["net"]["random"])})
+    net.history.clear()
+    for row in state["history"]:
+        net.history.new_epoch()
+        for name, value in row.items():
+            net.history.record(name, value)
+    for name, callback in net.callbacks_:
+        _set_state(callback, state["callbacks"].get(name, {}))
 
 
 def _state(callback: Callback) -> dict[str, Any]:
@@ -76,11 +83,11 @@ def _state(callback: Callback) -> dict[str, Any]:
 
 def _set_state(callback: Callback, state: dict[str, Any]) -> None:
     """Give a callback the state that `_state` returned."""
-    for name, value in state.items():
-        if name == "scheduler":
-            callback.lr_scheduler_.load_state_dict(value)
-        else:
-            setattr(callback, name, value)
+    if "scheduler" in state:
+        callback.lr_scheduler_.load_state_dict(state["scheduler"])
+        callback.batch_idx_ = state["batch_idx_"]
+    for name in getattr(callback, "remembers", ()):
+        setattr(callback, name, state[name])
 
 
 def _on_cpu(state: Any) -> Any:
