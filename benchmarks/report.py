@@ -13,6 +13,7 @@ from typing import Any
 
 import arms
 import colour
+import conformal
 import gcds_table1
 import images_by_class
 import mnist_matchers
@@ -47,6 +48,7 @@ SECTIONS: Sequence[tuple[str, str, str, Summarise]] = (
         "tabular_unpaired",
         tabular.summarise_unpaired,
     ),
+    ("Conformal intervals", "conformal.py", "conformal", conformal.summarise),
     ("Super-resolution", "super_resolution.py", "super_resolution", super_resolution.summarise),
     (
         "Images by class, by a judge that sees blur",

@@ -6,7 +6,7 @@ from sklsdm.displays import ImageGridDisplay
 from sklsdm.ensemble import SamplingEnsemble
 from sklsdm.exceptions import DistributionShiftWarning, DivergenceError, NotImprovedWarning
 from sklsdm.generator import LSDMGenerator
-from sklsdm.pipeline import SamplingPipeline, make_sampling_pipeline, sample
+from sklsdm.pipeline import SamplingPipeline, diagnose, make_sampling_pipeline, sample
 from sklsdm.recommended import candidates
 from sklsdm.regressor import LSDMRegressor
 from sklsdm.responses import Unpaired
@@ -27,6 +27,7 @@ __all__ = [
     "__version__",
     "candidates",
     "datasets",
+    "diagnose",
     "load",
     "make_sampling_pipeline",
     "metrics",

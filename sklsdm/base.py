@@ -209,7 +209,7 @@ class LatentSpaceEstimator(PartsOwner):
         autoencoder.fit(responses, latent_dim, held_out, run)
         if self.latent_dim != "auto" and autoencoder.latent_dim_ != latent_dim:
             raise self._other_dimension(autoencoder.latent_dim_)
-        return Coded(*LatentSpace.learn(autoencoder, responses, run.device))
+        return Coded(*LatentSpace.learn(autoencoder, responses, run.device), held_out)
 
     def _take_space(self, space: LatentSpace) -> None:
         """Store the latent space in which this estimator draws."""

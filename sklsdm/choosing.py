@@ -74,11 +74,13 @@ class Fold:
 class Coded:
     """A latent space, with the standardised codes (n + N, k) of the responses it was learnt from.
 
-    Where it was learnt from the pairs alone, N is 0.
+    Where it was learnt from the pairs alone, N is 0. Rows `held_out` chose the state of its
+    networks, which did not learn from them.
     """
 
     space: LatentSpace
     codes: Tensor
+    held_out: NDArray[np.intp]
 
 
 @dataclass(frozen=True)

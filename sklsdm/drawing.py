@@ -228,6 +228,12 @@ def check_n_draws(n_draws: int | None, usual: int) -> int:
     return usual if n_draws is None else check_integer("n_draws", n_draws, 1)
 
 
+def check_n_quantile_draws(n_draws: int | None, sampler: Bank) -> int:
+    """The number of draws asked for, or the usual one for quantiles where it is None."""
+    many = sampler.n_passes > MANY_PASSES
+    return check_n_draws(n_draws, N_QUANTILE_DRAWS_OF_MANY_PASSES if many else N_QUANTILE_DRAWS)
+
+
 def estimate_moments(
     sampler: Bank, condition: NDArray[np.float32], n_draws: int | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -250,9 +256,7 @@ def estimate_quantiles(
     n_draws: int | None = None,
 ) -> NDArray[np.float64]:
     """Conditional quantiles (n, len(levels), q) of each output, over draws with shared noise."""
-    many = sampler.n_passes > MANY_PASSES
-    usual = N_QUANTILE_DRAWS_OF_MANY_PASSES if many else N_QUANTILE_DRAWS
-    n_draws = check_n_draws(n_draws, usual)
+    n_draws = check_n_quantile_draws(n_draws, sampler)
     found = np.empty((len(condition), len(levels), sampler.width))
     for rows, draws in sampler.draws_with_shared_noise(condition, n_draws):
         exact = draws.double()

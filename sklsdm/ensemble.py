@@ -19,6 +19,7 @@ from torch import Tensor
 from sklsdm._validation import check_integer
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.blocks import row_slices
+from sklsdm.diagnosing import DiagnoseMixin
 from sklsdm.drawing import Sampler, check_out, check_stored
 from sklsdm.forecasts import ForecastMixin
 from sklsdm.parameters import (
@@ -36,7 +37,7 @@ from sklsdm.randomness import RandomState, as_generator, draw_seed
 from sklsdm.regressor import LSDMRegressor
 
 
-class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMixin):
+class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMixin, DiagnoseMixin):
     """Fit an estimator several times with different seeds, and share the draws among the fits.
 
     The fits differ in the pairs that they hold out, in their first weights and in their batches.
@@ -162,8 +163,15 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Energy skill of the pooled draws; see :meth:`LSDMRegressor.score`."""
         condition = self._check_condition(X)
-        first = inner(self.estimators_[0])
+        first = self._fit_of_responses()
         return first._energy_skill(self._sampler(), condition, y, sample_weight)
+
+    def _fit_of_responses(self) -> LSDMRegressor:
+        return inner(self.estimators_[0])
+
+    def _fits(self, X: Any) -> list[tuple[Any, Any]]:
+        check_is_fitted(self, "estimators_")
+        return [unwrap(fit, X) for fit in self.estimators_]
 
     def _check_condition(self, X: Any) -> NDArray[np.float32]:
         """The conditions as the networks of all fits see them, side by side."""

@@ -6,8 +6,8 @@ import contextlib
 import glob
 import hashlib
 import os
+import secrets
 import stat
-import tempfile
 from pathlib import Path
 
 _FORMAT = b"sklsdm-file-1"
@@ -22,7 +22,11 @@ class DamagedFileError(ValueError):
 
 # ---------------------------------------------------------------------------- writing
 def write_atomically(
-    path: Path, *parts: bytes | memoryview, keep: Path | None = None, overwrite: bool = True
+    path: Path,
+    *parts: bytes | memoryview,
+    keep: Path | None = None,
+    overwrite: bool = True,
+    private: bool = True,
 ) -> None:
     """Write a file such that `path` always holds all of the old content or all of the new one.
 
@@ -32,7 +36,7 @@ def write_atomically(
     Parameters
     ----------
     path : Path
-        The file. Its folder must exist. Only the owner can read it (mode 0600).
+        The file. Its folder must exist.
     *parts : bytes or memoryview
         Its content, one part after another.
     keep : Path, optional
@@ -40,16 +44,18 @@ def write_atomically(
     overwrite : bool, default=True
         Whether to replace a file that exists. If not, `path` stays as it is, and of several
         processes that write at the same time one wins.
+    private : bool, default=True
+        Whether only the owner can read it (mode 0600), or whoever the umask lets.
 
     Raises
     ------
     OSError
         The file could not be written, for example because the disk is full. No draft is left.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    draft = Path(name)
+    draft = path.with_name(f"{_draft_prefix(path)}{secrets.token_hex(8)}.part")
+    mode = 0o600 if private else 0o666
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(draft, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             for part in parts:
                 file.write(part)
             file.flush()
@@ -89,8 +95,12 @@ def make_private_folder(path: Path) -> None:
 
 def drafts_of(path: Path) -> list[Path]:
     """Drafts of a file, of processes that are writing it or were killed while they did."""
-    names = glob.glob(f".{glob.escape(path.name)}.*.part", root_dir=path.parent)
+    names = glob.glob(f"{glob.escape(_draft_prefix(path))}*.part", root_dir=path.parent)
     return [path.parent / name for name in names]
+
+
+def _draft_prefix(path: Path) -> str:
+    return f".{path.name[:100]}."  # a name has a largest length
 
 
 # ---------------------------------------------------------------------------- reading

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import NotFittedError
 
-from sklsdm._validation import check_levels, check_real
-from sklsdm.drawing import Bank, estimate_moments, estimate_quantiles
-from sklsdm.public_calls import on_one_fit
+from sklsdm._validation import check_levels, check_real, check_same_rows
+from sklsdm.conformal import Calibration, calibrate, conformal_intervals
+from sklsdm.drawing import Bank, check_n_quantile_draws, estimate_moments, estimate_quantiles
+from sklsdm.parameters import flag
+from sklsdm.public_calls import in_own_modes, on_one_fit
+from sklsdm.responses import flat_rows
 
 
 class ForecastMixin(ABC):
     """Forecasts of an estimator that draws responses given conditions."""
 
     y_shape_: tuple[int, ...]
+    _calibration_: Calibration | None = None  # what `conformalize` has found for this fit
 
     @abstractmethod
     def _check_condition(self, X: Any) -> NDArray[np.float32]:
@@ -26,6 +31,10 @@ class ForecastMixin(ABC):
     @abstractmethod
     def _sampler(self) -> Bank:
         """What the draws come from."""
+
+    @abstractmethod
+    def _fit_of_responses(self) -> Any:
+        """The fitted LSDMRegressor that knows shape, range and spread of the responses."""
 
     @overload
     def predict(
@@ -93,7 +102,13 @@ class ForecastMixin(ABC):
 
     @on_one_fit
     def predict_interval(
-        self, X: ArrayLike, coverage: float = 0.9, n_draws: int | None = None
+        self,
+        X: ArrayLike,
+        coverage: float = 0.9,
+        n_draws: int | None = None,
+        *,
+        conformal: bool = False,
+        joint: bool = False,
     ) -> NDArray[np.float64]:
         """Central interval that contains each output with probability `coverage`.
 
@@ -102,14 +117,102 @@ class ForecastMixin(ABC):
         X : array-like of shape (n, p) or (n, c, h, w)
             Conditions.
         coverage : float in (0, 1), default=0.9
-            Nominal coverage, for each output by itself.
+            Nominal coverage, for each output by itself unless `joint`.
         n_draws : int, optional
-            As in :meth:`predict_quantiles`.
+            As in :meth:`predict_quantiles`. With `conformal` it is the number of
+            :meth:`conformalize`.
+        conformal : bool, default=False
+            Widen or narrow the intervals as :meth:`conformalize` has found to be needed: for a
+            new pair that is exchangeable with the calibration pairs, the probability is at least
+            `coverage`, however good or bad the draws are.
+        joint : bool, default=False
+            With `conformal`, `coverage` is the probability that all outputs lie in their intervals
+            at once.
 
         Returns
         -------
         ndarray of shape (n, 2, *y_shape), float64
             Lower and upper ends.
+
+        Raises
+        ------
+        NotFittedError
+            `conformal` before :meth:`conformalize`.
+        ValueError, TypeError
+            Bad input, too few calibration pairs for `coverage`, or `joint` without `conformal`.
         """
         check_real("coverage", coverage, 0.0, 1.0, open_low=True, open_high=True)
+        flag().check("conformal", conformal)
+        flag().check("joint", joint)
+        if conformal:
+            return self._conformal_interval(X, coverage, n_draws, joint)
+        if joint:
+            raise ValueError(
+                "joint=True needs conformal=True, after conformalize(X, y): the quantiles of each "
+                "output by itself do not tell how wide intervals for all of them must be."
+            )
         return self.predict_quantiles(X, [(1 - coverage) / 2, (1 + coverage) / 2], n_draws)
+
+    @in_own_modes
+    def conformalize(self, X: ArrayLike, y: ArrayLike, n_draws: int | None = None) -> Self:
+        """Calibrate the intervals of :meth:`predict_interval` on pairs that chose nothing.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, p) or (n, c, h, w)
+            Conditions of pairs that were in no argument of `fit`: neither pairs nor `X_val`, which
+            chooses the state, and their responses not in `Y_unpaired`. A coverage c needs
+            c / (1 - c) pairs, 9 for .9; from a few hundred on the coverage of one calibration
+            is near its mean.
+        y : array-like of shape (n, *y_shape)
+            Their responses.
+        n_draws : int, optional
+            Draws for each condition, with noise that is always the same. None is the number of
+            :meth:`predict_quantiles`.
+
+        Returns
+        -------
+        object
+            This estimator, with another calibration in place of an earlier one. A new `fit` drops
+            it.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            Bad input; the message names the argument. An earlier calibration stays.
+
+        References
+        ----------
+        Romano, Patterson & Candès 2019, "Conformalized quantile regression" (arXiv 1905.03222);
+        the scores are those of :mod:`sklsdm.conformal`.
+        """
+        condition, bank = self._check_condition(X), self._sampler()
+        single = self._fit_of_responses()
+        target = single._check_rows(y, "y")
+        check_same_rows("X", condition, "y", target)
+        count = check_n_quantile_draws(n_draws, bank)
+        self._calibration_ = calibrate(
+            bank, condition, flat_rows(target), single._response_std_, count
+        )
+        return self
+
+    def _conformal_interval(
+        self, X: Any, coverage: float, n_draws: int | None, joint: bool
+    ) -> NDArray[np.float64]:
+        condition, bank = self._check_condition(X), self._sampler()
+        calibration = self._calibration_
+        if calibration is None:
+            raise NotFittedError(
+                f"conformal=True needs a calibration: call conformalize(X, y) of this "
+                f"{type(self).__name__} first, with pairs that fit has not seen."
+            )
+        if n_draws is not None and check_n_quantile_draws(n_draws, bank) != calibration.n_draws:
+            raise ValueError(
+                f"n_draws must be None or {calibration.n_draws}, as in conformalize, when "
+                f"conformal=True, got {n_draws}."
+            )
+        ends = self._fit_of_responses()._response_format_.range
+        found = conformal_intervals(bank, condition, calibration, coverage, joint, ends)
+        return found.reshape(len(condition), 2, *self.y_shape_)

@@ -132,8 +132,8 @@ _SILENT = ContextVar("_SILENT", default=False)
 
 
 @contextmanager
-def no_word_of_improvement() -> Iterator[None]:
-    """Context in which :func:`warn_if_not_improved` is silent, in the calling thread.
+def without_advice() -> Iterator[None]:
+    """Context in which :func:`advise` is silent, in the calling thread.
 
     Filters of `warnings` belong to all threads, so two threads could leave one behind.
     """
@@ -144,12 +144,18 @@ def no_word_of_improvement() -> Iterator[None]:
         _SILENT.reset(token)
 
 
+def advise(message: str, category: type[Warning]) -> None:
+    """Warn of what a fit has found out about its data or itself."""
+    if not _SILENT.get():
+        warn_user(message, category)
+
+
 def warn_if_not_improved(matcher: BaseMatcher) -> None:
     """Warn if no state of a matcher's training was better than its start."""
-    if _SILENT.get() or matcher.start_score_ is None or matcher.best_step_ > 0:
+    if matcher.start_score_ is None or matcher.best_step_ > 0:
         return
     mean, error = matcher.start_score_
-    warn_user(
+    advise(
         f"Stage 2 learnt nothing that the held-out pairs could confirm: no later state was better "
         f"than the start, ridge regression with Gaussian noise (held-out score {mean:.3g} ± "
         f"{error:.1g}), and so the draws come from the start. Try another matcher ('diffusion' or "

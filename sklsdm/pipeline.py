@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklsdm.base import FIT_EXTRAS
+from sklsdm.diagnosis import Diagnosis
 from sklsdm.public_calls import as_it_is, on_one_fit
 from sklsdm.randomness import RandomState
 from sklsdm.reading import named_in_errors
@@ -64,6 +65,58 @@ def sample(
     """
     estimator, X = unwrap(model, X)
     return estimator.sample(X, n_samples, random_state=random_state, **kwargs)
+
+
+def diagnose(
+    model: Any,
+    X: ArrayLike,
+    y: ArrayLike,
+    Y_unpaired: Any = None,
+    *,
+    random_state: RandomState = 0,
+) -> Diagnosis:
+    """Judge the draws of an estimator of this package, or of anything that wraps one.
+
+    Parameters
+    ----------
+    model : estimator, Pipeline or search
+        As for :func:`sample`. A Pipeline's transformers are applied to X first.
+    X, y : array-like
+        At least 24 pairs that were not used in `fit`, X in the form that `model.predict` expects.
+    Y_unpaired : array-like, memmap, torch Dataset or Unpaired, optional
+        Responses without conditions; it is tested whether they follow the law of `y`.
+    random_state : int, RandomState, Generator or None, default=0
+        Seeds draws, splits and classifiers.
+
+    Returns
+    -------
+    sklsdm.diagnosis.Diagnosis
+        `print` it. See :meth:`LSDMRegressor.diagnose`, which also lists the errors.
+
+    Raises
+    ------
+    TypeError
+        No estimator inside `model` has `diagnose`.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> import sklsdm
+    >>> arms = sklsdm.datasets.make_arms(200, random_state=0)
+    >>> model = make_pipeline(StandardScaler(), sklsdm.LSDMRegressor(matcher="energy"))
+    >>> model = model.set_params(lsdmregressor__matcher__max_steps=50)
+    >>> model = model.fit(arms.X[:100], arms.y[:100])
+    >>> sklsdm.diagnose(model, arms.X[100:], arms.y[100:])
+    <Diagnosis of LSDMRegressor on 100 pairs; print it>
+    """
+    estimator, X = unwrap(model, X)
+    if not hasattr(estimator, "diagnose"):
+        raise TypeError(
+            f"{type(estimator).__name__} has no `diagnose`, which judges draws given X; pass an "
+            f"LSDMRegressor, or anything that wraps one."
+        )
+    return estimator.diagnose(X, y, Y_unpaired, random_state=random_state)
 
 
 def unwrap(model: Any, X: Any) -> tuple[Any, Any]:
@@ -202,6 +255,20 @@ class SamplingPipeline(Pipeline):
         """Intervals (n, 2, *y_shape); see :meth:`LSDMRegressor.predict_interval`."""
         estimator, X = unwrap(self, X)
         return estimator.predict_interval(X, *args, **kwargs)
+
+    def conformalize(self, X: ArrayLike, y: ArrayLike, **kwargs: Any) -> SamplingPipeline:
+        """Calibrate the intervals; see :meth:`LSDMRegressor.conformalize`."""
+        estimator, X = unwrap(self, X)
+        estimator.conformalize(X, y, **kwargs)
+        return self
+
+    @on_one_fit
+    def diagnose(
+        self, X: ArrayLike, y: ArrayLike, Y_unpaired: Any = None, **kwargs: Any
+    ) -> Diagnosis:
+        """Judge the draws on pairs not used in `fit`; see :meth:`LSDMRegressor.diagnose`."""
+        estimator, X = unwrap(self, X)
+        return estimator.diagnose(X, y, Y_unpaired, **kwargs)
 
     def encode(self, Y: ArrayLike) -> NDArray[Any]:
         """Codes (n, k) of responses; see :meth:`LSDMRegressor.encode`."""

@@ -21,19 +21,23 @@ from sklsdm.autoencoders import IdentityAutoencoder
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.choosing import Coded, Pairs, Setting, StageTwo, choose_setting
 from sklsdm.conditioned import ConditionedEstimator
+from sklsdm.diagnosing import DiagnoseMixin
 from sklsdm.drawing import Bank, check_outcome, energy_scores, marginal_energy_scores
+from sklsdm.exceptions import DistributionShiftWarning
 from sklsdm.forecasts import ForecastMixin
 from sklsdm.holding_out import MIN_ROWS_TO_HOLD_OUT, hold_out_rows
 from sklsdm.matchers import MatchingData
 from sklsdm.metrics import skill
+from sklsdm.owner import advise
 from sklsdm.parameters import anything, flag, learnt, one_of, parameter
 from sklsdm.public_calls import on_one_fit
 from sklsdm.randomness import RandomState
 from sklsdm.responses import Responses, check_unpaired
+from sklsdm.shift import WHAT_TO_DO, Shift, shift_of_some
 from sklsdm.unpaired import USES, check_weight, first_use, uses_to_try
 
 
-class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
+class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, DiagnoseMixin):
     """Conditional generation by latent space distribution matching, from pairs and unpaired Y.
 
     Stage 1 learns an encoder E and a decoder D from all responses, paired and unpaired. Stage 2
@@ -42,8 +46,10 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
 
     Notes
     -----
-    `sample`, `predict` and `score` draw in batches of bounded memory. Unpaired responses must
-    follow the same law as the paired ones.
+    `sample`, `predict` and `score` draw in batches of bounded memory.
+
+    Unpaired responses must follow the same law as the paired ones. `fit` tests this in the latent
+    space at the level .001 and gives a `DistributionShiftWarning` where they clearly do not.
 
     `y_range` moves a draw outside the range to the nearest point inside. This never increases
     its distance to a response, nor any reconstruction error, and it reproduces values that are
@@ -108,6 +114,12 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
     encoder_scores_: dict[str, NDArray[np.float64]] = learnt(
         "The same scores for each condition encoder that was compared.",
         "dict of str to ndarray of shape (v,), float64",
+    )
+    unpaired_shift_: Shift | None = learnt(
+        """Test of whether the unpaired responses follow the law of the paired ones: `p_value`,
+        `strength`, and a sentence as `str`; see :class:`sklsdm.shift.Shift`. None where no unpaired
+        responses were used, and with `groups`.""",
+        "Shift or None",
     )
     n_pseudo_pairs_: int = learnt(
         """With `unpaired_="pair"`, the number of unpaired responses that got a condition."""
@@ -234,6 +246,7 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         self, stage: StageTwo, coded: Coded, held: NDArray[np.intp], validation: Pairs | None
     ) -> Setting:
         pairs = stage.pairs
+        self.unpaired_shift_ = self._find_shift(stage, coded)
         uses = uses_to_try(
             self.unpaired,
             n_unpaired=len(stage.responses) - len(pairs),
@@ -258,6 +271,16 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         )
         self.encoder_scores_, self.held_out_scores_ = choice.encoder_scores, choice.use_scores
         return choice.setting
+
+    def _find_shift(self, stage: StageTwo, coded: Coded) -> Shift | None:
+        """Whether the unpaired responses follow the law of the paired ones; warns where not."""
+        if stage.groups is not None:  # rows of one group depend on each other
+            return None
+        scale = coded.space.standardiser.scale
+        found = shift_of_some(coded.codes, scale, len(stage.pairs), coded.held_out, stage.run.seed)
+        if found is not None and found.is_clear:
+            advise(f"{found} {WHAT_TO_DO}", DistributionShiftWarning)
+        return found
 
     def _space_of_pairs(self, stage: StageTwo, held: NDArray[np.intp]) -> Coded:
         """The latent space learnt from the paired responses alone."""
@@ -379,6 +402,12 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin):
         """
         condition = self._check_condition(X)
         return self._energy_skill(self._sampler(), condition, y, sample_weight)
+
+    def _fit_of_responses(self) -> LSDMRegressor:
+        return self
+
+    def _fits(self, X: Any) -> list[tuple[LSDMRegressor, Any]]:
+        return [(self, X)]
 
     def _energy_skill(
         self,

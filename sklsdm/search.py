@@ -37,9 +37,9 @@ from sklsdm._validation import (
 )
 from sklsdm.ensemble import SamplingEnsemble, inner, with_seed
 from sklsdm.nets import progress_bars
-from sklsdm.owner import no_word_of_improvement
+from sklsdm.owner import without_advice
 from sklsdm.parameters import anything, integer_or_flag, learnt, parameter
-from sklsdm.reading import tensor_to_numpy
+from sklsdm.reading import read_plain
 from sklsdm.recommended import Grid, candidates
 from sklsdm.regressor import LSDMRegressor
 from sklsdm.responses import check_unpaired
@@ -242,7 +242,7 @@ class _Pairs:
 
 def _check_pairs(single: Any, X: Any, y: Any, extras: dict[str, Any]) -> _Pairs:
     """What `fit` was given, or the errors of the estimator where no candidate could use it."""
-    (X,) = indexable(tensor_to_numpy(X))
+    (X,) = indexable(read_plain("X", X))
     if isinstance(single, Pipeline):
         y = check_numeric("y", y)
         check_response_shape("y", y)
@@ -326,8 +326,9 @@ def _try(model: Any, pairs: _Pairs, train: Rows, test: Rows | None, scoring: Any
     score, error = np.nan, ""
     model = clone(model)
     try:
-        # A candidate that learnt nothing has a low score; the user need not hear of each.
-        with no_word_of_improvement():
+        # A candidate that learnt nothing has a low score, and the fits of the best tell of
+        # unpaired responses of another law; the user need not hear of each trial.
+        with without_advice():
             model.fit(**pairs.to_fit(train))
         fitted = time.perf_counter()
         score = float(check_scoring(model, scoring=scoring)(model, *pairs.to_score(test)))

@@ -433,3 +433,36 @@ def test_soak_finds_nothing_left_and_sees_what_is():
 
         _, looks = soak.run_part(leave_a_file_open, 2, 2)
     assert soak.growth(looks)["files"] == 1
+
+
+# ---------------------------------------------------------------------------- conformal intervals
+def test_conformal_table_has_means_over_splits(capsys):
+    conformal = load("conformal")
+    row = {"set": "s", "n_outputs": 2, "n_fit": 10, "n_calibrate": 9, "conformalize_s": 0.1}
+    numbers = {"per_output": 0.8, "worst_output": 0.7, "joint": 0.6, "width": 2.0}
+    rows = [row | numbers | {"split": s, "kind": "plain"} for s in (0, 1)]
+    rows[1] |= {"per_output": 0.9, "joint": 0.8}
+    conformal.summarise([*rows, rows[0] | {"kind": "conformal, joint"}])
+    lines = capsys.readouterr().out.splitlines()
+    cells = [cell.strip() for cell in lines[3].split("|")[2:-1]]
+    assert cells == [
+        "plain",
+        "2",
+        "10",
+        "9",
+        "2",
+        "0.850",
+        "0.700",
+        "0.700",
+        "2.000",
+        "0.100",
+        "0.050",
+    ]
+    assert "conformal, joint" in lines[4]
+
+
+def test_digits_are_split_once():
+    split = load("conformal").digits_split(0)
+    assert split.X.shape == (700, 10)
+    assert split.y_test.shape == (1097, 8, 8)
+    assert split.y.max() == 1

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
 from sklsdm import LSDMGenerator, SamplingEnsemble, make_sampling_pipeline
-from sklsdm.owner import no_word_of_improvement
+from sklsdm.owner import without_advice
 from sklsdm.public_calls import is_learnt, take_over
 
 N_THREADS = 3
@@ -191,7 +191,7 @@ def test_generator_refits_while_others_draw():
 @pytest.mark.filterwarnings("always::sklsdm.NotImprovedWarning")
 def test_silence_is_of_one_thread(recwarn):
     """The search keeps its trials quiet, but not fits in other threads."""
-    with no_word_of_improvement():
+    with without_advice():
         regressor().fit(*ONE)
         assert len(recwarn) == 0
         thread = threading.Thread(target=regressor().fit, args=ONE)

@@ -1,6 +1,7 @@
 """Scores of draws against what was observed, and distances between two samples.
 
-They take array-likes and return floats. The formulas, with their sources, are in
+They take array-likes and return floats; the tests by a classifier return a
+:class:`ClassifierTest`. The formulas, with their sources, are in
 :mod:`sklsdm.functional.scores`. Three conventions hold throughout:
 
 - ``y_true`` has shape (n,), (n, q) or, for images and curves, (n, ...); ``draws`` has shape
@@ -17,6 +18,12 @@ may be memory-mapped.
 """
 
 from sklsdm.metrics.calibration import interval_coverage, interval_width
+from sklsdm.metrics.classifier import (
+    ClassifierTest,
+    classifier_test,
+    conditional_classifier_test,
+    dependence_test,
+)
 from sklsdm.metrics.forecasts import (
     crps,
     energy_score,
@@ -25,16 +32,23 @@ from sklsdm.metrics.forecasts import (
     variogram_score,
 )
 from sklsdm.metrics.forecasts import skill as skill  # used by the estimators, not public
+from sklsdm.metrics.neighbours import expected_neighbour_coverage, neighbour_coverage
 from sklsdm.metrics.two_samples import energy_distance, mmd, sliced_wasserstein
 
 __all__ = [
+    "ClassifierTest",
+    "classifier_test",
+    "conditional_classifier_test",
     "crps",
+    "dependence_test",
     "energy_distance",
     "energy_score",
     "energy_skill",
+    "expected_neighbour_coverage",
     "interval_coverage",
     "interval_width",
     "mmd",
+    "neighbour_coverage",
     "quantile_loss",
     "sliced_wasserstein",
     "variogram_score",

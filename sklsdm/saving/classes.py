@@ -28,6 +28,7 @@ from sklsdm import scorers
 from sklsdm.autoencoders.wrapped import TransformerCoder
 from sklsdm.categories import CategoryColumns
 from sklsdm.conditions import ConditionFormat
+from sklsdm.conformal import Calibration
 from sklsdm.ensemble import SamplingEnsemble
 from sklsdm.generator import LSDMGenerator
 from sklsdm.modules import PackedModule, RebuildableModule
@@ -36,6 +37,7 @@ from sklsdm.pipeline import SamplingPipeline
 from sklsdm.regressor import LSDMRegressor
 from sklsdm.responses import ResponseFormat, Standardiser
 from sklsdm.search import LSDMRegressorCV
+from sklsdm.shift import Shift
 
 # What a file holds as a whole.
 MODELS = (
@@ -46,7 +48,15 @@ MODELS = (
     SamplingPipeline,
     Pipeline,
 )
-_OURS = (Standardiser, ResponseFormat, ConditionFormat, CategoryColumns, TransformerCoder)
+_OURS = (
+    Standardiser,
+    ResponseFormat,
+    ConditionFormat,
+    CategoryColumns,
+    TransformerCoder,
+    Shift,
+    Calibration,
+)
 # Their fitted state is arrays and plain values that NumPy code reads. ExtraTreesRegressor and
 # OneHotEncoder hand theirs to compiled code and are checked (forests.py, one_hot.py).
 _FROM_SKLEARN = (

@@ -6,11 +6,8 @@ safetensors can look at all of it.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -97,21 +94,3 @@ def read_file(path: Path) -> bytes:
     if not path.is_file():
         raise ValueError("it is no regular file")
     return path.read_bytes()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; one that is there is replaced at once.
-
-    It gets the permissions that the umask leaves. A symbolic link at `path` is replaced, not
-    followed.
-    """
-    draft = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.part")
-    try:
-        with open(draft, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            draft.unlink()

@@ -18,8 +18,10 @@ from torch import nn
 from sklsdm._validation import warn_user
 from sklsdm._version import __version__
 from sklsdm.ensemble import inner
+from sklsdm.files import write_atomically
+from sklsdm.public_calls import in_own_modes
 from sklsdm.saving.classes import MODELS
-from sklsdm.saving.container import pack, read_file, unpack, write_atomically
+from sklsdm.saving.container import pack, read_file, unpack
 from sklsdm.saving.decode import Decoder
 from sklsdm.saving.encode import Encoder
 
@@ -79,9 +81,10 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     if encoder.left_out:
         names = ", ".join(sorted(encoder.left_out))
         warn_user(f"Not saved, and None after load: {names}. Set them again before another fit.")
-    write_atomically(Path(path), data)
+    write_atomically(Path(path), data, private=False)
 
 
+@in_own_modes
 def load(
     path: str | os.PathLike[str],
     *,

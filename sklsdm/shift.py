@@ -1,0 +1,261 @@
+"""Whether paired and unpaired responses follow one law: a permutation test on their codes.
+
+Two statistics are computed on the codes of both samples together. The energy distance sees shifts
+of location and spread. The scan statistic sees regions that one sample hardly reaches, such as a
+class that is missing among the pairs: it is the largest log-likelihood ratio, over the clusters
+of a hierarchical clustering, of the cluster's share in either sample differing from its share in
+both. Each is compared with its values after random relabelling, and the smaller p-value is
+doubled. Under equal laws the probability of a p-value up to α is therefore at most α, whatever
+the law and the sample sizes, if the responses are independent.
+
+Copies of paired responses among the unpaired ones make the samples more alike and the test more
+conservative. They are not removed: where values repeat, copies cannot be told from coincidences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import pdist, squareform
+from scipy.special import xlogy
+from torch import Tensor
+
+LEVEL = 0.001  # of the test in `fit`, which has to stay silent in a search with many fits
+MAX_ROWS = 1000  # of either sample that `fit` compares
+_SMALLEST_CLUSTER = 10  # rows; smaller ones cannot differ clearly and cost power
+_N_RELABELLINGS, _BATCH = 3999, 100
+_ENOUGH = 10  # relabellings as extreme as the data, after which no more are drawn
+_N_EXAMPLES = 5
+_ROUNDING = 1e-9  # relative; statistics that are equal up to this are ties
+
+WHAT_TO_DO = (
+    "Both stages take them to follow one law. Look at these rows, and take the pairs and "
+    "Y_unpaired from the same population. Otherwise set unpaired='latent', which uses Y_unpaired "
+    "for the latent space only, or unpaired='none'."
+)
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Result of the test of one law for paired and unpaired responses.
+
+    Attributes
+    ----------
+    statistic : float
+        Energy distance between the two samples of codes, at least 0.
+    p_value : float
+        Probability of a difference at least as clear under one law.
+    paired_share, unpaired_share : float
+        Share of either sample that lies in the cluster of codes where they differ most clearly.
+    examples : tuple of int
+        Up to five rows of that cluster, of the sample that has more of it.
+    """
+
+    statistic: float
+    p_value: float
+    paired_share: float
+    unpaired_share: float
+    examples: tuple[int, ...]
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the p-value is at most .001, the level at which `fit` warns."""
+        return self.p_value <= LEVEL
+
+    @property
+    def strength(self) -> float:
+        """Difference of the two shares: 0 for equal samples, 1 for samples entirely apart.
+
+        It is a lower bound of the total variation distance of the two samples.
+        """
+        return abs(self.unpaired_share - self.paired_share)
+
+    def __str__(self) -> str:
+        p_value = f"(p = {self.p_value:.2g})"
+        if not self.is_clear:
+            return f"Paired and unpaired responses may follow one law {p_value}."
+        name = "Y_unpaired" if self.unpaired_share > self.paired_share else "y"
+        rows = ", ".join(map(str, self.examples))
+        return (
+            f"Paired and unpaired responses do not follow one law {p_value}. They differ most "
+            f"clearly in a cluster of the latent space that holds {self.unpaired_share:.0%} of "
+            f"the unpaired and {self.paired_share:.0%} of the paired responses, such as rows "
+            f"{rows} of {name}."
+        )
+
+
+def shift_between(paired: NDArray, unpaired: NDArray, rng: np.random.Generator) -> Shift:
+    """Test whether two samples of codes follow one law.
+
+    Parameters
+    ----------
+    paired, unpaired : ndarray of shape (n, k) and (m, k)
+        Codes, such as `est.encode` returns, with n, m >= 1. Time grows with (n + m) squared; take
+        at most some 1,000 rows of each. An encoder treats the responses that it has learnt from
+        differently from others, so both samples must be ones that it has learnt from, or both
+        ones that it has not.
+    rng : numpy.random.Generator
+        Draws the relabellings.
+
+    Returns
+    -------
+    Shift
+
+    References
+    ----------
+    Székely & Rizzo 2013, J. Stat. Plan. Inference 143 (energy distance); Kulldorff 1997, Commun.
+    Stat. Theory Methods 26 (scan statistic); Besag & Clifford 1991, Biometrika 78 (p-values of
+    relabellings that stop early).
+    """
+    n_rows = len(paired) + len(unpaired)
+    # In random order: ties of the clustering must not be broken by the sample of a row.
+    order = rng.permutation(n_rows)
+    codes = np.concatenate([paired, unpaired]).astype(np.float64)[order]
+    is_paired = (order < len(paired)).astype(np.float64)
+    distances = pdist(codes)
+    energy, scan = _Energy(distances), _Scan(distances, n_rows)
+
+    def statistics(labels: Array) -> Array:  # (2, b)
+        return np.stack([energy(labels), scan(labels)])
+
+    observed = statistics(is_paired[:, None])
+    reached = np.empty((2, 0), dtype=bool)
+    while reached.shape[1] < _N_RELABELLINGS and reached.sum(axis=1).min() < _ENOUGH:
+        count = min(_BATCH, _N_RELABELLINGS - reached.shape[1])
+        labels = np.stack([rng.permutation(is_paired) for _ in range(count)], axis=1)
+        more = statistics(labels) >= observed * (1 - _ROUNDING)
+        reached = np.concatenate([reached, more], axis=1)
+    p_value = min(1.0, 2 * min(map(_sequential_p_value, reached)))
+    cluster = scan.clearest(is_paired)
+    paired_share = is_paired[cluster].sum() / len(paired)
+    unpaired_share = (1 - is_paired)[cluster].sum() / len(unpaired)
+    more_paired = paired_share >= unpaired_share
+    rows = np.sort(order[cluster[is_paired[cluster] == more_paired]])[:_N_EXAMPLES]
+    return Shift(
+        float(observed[0, 0]),
+        p_value,
+        float(paired_share),
+        float(unpaired_share),
+        tuple((rows if more_paired else rows - len(paired)).tolist()),
+    )
+
+
+def shift_of_some(
+    codes: Tensor, scale: Array, n_paired: int, left_out: NDArray[np.intp], seed: int
+) -> Shift | None:
+    """Compare random rows of the first `n_paired` codes with random rows of the others.
+
+    Parameters
+    ----------
+    codes : Tensor of shape (n + N, k)
+        Standardised codes of the paired and then the unpaired responses.
+    scale : ndarray of shape (k,)
+        Their standard deviations in the autoencoder's units, in which they are compared: a
+        standardised principal component of noise would weigh as much as the first one.
+    n_paired : int
+        Number n of the paired ones.
+    left_out : ndarray of int
+        Rows that the autoencoder has not learnt from. Its training does not distinguish between
+        paired and unpaired responses, so without these rows the codes are exchangeable under one
+        law of the responses, and memorisation cannot make the two samples differ.
+    seed : int
+        Chooses the rows and the relabellings.
+
+    Returns
+    -------
+    Shift or None
+        With `examples` counted in `y` or `Y_unpaired`; None if nothing is left on one side.
+    """
+    rng = np.random.default_rng([seed, n_paired])
+    learnt = np.setdiff1d(np.arange(len(codes)), left_out)
+    paired, unpaired = (
+        np.sort(rng.permutation(rows)[:MAX_ROWS])
+        for rows in (learnt[learnt < n_paired], learnt[learnt >= n_paired])
+    )
+    if len(paired) == 0 or len(unpaired) == 0:
+        return None
+    chosen = torch.from_numpy(np.concatenate([paired, unpaired])).to(codes.device)
+    both = codes[chosen].cpu().numpy() * scale
+    found = shift_between(both[: len(paired)], both[len(paired) :], rng)
+    in_unpaired = found.unpaired_share > found.paired_share
+    rows = unpaired - n_paired if in_unpaired else paired
+    return replace(found, examples=tuple(rows[list(found.examples)].tolist()))
+
+
+class _Energy:
+    """Energy distance between the rows labelled 1 and those labelled 0."""
+
+    def __init__(self, distances: Array) -> None:
+        self.matrix = torch.from_numpy(squareform(distances))
+        self.sums = self.matrix.sum(dim=1)
+
+    def __call__(self, labels: Array) -> Array:
+        """Its values (b,) for labels (N, b)."""
+        first = torch.from_numpy(labels)
+        n_first = first[:, 0].sum()
+        n_second = len(first) - n_first
+        within = (first * (self.matrix @ first)).sum(dim=0)
+        across = self.sums @ first - within
+        within_second = self.sums.sum() - 2 * across - within
+        value = 2 * across / (n_first * n_second)
+        return (value - within / n_first**2 - within_second / n_second**2).clamp(min=0).numpy()
+
+
+class _Scan:
+    """Largest log-likelihood ratio over the clusters of a hierarchical clustering."""
+
+    def __init__(self, distances: Array, n_rows: int) -> None:
+        merges = linkage(distances, "ward")
+        self.order = leaves_list(merges)  # every cluster is a range of rows in this order
+        starts = np.zeros(2 * n_rows - 1, dtype=int)
+        starts[self.order] = np.arange(n_rows)
+        parts, heights = merges[:, :2].astype(int), merges[:, 2]
+        for cluster, (left, right) in enumerate(parts.tolist(), start=n_rows):
+            starts[cluster] = min(starts[left], starts[right])
+        height_above = np.full(2 * n_rows - 1, np.inf)  # 0 marks a part of equal rows
+        height_above[parts] = heights[:, None]
+        sizes = merges[:, 3].astype(int)
+        kept = (sizes >= min(_SMALLEST_CLUSTER, n_rows)) & (height_above[n_rows:] > 0)
+        self.starts, self.sizes = starts[n_rows:][kept], sizes[kept]
+
+    def __call__(self, labels: Array) -> Array:
+        """Its values (b,) for labels (N, b)."""
+        return self._ratios(labels).max(axis=0)
+
+    def clearest(self, labels: Array) -> NDArray[np.intp]:
+        """The rows of the cluster with the largest ratio, for labels (N,)."""
+        best = int(self._ratios(labels[:, None]).argmax())
+        start = self.starts[best]
+        return self.order[start : start + self.sizes[best]]
+
+    def _ratios(self, labels: Array) -> Array:
+        """Log-likelihood ratios (clusters, b) of the binomial law, Kulldorff's eq. for L(Z)."""
+        counts = np.concatenate([np.zeros((1, labels.shape[1])), labels[self.order].cumsum(axis=0)])
+        inside = counts[self.starts + self.sizes] - counts[self.starts]
+        size, n_rows = self.sizes[:, None], len(labels)
+        total = counts[-1]
+        return (
+            _log_likelihood(inside, size)
+            + _log_likelihood(total - inside, n_rows - size)
+            - _log_likelihood(total, np.asarray(n_rows))
+        )
+
+
+def _log_likelihood(count: Array, size: NDArray[np.integer]) -> Array:
+    """Largest log-likelihood of `count` ones among `size` independent labels."""
+    rest, least = size - count, np.maximum(size, 1)
+    return xlogy(count, count / least) + xlogy(rest, rest / least)
+
+
+def _sequential_p_value(reached: NDArray[np.bool_]) -> float:
+    """The p-value of Besag & Clifford: drawing stops at the tenth value as extreme as the data."""
+    hits = np.flatnonzero(reached)
+    if len(hits) >= _ENOUGH:
+        return _ENOUGH / (hits[_ENOUGH - 1] + 1)
+    return (len(hits) + 1) / (len(reached) + 1)
