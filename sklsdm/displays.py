@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sklsdm._validation import check_integer, check_numeric, check_real
 from sklsdm.blocks import row_slices
-from sklsdm.ensemble import SamplingEnsemble, inner
-from sklsdm.pipeline import unwrap
+from sklsdm.ensemble import SamplingEnsemble
+from sklsdm.pipeline import inner, unwrap
 from sklsdm.randomness import RandomState
 
 __all__ = ["ImageGridDisplay"]

@@ -11,7 +11,6 @@ import torch
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import MetaEstimatorMixin, RegressorMixin, clone
-from sklearn.pipeline import Pipeline
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -31,7 +30,7 @@ from sklsdm.parameters import (
     or_none,
     parameter,
 )
-from sklsdm.pipeline import sample, unwrap
+from sklsdm.pipeline import inner, sample, unwrap
 from sklsdm.public_calls import on_one_fit, take_over
 from sklsdm.randomness import RandomState, as_generator, draw_seed
 from sklsdm.regressor import LSDMRegressor
@@ -235,11 +234,6 @@ class PooledSampler:
                 blocks = sampler.draws_with_shared_noise(part[rows], n_draws, share)
                 drawn.append(torch.cat([draws for _, draws in blocks]))
             yield rows, torch.cat(drawn, dim=1)
-
-
-def inner(model: Any) -> Any:
-    """The estimator that draws, inside a pipeline or by itself."""
-    return model.steps[-1][1] if isinstance(model, Pipeline) else model
 
 
 def conditions_of(model: Any, X: Any) -> NDArray[np.float32]:

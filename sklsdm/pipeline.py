@@ -139,6 +139,13 @@ def unwrap(model: Any, X: Any) -> tuple[Any, Any]:
     )
 
 
+def inner(model: Any) -> Any:
+    """The estimator inside `model` that draws, itself and no copy of it."""
+    if isinstance(model, Pipeline):
+        return inner(model.steps[-1][1])
+    return inner(model.best_estimator_) if isinstance(model, BaseSearchCV) else model
+
+
 class SamplingPipeline(Pipeline):
     """A Pipeline that transforms `X_val` and has the methods of the estimator it ends in.
 
@@ -258,8 +265,8 @@ class SamplingPipeline(Pipeline):
 
     def conformalize(self, X: ArrayLike, y: ArrayLike, **kwargs: Any) -> SamplingPipeline:
         """Calibrate the intervals; see :meth:`LSDMRegressor.conformalize`."""
-        estimator, X = unwrap(self, X)
-        estimator.conformalize(X, y, **kwargs)
+        _, X = unwrap(self, X)
+        inner(self).conformalize(X, y, **kwargs)
         return self
 
     @on_one_fit

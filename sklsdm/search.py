@@ -35,10 +35,11 @@ from sklsdm._validation import (
     check_same_rows,
     warn_user,
 )
-from sklsdm.ensemble import SamplingEnsemble, inner, with_seed
+from sklsdm.ensemble import SamplingEnsemble, with_seed
 from sklsdm.nets import progress_bars
 from sklsdm.owner import without_advice
 from sklsdm.parameters import anything, integer_or_flag, learnt, parameter
+from sklsdm.pipeline import inner
 from sklsdm.reading import read_plain
 from sklsdm.recommended import Grid, candidates
 from sklsdm.regressor import LSDMRegressor
