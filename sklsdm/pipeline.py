@@ -143,7 +143,8 @@ def inner(model: Any) -> Any:
     """The estimator inside `model` that draws, itself and no copy of it."""
     if isinstance(model, Pipeline):
         return inner(model.steps[-1][1])
-    return inner(model.best_estimator_) if isinstance(model, BaseSearchCV) else model
+    fitted_search = isinstance(model, BaseSearchCV) and hasattr(model, "best_estimator_")
+    return inner(model.best_estimator_) if fitted_search else model
 
 
 class SamplingPipeline(Pipeline):
