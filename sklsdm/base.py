@@ -35,7 +35,12 @@ from sklsdm.holding_out import hold_out_pairs, hold_out_rows
 from sklsdm.latent_space import LatentSpace
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.nets import one_thread
-from sklsdm.owner import PartsOwner, largest_settings_in_errors, warn_if_not_improved
+from sklsdm.owner import (
+    PartsOwner,
+    largest_settings_in_errors,
+    warn_if_not_improved,
+    warn_of_far_draws,
+)
 from sklsdm.parameters import (
     anything,
     between,
@@ -185,6 +190,7 @@ class LatentSpaceEstimator(PartsOwner):
             "matcher": self.matcher_.history_,
         }
         warn_if_not_improved(self.matcher_)
+        warn_of_far_draws(self.matcher_)
         if run.checkpoint is not None and not self.interrupted_:
             run.checkpoint.remove()
 

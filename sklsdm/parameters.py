@@ -26,7 +26,7 @@ from sklearn.base import BaseEstimator
 
 from sklsdm._validation import check_choice, check_integer, check_real
 
-LARGEST_REAL = 1e18  # of settings: below the largest integer of 64 bits
+LARGEST_REAL = 1e30  # of settings, so that float32 holds them times other numbers
 LARGEST_INT = 2**31 - 1  # of the numbers of steps, widths and rows that torch is asked for
 _WIDTH = 95  # of a line of documentation
 
@@ -71,12 +71,13 @@ def multiple_of(step: int) -> Rule:
 
 
 def _real(text: str, low: float, high: float = np.inf, **ends: bool) -> Rule:
-    """Numbers between two ends that float32 can hold, squared too."""
+    """Numbers between two ends that float32 and, if they are integers, 64 bits can hold."""
 
     def check(name: str, value: Any) -> None:
         check_real(name, value, low, high, **ends)
-        if abs(float(value)) > LARGEST_REAL:
-            raise ValueError(f"{name} must be at most {LARGEST_REAL:g}, got {value!r}.")
+        limit = LARGEST_REAL if isinstance(value, float | np.floating) else 2**62
+        if abs(float(value)) > limit:
+            raise ValueError(f"{name} must be at most {limit:g}, got {value!r}.")
 
     return Rule(text, check)
 
