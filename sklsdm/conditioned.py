@@ -100,7 +100,7 @@ class ConditionedEstimator(LatentSpaceEstimator):
         X_val = self._check_X(X_val, name="X_val")
         y_val = self._check_rows(y_val, "y_val")
         check_same_rows("X_val", X_val, "y_val", y_val)
-        rows = self._conditions_.rows(X_val)
+        rows = self._conditions_.rows(X_val, "X_val")
         if self.scale_X:
             warn_if_far("X_val", rows)
         return Pairs(rows, y_val)

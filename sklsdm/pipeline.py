@@ -14,6 +14,7 @@ from sklsdm.base import FIT_EXTRAS
 from sklsdm.diagnosis import Diagnosis
 from sklsdm.public_calls import as_it_is, on_one_fit
 from sklsdm.randomness import RandomState
+from sklsdm.reading import named_in_errors
 
 
 def sample(
@@ -124,7 +125,8 @@ def unwrap(model: Any, X: Any) -> tuple[Any, Any]:
         model = as_it_is(model)
         check_is_fitted(model)
         if len(model.steps) > 1:
-            X = model[:-1].transform(X)
+            with named_in_errors("X"):
+                X = model[:-1].transform(X)
         return unwrap(model.steps[-1][1], X)
     if hasattr(model, "sample"):
         return model, X
@@ -141,7 +143,8 @@ def inner(model: Any) -> Any:
     """The estimator inside `model` that draws, itself and no copy of it."""
     if isinstance(model, Pipeline):
         return inner(model.steps[-1][1])
-    return inner(model.best_estimator_) if isinstance(model, BaseSearchCV) else model
+    fitted_search = isinstance(model, BaseSearchCV) and hasattr(model, "best_estimator_")
+    return inner(model.best_estimator_) if fitted_search else model
 
 
 class SamplingPipeline(Pipeline):
@@ -193,10 +196,12 @@ class SamplingPipeline(Pipeline):
         transformers = clone(self.steps[:-1], safe=False)
         if transformers:
             head = Pipeline(transformers, memory=self.memory, verbose=self.verbose)
-            X = head.fit_transform(X, y, **params)
+            with named_in_errors("X"):
+                X = head.fit_transform(X, y, **params)
             transformers = head.steps
             if own.get("X_val") is not None:
-                own["X_val"] = head.transform(own["X_val"])
+                with named_in_errors("X_val"):
+                    own["X_val"] = head.transform(own["X_val"])
         self._fit_last(transformers, X, y, own)
         return self
 
@@ -230,7 +235,8 @@ class SamplingPipeline(Pipeline):
     @on_one_fit
     def predict(self, X: ArrayLike, **params: Any) -> Any:
         """Conditional means (n, *y_shape); see :meth:`LSDMRegressor.predict`."""
-        return super().predict(X, **params)
+        estimator, X = unwrap(self, X)
+        return estimator.predict(X, **params)
 
     @on_one_fit
     def score(

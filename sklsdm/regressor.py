@@ -16,13 +16,14 @@ from sklsdm._validation import (
     check_numeric,
     check_response_shape,
     check_same_rows,
+    column_names,
 )
 from sklsdm.autoencoders import IdentityAutoencoder
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.choosing import Coded, Pairs, Setting, StageTwo, choose_setting
 from sklsdm.conditioned import ConditionedEstimator
 from sklsdm.diagnosing import DiagnoseMixin
-from sklsdm.drawing import Bank, energy_scores, marginal_energy_scores
+from sklsdm.drawing import Bank, check_outcome, energy_scores, marginal_energy_scores
 from sklsdm.exceptions import DistributionShiftWarning
 from sklsdm.extremes import warn_of_extremes
 from sklsdm.forecasts import ForecastMixin
@@ -128,6 +129,11 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
         """With `unpaired_="pair"`, the number of unpaired responses that got a condition."""
     )
     y_shape_: tuple[int, ...] = learnt("Shape of one response; () for a 1-D y.", "tuple")
+    target_names_in_: NDArray[Any] = learnt(
+        """Names of the columns of y, if y is a DataFrame and they are all strings. `Y_unpaired`,
+        `y_val` and later responses that are DataFrames must have them in the same order.""",
+        "ndarray of str",
+    )
     n_paired_: int = learnt("Number of pairs in `fit`.")
     n_unpaired_: int = learnt("Number of unpaired responses in `fit`.")
     # With metadata routing on, Pipelines and searches pass these on without set_fit_request.
@@ -227,9 +233,8 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
     def _learn(
         self, X: Any, y: Any, Y_unpaired: Any, X_val: Any, y_val: Any, groups: Any, seed: int
     ) -> None:
-        self._check_settings()
         X, y = self._check_pairs(X, y)
-        unpaired = check_unpaired(Y_unpaired, y)
+        unpaired = check_unpaired(Y_unpaired, y, self._response_names())
         groups = check_groups(groups, len(y))
         encoder = self._new_part("condition_encoder").resolve(X.shape[1:])
         encoder.check_shape(X)
@@ -318,6 +323,9 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
         X = self._check_X(X, reset=True)
+        names = column_names("y", y)
+        if names is not None:
+            self.target_names_in_ = names
         y = check_numeric("y", y)
         check_response_shape("y", y)
         check_same_rows("X", X, "y", y)
@@ -437,6 +445,7 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
         check_same_rows("X", condition, "y", target)
         marginal = marginal_energy_scores(self._reference_, target, self._response_std_)
         drawn = energy_scores(bank, condition, target, self._response_std_)
+        check_outcome("X", drawn, "score")
         # A constant image of bytes is drawn as float32, off the exact k/255 by rounding.
         rounding = 1e-6 if self._response_format_.is_bytes else 1e-12
         return skill(drawn, marginal, sample_weight, rounding)
