@@ -13,10 +13,7 @@ from sklearn.utils import Tags
 from sklsdm._validation import (
     also_named,
     check_groups,
-    check_numeric,
-    check_response_shape,
     check_same_rows,
-    column_names,
 )
 from sklsdm.autoencoders import IdentityAutoencoder
 from sklsdm.base import FIT_EXTRAS
@@ -85,11 +82,11 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
         uses on the pairs, each by short fits to the others (`sklsdm.choosing`), and takes the
         first that is within two standard errors of the best. Where codes are images
         (`autoencoder="feature-map"`) short fits do not tell, and it is "pair" for labels and
-        "latent" for other conditions. "none" is not compared for images with a learnt latent space, which needs all of them, nor "latent" where stage 1
-        learns nothing (up to 50 outputs by default). Where all unpaired responses are copies of
-        paired ones it is "none". With fewer than 20 pairs nothing can be compared: it is then
-        "latent", or "none" where stage 1 learns nothing ("match" if `matcher__unpaired_weight` is
-        given).""",
+        "latent" for other conditions. "none" is not compared for images with a learnt latent
+        space, which needs all of them, nor "latent" where stage 1 learns nothing (up to 50
+        outputs by default). Where all unpaired responses are copies of paired ones it is "none".
+        With fewer than 20 pairs nothing can be compared: it is then "latent", or "none" where
+        stage 1 learns nothing ("match" if `matcher__unpaired_weight` is given).""",
     )
     y_range: Any = parameter(
         default=None,
@@ -316,25 +313,6 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
     def _check_settings(self) -> None:
         super()._check_settings()
         check_weight(self.unpaired, self._new_part("matcher").unpaired_weight)
-
-    def _check_pairs(self, X: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None."
-            )
-        X = self._check_X(X, reset=True)
-        names = column_names("y", y)
-        if names is not None:
-            self.target_names_in_ = names
-        y = check_numeric("y", y)
-        check_response_shape("y", y)
-        check_same_rows("X", X, "y", y)
-        if len(y) < 2:
-            raise ValueError(
-                f"X and y hold n_samples = {len(y)} pair, but {type(self).__name__} needs at "
-                f"least 2."
-            )
-        return X, y
 
     # ------------------------------------------------------------------ drawing
     @on_one_fit
