@@ -1,0 +1,38 @@
+"""Trainings cut to a few steps, so that pages and gallery can be run to see that they run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import joblib
+
+import sklsdm.encoders.trees
+import sklsdm.pairing
+from sklsdm.autoencoders.trained import TrainedAutoencoder
+from sklsdm.matchers import BaseMatcher
+
+
+@contextmanager
+def small_budgets(steps: int = 20, epochs: int = 1) -> Iterator[None]:
+    """No matcher takes more than `steps`, no autoencoder more than `epochs`, whatever is asked.
+
+    Everything runs in this process, since others would not know of the cut.
+    """
+    budget, net = BaseMatcher.budget, TrainedAutoencoder._net
+
+    def short_budget(self: BaseMatcher, n_rows: int) -> int:
+        return min(steps, budget(self, n_rows))
+
+    def short_net(self: TrainedAutoencoder, *args: Any, **kwargs: Any) -> Any:
+        return net(self, *args, **kwargs).set_params(max_epochs=min(epochs, self.max_epochs))
+
+    with ExitStack() as cuts:
+        cuts.enter_context(patch.object(BaseMatcher, "budget", short_budget))
+        cuts.enter_context(patch.object(TrainedAutoencoder, "_net", short_net))
+        cuts.enter_context(patch.object(sklsdm.encoders.trees, "_TREES", (50, 50)))
+        cuts.enter_context(patch.object(sklsdm.pairing, "_LABEL_STEPS", steps))
+        cuts.enter_context(joblib.parallel_config("sequential"))
+        yield
