@@ -21,12 +21,13 @@ TORCH := $(or $(if $(CONSTRAINTS),$(shell sed -n 's/^\(torch==[^ ;\#]*\).*/\1/p'
 WITH := $(subst /,_,$(or $(CONSTRAINTS),newest))
 READY := $(VENV)/.installed-$(WITH)
 READY_DEV := $(VENV)/.installed-dev-$(WITH)
+READY_DOCS := $(VENV)/.installed-docs-$(WITH)
 
 # The nets are tiny: one thread each is fastest, and more threads than cores are slow tenfold.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) MPLBACKEND=Agg $(BIN)/python -m pytest
 
-.PHONY: help demo test test-slow test-gpu lint format hooks bench dist install clean
+.PHONY: help demo test test-slow test-gpu lint format hooks bench docs dist dist-check install clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets (this)
@@ -65,9 +66,22 @@ bench: ## tell which benchmarks there are
 	    printf '  %-52s %s\n' "$(BIN)/python $$file" "$$(sed -n '1s/^r*"""\([^"]*\).*/\1/p' "$$file")"; \
 	done
 
+docs: $(READY_DOCS) ## the site, in docs/_build/html; SMOKE=1 cuts the trainings of its gallery
+	$(ONE_THREAD) SMOKE=$(SMOKE) $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
+
 dist: $(READY_DEV) ## wheel and sdist, in dist/
 	rm -rf build dist
 	$(BIN)/python -m build
+
+dist-check: ## install what `make dist` built into empty environments, and use it there
+	@for file in dist/*.whl dist/*.tar.gz; do \
+	    test -f "$$file" || { echo "$$file: not there; run make dist first"; exit 1; }; \
+	    rm -rf build/empty && $(PYTHON) -m venv build/empty && \
+	    build/empty/bin/python -m pip --disable-pip-version-check install --quiet $(TORCH) $(PIN) && \
+	    build/empty/bin/python -m pip --disable-pip-version-check install --quiet $(PIN) "$$file" && \
+	    build/empty/bin/python -I tests/smoke.py || exit 1; \
+	done
 
 install: $(READY) ## only create the environment
 
@@ -91,6 +105,11 @@ $(READY_DEV): $(READY)
 	$(PIP) install --quiet $(PIN) -e ".[dev]"
 	@touch $@
 
+$(READY_DOCS): $(READY)
+	$(PIP) install --quiet $(PIN) -e ".[docs]"
+	@touch $@
+
 clean: ## remove what make made, environments too
+	rm -rf docs/_build docs/auto_gallery docs/generated docs/sg_execution_times.rst
 	rm -rf $(VENV) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find sklsdm tests docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -34,7 +34,9 @@ extensions = [
 exclude_patterns = ["_build", "gallery", "**/GALLERY_HEADER.rst"]
 templates_path = ["_templates"]
 
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
+default_role = "literal"  # docstrings write `name`
 html_math_renderer = "mathml"
 
 autosummary_context = {"public": public_names.by_kind()}
@@ -60,7 +62,8 @@ html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
     "logo": {"text": "sklsdm"},
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 7,
+    "navbar_align": "left",
     "navigation_with_keys": False,
     "show_toc_level": 2,
     "footer_start": ["copyright"],

@@ -1,7 +1,6 @@
 """What the documents show runs: README and docs pages block by block, docstrings' examples."""
 
 import doctest
-import functools
 import importlib
 import inspect
 import pkgutil
@@ -10,16 +9,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import joblib
 import pytest
 import sklearn
 
 import sklsdm
-from sklsdm.autoencoders import AUTOENCODERS
-from sklsdm.matchers import MATCHERS
 
 ROOT = Path(sklsdm.__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BUILT = ("_build", "auto_gallery", "generated")  # by `make docs`
+PAGES = [
+    ROOT / "README.md",
+    *(page for page in sorted((ROOT / "docs").rglob("*.md")) if not set(page.parts) & set(BUILT)),
+]
 MODULES = sorted(["sklsdm", *(m.name for m in pkgutil.walk_packages(sklsdm.__path__, "sklsdm."))])
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
@@ -35,65 +35,21 @@ WITH_CODE = pytest.mark.parametrize(
 )
 
 
-def run(page, shorten=lambda code: code):
+def run(page):
     """All blocks of a page, one after another, as a reader who copies them would."""
     names = {"__name__": "__main__"}
     with sklearn.config_context():
         for line, code in blocks(page):
-            exec(compile("\n" * (line - 1) + shorten(code), str(page), "exec"), names)
-
-
-# Budgets that a page names, as max_steps=2000 or "matcher__max_steps": [100].
-BUDGET = re.compile(r"(max_(?:steps|epochs)\W+)\d[\d_]*")
-
-
-def with_small_budgets(code):
-    return BUDGET.sub(r"\g<1>2", code)
-
-
-@pytest.fixture
-def small_budgets(monkeypatch, small_forests):
-    """Where a page names no budget: 20 steps for a matcher, one epoch for an autoencoder.
-
-    So it is for the candidates that the package names.
-    """
-
-    def cut(init, name, small):
-        signature = inspect.signature(init)
-
-        @functools.wraps(init)
-        def cut_init(self, *args, **kwargs):
-            if name not in signature.bind(self, *args, **kwargs).arguments:
-                kwargs[name] = small
-            init(self, *args, **kwargs)
-
-        return cut_init
-
-    for parts, name, small in ((MATCHERS, "max_steps", 20), (AUTOENCODERS, "max_epochs", 1)):
-        for part in parts.values():
-            if name in inspect.signature(part).parameters:
-                monkeypatch.setattr(part, "__init__", cut(part.__init__, name, small))
-    recommended = sklsdm.candidates
-
-    def short_candidates(X, y):
-        return [{**each, "matcher__max_steps": [20]} for each in recommended(X, y)]
-
-    monkeypatch.setattr("sklsdm.search.candidates", short_candidates)
-    with joblib.parallel_config("sequential"):  # other processes would not know of the cut
-        yield
+            exec(compile("\n" * (line - 1) + code, str(page), "exec"), names)
 
 
 @pytest.mark.filterwarnings("ignore")
 @WITH_CODE
-def test_pages_run_with_small_budgets(page, tmp_path, monkeypatch, small_budgets):
+def test_pages_run_with_small_budgets(page, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
     monkeypatch.chdir(tmp_path)
-    run(page, with_small_budgets)
-
-
-def test_small_budgets():
-    assert with_small_budgets('{"a__max_steps": [100]}, max_epochs=10_000, n=3') == (
-        '{"a__max_steps": [2]}, max_epochs=2, n=3'
-    )
+    with importlib.import_module("small_budgets").small_budgets(steps=2):
+        run(page)
 
 
 @pytest.mark.slow
