@@ -10,10 +10,10 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 
-import public_names  # noqa: E402
-from small_budgets import small_budgets  # noqa: E402
+import public_names
+from small_budgets import small_budgets
 
-from sklsdm import __version__  # noqa: E402
+from sklsdm import __version__
 
 project = "sklsdm"
 author = "the sklsdm developers"

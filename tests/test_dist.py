@@ -3,6 +3,7 @@
 What they require comes from the present environment; `make dist-check` installs that too.
 """
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -21,9 +22,10 @@ if not (ROOT / "pyproject.toml").exists():
 
 
 def run(*command, cwd):
-    done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    """Output of a command that does not see the package at hand."""
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [str(part) for part in command]
+    done = subprocess.run(command, cwd=cwd, env=clean, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -11,7 +11,11 @@ import re
 from public_names import modules
 from sphinx.application import Sphinx
 
-_CODE = re.compile(r"(:\w+:`[^`]*`|``.*?``|`[^`]*`_*)")
+_MARKUP = re.compile(
+    r"(:\w+:`[^`]*`|``.*?``|`[^`]*`_*"  # roles and code
+    r"|(?<![\\*\w])\*(?=\w)[^*(),]*\w\*(?![\w*])"  # *emphasis*
+    r"|(?<![\\*\w])\*\*(?=\w)[^*(),]*\w\*\*(?![\w*]))"  # **strong**
+)
 _STAR = re.compile(r"(?<![\\*\w])(\*{1,2})(?=\w+(?![\w*]))")
 _UNDERSCORE = re.compile(r"(?<=[^\W_])_+(?![\w`])")
 _REFERENCE = re.compile(r"\[(\d+)\]_")
@@ -19,7 +23,7 @@ _DEFINITION = re.compile(r"^\s*\.\. \[(\d+)\] ")
 
 
 def _escaped(line: str) -> str:
-    pieces = _CODE.split(line)
+    pieces = _MARKUP.split(line)
     for at in range(0, len(pieces), 2):
         text = _STAR.sub(lambda star: star[1].replace("*", r"\*"), pieces[at])
         pieces[at] = _UNDERSCORE.sub(lambda end: len(end[0]) * r"\_", text)
@@ -28,17 +32,18 @@ def _escaped(line: str) -> str:
 
 def _outside_of_code(lines: list[str]) -> list[int]:
     """Numbers of the lines that are neither in an example nor in a block of mathematics or code."""
-    found, inside, depth = [], False, 0
+    found = []
+    block: int | None = None  # indentation of the line that opened a block
+    example = False  # from a prompt to the next empty line
     for number, line in enumerate(lines):
+        text = line.strip()
         indent = len(line) - len(line.lstrip())
-        if inside and line.strip() and indent <= depth:
-            inside = False
-        if line.lstrip().startswith((".. math::", ".. code", ">>>")) or line.rstrip().endswith("::"):
-            # an example's output is at the depth of its prompt and ends at an empty line
-            inside, depth = True, indent
-        elif not line.strip() and depth >= 0 and inside and lines[number - 1].lstrip()[:3] == ">>>":
-            inside = False
-        if not inside:
+        example = bool(text) and (example or text.startswith(">>>"))
+        if block is not None and text and indent <= block:
+            block = None
+        if text.startswith((".. math::", ".. code")) or text.endswith("::"):
+            block = indent
+        if block is None and not example:
             found.append(number)
     return found
 

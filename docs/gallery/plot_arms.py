@@ -51,4 +51,6 @@ shuffled = np.random.default_rng(0).integers(len(arms.y), size=(len(test.y), 200
 ignorant = energy_score(test.y, arms.y[shuffled])
 for name, model in models.items():
     score = energy_score(test.y, model.sample(test.X, 200, random_state=0))
-    print(f"{name:10} energy score {score:.3f}, skill {(ignorant - score) / (ignorant - truth):.0%}")
+    print(
+        f"{name:10} energy score {score:.3f}, skill {(ignorant - score) / (ignorant - truth):.0%}"
+    )

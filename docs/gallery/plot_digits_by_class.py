@@ -14,7 +14,7 @@ from sklearn.model_selection import train_test_split
 from sklsdm import ImageGridDisplay, LSDMRegressor
 
 digits = load_digits()
-images, labels = digits.images / 16, digits.target
+images, labels = 1 - digits.images / 16, digits.target  # dark ink on white
 X = np.eye(10)[labels]  # one column for each class
 train, test = train_test_split(
     np.arange(len(labels)), test_size=400, stratify=labels, random_state=0
@@ -29,9 +29,7 @@ est.fit(X[pairs], images[pairs], images[rest])
 # -----
 # Real digits beside their reconstructions and draws, one class a row.
 real = np.stack([images[test][labels[test] == k][:3] for k in range(10)])
-ImageGridDisplay.from_estimator(
-    est, np.eye(10), 8, real=real, reconstructions=True, random_state=0
-)
+ImageGridDisplay.from_estimator(est, np.eye(10), 8, real=real, reconstructions=True, random_state=0)
 
 # %%
 # Do they belong to their class?

@@ -53,7 +53,9 @@ print(f"energy skill on 200 other flats: {model.score(flats[1000:], y[1000:]):.2
 # %%
 # Draws
 # -----
-asked = pd.DataFrame({"area": [70.0, 70.0], "year": [1990.0, 1990.0], "district": ["centre", "north"]})
+asked = pd.DataFrame(
+    {"area": [70.0, 70.0], "year": [1990.0, 1990.0], "district": ["centre", "north"]}
+)
 clouds = model.sample(asked, 400, random_state=0)
 figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
 axis.scatter(*y.T, s=3, color="0.8", label="all flats")
