@@ -39,7 +39,7 @@ def on_the_site(text: str, file: str) -> str:
 
 
 def _read(app: Sphinx, page: str, source: list[str]) -> None:
-    if not app.env.doc2path(page).endswith(".md"):
+    if Path(app.env.doc2path(page)).suffix != ".md":
         return
     file = PAGES.get(page, f"docs/{page}.md")
     if page in PAGES:
