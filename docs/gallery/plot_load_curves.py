@@ -56,6 +56,8 @@ axes[0].set_ylabel("load")
 # %%
 # Beside the pairs alone
 # ----------------------
+# Sixty days show the shapes already: here the other curves bring hardly anything, and harm nothing.
+# :doc:`Where they help <plot_unpaired>` is an example of its own.
 alone = LSDMRegressor(4, "diffusion", autoencoder="mlp", random_state=0).fit(X[:60], y[:60])
 for name, curves in {
     "60 pairs": alone.sample(X_test, 200, random_state=0),
