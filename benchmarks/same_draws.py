@@ -92,7 +92,7 @@ def main() -> None:
         )
     for name in AUTOENCODERS:
         data = (places[:60], spots[:60], spots[60:])
-        dim = 256 if name == "identity" else 5
+        dim = "auto" if name in ("identity", "feature-map") else 5
         est = LSDMRegressor(dim, "energy", autoencoder=name, unpaired="match", random_state=0)
         est.set_params(**budget("matcher", "energy"), **budget("autoencoder", name))
         show(f"autoencoder {name}", lambda est=est, data=data: fitted(est, *data))

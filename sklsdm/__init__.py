@@ -4,7 +4,12 @@ from sklsdm import datasets, metrics, scorers
 from sklsdm._version import __version__
 from sklsdm.displays import ImageGridDisplay
 from sklsdm.ensemble import SamplingEnsemble
-from sklsdm.exceptions import DistributionShiftWarning, DivergenceError, NotImprovedWarning
+from sklsdm.exceptions import (
+    DistributionShiftWarning,
+    DivergenceError,
+    DivergenceWarning,
+    NotImprovedWarning,
+)
 from sklsdm.generator import LSDMGenerator
 from sklsdm.pipeline import SamplingPipeline, diagnose, make_sampling_pipeline, sample
 from sklsdm.recommended import candidates
@@ -16,6 +21,7 @@ from sklsdm.search import LSDMRegressorCV
 __all__ = [
     "DistributionShiftWarning",
     "DivergenceError",
+    "DivergenceWarning",
     "ImageGridDisplay",
     "LSDMGenerator",
     "LSDMRegressor",

@@ -35,7 +35,7 @@ from sklsdm.holding_out import hold_out_pairs, hold_out_rows
 from sklsdm.latent_space import LatentSpace
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.nets import one_thread
-from sklsdm.owner import PartsOwner, warn_if_not_improved
+from sklsdm.owner import PartsOwner, warn_if_not_improved, warn_of_far_draws
 from sklsdm.parameters import (
     anything,
     between,
@@ -181,6 +181,7 @@ class LatentSpaceEstimator(PartsOwner):
             "matcher": self.matcher_.history_,
         }
         warn_if_not_improved(self.matcher_)
+        warn_of_far_draws(self.matcher_)
         if run.checkpoint is not None and not self.interrupted_:
             run.checkpoint.remove()
 

@@ -7,7 +7,7 @@ and judged on the fold left out. So every pair has its say, also where pairs are
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sklsdm.drawing import multiscale_scores
 from sklsdm.encoders import BaseConditionEncoder
+from sklsdm.exceptions import DivergenceError
 from sklsdm.functional.categorical import are_labels
 from sklsdm.holding_out import folds_of
 from sklsdm.latent_space import LatentSpace
@@ -182,10 +183,10 @@ def choose_setting(
     if len(encoders) > 1:
         quick = _quick_matcher(spaces[first].codes.shape[1], min(budget, _ENCODER_STEPS))
         fits.announce("condition encoders", len(encoders), quick.max_steps)
-        encoder_scores = {
-            key: fits.scores(quick, spaces[first], encoder, "none", best_state=True)
-            for key, encoder in encoders.items()
-        }
+        encoder_scores = compare(
+            encoders,
+            lambda key: fits.scores(quick, spaces[first], encoders[key], "none", best_state=True),
+        )
         name = choose_safest(encoder_scores)
     if len(uses) > 1:
         share = int(_SHARE_OF_STEPS * budget / (len(uses) * len(fits.folds)))
@@ -193,11 +194,30 @@ def choose_setting(
         fits.announce("uses of the unpaired responses", len(uses), n_steps)
         labels = are_labels(torch.from_numpy(stage.pairs.condition))
         pairing_steps = min(budget, _LABELLING_STEPS if labels else _PAIRING_STEPS)
-        for key in uses:
-            short = new_matcher().set_params(max_steps=n_steps, callbacks=None)
-            use_scores[key] = fits.scores(short, spaces[key], encoders[name], key, pairing_steps)
+        short = new_matcher().set_params(max_steps=n_steps, callbacks=None)
+        use_scores = compare(
+            uses,
+            lambda key: fits.scores(short, spaces[key], encoders[name], key, pairing_steps),
+        )
         use = choose_safest(use_scores, _DOUBT_OF_USES)
     return Choice(Setting(use, spaces[use], encoders[name]), encoder_scores, use_scores)
+
+
+def compare(candidates: Iterable[str], score: Callable[[str], NDArray[np.float64]]) -> Scores:
+    """The scores of the candidates by name.
+
+    A candidate whose training diverges is left out; if all do, the last error is raised.
+    """
+    found: Scores = {}
+    error: DivergenceError | None = None
+    for name in candidates:
+        try:
+            found[name] = score(name)
+        except DivergenceError as diverged:
+            error = diverged
+    if error is not None and not found:
+        raise error
+    return found
 
 
 def _quick_matcher(latent_dim: int, n_steps: int) -> BaseMatcher:
@@ -251,7 +271,7 @@ class ShortFits:
         that learns faster, and overfits sooner, loses to one that has hardly begun.
         `pairing_steps` bounds the model of x given the code, where `use` is "pair".
         """
-        run = replace(self.stage.run, checkpoint=None, verbose=0)
+        run = replace(self.stage.run, checkpoint=None, verbose=0, is_trial=True)
         found = []
         for fold in self.folds:
             data = self.stage.data(coded, encoder, fold)

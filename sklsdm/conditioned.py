@@ -14,6 +14,7 @@ from sklsdm.categories import CategoryColumns, find_categories, refuse_categorie
 from sklsdm.choosing import Pairs
 from sklsdm.conditions import ConditionFormat, learn_format, warn_if_far
 from sklsdm.encoders import ENCODERS, BaseConditionEncoder
+from sklsdm.extremes import warn_of_extremes
 from sklsdm.owner import PartKind
 from sklsdm.parameters import anything, flag, learnt, parameter
 
@@ -78,7 +79,10 @@ class ConditionedEstimator(LatentSpaceEstimator):
 
     def _learn_conditions(self, X: NDArray[Any]) -> ConditionFormat:
         """The format of the conditions X."""
-        return learn_format(X, self.scale_X, self._names_of_numbers())
+        form = learn_format(X, self.scale_X, self._names_of_numbers())
+        std = form.standardiser.scale if self.scale_X else None
+        warn_of_extremes({"X": X}, std, self._names_of_numbers())
+        return form
 
     def _names_of_numbers(self) -> Sequence[Any] | None:
         """Names of the columns of numbers in X, where they have names."""

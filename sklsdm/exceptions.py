@@ -4,7 +4,14 @@ from __future__ import annotations
 
 
 class DivergenceError(RuntimeError):
-    """Training became non-finite, and retries at lower learning rates did not help."""
+    """Training diverged, and retries at lower learning rates did not help.
+
+    Losses, parameters or draws were not finite, or draws were far from the data.
+    """
+
+
+class DivergenceWarning(UserWarning):
+    """A few draws of the fitted estimator are far off, and most are not."""
 
 
 class NotImprovedWarning(UserWarning):

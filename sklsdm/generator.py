@@ -13,6 +13,7 @@ from sklsdm._validation import also_named, check_integer, check_response_shape
 from sklsdm.base import LatentSpaceEstimator
 from sklsdm.choosing import Pairs
 from sklsdm.drawing import check_out
+from sklsdm.extremes import warn_of_extremes
 from sklsdm.functional import scores
 from sklsdm.matchers import BaseMatcher
 from sklsdm.parameters import learnt, parameter
@@ -79,9 +80,21 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         ValueError, TypeError
             Bad input or parameters; the message names the argument.
         DivergenceError
-            Training became non-finite, also in retries at lower learning rates.
+            Training became non-finite or draws far off, also in retries at lower learning rates.
         KeyboardInterrupt
             On Ctrl-C. In stage 2 the best state up to then is kept first (`interrupted_`).
+        Exception
+            Whatever a callback raises. After this, Ctrl-C or a signal that ends the process, such
+            as SIGTERM, the folder `checkpoint` has the state of the last complete epoch, and the
+            same call resumes there.
+
+        Warns
+        -----
+        DivergenceWarning
+            A few draws are far off, and most are not.
+        UserWarning
+            A value in the data is so extreme that all others are lost beside it; the message
+            names argument, row and column.
         """
         return self._fit_anew(lambda fresh, seed: fresh._learn(X, seed))
 
@@ -90,6 +103,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         data = self._check_data(X)
         run = self._run(seed, data)
         responses = self._open_responses(data, None)
+        warn_of_extremes({"X": data}, responses.format.standardiser.scale)
         self.x_shape_ = responses.format.shape
         pairs = Pairs(np.empty((len(data), 0), dtype=np.float32), data)
         self._fit_stages(pairs, responses, run)

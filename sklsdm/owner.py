@@ -9,9 +9,9 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from sklsdm._validation import check_choice, warn_user
 from sklsdm.autoencoders import AUTOENCODERS, BaseAutoencoder, wrap
-from sklsdm.exceptions import NotImprovedWarning
+from sklsdm.exceptions import DivergenceWarning, NotImprovedWarning
 from sklsdm.matchers import MATCHERS, BaseMatcher
-from sklsdm.nets import clone_to_fit
+from sklsdm.nets import FARTHEST, clone_to_fit
 from sklsdm.parameters import Declared, anything, parameter, unless_it_fails
 
 
@@ -144,4 +144,18 @@ def warn_if_not_improved(matcher: BaseMatcher) -> None:
         f"or more pairs. With validation_fraction=0 the draws come from the last state, and "
         f"nothing checks whether it is better.",
         NotImprovedWarning,
+    )
+
+
+def warn_of_far_draws(matcher: BaseMatcher) -> None:
+    """Warn if some of the draws that were looked at when training had ended were far off."""
+    if matcher.far_share_ == 0:
+        return
+    warn_user(
+        f"{matcher.far_share_:.2g} of the draws that were looked at after stage 2 are not finite, "
+        f"or lie more than {FARTHEST:g} times as far out as the responses do: means and scores are "
+        f"worthless with such draws. Lower matcher__lr, and look for extreme values in X and in "
+        f"the responses (heavy-tailed ones are easier to learn as logarithms); y_range clips "
+        f"draws.",
+        DivergenceWarning,
     )

@@ -54,6 +54,10 @@ class TrainedPart(CallbackHolder, ModuleHolder, Declared):
     start_score_: list[float] | None = learnt(
         "The same score of the state before the first step.", "list of two floats or None"
     )
+    far_share_: float = learnt(
+        """Share of the draws (stage 1: reconstructions) that were looked at when training had ended
+        and are not finite, or more than 30 half-ranges of the data from their middle."""
+    )
     callbacks_: list[Any] = learnt(
         "The callbacks that training called: those of `callbacks`, without their names.",
         "list of skorch callbacks",
@@ -64,3 +68,4 @@ class TrainedPart(CallbackHolder, ModuleHolder, Declared):
         self.history_ = history_arrays(net.history)
         self.callbacks_ = check_callbacks(self.callbacks)
         self.best_step_, self.best_score_, self.start_score_ = net.choice_
+        self.far_share_ = net.far_share_

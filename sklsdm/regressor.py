@@ -23,6 +23,7 @@ from sklsdm.conditioned import ConditionedEstimator
 from sklsdm.diagnosing import DiagnoseMixin
 from sklsdm.drawing import Bank, energy_scores, marginal_energy_scores
 from sklsdm.exceptions import DistributionShiftWarning
+from sklsdm.extremes import warn_of_extremes
 from sklsdm.forecasts import ForecastMixin
 from sklsdm.holding_out import MIN_ROWS_TO_HOLD_OUT, hold_out_rows
 from sklsdm.matchers import MatchingData
@@ -200,9 +201,21 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
         ValueError, TypeError
             Bad input or parameters; the message names the argument.
         DivergenceError
-            Training became non-finite, also in retries at lower learning rates.
+            Training became non-finite or draws far off, also in retries at lower learning rates.
         KeyboardInterrupt
             On Ctrl-C. In stage 2 the best state up to then is kept first (`interrupted_`).
+        Exception
+            Whatever a callback raises. After this, Ctrl-C or a signal that ends the process, such
+            as SIGTERM, the folder `checkpoint` has the state of the last complete epoch, and the
+            same call resumes there.
+
+        Warns
+        -----
+        DivergenceWarning
+            A few draws are far off, and most are not.
+        UserWarning
+            A value in the data is so extreme that all others are lost beside it; the message
+            names argument, row and column.
         """
         return self._fit_anew(
             lambda fresh, seed: fresh._learn(X, y, Y_unpaired, X_val, y_val, groups, seed)
@@ -222,6 +235,7 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
         if self.unpaired == "auto" and used is not None and len(used) <= len(y):
             used = None if Responses(y, used, self.y_range).are_all_paired() else used
         responses = self._open_responses(y, used, self.y_range)
+        warn_of_extremes({"y": y, "Y_unpaired": used}, responses.format.standardiser.scale)
         self.y_shape_ = responses.format.shape
         validation = self._check_validation_pairs(X_val, y_val)
         run = self._run(seed, X, y, unpaired, validation, groups)

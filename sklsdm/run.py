@@ -32,6 +32,7 @@ class Stream(IntEnum):
     CLASSIFIER_STEPS = 34
     PAIRING_MARGINAL = 35
     PSEUDO_HELD_OUT = 36
+    LOOKS = 40
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Run:
     verbose: int = 0
     checkpoint: FitFolder | None = None  # keeps the states of its trainings while it is unfinished
     prefix: str = ""  # of the names of these states
+    is_trial: bool = False  # whether this is a short fit that is only compared with others
 
     def within(self, name: str) -> Run:
         """These settings, with other names for the states of its trainings."""

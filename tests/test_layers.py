@@ -15,7 +15,7 @@ LAYERS = [
     {"exceptions", "_version", "blocks", "files", "public_calls"},
     {"_validation", "functional", "hashing"},
     {"parameters", "randomness", "fit_folder", "out_of_memory", "modules", "responses"},
-    {"run", "categories", "conditions", "batches", "datasets", "metrics", "shift"},
+    {"run", "categories", "conditions", "batches", "datasets", "metrics", "shift", "extremes"},
     {"nets"},
     {"parts"},
     {"autoencoders", "matchers", "encoders"},

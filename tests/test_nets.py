@@ -314,7 +314,7 @@ def test_rolling_back_repeats_the_epoch_from_its_start():
 
 def test_lasting_divergence_is_an_error():
     guard = DivergenceGuard(STAGE)
-    message = r"stage 9: .*step 25.*nan.*3 retries.*\(now 0\.013\).*Lower the ninth lr"
+    message = r"stage 9: .*step 25.*nan.*3 retries.*\(now lr=0\.013\).*Lower the ninth lr"
     with pytest.raises(DivergenceError, match=message):
         trained(single, 1, SpoilAt(5, once=False), guard, max_epochs=9)
 

@@ -26,9 +26,9 @@ def fitted(matcher, X, y, steps, **params):
 
 def test_a_fit_that_keeps_its_start_warns():
     """On Gaussian noise, where the start is the truth, at a rate that can only harm."""
-    matcher = EnergyMatcher(lr=0.3)
+    matcher = EnergyMatcher(lr=0.1)
     with pytest.warns(NotImprovedWarning, match=r"learnt nothing.*'diffusion'") as caught:
-        est = fitted(matcher, *noise(), 100)
+        est = fitted(matcher, *noise(60), 100)
     assert caught[0].filename == __file__
     assert est.matcher_.best_step_ == 0
     assert est.matcher_.best_score_ == est.matcher_.start_score_
@@ -86,7 +86,7 @@ def test_autoencoders_tell_it_too():
 
 
 def test_the_generator_tells_it_too():
-    model = LSDMGenerator(matcher=EnergyMatcher(lr=0.3, max_steps=100), random_state=0)
+    model = LSDMGenerator(matcher=EnergyMatcher(lr=0.1, max_steps=100), random_state=0)
     with pytest.warns(NotImprovedWarning):
         model.fit(noise()[1])
     assert model.matcher_.best_step_ == 0

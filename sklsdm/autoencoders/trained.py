@@ -26,6 +26,7 @@ from sklsdm.functional.augmentation import random_affine
 from sklsdm.modules import ACTIVATIONS, FULL_ITERATIONS, Coder, LinearCoder, MLPCoder, widest_output
 from sklsdm.nets import (
     HeldOutScore,
+    Look,
     SingleNet,
     default_callbacks,
 )
@@ -53,6 +54,7 @@ _QUICK_ITERATIONS = 15  # power iterations for the decoder's slope in a training
 _MAX_CHANNELS = 64  # of a convolution
 _FEW_IMAGES = 300  # up to which they are augmented fully
 _ENOUGH_IMAGES = 10_000  # from which on they are not augmented
+_LOOKED_AT = 64  # rows whose reconstructions are looked at after each epoch
 _LEAK = 0.3  # share of what exceeds the range that stays in training, to keep a gradient
 
 
@@ -160,7 +162,8 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         check = responses.take(held_out[:MAX_HELD_OUT]).to(run.device)
         random = run.stream(Stream.AUTOENCODER_STEPS)
         strength = self._augmentation(responses.format, len(rows))
-        net = self._net(coder, responses.format, check, limit, strength, random, run)
+        look = self._look(responses, rows, run)
+        net = self._net(coder, responses.format, check, limit, strength, look, random, run)
         net.fit(self._batches(responses, rows, random, run))
         if net.interrupted_:
             raise KeyboardInterrupt
@@ -194,6 +197,7 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         check: Tensor,
         limit: SlopeLimit | None,
         augmentation: float,
+        look: Look,
         random: torch.Generator,
         run: Run,
     ) -> SingleNet:
@@ -220,7 +224,22 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
                 held_out=held_out,
                 patience=self.n_iter_no_change,
                 users=self.callbacks,
+                look=look,
             ),
+        )
+
+    @staticmethod
+    def _look(responses: Responses, rows: NDArray[np.intp], run: Run) -> Look:
+        """A look at how a few training rows are rebuilt, against the range of all outputs."""
+        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _LOOKED_AT)).astype(np.intp)]
+        target = responses.take(some).to(run.device)
+        return Look(
+            lambda coder, count: coder.decode(coder.encode(target[:count])),
+            target.min(),
+            target.max(),
+            what="reconstructions",
+            n_rows=len(target),
+            n_final=len(target),
         )
 
     def _held_out_loss(

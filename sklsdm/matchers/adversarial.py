@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +13,11 @@ from torch import Tensor, nn
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.penalties import flatness_penalty, gradient_penalty
 from sklsdm.functional.scores import energy_score
-from sklsdm.matchers.base import GeneratorMatcher, MatchingData, Plan
+from sklsdm.matchers.base import MATCHING, GeneratorMatcher, MatchingData, Plan
 from sklsdm.modules import Critic, Critics
 from sklsdm.nets import AdversarialNet
 from sklsdm.parameters import above, at_least, between, integer, parameter, sequence_of
-from sklsdm.run import Stream
+from sklsdm.run import Stage, Stream
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of critic values: real (b, 1), drawn (b, n_draws)
 
@@ -138,6 +139,8 @@ class AdversarialMatcher(GeneratorMatcher):
     critic's slope (`_penalty`), and may bring a critic of its own (`_critic`).
     """
 
+    _stage: ClassVar[Stage] = replace(MATCHING, advice="Lower the matcher's lr and critic_lr")
+
     lr: float = parameter(
         default=5e-4,
         doc="""Initial learning rate of the generator's Adam. It falls to zero along half a cosine,
@@ -239,7 +242,7 @@ class AdversarialMatcher(GeneratorMatcher):
             critic_optimizer__lr=self.critic_lr,
             critic_optimizer__betas=tuple(self.betas),
             critic_optimizer__fused=True,
-            **self._net_settings(plan, self._stage, self._held_out(objective, data, plan)),
+            **self._net_settings(data, plan, self._stage, self._held_out(objective, data, plan)),
         )
 
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:

@@ -18,10 +18,12 @@ from sklsdm.functional.scores import energy_score, multiscale_score
 from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, widest_output
 from sklsdm.nets import (
     HeldOutScore,
+    Look,
     SingleNet,
     TrainingNet,
     default_callbacks,
     is_as_good,
+    range_of,
 )
 from sklsdm.parameters import (
     at_least,
@@ -45,6 +47,9 @@ _NOISE_SCALES = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6)
 _SCALING_DRAWS = 64  # draws for each held-out pair, by which the noise's scale is chosen
 _FEWEST_TO_SCALE = 20  # held-out pairs
 MAX_SCORED = 256  # held-out pairs that are scored after an epoch
+# Draws in a look after an epoch, in one pass of the network and in several; codes that are images.
+_LOOKED_AT, _SLOW_LOOKED_AT, _IMAGES_LOOKED_AT = 256, 64, 8
+_LOOKED_AT_IN_THE_END = 16  # times as many
 
 
 @dataclass(frozen=True)
@@ -275,11 +280,11 @@ class BaseMatcher(TrainedPart, ABC):
         return SingleNet(
             module,
             criterion=lambda: objective,
-            **self._net_settings(plan, self._stage, self._held_out(objective, data, plan)),
+            **self._net_settings(data, plan, self._stage, self._held_out(objective, data, plan)),
         )
 
     def _net_settings(
-        self, plan: Plan, stage: Stage, held_out: HeldOutScore | None
+        self, data: MatchingData, plan: Plan, stage: Stage, held_out: HeldOutScore | None
     ) -> dict[str, Any]:
         """Arguments that the nets of all matchers share."""
         return {
@@ -298,8 +303,29 @@ class BaseMatcher(TrainedPart, ABC):
                 patience=self.n_iter_no_change,
                 users=self.callbacks,
                 tolerance=plan.tolerance,
+                look=self._look(data, plan),
             ),
         }
+
+    def _look(self, data: MatchingData, plan: Plan) -> Look:
+        """A look at a few draws for conditions of the pairs, always with the same noise."""
+        random = plan.run.stream(Stream.LOOKS)
+        n_rows = _LOOKED_AT if self.n_passes == 1 else _SLOW_LOOKED_AT
+        n_rows = n_rows if data.code_shape is None else _IMAGES_LOOKED_AT
+        n_final = n_rows if plan.run.is_trial else _LOOKED_AT_IN_THE_END * n_rows
+        device = data.latent.device
+        rows = torch.randint(len(data.condition), (n_final,), generator=random, device=device)
+        condition = data.condition[rows]
+        shape = (n_final, plan.noise_dim)
+        noise = torch.randn(shape, generator=random, dtype=torch.float32, device=device)
+        known = (data.latent, data.held_latent, *(() if data.codes is None else (data.codes,)))
+        return Look(
+            lambda module, count: self._draw(module, condition[:count], noise[:count]),
+            *range_of(*known),
+            what="draws",
+            n_rows=n_rows,
+            n_final=n_final,
+        )
 
 
 class GeneratorMatcher(BaseMatcher):

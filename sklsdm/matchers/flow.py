@@ -143,7 +143,7 @@ class FlowMatcher(FieldMatcher):
         net = SingleNet(
             self.network_,
             criterion=DistillationObjective,
-            **self._net_settings(plan, DISTILLATION, held_out),
+            **self._net_settings(data, plan, DISTILLATION, held_out),
         )
         net.fit(
             PairBatches(
@@ -158,6 +158,7 @@ class FlowMatcher(FieldMatcher):
         )
         self.network_ = net.module_.eval()
         self.interrupted_ = net.interrupted_
+        self.far_share_ = net.far_share_
         self.history_ |= {f"distil_{k}": v for k, v in history_arrays(net.history).items()}
 
     def _passes_of_steps(self) -> int:

@@ -4,14 +4,17 @@ from sklsdm.nets.adversarial import AdversarialNet
 from sklsdm.nets.base import TrainingNet, history_arrays, one_thread
 from sklsdm.nets.callbacks import Progress, default_callbacks, progress_bars
 from sklsdm.nets.held_out import HeldOutScore, KeepBest, is_as_good
+from sklsdm.nets.looks import FARTHEST, Look, range_of
 from sklsdm.nets.single import SingleNet
 from sklsdm.nets.users import CallbackHolder, check_callbacks, clone_to_fit
 
 __all__ = [
+    "FARTHEST",
     "AdversarialNet",
     "CallbackHolder",
     "HeldOutScore",
     "KeepBest",
+    "Look",
     "Progress",
     "SingleNet",
     "TrainingNet",
@@ -22,4 +25,5 @@ __all__ = [
     "is_as_good",
     "one_thread",
     "progress_bars",
+    "range_of",
 ]

@@ -163,11 +163,11 @@ class TrainingNet(NeuralNet):
         self._n_averaged = 0
 
     @torch.no_grad()
-    def is_finite(self) -> bool:
-        """Whether all parameters of all modules are finite."""
+    def is_finite(self) -> Tensor:
+        """Whether all parameters of all modules are finite, as a boolean () on the device."""
         modules = (getattr(self, name + "_") for name in self._modules)
         finite = [p.isfinite().all() for m in modules for p in m.parameters()]
-        return bool(torch.stack(finite).all()) if finite else True
+        return torch.stack(finite).all() if finite else torch.tensor(True, device=self.device)
 
     @torch.no_grad()
     def average(self) -> None:

@@ -11,8 +11,9 @@ from skorch.callbacks import Callback
 
 from sklsdm.nets.base import TrainingNet
 from sklsdm.nets.checkpoint import Checkpoint
-from sklsdm.nets.divergence import DivergenceGuard
+from sklsdm.nets.divergence import DivergenceGuard, FinalLook
 from sklsdm.nets.held_out import BestSoFar, HeldOutScore, KeepBest
+from sklsdm.nets.looks import Look
 from sklsdm.nets.rates import built_in_schedule
 from sklsdm.nets.users import check_callbacks, check_monitors
 from sklsdm.run import Run, Stage
@@ -68,6 +69,7 @@ def default_callbacks(
     patience: int | None = None,
     users: Sequence[Any] | None = None,
     tolerance: float = 0.0,
+    look: Look | None = None,
 ) -> list[Any]:
     """The built-in callbacks and the user's, in the order in which they must run.
 
@@ -89,6 +91,8 @@ def default_callbacks(
         The user's callbacks, or pairs (name, callback).
     tolerance : float, default=0.0
         By how much the kept state may be worse than the best, see :class:`KeepBest`.
+    look : Look or None, default=None
+        A look at what the network gives, after each epoch and at the end.
 
     Returns
     -------
@@ -103,7 +107,7 @@ def default_callbacks(
     check_monitors(theirs, stage.title, None if held_out is None else held_out.name)
     callbacks: list[Any] = [
         ("sklsdm_rate", built_in_schedule(theirs)),
-        ("sklsdm_divergence", DivergenceGuard(stage)),
+        ("sklsdm_divergence", DivergenceGuard(stage, look)),
     ]
     scores = ["train_loss"]
     if held_out is not None:
@@ -114,6 +118,8 @@ def default_callbacks(
     if run.verbose:
         callbacks.append(("sklsdm_progress", Progress(stage.title)))
     callbacks.append(("sklsdm_best", KeepBest(held_out, patience, tolerance)))
+    if look is not None:
+        callbacks.append(("sklsdm_final_look", FinalLook(stage, look)))
     if run.checkpoint is not None:
         callbacks.append(("sklsdm_checkpoint", Checkpoint(run.checkpoint, run.prefix + stage.file)))
     return callbacks

@@ -1,4 +1,4 @@
-"""Recovery from training that becomes non-finite."""
+"""Recovery from training that diverges: it becomes non-finite, or what it gives is far off."""
 
 from __future__ import annotations
 
@@ -6,64 +6,141 @@ import logging
 import math
 from typing import Any
 
+import torch
 from skorch.callbacks import Callback
 
 from sklsdm.exceptions import DivergenceError
 from sklsdm.nets.base import TrainingNet
-from sklsdm.nets.rates import halve_rates, parameter_groups
+from sklsdm.nets.looks import FARTHEST, Look
+from sklsdm.nets.rates import halve_rates, rates_by_name
 from sklsdm.run import Stage
+
+_FARTHER = 10  # times as far off as at the start, where that is far off
+# Share of the rows looked at in the end that may be far off: fewer are told of by a warning.
+MOST_FAR = 0.05
 
 _LOG = logging.getLogger("sklsdm")
 
 
 class DivergenceGuard(Callback):
-    """After a non-finite epoch, return to the last finite one, halve the learning rates, go on.
+    """After a bad epoch, return to the last good one, halve the learning rates, go on.
 
-    An epoch is finite if its losses and the parameters after its last step are. After `retries`
-    such attempts a DivergenceError is raised; so it is if training ends without any finite epoch.
+    An epoch is good if its losses and the parameters after its last step are finite, and a few
+    rows that the (averaged) network then gives are finite and not far off. Where training starts
+    far off, it may come near: rows may then be up to ten times as far off as at the start. After
+    `retries` returns the next bad epoch is a DivergenceError; so it is if training ends without
+    any good epoch. A user's callback may end training within an epoch; that state is looked at
+    too.
+
+    Parameters
+    ----------
+    stage : Stage
+        The training run, for messages.
+    look : Look or None, default=None
+        A look at what the network gives; None looks at losses and parameters only.
+    retries : int, default=3
+        Returns to the last good epoch.
     """
 
-    remembers = ("n_retries_", "n_good_", "last_good_")
+    remembers = ("n_retries_", "n_good_", "last_good_", "limit_")
 
-    def __init__(self, stage: Stage, retries: int = 3) -> None:
+    def __init__(self, stage: Stage, look: Look | None = None, retries: int = 3) -> None:
         self.stage = stage
+        self.look = look
         self.retries = retries
 
     def on_train_begin(self, net: TrainingNet, **kwargs: Any) -> None:
         self.n_retries_ = 0
         self.n_good_ = 0
         self.last_good_ = net.snapshot()
+        start = self._distance(net)
+        self.limit_ = max(FARTHEST, _FARTHER * start if math.isfinite(start) else 0.0)
 
     def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
-        if all(map(math.isfinite, _losses(net).values())) and net.is_finite():
+        distance = self._distance(net)
+        if all(map(math.isfinite, _losses(net).values())) and self._is_good(distance):
             self.last_good_ = net.snapshot()
             self.n_good_ += 1
             return
         if self.n_retries_ == self.retries:
-            raise self._error(net)
+            raise self._error(net, distance)
         self.n_retries_ += 1
         net.restore(self.last_good_)
         halve_rates(net)
         self.last_good_ = net.snapshot()
+        self.last_bad_ = distance
         _LOG.warning(
-            "%s: training became non-finite; back to the last good epoch at half the learning rate",
+            "%s: training diverged; back to the last good epoch at half the learning rate",
             self.stage.title,
         )
 
     def on_train_end(self, net: TrainingNet, **kwargs: Any) -> None:
         if self.n_retries_ and not self.n_good_ and not net.interrupted_:
-            raise self._error(net)  # all epochs are used up before all retries are
+            raise self._error(net, self.last_bad_)  # epochs are used up before retries are
+        if not self._is_good(self._distance(net)):
+            net.restore(self.last_good_)  # training was ended within an epoch
 
-    def _error(self, net: TrainingNet) -> DivergenceError:
-        steps = sum(net.history[:, "train_batch_count"])
-        named = ", ".join(f"{name}={value:g}" for name, value in _losses(net).items())
-        rates = ", ".join(f"{group['lr']:.2g}" for group in parameter_groups(net))
+    def _distance(self, net: TrainingNet) -> float:
+        """How far off the network's rows are; NaN if a parameter is not finite."""
+        far = torch.zeros((), dtype=torch.float32, device=net.device)
+        if self.look is not None:
+            net.module_.eval()
+            with net.averaged() as module:
+                far = self.look.farthest(module)
+        return far.masked_fill(~net.is_finite(), math.nan).item()
+
+    def _is_good(self, distance: float) -> bool:
+        return distance <= self.limit_  # NaN is not
+
+    def _error(self, net: TrainingNet, distance: float) -> DivergenceError:
+        found = [f"{name}={value:g}" for name, value in _losses(net).items()]
+        if self.look is not None:
+            found.append(_described(self.look, distance))
+        rates = ", ".join(f"{name}={rate:.2g}" for name, rate in rates_by_name(net))
         return DivergenceError(
-            f"{self.stage.title}: training became non-finite at step {steps} ({named}), even after "
-            f"{self.n_retries_} retries from the last good state, each at half the learning rate "
-            f"(now {rates}). {self.stage.advice}, "
-            f"and look for extreme values in the data."
+            f"{self.stage.title}: training diverged at step {_n_steps(net)} ({', '.join(found)}), "
+            f"even after {self.n_retries_} retries from the last good state, each at half the "
+            f"learning rate (now {rates}). {self.stage.advice}, and look for extreme values in the "
+            f"data."
         )
+
+
+class FinalLook(Callback):
+    """Look at more rows of the kept state; store the share that is far off as `net.far_share_`.
+
+    It must run after the state to keep is in place. Where more than `MOST_FAR` of the rows are far
+    off or not finite, it raises a DivergenceError: training started far off, because of extreme
+    data, and did not come near.
+    """
+
+    def __init__(self, stage: Stage, look: Look) -> None:
+        self.stage = stage
+        self.look = look
+
+    def on_train_end(self, net: TrainingNet, **kwargs: Any) -> None:
+        net.module_.eval()
+        distances = self.look.distances(net.module_, self.look.n_final)
+        share = (~(distances <= FARTHEST)).to(distances).mean()
+        net.far_share_, farthest = torch.stack([share, distances.amax()]).tolist()
+        if net.far_share_ <= MOST_FAR or net.interrupted_:
+            return
+        raise DivergenceError(
+            f"{self.stage.title}: no good state was reached in {_n_steps(net)} steps "
+            f"({_described(self.look, farthest)} in the state of step {net.choice_.step}). "
+            f"Networks need numbers of moderate size: remove, clip or transform extreme values in "
+            f"the data, and leave scale_X=True. If that is not it: {self.stage.advice}."
+        )
+
+
+def _described(look: Look, distance: float) -> str:
+    """What was seen, in words."""
+    if not math.isfinite(distance):
+        return f"{look.what} or parameters that are not finite"
+    return f"{look.what} up to {distance:.2g} half-ranges of the data from their middle"
+
+
+def _n_steps(net: TrainingNet) -> int:
+    return sum(row.get("train_batch_count", 0) for row in net.history)
 
 
 def _losses(net: TrainingNet) -> dict[str, float]:

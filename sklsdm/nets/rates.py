@@ -46,6 +46,15 @@ def parameter_groups(net: TrainingNet, spared: Sequence[str] = ()) -> list[dict[
     return [group for name in names for group in getattr(net, name + "_").param_groups]
 
 
+def rates_by_name(net: TrainingNet) -> list[tuple[str, float]]:
+    """Learning rates of all optimizers, by the names of the settings: lr, critic_lr."""
+    return [
+        (f"{name.removesuffix('optimizer')}lr", group["lr"])
+        for name in net._optimizers
+        for group in getattr(net, name + "_").param_groups
+    ]
+
+
 def halve_rates(net: TrainingNet) -> None:
     """Halve all learning rates, and the initial rates that schedules compute later ones from."""
     for group in parameter_groups(net):

@@ -1,0 +1,149 @@
+"""A look at the data before training: values so extreme that all others are lost beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklsdm._validation import warn_user
+from sklsdm.blocks import row_blocks
+from sklsdm.responses import flat_rows
+
+EXTREME = 1e6  # usual distances from the median, beyond which a value is extreme
+_SAMPLED = 1 << 18  # numbers from which medians and usual distances are taken
+_FEWEST_ROWS = 64  # of these, however many columns there are
+_ROUNDING = 1e-12  # values that differ from the median by less, relatively, count as equal to it
+
+
+def warn_of_extremes(
+    parts: Mapping[str, Any],
+    std: NDArray[np.float64] | None,
+    names: Sequence[Any] | None = None,
+) -> None:
+    """Warn of values that are a million times as far from their column's median as is usual.
+
+    The usual distance is the median distance of the values that differ from the median: the
+    median absolute deviation, and in a column of mostly zeros the size of what is not zero. It
+    is taken from rows at even distances. A column in which all of them are equal is not judged.
+
+    Standardised by such data, all other values look alike to the networks. A value is only looked
+    for where the standard deviation is so large that there may be one, so that data in files are
+    not read once more.
+
+    Parameters
+    ----------
+    parts : mapping of str to array of shape (n, ...)
+        Arguments by name, None where they are absent: arrays, memmaps or rows of a Dataset.
+    std : ndarray of shape (q,) or (1,), or None
+        Standard deviations of the columns of all parts together; one for images, whose pixels are
+        judged together. None looks at every value.
+    names : sequence, optional
+        Names of the first columns, for the message.
+    """
+    given = {name: part for name, part in parts.items() if part is not None and len(part)}
+    first = next(iter(given.values()))
+    width = math.prod(first.shape[1:])
+    together = len(first.shape) > 2
+    n_rows = sum(map(len, given.values()))
+    share = min(1.0, max(_FEWEST_ROWS, _SAMPLED // width) / n_rows)
+    sample = [_columns(_some_rows(part, share), together) for part in given.values()]
+    middle, usual = _middle_and_distance(np.concatenate(sample))
+    if std is not None:
+        # One value at the distance d from the median makes the standard deviation at least
+        # d / (√n + 1), since mean and median are at most one standard deviation apart.
+        count = n_rows * (width if together else 1)
+        usual = np.where(std * (math.sqrt(count) + 1) >= EXTREME * usual, usual, np.inf)
+    if np.isinf(usual).all():
+        return
+    worst, count = _find_worst(given, middle, usual)
+    if worst is not None:
+        columns = None if width == 1 or together else list(() if names is None else names)
+        warn_user(worst.message(count, columns))
+
+
+class _Extreme(NamedTuple):
+    """A value far from all others, and where it is."""
+
+    times: float  # its distance from the median, in usual distances
+    name: str  # of the argument
+    row: int
+    column: int
+    value: float
+
+    def message(self, count: int, columns: list[Any] | None) -> str:
+        """What to tell the user; `count` values are extreme.
+
+        `columns` are names of the first columns. It is None where no column need be named.
+        """
+        where = f"row {self.row}"
+        if columns is not None:
+            has_name = self.column < len(columns)
+            where += f", column {columns[self.column]!r}" if has_name else f", column {self.column}"
+        back = "" if self.name == "X" else " (and the draws back)"
+        return (
+            f"{self.name} holds {self.value:g} in {where}, {self.times:.1g} times as far from the "
+            f"median as values usually are ({count} value{'s' if count > 1 else ''} beyond "
+            f"{EXTREME:.0e} times in all). Beside it all other values look alike to the networks, "
+            f"and draws may be useless. Remove or clip such values, or transform them, for example "
+            f"by the logarithm{back}."
+        )
+
+
+def _find_worst(
+    parts: Mapping[str, Any], middle: NDArray[np.float64], usual: NDArray[np.float64]
+) -> tuple[_Extreme | None, int]:
+    """The most extreme value, if any is, and how many are; parts are read in blocks."""
+    worst, count = None, 0
+    for name, part in parts.items():
+        for rows in row_blocks(part):
+            block = flat_rows(np.asarray(part[rows]))
+            with np.errstate(over="ignore"):
+                times = np.nan_to_num(np.abs(block - middle) / usual)
+            count += int((times > EXTREME).sum())
+            row, column = map(int, np.unravel_index(times.argmax(), times.shape))
+            most = float(times[row, column])
+            if most > (EXTREME if worst is None else worst.times):
+                worst = _Extreme(most, name, rows.start + row, column, float(block[row, column]))
+    return worst, count
+
+
+def _columns(rows: NDArray[np.float64], together: bool) -> NDArray[np.float64]:
+    """Flat rows (n, q); where outputs are judged together, as one column."""
+    return rows.reshape(-1, 1) if together else rows
+
+
+def _some_rows(part: Any, share: float) -> NDArray[np.float64]:
+    """A share of the rows, flat, at even distances; at least one."""
+    count = math.ceil(share * len(part))
+    chosen = np.linspace(0, len(part) - 1, count).astype(np.intp)
+    return flat_rows(np.asarray(part[chosen]))
+
+
+def _middle_and_distance(
+    sample: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Medians of columns and the median distance of values that differ from them, both (q,).
+
+    NaN are left out. The distance is infinite where no value differs.
+    """
+    nothing = np.zeros(sample.shape[1], dtype=np.intp)
+    middle = _median_from(np.sort(sample, axis=0), nothing)
+    distance = np.abs(sample - middle)
+    distance[distance <= _ROUNDING * np.abs(middle)] = 0.0
+    distance.sort(axis=0)
+    return middle, _median_from(distance, (distance == 0).sum(axis=0))
+
+
+def _median_from(ordered: NDArray[np.float64], start: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The (lower) median of each ordered column from row `start` on; infinite where none is left.
+
+    NaN, which are ordered last, are left out.
+    """
+    stop = (~np.isnan(ordered)).sum(axis=0)
+    place = np.minimum(start + np.maximum(stop - start - 1, 0) // 2, len(ordered) - 1)
+    found = np.take_along_axis(ordered, place[None], axis=0)[0]
+    return np.where(stop > start, found, np.inf)
