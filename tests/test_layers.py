@@ -14,7 +14,7 @@ PACKAGE = "sklsdm"
 LAYERS = [
     {"exceptions", "_version", "blocks", "files", "public_calls"},
     {"_validation", "functional", "hashing"},
-    {"parameters", "randomness", "fit_folder", "out_of_memory", "modules", "responses"},
+    {"parameters", "randomness", "fit_folder", "frames", "out_of_memory", "modules", "responses"},
     {"run", "categories", "conditions", "batches", "datasets", "metrics", "shift", "extremes"},
     {"nets"},
     {"parts"},
@@ -25,13 +25,14 @@ LAYERS = [
     {"diagnosing"},
     {"choosing"},
     {"owner", "forecasts"},
-    {"base"},
+    {"base", "target_units"},
     {"conditioned"},
     {"regressor", "generator"},
+    {"forwarding"},
     {"pipeline"},
-    {"ensemble"},
+    {"ensemble", "scorers"},
     {"search"},
-    {"scorers", "displays"},
+    {"displays"},
     {"saving"},
 ]
 # In these folders a module may import of its folder only base classes ...

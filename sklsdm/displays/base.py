@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklsdm._validation import check_integer
 from sklsdm.base import LatentSpaceEstimator
 from sklsdm.ensemble import SamplingEnsemble
-from sklsdm.pipeline import fitted_inside
+from sklsdm.forwarding import fitted_inside
 
 Array = NDArray[Any]
 
@@ -52,6 +52,13 @@ def panels(ax: Any, n_panels: int) -> Array:
 def text_colour() -> str:
     """The colour of text in the current style, which stands out from its background."""
     return str(import_pyplot().rcParams["text.color"])
+
+
+def sheet_grey() -> float:
+    """The grey of a sheet behind images: white, or nearly black in a style with light text."""
+    from matplotlib.colors import to_rgb
+
+    return 1.0 if np.mean(to_rgb(text_colour())) < 0.5 else 0.15
 
 
 def one_fit(estimator: Any, member: int) -> LatentSpaceEstimator:
