@@ -5,21 +5,21 @@ from __future__ import annotations
 import functools
 import inspect
 import numbers
-import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_array, column_or_1d
+from sklearn.utils.validation import _get_feature_names, column_or_1d
 
 from sklsdm.blocks import row_blocks
+from sklsdm.reading import named_in_errors, read_numbers, read_plain, read_unmasked
 
 _PACKAGE = str(Path(__file__).parent)
+LARGEST = 1e150  # of the numbers that are read: their squares, and sums of these, stay finite
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
@@ -35,12 +35,15 @@ def check_groups(groups: Any, n_pairs: int) -> NDArray[np.intp] | None:
     if groups is None:
         return None
     with named_in_errors("groups"):
-        values = column_or_1d(groups)
-    if len(values) != n_pairs:
-        raise ValueError(
-            f"groups must give one group for each of the {n_pairs} pairs, got {len(values)} values."
-        )
-    kinds, members = np.unique(values, return_inverse=True)
+        values = column_or_1d(read_unmasked("groups", groups))
+        if len(values) != n_pairs:
+            raise ValueError(
+                f"groups must give one group for each of the {n_pairs} pairs, got {len(values)} "
+                f"values."
+            )
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            raise ValueError("groups contains NaN; give every pair a group.")
+        kinds, members = np.unique(values, return_inverse=True)
     if len(kinds) < 2:
         raise ValueError(
             f"groups must hold at least 2 different groups, to hold one out, got only {kinds[0]!r}."
@@ -126,23 +129,6 @@ def shape_text(rows: str | int, shape: tuple[int | str, ...]) -> str:
     return f"({rows}, {sides})" if shape else f"({rows},)"
 
 
-@contextmanager
-def named_in_errors(name: str) -> Iterator[None]:
-    """Put the argument's name in front of the errors that scikit-learn and NumPy raise inside."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        text = str(error)
-        if re.search(rf"\b{name}\b", text):
-            raise
-        if text.startswith("Complex data not supported"):
-            text = "Complex data not supported, pass real numbers"  # without the data it prints
-        if text.startswith("could not convert string"):
-            text += "; encode strings as numbers first (see sklearn.preprocessing)"
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{name}: {text}") from error
-
-
 def check_same_rows(first: str, a: Any, second: str, b: Any) -> None:
     """Raise if two arguments differ in their number of rows."""
     if len(a) != len(b):
@@ -155,40 +141,59 @@ def check_same_rows(first: str, a: Any, second: str, b: Any) -> None:
 def check_finite(
     name: str, array: NDArray[Any], *, allow_nan: bool = False, hint: str = ""
 ) -> None:
-    """Raise if `array` holds inf, or NaN unless `allow_nan`; `hint` says what else may help.
+    """Raise if `array` holds inf, NaN (unless `allow_nan`) or numbers beyond `LARGEST`.
 
-    It is read in blocks, so a memmap is not loaded whole.
+    `hint` says what else may help against NaN. The array is read in blocks, so a memmap is not
+    loaded whole.
     """
     if not np.issubdtype(array.dtype, np.floating):
         return
     n_nan = n_inf = 0
     first: int | None = None
+    too_large: tuple[int, float] | None = None
     for rows in row_blocks(array):
         block = np.asarray(array[rows])
-        bad = np.isinf(block) if allow_nan else ~np.isfinite(block)
-        if not bad.any():
-            continue
+        if block.size == 0 or -LARGEST <= float(block.min()) <= float(block.max()) <= LARGEST:
+            continue  # never true with NaN
         n_nan += 0 if allow_nan else int(np.isnan(block).sum())
         n_inf += int(np.isinf(block).sum())
-        if first is None:
+        bad = np.isinf(block) if allow_nan else ~np.isfinite(block)
+        if bad.any() and first is None:
             first = rows.start + int(np.argmax(bad.reshape(len(block), -1).any(axis=1)))
+        large = (np.abs(block.astype(np.float64)) > LARGEST) & ~bad
+        if large.any() and too_large is None:
+            row = int(np.argmax(large.reshape(len(block), -1).any(axis=1)))
+            too_large = rows.start + row, float(block[large][0])
     if first is not None:
         found = [f"{n} {kind}" for n, kind in ((n_nan, "NaN"), (n_inf, "inf")) if n]
         raise ValueError(
             f"Input {name} contains {' and '.join(found)}, first in row {first}. Every value must "
             f"be finite: drop or impute those rows (sklearn.impute) before the call{hint}."
         )
+    if too_large is not None:
+        raise ValueError(
+            f"Input {name} contains numbers as large as {too_large[1]:g}, first in row "
+            f"{too_large[0]}. Their squares are not finite, so that they cannot be standardised: "
+            f"correct them, or divide {name} by a constant (at most {LARGEST:g} is allowed)."
+        )
 
 
-def tensor_to_numpy(value: Any) -> Any:
-    """A torch tensor, on any device and with or without gradients, as an array; else `value`."""
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
+def check_float32(name: str, rows: NDArray[np.float32]) -> None:
+    """Raise if standardised rows (n, p) were too large for float32, in which networks compute."""
+    if not np.isinf(rows).any():
+        return
+    row = int(np.argmax(np.isinf(rows).any(axis=1)))
+    raise ValueError(
+        f"Row {row} of {name} is so far from the values of fit that it has no finite value in "
+        f"float32 once it is standardised; pass values like those of fit."
+    )
 
 
 def check_levels(quantiles: Any) -> NDArray[np.float64]:
     """Quantile levels strictly between 0 and 1, as an array (k,)."""
     with named_in_errors("quantiles"):
-        levels = np.atleast_1d(np.asarray(quantiles, dtype=np.float64))
+        plain = read_plain("quantiles", quantiles)
+        levels = np.atleast_1d(np.asarray(plain, dtype=np.float64))
     if levels.ndim != 1 or len(levels) == 0 or not ((levels > 0) & (levels < 1)).all():
         raise ValueError(f"quantiles must be levels strictly between 0 and 1, got {quantiles!r}.")
     return levels
@@ -196,25 +201,31 @@ def check_levels(quantiles: Any) -> NDArray[np.float64]:
 
 def check_numeric(name: str, value: Any) -> NDArray[Any]:
     """Turn an array-like (list, pandas, polars, tensor) into a numpy array of finite numbers."""
-    value = tensor_to_numpy(value)
     if value is None:
         raise ValueError(f"{name} is None; pass an array of numbers.")
-    if isinstance(value, np.memmap):
-        array: NDArray[Any] = value
-        if array.dtype.kind not in "fiub":
-            raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}.")
-    else:
-        with named_in_errors(name):
-            array = check_array(
-                value,
-                dtype="numeric",
-                ensure_2d=False,
-                allow_nd=True,
-                ensure_all_finite=False,
-                input_name=name,
-            )
+    array = read_numbers(name, value)
     check_finite(name, array)
     return array
+
+
+def column_names(name: str, value: Any) -> NDArray[Any] | None:
+    """Names of the columns of a DataFrame, if all of them are strings; else None."""
+    with named_in_errors(name):
+        return _get_feature_names(value) if hasattr(value, "columns") else None
+
+
+def check_column_names(name: str, value: Any, known: NDArray[Any] | None) -> None:
+    """Raise if a DataFrame of responses has other columns than y, or in another order."""
+    found = column_names(name, value)
+    if found is None or known is None or np.array_equal(found, known):
+        return
+    if sorted(found) == sorted(known):
+        wrong = f"Its columns are in another order; pass {name}[{known.tolist()}]."
+    else:
+        wrong = "Pass the same columns, in the same order."
+    raise ValueError(
+        f"{name} has columns {found.tolist()}, but y had columns {known.tolist()} in fit. {wrong}"
+    )
 
 
 def check_response_shape(name: str, array: Any) -> None:

@@ -14,12 +14,12 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklsdm._validation import (
+    check_column_names,
     check_finite,
+    check_float32,
     check_integer,
     check_numeric,
-    named_in_errors,
     shape_text,
-    tensor_to_numpy,
     warn_user,
 )
 from sklsdm.autoencoders import (
@@ -29,13 +29,18 @@ from sklsdm.autoencoders import (
 )
 from sklsdm.blocks import row_blocks
 from sklsdm.choosing import Coded, Fold, Pairs, Setting, StageTwo
-from sklsdm.drawing import Sampler, check_out
+from sklsdm.drawing import Sampler, check_out, check_outcome
 from sklsdm.fit_folder import FitFolder, fit_path
 from sklsdm.holding_out import hold_out_pairs, hold_out_rows
 from sklsdm.latent_space import LatentSpace
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.nets import one_thread
-from sklsdm.owner import PartsOwner, warn_if_not_improved, warn_of_far_draws
+from sklsdm.owner import (
+    PartsOwner,
+    largest_settings_in_errors,
+    warn_if_not_improved,
+    warn_of_far_draws,
+)
 from sklsdm.parameters import (
     anything,
     between,
@@ -45,9 +50,11 @@ from sklsdm.parameters import (
     or_none,
     parameter,
     path_like,
+    use_plain_numbers,
 )
 from sklsdm.public_calls import in_own_modes, is_learnt, on_one_fit, own_modes, take_over
 from sklsdm.randomness import RandomState, draw_seed
+from sklsdm.reading import as_numbers, named_in_errors, read_plain
 from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run, resolve_device
 from sklsdm.unpaired import data_for
@@ -105,7 +112,7 @@ class LatentSpaceEstimator(PartsOwner):
         """Raise if this estimator or one of its parts has a parameter value that is not allowed."""
         check_parameters(self)
         for part in self._parts:
-            check_parameters(self._new_part(part), prefix=f"{part}__")
+            check_parameters(self._given_part(part), prefix=f"{part}__")
         resolve_device(self.device)
 
     def _fit_anew(self, learn: Callable[[Self, int], None]) -> Self:
@@ -113,9 +120,11 @@ class LatentSpaceEstimator(PartsOwner):
 
         If `learn` raises, this estimator stays as it was.
         """
+        self._check_settings()
         seed = draw_seed(self.random_state)
         fresh = clone(self)
-        with own_modes(), one_thread():
+        use_plain_numbers(fresh)
+        with own_modes(), one_thread(), largest_settings_in_errors(self):
             learn(fresh, seed)
         take_over(self, {k: v for k, v in vars(fresh).items() if is_learnt(k)})
         if fresh.interrupted_:
@@ -200,7 +209,7 @@ class LatentSpaceEstimator(PartsOwner):
         """Fit stage 1; returns the latent space with the codes (n + N, k) of all responses."""
         asked = self._new_part("autoencoder")
         draws_images = self._new_part("matcher").draws_code_images
-        autoencoder = asked.resolve(responses.format, self.latent_dim, draws_images)
+        autoencoder = asked.resolve(responses.format, self.latent_dim, len(responses), draws_images)
         autoencoder.check_format(responses.format)
         latent_dim = self._choose_latent_dim(autoencoder, responses, run.seed)
         autoencoder.fit(responses, latent_dim, held_out, run)
@@ -231,8 +240,6 @@ class LatentSpaceEstimator(PartsOwner):
             few = width <= FEW_OUTPUTS
             wanted = width if few else math.ceil(1.5 * intrinsic_dimension(responses, seed))
             return min(most, wanted)
-        if isinstance(self.latent_dim, str):
-            raise ValueError(f"latent_dim must be an integer or 'auto', got {self.latent_dim!r}.")
         asked = check_integer("latent_dim", self.latent_dim, 1, width, f" (y has {width} outputs)")
         if asked > most:
             warn_user(
@@ -274,13 +281,15 @@ class LatentSpaceEstimator(PartsOwner):
         """
         form = self._fitted_format()
         array, device = self._check_rows(Y, "Y"), torch.device(self.device_)
-        found = [
-            self.autoencoder_.encode_block(
-                torch.from_numpy(form.flatten(array[rows])), device
-            ).cpu()
-            for rows in row_blocks(array)
-        ]
-        return torch.cat(found).numpy()
+        found = []
+        for rows in row_blocks(array):
+            standardised = form.flatten(array[rows])
+            check_float32("Y", standardised)
+            block = self.autoencoder_.encode_block(torch.from_numpy(standardised), device)
+            found.append(block.cpu().numpy())
+        codes = np.concatenate(found)
+        check_outcome("Y", codes, "code")
+        return codes
 
     @on_one_fit
     def decode(self, Z: ArrayLike) -> NDArray[Any]:
@@ -301,15 +310,22 @@ class LatentSpaceEstimator(PartsOwner):
         ValueError, TypeError
             `Z` has another last axis, or is not numeric.
         """
+        return self._decode(Z, "Z")
+
+    def _decode(self, Z: Any, name: str) -> NDArray[Any]:
+        """Responses for the codes Z, which come from the argument `name`."""
         form = self._fitted_format()
-        codes = check_numeric("Z", Z)
+        codes = check_numeric(name, Z)
         if codes.ndim < 2 or codes.shape[-1] != self.latent_dim_:
             raise ValueError(
                 f"Z must have shape (n, ..., {self.latent_dim_}) with the latent dimension last, "
                 f"got {codes.shape}."
             )
-        flat = codes.reshape(-1, self.latent_dim_).astype(np.float32)
+        with np.errstate(over="ignore"):
+            flat = codes.reshape(-1, self.latent_dim_).astype(np.float32)
+        check_float32(name, flat)
         rows = self._sampler().decode_all(flat).astype(form.dtype)
+        check_outcome(name, rows, "response")
         return rows.reshape(*codes.shape[:-1], *form.shape)
 
     @on_one_fit
@@ -318,7 +334,7 @@ class LatentSpaceEstimator(PartsOwner):
 
         Parameters and errors are those of :meth:`encode`.
         """
-        return self.decode(self.encode(Y))
+        return self._decode(self.encode(Y), "Y")
 
     def _check_features(
         self, X: Any, *, reset: bool, name: str = "X", allow_nan: bool = False, hint: str = ""
@@ -327,21 +343,28 @@ class LatentSpaceEstimator(PartsOwner):
 
         `allow_nan` lets NaN pass; `hint` is added to the error where it does not.
         """
+        plain = read_plain(name, X)
         with named_in_errors(name):
             X = validate_data(
                 self,
-                tensor_to_numpy(X),
+                plain,
                 reset=reset,
                 dtype="numeric",
                 allow_nd=True,
                 ensure_all_finite=False,
             )
+        X = as_numbers(name, X)
         check_finite(name, X, allow_nan=allow_nan, hint=hint)
         return X
+
+    def _response_names(self) -> NDArray[Any] | None:
+        """Names of the columns of the responses in fit, where they had names."""
+        return getattr(self, "target_names_in_", None)
 
     def _check_rows(self, value: Any, name: str) -> NDArray[Any]:
         """Responses as finite numbers, with the shape and range of those seen in fit."""
         form = self._response_format_
+        check_column_names(name, value, self._response_names())
         array = check_numeric(name, value)
         if array.ndim == 2 and array.shape[1] == 1 and form.shape == ():
             array = array[:, 0]
@@ -378,7 +401,7 @@ class LatentSpaceEstimator(PartsOwner):
         """Draw responses (n, n_samples, *y_shape), or `codes`, for conditions (n, p)."""
         form, sampler = self._response_format_, self._sampler()
         n_samples = check_integer("n_samples", n_samples, 1)
-        if batch_size != "auto":
+        if not (isinstance(batch_size, str) and batch_size == "auto"):
             check_integer("batch_size", batch_size, 1)
         tail = (self.latent_dim_,) if codes else form.shape
         dtype = np.dtype(np.float32) if codes else form.dtype

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils.validation import check_array, validate_data
 
-from sklsdm._validation import named_in_errors, warn_user
+from sklsdm._validation import warn_user
+from sklsdm.reading import INSTEAD_OF_DATES, named_in_errors
 
 MOST_LEVELS = 30  # of one column; beyond that the rarest levels share one column of 0 and 1
 _MOST_SHOWN = 5  # unseen levels in a warning
@@ -43,8 +44,6 @@ def find_categories(name: str, X: Any) -> tuple[int, ...]:
     Raises where X holds dates or times, or a column mixes strings with other things.
     """
     if not is_frame(X):
-        if getattr(getattr(X, "dtype", None), "kind", "") in ("m", "M"):
-            raise ValueError(f"{name} holds dates or times; {_INSTEAD_OF_DATES}.")
         return ()
     kinds = [_kind_of(_column(X, place)) for place in range(X.shape[1])]
     for kind, message in _REFUSED.items():
@@ -155,11 +154,8 @@ class CategoryColumns:
                 )
 
 
-_INSTEAD_OF_DATES = (
-    "turn them into numbers first, such as days since the first one, or the month and the hour"
-)
 _REFUSED = {
-    "date": f"holds dates or times in columns {{columns}}; {_INSTEAD_OF_DATES}",
+    "date": f"holds dates or times in columns {{columns}}; {INSTEAD_OF_DATES}",
     "mixed": "mixes strings with other values in columns {columns}; make each column all strings "
     "or all numbers",
 }

@@ -8,7 +8,14 @@ from typing import Any, ClassVar, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sklsdm._validation import check_channels_first, check_finite, check_same_rows
+from sklsdm._validation import (
+    check_channels_first,
+    check_finite,
+    check_numeric,
+    check_response_shape,
+    check_same_rows,
+    column_names,
+)
 from sklsdm.base import LatentSpaceEstimator
 from sklsdm.categories import CategoryColumns, find_categories, refuse_categories
 from sklsdm.choosing import Pairs
@@ -93,6 +100,26 @@ class ConditionedEstimator(LatentSpaceEstimator):
             return self._columns_.number_names()
         return getattr(self, "feature_names_in_", None)
 
+    def _check_pairs(self, X: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        """X and y of `fit` as numbers; keeps the names of their columns."""
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        X = self._check_X(X, reset=True)
+        names = column_names("y", y)
+        if names is not None:
+            self.target_names_in_ = names
+        y = check_numeric("y", y)
+        check_response_shape("y", y)
+        check_same_rows("X", X, "y", y)
+        if len(y) < 2:
+            raise ValueError(
+                f"X and y hold n_samples = {len(y)} pair, but {type(self).__name__} needs at "
+                f"least 2."
+            )
+        return X, y
+
     def _check_validation_pairs(self, X_val: Any, y_val: Any) -> Pairs | None:
         """Standardised conditions and raw responses from X_val and y_val; None if both are None."""
         if X_val is None and y_val is None:
@@ -103,7 +130,7 @@ class ConditionedEstimator(LatentSpaceEstimator):
         X_val = self._check_X(X_val, name="X_val")
         y_val = self._check_rows(y_val, "y_val")
         check_same_rows("X_val", X_val, "y_val", y_val)
-        rows = self._conditions_.rows(X_val)
+        rows = self._conditions_.rows(X_val, "X_val")
         if self.scale_X:
             warn_if_far("X_val", rows)
         return Pairs(rows, y_val)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklsdm._validation import shape_text, warn_user
+from sklsdm._validation import check_float32, shape_text, warn_user
 from sklsdm.exceptions import DistributionShiftWarning
-from sklsdm.responses import Standardiser, fit_standardiser, flat_rows
+from sklsdm.responses import flat_rows
+from sklsdm.standardising import Standardiser, are_constant, fit_standardiser
 
 _FAR = 6.0  # standard deviations between a column's median and its mean in training
 
@@ -23,9 +24,11 @@ class ConditionFormat:
     shape: tuple[int, ...]  # of one condition: (p,) or (c, h, w)
     standardiser: Standardiser
 
-    def rows(self, X: NDArray[Any]) -> NDArray[np.float32]:
-        """Conditions as standardised flat rows (n, p)."""
-        return self.standardiser.forward(flat_rows(X))
+    def rows(self, X: NDArray[Any], name: str = "X") -> NDArray[np.float32]:
+        """Conditions as standardised flat rows (n, p); raises if float32 cannot hold them."""
+        rows = self.standardiser.forward(flat_rows(X))
+        check_float32(name, rows)
+        return rows
 
     def check(self, name: str, X: NDArray[Any]) -> None:
         """Raise if the conditions have another shape than in `fit`."""
@@ -53,7 +56,8 @@ def learn_format(
     if scale and missing.any():
         mean = np.nanmean(rows, axis=0)
         std = np.nanstd(rows, axis=0)
-        standardiser = Standardiser(mean, np.where(std > 1e-12 * np.abs(mean), std, 0.0))
+        constant = are_constant(np.nanmin(rows, axis=0), np.nanmax(rows, axis=0))
+        standardiser = Standardiser(mean, np.where(constant, 0.0, std))
     elif scale:
         standardiser = fit_standardiser(iter([rows]), shared=X.ndim == 4)
     return ConditionFormat(X.shape[1:], standardiser)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import _safe_indexing
 
-from sklsdm._validation import check_same_rows, tensor_to_numpy
+from sklsdm._validation import check_same_rows
 from sklsdm.autoencoders import AUTOENCODERS
 from sklsdm.diagnosis import (
     Diagnosis,
@@ -29,6 +29,7 @@ from sklsdm.matchers import MATCHERS
 from sklsdm.nets import one_thread
 from sklsdm.public_calls import on_one_fit
 from sklsdm.randomness import RandomState, draw_seed
+from sklsdm.reading import read_plain
 from sklsdm.responses import check_unpaired
 from sklsdm.shift import MAX_ROWS, shift_between
 
@@ -101,7 +102,7 @@ class DiagnoseMixin(ABC):
         All draws together hold at most 2**24 numbers: for large responses there are 19 for each
         pair in place of 99, then fewer pairs. 500 pairs take a few seconds.
         """
-        X = tensor_to_numpy(X)
+        X = read_plain("X", X)
         estimator, inner_X = self._fits(X)[0]
         estimator._check_condition(inner_X)
         target: Array = estimator._check_rows(y, "y")

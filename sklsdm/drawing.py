@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import norm, qmc
+from scipy.special import ndtri
+from scipy.stats import qmc
 from torch import Tensor
 
 from sklsdm._validation import check_integer
@@ -19,6 +20,7 @@ from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.blocks import row_blocks, rows_per_block
 from sklsdm.functional.scores import energy_score, energy_score_shared, multiscale_score
 from sklsdm.matchers import BaseMatcher
+from sklsdm.memory import available_memory
 from sklsdm.out_of_memory import in_batches
 from sklsdm.responses import ResponseFormat, Standardiser, flat_rows
 
@@ -162,7 +164,11 @@ class Sampler:
                 return finish(latent, decoder_noise).cpu().numpy()
 
         for places, draws in in_batches(len(flat), step, draw):
-            flat[places] = draws
+            rows = np.arange(places.start, places.stop) // n_samples
+            check_outcome("X" if condition.shape[1] else "", draws, "draw", rows)
+            with np.errstate(over="ignore"):
+                flat[places] = draws
+            check_stored(flat[places], draws)
 
     def draws_with_shared_noise(
         self, condition: NDArray[np.float32], n_draws: int, share: slice = slice(None)
@@ -170,13 +176,13 @@ class Sampler:
         """Yield draws (b, n_draws, q) for one block of b conditions after another, and its slice.
 
         Every condition gets the same `n_draws` noise vectors, in every call: a scrambled Sobol
-        sequence with a fixed seed, mapped to the normal law. Means and quantiles over it vary far
-        less than over as many independent draws, and do not depend on the other conditions.
-        `share` takes a part of these vectors.
+        sequence with a fixed seed (a Latin hypercube, for more dimensions than SciPy's sequence
+        has), mapped to the normal law. Means and quantiles over it vary far less than over as many
+        independent draws, and do not depend on the other conditions. `share` takes a part of these
+        vectors.
         """
-        sobol = qmc.Sobol(sum(self.noise_dims), rng=np.random.default_rng(0))
-        points = np.clip(sobol.random(n_draws)[share], 1e-6, 1 - 1e-6)  # norm.ppf stays finite
-        shared = torch.as_tensor(norm.ppf(points), dtype=torch.float32, device=self.device)
+        points = np.clip(self._points(n_draws)[share], 1e-6, 1 - 1e-6)  # ndtri stays finite
+        shared = torch.as_tensor(ndtri(points), dtype=torch.float32, device=self.device)
         n_draws = len(shared)
 
         def draw(rows: slice) -> Tensor:
@@ -187,6 +193,18 @@ class Sampler:
             return draws.view(len(block), n_draws, -1)
 
         yield from in_batches(len(condition), max(1, self._chunk() // n_draws), draw)
+
+    def _points(self, n_draws: int) -> NDArray[np.float64]:
+        """Evenly spread points (n_draws, d) of the unit cube; raises where they need too much."""
+        dim = sum(self.noise_dims)
+        n_bytes, limit = 16 * n_draws * (dim + self.width), available_memory()
+        if n_bytes > limit:
+            raise ValueError(
+                f"n_draws={n_draws} takes {n_bytes / 2**30:,.1f} GiB, but "
+                f"{limit / 2**30:,.1f} GiB are available; ask for fewer."
+            )
+        kind = qmc.Sobol if dim <= qmc.Sobol.MAXDIM else qmc.LatinHypercube
+        return kind(dim, rng=np.random.default_rng(0)).random(n_draws)
 
     def decode_all(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Responses (n, q) in their own units, for codes (n, k) in the autoencoder's units."""
@@ -227,6 +245,7 @@ def estimate_moments(
         exact = draws.double()
         mean[rows] = exact.mean(dim=1).cpu().numpy()
         std[rows] = exact.std(dim=1, correction=0).cpu().numpy()
+    check_outcome("X", mean + std, "mean or standard deviation")
     return mean, std
 
 
@@ -243,6 +262,7 @@ def estimate_quantiles(
         exact = draws.double()
         at = torch.as_tensor(levels, dtype=exact.dtype, device=exact.device)
         found[rows] = torch.quantile(exact, at, dim=1).transpose(0, 1).cpu().numpy()
+    check_outcome("X", found, "quantile")
     return found
 
 
@@ -307,6 +327,10 @@ def check_out(
         return allocate(shape, dtype)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a numpy array or memmap, got {type(out).__name__}.")
+    if not out.flags.writeable:
+        raise ValueError(
+            "out is read-only; pass an array that can be written to (a memmap with mode 'r+')."
+        )
     if out.shape != shape or out.dtype.kind != "f" or not out.flags.c_contiguous:
         raise ValueError(
             f"out must be a C-contiguous float array of shape {shape}, got an array of shape "
@@ -316,21 +340,51 @@ def check_out(
 
 
 def allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """A new array for draws; raises if it is larger than the memory of this machine."""
-    n_bytes = int(np.prod([int(side) for side in shape], dtype=object)) * dtype.itemsize
-    limit = _physical_memory()
-    if n_bytes > limit:
-        raise ValueError(
-            f"{'x'.join(map(str, shape))} draws of {dtype} take {n_bytes / 2**30:,.1f} GiB, but "
-            f"this machine has {limit / 2**30:,.1f} GiB: ask for a smaller n_samples, or pass "
-            f"out=, for example numpy.lib.format.open_memmap('draws.npy', 'w+', dtype='{dtype}', "
-            f"shape={shape})."
-        )
-    return np.empty(shape, dtype)
-
-
-def _physical_memory() -> int:
+    """A new array for draws; raises if it is larger than the memory that is available."""
+    n_bytes = math.prod(shape) * dtype.itemsize
+    limit = available_memory()
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not a POSIX system
-        return 2**63
+        if n_bytes <= limit:
+            return np.empty(shape, dtype)
+    except MemoryError:  # a limit of this process, which the system does not tell
+        pass
+    raise ValueError(
+        f"{'x'.join(map(str, shape))} draws of {dtype} take {n_bytes / 2**30:,.1f} GiB, but "
+        f"{limit / 2**30:,.1f} GiB are available: ask for a smaller n_samples, or pass "
+        f"out=, for example numpy.lib.format.open_memmap('draws.npy', 'w+', dtype='{dtype}', "
+        f"shape={shape})."
+    )
+
+
+def check_outcome(
+    name: str, values: NDArray[Any], what: str, rows: NDArray[np.intp] | None = None
+) -> None:
+    """Raise if networks gave values (n, ...) that are not finite.
+
+    `what` tells what they are, such as "code". They came of the `rows` (n,) of the argument `name`,
+    in order where `rows` is None; an empty `name` stands for no argument at all.
+    """
+    bad = ~np.isfinite(values)
+    if not bad.any():
+        return
+    place = int(np.argmax(bad.reshape(len(values), -1).any(axis=1)))
+    row = place if rows is None else int(rows[place])
+    if not name:
+        raise ValueError(
+            f"The fitted law gives a {what} that is not finite; fit again with a lower matcher__lr."
+        )
+    raise ValueError(
+        f"Row {row} of {name} gives a {what} that is not finite. Either the row is too far from "
+        f"those of fit, or training went astray: pass values like those of fit, or fit again with "
+        f"a lower matcher__lr."
+    )
+
+
+def check_stored(stored: NDArray[Any], drawn: NDArray[Any]) -> None:
+    """Raise if finite draws became infinite in `out`, whose dtype is too narrow for them."""
+    if np.isfinite(stored).all():
+        return
+    raise ValueError(
+        f"out has dtype {stored.dtype}, whose largest number is {np.finfo(stored.dtype).max:.3g}, "
+        f"but a draw is {np.abs(drawn).max():.3g}; pass an array of dtype {drawn.dtype}."
+    )

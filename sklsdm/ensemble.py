@@ -19,7 +19,7 @@ from sklsdm._validation import check_integer
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.blocks import row_slices
 from sklsdm.diagnosing import DiagnoseMixin
-from sklsdm.drawing import Sampler, check_out
+from sklsdm.drawing import Sampler, check_out, check_stored
 from sklsdm.forecasts import ForecastMixin
 from sklsdm.forwarding import inner, sample, unwrap
 from sklsdm.frames import AsFrame, framed
@@ -183,7 +183,9 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
             if place == 0:
                 out = check_out(out, (len(drawn), n_samples, *self.y_shape_), drawn.dtype)
             assert out is not None
-            out[:, place::n_fits] = drawn
+            with np.errstate(over="ignore"):
+                out[:, place::n_fits] = drawn
+            check_stored(out[:, place::n_fits], drawn)
         assert out is not None
         return framed(out, X, as_frame, self, "draw", range(n_samples))
 
@@ -227,7 +229,8 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        single = get_tags(self._single())
+        usable = isinstance(inner(self.estimator), LSDMRegressor)
+        single = get_tags(self.estimator if usable else LSDMRegressor())
         tags.target_tags, tags.input_tags = single.target_tags, single.input_tags
         return tags
 

@@ -18,6 +18,7 @@ from sklsdm.frames import AsFrame, framed
 from sklsdm.generator import LSDMGenerator
 from sklsdm.public_calls import as_it_is
 from sklsdm.randomness import RandomState
+from sklsdm.reading import named_in_errors
 from sklsdm.target_units import InTargetUnits
 
 
@@ -240,7 +241,8 @@ def unwrap(model: Any, X: Any) -> tuple[Any, Any]:
         model = as_it_is(model)
         check_is_fitted(model)
         if len(model.steps) > 1:
-            X = model[:-1].transform(X)
+            with named_in_errors("X"):
+                X = model[:-1].transform(X)
         return unwrap(model.steps[-1][1], X)
     if isinstance(model, LSDMGenerator):
         raise TypeError(
@@ -266,7 +268,8 @@ def inner(model: Any) -> Any:
     """The estimator inside `model` that draws, itself and no copy of it."""
     if isinstance(model, Pipeline):
         return inner(model.steps[-1][1])
-    return inner(model.best_estimator_) if isinstance(model, BaseSearchCV) else model
+    fitted_search = isinstance(model, BaseSearchCV) and hasattr(model, "best_estimator_")
+    return inner(model.best_estimator_) if fitted_search else model
 
 
 def fitted_inside(model: Any) -> Any:

@@ -99,7 +99,6 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         return self._fit_anew(lambda fresh, seed: fresh._learn(X, seed))
 
     def _learn(self, X: Any, seed: int) -> None:
-        self._check_settings()
         data = self._check_data(X)
         run = self._run(seed, data)
         responses = self._open_responses(data, None)
@@ -116,6 +115,9 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
                 f"{type(self).__name__} needs at least 2 rows of X, got n_samples = {len(data)}."
             )
         return data
+
+    def _response_names(self) -> NDArray[Any] | None:
+        return getattr(self, "feature_names_in_", None)
 
     @on_one_fit
     def sample(
@@ -199,6 +201,8 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         """
         self._fitted_format()
         data = self._check_rows(self._check_features(X, reset=False), "X")
+        if len(data) < 2:
+            raise ValueError(f"score needs at least 2 rows of X, got {len(data)}.")
         rows = flat_rows(data[:MAX_SCORE_ROWS]) / self._response_std_
         draws = flat_rows(self.sample(_N_DRAWS_COMPARED, random_state=0)) / self._response_std_
         return -float(scores.energy_distance(torch.from_numpy(draws), torch.from_numpy(rows)))

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
 
 from sklsdm._validation import check_choice, warn_user
 from sklsdm.autoencoders import AUTOENCODERS, BaseAutoencoder, wrap
 from sklsdm.exceptions import DivergenceWarning, NotImprovedWarning
 from sklsdm.matchers import MATCHERS, BaseMatcher
 from sklsdm.nets import FARTHEST, clone_to_fit
-from sklsdm.parameters import Declared, anything, parameter, unless_it_fails
+from sklsdm.out_of_memory import is_out_of_memory
+from sklsdm.parameters import (
+    Declared,
+    any_integer,
+    anything,
+    or_auto,
+    parameter,
+    unless_it_fails,
+    use_plain_numbers,
+)
+
+_LARGE = 10_000  # integers beyond that may be why memory is not enough
 
 
 class PartKind(NamedTuple):
@@ -44,7 +57,7 @@ class PartsOwner(Declared):
 
     latent_dim: int | str = parameter(
         default="auto",
-        rule=anything('int or "auto"'),
+        rule=or_auto(any_integer()),
         doc="""Dimension of the latent space. "auto" is the number of outputs if there are at most
         eight, or if they are their own codes (`autoencoder`); else 1.5 times the intrinsic
         dimension of the paired responses (of all responses, if they are images; Levina & Bickel
@@ -96,6 +109,12 @@ class PartsOwner(Declared):
 
     def _new_part(self, part: str) -> Any:
         """A new, unfitted part with the parameters of this estimator's."""
+        fresh = clone_to_fit(self._given_part(part))
+        use_plain_numbers(fresh)
+        return fresh
+
+    def _given_part(self, part: str) -> Any:
+        """The part that was given, as an object."""
         value = getattr(self, part)
         table, base, others, convert = self._parts[part]
         if isinstance(value, str):
@@ -106,7 +125,7 @@ class PartsOwner(Declared):
             raise TypeError(
                 f"{part} must be one of {names} or a {base.__name__} object{others}, got {value!r}."
             )
-        return clone_to_fit(value)
+        return value
 
 
 _SILENT = ContextVar("_SILENT", default=False)
@@ -145,6 +164,27 @@ def warn_if_not_improved(matcher: BaseMatcher) -> None:
         f"nothing checks whether it is better.",
         NotImprovedWarning,
     )
+
+
+@contextmanager
+def largest_settings_in_errors(estimator: PartsOwner) -> Iterator[None]:
+    """Turn an error for lack of memory into one that names the settings which may be its cause."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        large = {
+            name: value
+            for name, value in estimator.get_params().items()
+            if any(isinstance(n, int | np.integer) and n > _LARGE for n in _members(value))
+        }
+        if not large or not (is_out_of_memory(error) or "overflow" in str(error)):
+            raise
+        named = ", ".join(f"{name}={value!r}" for name, value in large.items())
+        raise ValueError(f"fit needs more memory than there is; lower {named}.") from error
+
+
+def _members(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def warn_of_far_draws(matcher: BaseMatcher) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import numbers
 import os
 import re
 import textwrap
@@ -25,6 +26,8 @@ from sklearn.base import BaseEstimator
 
 from sklsdm._validation import check_choice, check_integer, check_real
 
+LARGEST_REAL = 1e30  # of settings, so that float32 holds them times other numbers
+LARGEST_INT = 2**31 - 1  # of the numbers of steps, widths and rows that torch is asked for
 _WIDTH = 95  # of a line of documentation
 
 
@@ -36,46 +39,67 @@ class Rule:
     check: Callable[[str, Any], object]
 
 
+def _check_size(name: str, value: Any, low: int) -> None:
+    if check_integer(name, value, low) > LARGEST_INT:
+        raise ValueError(f"{name} must be at most {LARGEST_INT}, got {value!r}.")
+
+
 def integer(low: int) -> Rule:
     """Integers from `low` on."""
-    return Rule(f"int >= {low}", lambda name, value: check_integer(name, value, low))
+    return Rule(f"int >= {low}", lambda name, value: _check_size(name, value, low))
+
+
+def any_integer() -> Rule:
+    """Integers; their range depends on the data, and the code that uses them checks it."""
+
+    def check(name: str, value: Any) -> None:
+        if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+            raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__}).")
+
+    return Rule("int", check)
 
 
 def multiple_of(step: int) -> Rule:
     """Positive multiples of `step`."""
 
     def check(name: str, value: Any) -> None:
-        check_integer(name, value, step)
+        _check_size(name, value, step)
         if value % step:
             raise ValueError(f"{name} must be a multiple of {step}, got {value!r}.")
 
     return Rule(f"int, a multiple of {step}", check)
 
 
+def _real(text: str, low: float, high: float = np.inf, **ends: bool) -> Rule:
+    """Numbers between two ends that float32 and, if they are integers, 64 bits can hold."""
+
+    def check(name: str, value: Any) -> None:
+        check_real(name, value, low, high, **ends)
+        limit = LARGEST_REAL if isinstance(value, float | np.floating) else 2**62
+        if abs(float(value)) > limit:
+            raise ValueError(f"{name} must be at most {limit:g}, got {value!r}.")
+
+    return Rule(text, check)
+
+
 def at_least(low: float) -> Rule:
     """Finite numbers from `low` on."""
-    return Rule(f"float >= {low:g}", lambda name, value: check_real(name, value, low))
+    return _real(f"float >= {low:g}", low)
 
 
 def above(low: float) -> Rule:
     """Finite numbers above `low`."""
-    return Rule(f"float > {low:g}", lambda name, value: check_real(name, value, low, open_low=True))
+    return _real(f"float > {low:g}", low, open_low=True)
 
 
 def within(low: float, high: float) -> Rule:
     """Numbers in [low, high]."""
-    return Rule(
-        f"float in [{low:g}, {high:g}]",
-        lambda name, value: check_real(name, value, low, high),
-    )
+    return _real(f"float in [{low:g}, {high:g}]", low, high)
 
 
 def between(low: float, high: float) -> Rule:
     """Numbers in [low, high)."""
-    return Rule(
-        f"float in [{low:g}, {high:g})",
-        lambda name, value: check_real(name, value, low, high, open_high=True),
-    )
+    return _real(f"float in [{low:g}, {high:g})", low, high, open_high=True)
 
 
 def one_of(*names: str) -> Rule:
@@ -88,7 +112,8 @@ def sequence_of(rule: Rule) -> Rule:
     """A list, tuple or array whose members all satisfy `rule`."""
 
     def check(name: str, value: Any) -> None:
-        if not isinstance(value, list | tuple | np.ndarray):
+        is_array = isinstance(value, np.ndarray) and value.ndim == 1
+        if not isinstance(value, list | tuple) and not is_array:
             raise TypeError(
                 f"{name} must be a sequence (a list or tuple) of {rule.text}, got {value!r}."
             )
@@ -108,6 +133,18 @@ def some(rule: Rule) -> Rule:
             raise ValueError(f"{name} must hold at least one {rule.text}, got none.")
 
     return Rule(members.text, check)
+
+
+def pair_of(rule: Rule) -> Rule:
+    """As :func:`sequence_of`, with two members."""
+    members = sequence_of(rule)
+
+    def check(name: str, value: Any) -> None:
+        members.check(name, value)
+        if len(value) != 2:
+            raise ValueError(f"{name} must hold two numbers, got {len(value)}: {value!r}.")
+
+    return Rule(f"pair of {rule.text}", check)
 
 
 def or_auto(rule: Rule) -> Rule:
@@ -145,7 +182,7 @@ def integer_or_flag(low: int) -> Rule:
     """Integers from `low` on; True and False count as 1 and 0."""
 
     def check(name: str, value: Any) -> None:
-        check_integer(name, int(value) if isinstance(value, bool) else value, low)
+        _check_size(name, int(value) if isinstance(value, bool) else value, low)
 
     return Rule(f"int >= {low} or bool", check)
 
@@ -156,7 +193,7 @@ def path_like() -> Rule:
     def check(name: str, value: Any) -> None:
         if not isinstance(value, str | os.PathLike):
             raise TypeError(f"{name} must be a path (str or pathlib.Path), got {value!r}.")
-        if "\0" in str(value):
+        if "\0" in os.fspath(value):
             raise ValueError(f"{name} must be a path without null characters, got {value!r}.")
 
     return Rule("path-like", check)
@@ -239,6 +276,18 @@ def check_parameters(declared: Declared, prefix: str = "") -> None:
         if rule is not None:
             rule.check(prefix + field.name, getattr(declared, field.name))
     declared._check_further(prefix)
+
+
+def use_plain_numbers(declared: Declared) -> None:
+    """Replace NumPy's numbers and arrays among the parameters by Python's numbers and lists.
+
+    NumPy's small integers overflow in sums, and torch does not take all of them.
+    """
+    for name, value in declared.get_params(deep=False).items():
+        if isinstance(value, np.number | np.bool_):
+            setattr(declared, name, value.item())
+        elif isinstance(value, np.ndarray) and value.ndim == 1:
+            setattr(declared, name, value.tolist())
 
 
 def _check_annotated(cls: type) -> None:

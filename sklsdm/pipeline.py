@@ -12,6 +12,7 @@ from sklsdm import forwarding
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.diagnosis import Diagnosis
 from sklsdm.public_calls import as_it_is, on_one_fit
+from sklsdm.reading import named_in_errors
 
 
 class SamplingPipeline(Pipeline):
@@ -63,10 +64,12 @@ class SamplingPipeline(Pipeline):
         transformers = clone(self.steps[:-1], safe=False)
         if transformers:
             head = Pipeline(transformers, memory=self.memory, verbose=self.verbose)
-            X = head.fit_transform(X, y, **params)
+            with named_in_errors("X"):
+                X = head.fit_transform(X, y, **params)
             transformers = head.steps
             if own.get("X_val") is not None:
-                own["X_val"] = head.transform(own["X_val"])
+                with named_in_errors("X_val"):
+                    own["X_val"] = head.transform(own["X_val"])
         self._fit_last(transformers, X, y, own)
         return self
 

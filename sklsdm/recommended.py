@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_array
 
-from sklsdm._validation import check_numeric, check_same_rows, tensor_to_numpy
+from sklsdm._validation import check_numeric, check_same_rows
 from sklsdm.conditions import learn_format
 from sklsdm.encoders import PeriodicConditionEncoder
 from sklsdm.functional.categorical import are_labels
+from sklsdm.reading import read_plain
 from sklsdm.responses import fit_standardiser, flat_rows
 
 Grid = list[dict[str, list[Any]]]
@@ -134,7 +135,7 @@ def _has_waves(rows: NDArray[np.float64], responses: NDArray[Any]) -> bool:
 
 def _as_numbers(X: Any) -> NDArray[np.float64]:
     """X as numbers, with NaN where values are missing; categories of a table are counted off."""
-    X = tensor_to_numpy(X)
+    X = read_plain("X", X)
     try:
         return check_array(X, dtype=np.float64, ensure_all_finite=False, allow_nd=True)
     except (TypeError, ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self, overload
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
@@ -12,8 +13,6 @@ from sklearn.utils import Tags
 from sklsdm._validation import (
     also_named,
     check_groups,
-    check_numeric,
-    check_response_shape,
     check_same_rows,
 )
 from sklsdm.autoencoders import IdentityAutoencoder
@@ -21,10 +20,11 @@ from sklsdm.base import FIT_EXTRAS
 from sklsdm.choosing import Coded, Pairs, Setting, StageTwo, choose_setting
 from sklsdm.conditioned import ConditionedEstimator
 from sklsdm.diagnosing import DiagnoseMixin
-from sklsdm.drawing import Bank, energy_scores, marginal_energy_scores
+from sklsdm.drawing import Bank, check_outcome, energy_scores, marginal_energy_scores
 from sklsdm.exceptions import DistributionShiftWarning
 from sklsdm.extremes import warn_of_extremes
 from sklsdm.forecasts import ForecastMixin
+from sklsdm.functional.categorical import are_labels
 from sklsdm.holding_out import MIN_ROWS_TO_HOLD_OUT, hold_out_rows
 from sklsdm.matchers import MatchingData
 from sklsdm.metrics import skill
@@ -79,12 +79,13 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
         "pair": in stage 2 as pseudo-pairs as well, with conditions from a model of x given the
         code (`sklsdm.pairing`); codes without one are used as in "match". "auto" compares these
         uses on the pairs, each by short fits to the others (`sklsdm.choosing`), and takes the
-        first that is within two standard errors of the best. "none" is not compared for
-        images with a learnt latent space, which needs all of them, nor "latent" where stage 1
-        learns nothing (up to 50 outputs by default). Where all unpaired responses are copies of
-        paired ones it is "none". With fewer than 20 pairs nothing can be compared: it is then
-        "latent", or "none" where stage 1 learns nothing ("match" if `matcher__unpaired_weight` is
-        given).""",
+        first that is within two standard errors of the best. Where codes are images
+        (`autoencoder="feature-map"`) short fits do not tell, and it is "pair" for labels and
+        "latent" for other conditions. "none" is not compared for images with a learnt latent
+        space, which needs all of them, nor "latent" where stage 1 learns nothing (up to 50
+        outputs by default). Where all unpaired responses are copies of paired ones it is "none".
+        With fewer than 20 pairs nothing can be compared: it is then "latent", or "none" where
+        stage 1 learns nothing ("match" if `matcher__unpaired_weight` is given).""",
     )
     y_range: Any = parameter(
         default=None,
@@ -124,6 +125,11 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
         """With `unpaired_="pair"`, the number of unpaired responses that got a condition."""
     )
     y_shape_: tuple[int, ...] = learnt("Shape of one response; () for a 1-D y.", "tuple")
+    target_names_in_: NDArray[Any] = learnt(
+        """Names of the columns of y, if y is a DataFrame and they are all strings. `Y_unpaired`,
+        `y_val` and later responses that are DataFrames must have them in the same order.""",
+        "ndarray of str",
+    )
     n_paired_: int = learnt("Number of pairs in `fit`.")
     n_unpaired_: int = learnt("Number of unpaired responses in `fit`.")
     # With metadata routing on, Pipelines and searches pass these on without set_fit_request.
@@ -223,9 +229,8 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
     def _learn(
         self, X: Any, y: Any, Y_unpaired: Any, X_val: Any, y_val: Any, groups: Any, seed: int
     ) -> None:
-        self._check_settings()
         X, y = self._check_pairs(X, y)
-        unpaired = check_unpaired(Y_unpaired, y)
+        unpaired = check_unpaired(Y_unpaired, y, self._response_names())
         warn_if_sliced(Y_unpaired, len(y))
         groups = check_groups(groups, len(y))
         encoder = self._new_part("condition_encoder").resolve(X.shape[1:])
@@ -262,6 +267,8 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
             can_judge=validation is not None or len(pairs) >= MIN_ROWS_TO_HOLD_OUT,
             learns_space=not isinstance(coded.space.autoencoder, IdentityAutoencoder),
             is_image=coded.space.form.is_image,
+            has_code_images=coded.space.autoencoder.code_shape_ is not None,
+            are_labels=are_labels(torch.from_numpy(pairs.condition)),
             weight=self._new_part("matcher").unpaired_weight,
         )
         spaces = dict.fromkeys(uses, coded)
@@ -306,22 +313,6 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
     def _check_settings(self) -> None:
         super()._check_settings()
         check_weight(self.unpaired, self._new_part("matcher").unpaired_weight)
-
-    def _check_pairs(self, X: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None."
-            )
-        X = self._check_X(X, reset=True)
-        y = check_numeric("y", y)
-        check_response_shape("y", y)
-        check_same_rows("X", X, "y", y)
-        if len(y) < 2:
-            raise ValueError(
-                f"X and y hold n_samples = {len(y)} pair, but {type(self).__name__} needs at "
-                f"least 2."
-            )
-        return X, y
 
     # ------------------------------------------------------------------ scoring
     @on_one_fit
@@ -372,6 +363,7 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
         check_same_rows("X", condition, "y", target)
         marginal = marginal_energy_scores(self._reference_, target, self._response_std_)
         drawn = energy_scores(bank, condition, target, self._response_std_)
+        check_outcome("X", drawn, "score")
         # A constant image of bytes is drawn as float32, off the exact k/255 by rounding.
         rounding = 1e-6 if self._response_format_.is_bytes else 1e-12
         return skill(drawn, marginal, sample_weight, rounding)

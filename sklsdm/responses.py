@@ -7,7 +7,6 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklsdm._validation import (
+    check_column_names,
     check_finite,
     check_numeric,
     check_response_shape,
@@ -25,7 +25,10 @@ from sklsdm._validation import (
     warn_user,
 )
 from sklsdm.blocks import row_blocks, row_slices, rows_per_block
+from sklsdm.reading import as_numbers, named_in_errors, read_plain
+from sklsdm.standardising import Standardiser, fit_standardiser
 
+_FAR = 1e3  # standard deviations from the mean, within which draws lie
 MAX_REFERENCE = 2000  # paired responses kept for `score`, which compares draws with them
 
 
@@ -89,20 +92,34 @@ class _DatasetRows:
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
+        with named_in_errors("Y_unpaired"):
+            n_rows = len(dataset)
+        if n_rows == 0:
+            raise ValueError("Y_unpaired is a Dataset without items; pass None instead.")
+        self.shape: tuple[int, ...] = (n_rows,)
+        self.dtype: np.dtype[Any] | None = None
         first = self._read([0])
-        self.dtype = first.dtype
-        self.shape = (len(dataset), *first.shape[1:])
+        self.shape, self.dtype = (n_rows, *first.shape[1:]), first.dtype
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def _read(self, rows: Sequence[int]) -> NDArray[Any]:
-        if hasattr(self.dataset, "__getitems__"):
-            items = self.dataset.__getitems__(list(rows))
-        else:
-            items = [self.dataset[int(row)] for row in rows]
-        items = [item[0] if isinstance(item, tuple | list) else item for item in items]
-        return np.stack([np.asarray(item) for item in items])
+        with named_in_errors("Y_unpaired"):
+            if hasattr(self.dataset, "__getitems__"):
+                items = self.dataset.__getitems__(list(rows))
+            else:
+                items = [self.dataset[int(row)] for row in rows]
+            items = [item[0] if isinstance(item, tuple | list) else item for item in items]
+            plain = [np.asarray(read_plain("Y_unpaired", item)) for item in items]
+            found = as_numbers("Y_unpaired", np.stack(plain))
+        if self.dtype is not None and number_kind(found.dtype) != number_kind(self.dtype):
+            raise ValueError(
+                f"Y_unpaired is a Dataset whose items hold {_described(self.dtype)} at first and "
+                f"{_described(found.dtype)} in rows {rows[0]} to {rows[-1]}; give all of them one "
+                f"dtype."
+            )
+        return found
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> NDArray[Any]:
         if isinstance(rows, slice):
@@ -110,10 +127,10 @@ class _DatasetRows:
         return self._read(rows.tolist())
 
 
-def check_unpaired(value: Any, like: NDArray[Any]) -> Any:
+def check_unpaired(value: Any, like: NDArray[Any], names: NDArray[Any] | None = None) -> Any:
     """`Y_unpaired` as rows to be read in blocks, checked against the paired responses `like`.
 
-    None stays None.
+    `names` are those of the columns of y, where they have some. None stays None.
     """
     if isinstance(value, Unpaired):
         value = value.data
@@ -134,6 +151,7 @@ def check_unpaired(value: Any, like: NDArray[Any]) -> Any:
         check_response_shape("Y_unpaired", rows)
         check_finite("Y_unpaired", rows)
     else:
+        check_column_names("Y_unpaired", value, names)
         rows = check_numeric("Y_unpaired", value)
         check_response_shape("Y_unpaired", rows)
         if like.ndim == 2 and like.shape[1] == 1 and rows.ndim == 1:
@@ -167,60 +185,6 @@ def _how_to_convert(y: Any, unpaired: Any) -> str:
     return "Convert one of them, for example Y_unpaired.astype(y.dtype)."
 
 
-@dataclass(frozen=True)
-class Standardiser:
-    """The map (value - mean) / scale of flat rows; `scale` is a standard deviation, or 0.
-
-    A scale of 0 marks a constant column: its values are centred and not divided. Both arrays
-    broadcast over rows.
-    """
-
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
-
-    @property
-    def constant(self) -> NDArray[np.bool_]:
-        """Which columns are constant."""
-        return self.scale == 0
-
-    def forward(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        scale = np.where(self.constant, 1.0, self.scale)
-        return ((values - self.mean) / scale).astype(np.float32)
-
-    def tensors(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and scale on the device and in the dtype of `like`."""
-        return (
-            torch.as_tensor(self.mean, dtype=like.dtype, device=like.device),
-            torch.as_tensor(self.scale, dtype=like.dtype, device=like.device),
-        )
-
-
-def fit_standardiser(blocks: Iterator[NDArray[Any]], *, shared: bool) -> Standardiser:
-    """Means and standard deviations of the columns, in one pass over blocks of rows.
-
-    With `shared`, as for images, all columns get one mean and one standard deviation.
-    """
-    count, mean, squares = 0, np.zeros(1), np.zeros(1)
-    for raw in blocks:
-        block = raw.astype(np.float64)
-        block_mean = block.mean(axis=0)
-        block_squares = np.square(block - block_mean).sum(axis=0)
-        total = count + len(block)
-        delta = block_mean - mean
-        squares = squares + block_squares + np.square(delta) * count * len(block) / total
-        mean = mean + delta * len(block) / total
-        count = total
-    variance = squares / count
-    if shared:
-        overall = np.atleast_1d(mean.mean())
-        variance = np.atleast_1d(variance.mean() + np.square(mean - overall).mean())
-        mean = overall
-    # A column that is constant up to rounding gets scale 0, so that draws repeat the constant.
-    tiny = 1e-24 * np.maximum(np.square(mean), 1e-300)
-    scale = np.where(variance > tiny, np.sqrt(variance), 0.0)
-    return Standardiser(mean, scale)
-
-
 class ResponseFormat:
     """Shape, dtype, range and standardisation of the responses, and the way back for draws."""
 
@@ -229,7 +193,9 @@ class ResponseFormat:
         self.is_image = y.ndim >= 3
         self.is_bytes = holds_bytes(y)
         float_like = y.dtype in (np.dtype(np.float32), np.dtype(np.float16)) or self.is_bytes
-        self.dtype = np.dtype(np.float32 if float_like else np.float64)
+        farthest = np.abs(standardiser.mean) + _FAR * standardiser.scale
+        fits = farthest.max() < float(np.finfo(np.float32).max)
+        self.dtype = np.dtype(np.float32 if float_like and fits else np.float64)
         self.standardiser = standardiser
         self.range = range_ends((0.0, 1.0), y) if self.is_bytes else None
         if y_range is not None:

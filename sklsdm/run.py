@@ -75,7 +75,7 @@ class Stage:
 
 def resolve_device(name: str | torch.device) -> torch.device:
     """The torch device that `name` stands for; "auto" is CUDA where available, else the CPU."""
-    if name == "auto":
+    if isinstance(name, str) and name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", str(name)):
         raise ValueError(

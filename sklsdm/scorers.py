@@ -18,8 +18,16 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import r2_score
 
 from sklsdm import metrics
+from sklsdm._validation import (
+    check_finite,
+    check_integer,
+    check_numeric,
+    check_real,
+    shape_text,
+)
 from sklsdm.forwarding import sample
 from sklsdm.randomness import RandomState
+from sklsdm.reading import named_in_errors, read_numbers
 from sklsdm.responses import holds_bytes
 
 __all__ = [
@@ -72,8 +80,8 @@ def neg_energy_score(
     >>> from sklsdm.scorers import neg_energy_score
     >>> scoring = partial(neg_energy_score, n_samples=200)  # GridSearchCV(..., scoring=scoring)
     """
-    draws = sample(estimator, X, n_samples, random_state=random_state)
-    return -float(metrics.energy_score(_response(y), draws))
+    target, draws = _compared(estimator, X, y, n_samples, random_state, at_least=2)
+    return -float(metrics.energy_score(target, draws))
 
 
 def neg_crps(
@@ -96,8 +104,8 @@ def neg_crps(
     float
         Minus :func:`sklsdm.metrics.crps`.
     """
-    draws = sample(estimator, X, n_samples, random_state=random_state)
-    return -float(metrics.crps(_response(y), draws))
+    target, draws = _compared(estimator, X, y, n_samples, random_state, at_least=2)
+    return -float(metrics.crps(target, draws))
 
 
 def neg_sliced_wasserstein(
@@ -133,8 +141,7 @@ def neg_sliced_wasserstein(
         X is not two-dimensional, or does not hold numbers.
     """
     condition = _table(X)
-    target = _response(y)
-    draws = np.asarray(sample(estimator, X, n_samples, random_state=random_state))
+    target, draws = _compared(estimator, X, y, n_samples, random_state)
     std = _std(target)
     observed = _joint(condition, target, std)
     generated = _joint(condition, draws.reshape(-1, *target.shape[1:]), std)
@@ -176,21 +183,16 @@ def neg_coverage_error(
     ValueError
         ``coverage`` outside (0, 1), or too few draws to reach it.
     """
-    if not 0 < coverage < 1:
-        raise ValueError(f"coverage must lie inside (0, 1), got {coverage!r}")
+    check_real("coverage", coverage, 0.0, 1.0, open_low=True, open_high=True)
     needed = int(np.ceil(round((1 + coverage) / (1 - coverage), 9)))
-    if n_samples < needed:
-        raise ValueError(
-            f"n_samples must be at least {needed} for intervals that reach a coverage of "
-            f"{coverage}, got {n_samples!r}"
-        )
-    draws = sample(estimator, X, n_samples, random_state=random_state)
+    why = f" for intervals that reach a coverage of {coverage}"
+    target, draws = _compared(estimator, X, y, n_samples, random_state, needed, why)
     levels = [(1 - coverage) / 2, (1 + coverage) / 2]
     # "weibull" takes the k-th smallest of m draws as the quantile of level k / (m + 1): that is the
     # probability that a further draw of the same law is below it. With NumPy's default method,
     # intervals of 100 draws would cover .882 in place of .9.
     ends = np.quantile(draws, levels, axis=1, method="weibull")  # (2, n, *y_shape)
-    return -abs(metrics.interval_coverage(_response(y), np.moveaxis(ends, 0, 1)) - coverage)
+    return -abs(metrics.interval_coverage(target, np.moveaxis(ends, 0, 1)) - coverage)
 
 
 def r2_flat(estimator: Any, X: ArrayLike, y: ArrayLike) -> float:
@@ -227,9 +229,13 @@ def r2_flat(estimator: Any, X: ArrayLike, y: ArrayLike) -> float:
     >>> round(r2_flat(LinearRegression().fit(X, 2 * X), X, 2 * X), 6)
     1.0
     """
-    target, predicted = _response(y), np.asarray(estimator.predict(X))
+    target = _response(y)
+    with named_in_errors("X"):
+        predicted = np.asarray(estimator.predict(X))
     if predicted.shape != target.shape:
         raise ValueError(f"predict gave shape {predicted.shape} for y of shape {target.shape}")
+    if len(target) < 2:
+        raise ValueError(f"X and y must hold at least 2 rows for R², got {len(target)}.")
     return float(r2_score(_rows(target), _rows(predicted), multioutput="variance_weighted"))
 
 
@@ -254,9 +260,28 @@ def refuse_scorer_name(scoring: Any) -> None:
 
 
 # ---------------------------------------------------------------------------- helpers
+def _compared(
+    estimator: Any,
+    X: ArrayLike,
+    y: ArrayLike,
+    n_samples: int,
+    random_state: RandomState,
+    at_least: int = 1,
+    why: str = "",
+) -> tuple[Array, Array]:
+    """Responses (n, *y_shape), and draws (n, n_samples, *y_shape) to compare with them."""
+    check_integer("n_samples", n_samples, at_least, why=why)
+    target = _response(y)
+    draws = np.asarray(sample(estimator, X, n_samples, random_state=random_state))
+    if (len(draws), *draws.shape[2:]) != target.shape:
+        wanted = shape_text(len(draws), draws.shape[2:])
+        raise ValueError(f"y must have shape {wanted} to go with X, got {target.shape}.")
+    return target, draws
+
+
 def _response(y: ArrayLike) -> Array:
     """y on the scale of the draws: uint8 images become floats in [0, 1]."""
-    array = np.asarray(y)
+    array = check_numeric("y", y)
     return array / 255 if holds_bytes(array) else array
 
 
@@ -276,14 +301,13 @@ def _joint(condition: Array, responses: Array, std: Array) -> Array:
 
 def _table(X: ArrayLike) -> Array:
     """X as a 2-D table, with each column divided by its standard deviation."""
-    table = np.asarray(X)
+    table = read_numbers("X", X)
     if table.ndim != 2:
         raise ValueError(
             f"neg_sliced_wasserstein needs X of shape (n, p) for the joint law, got shape "
             f"{table.shape}; use neg_energy_score if X holds images"
         )
-    if table.dtype.kind not in "buif":
-        raise TypeError(f"neg_sliced_wasserstein needs numbers in X, got dtype {table.dtype}")
+    check_finite("X", table)
     table = table.astype(np.float64)
     return table / _std(table)
 

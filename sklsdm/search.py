@@ -33,7 +33,6 @@ from sklsdm._validation import (
     check_numeric,
     check_response_shape,
     check_same_rows,
-    tensor_to_numpy,
     warn_user,
 )
 from sklsdm.ensemble import SamplingEnsemble, with_seed
@@ -41,6 +40,7 @@ from sklsdm.forwarding import inner
 from sklsdm.nets import progress_bars
 from sklsdm.owner import without_advice
 from sklsdm.parameters import anything, integer_or_flag, learnt, parameter
+from sklsdm.reading import read_plain
 from sklsdm.recommended import Grid, candidates
 from sklsdm.regressor import LSDMRegressor
 from sklsdm.responses import check_unpaired
@@ -245,7 +245,7 @@ class _Pairs:
 
 def _check_pairs(single: Any, X: Any, y: Any, extras: dict[str, Any]) -> _Pairs:
     """What `fit` was given, or the errors of the estimator where no candidate could use it."""
-    (X,) = indexable(tensor_to_numpy(X))
+    (X,) = indexable(read_plain("X", X))
     if isinstance(single, Pipeline):
         y = check_numeric("y", y)
         check_response_shape("y", y)

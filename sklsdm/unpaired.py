@@ -22,6 +22,8 @@ def uses_to_try(
     can_judge: bool,
     learns_space: bool,
     is_image: bool,
+    has_code_images: bool,
+    are_labels: bool,
     weight: float | str,
 ) -> tuple[str, ...]:
     """The uses to compare, the safest first.
@@ -38,6 +40,11 @@ def uses_to_try(
         Whether stage 1 is trained. Otherwise "latent" has nothing to use them for.
     is_image : bool
         Whether the responses are images, whose latent space needs all of them.
+    has_code_images : bool
+        Whether codes are images too. Short fits of their matchers cannot be told apart, and few
+        pairs do not suffice to learn such codes: nothing is compared.
+    are_labels : bool
+        Whether the conditions are labels.
     weight : float or "auto"
         The user's `matcher__unpaired_weight`.
     """
@@ -45,6 +52,8 @@ def uses_to_try(
         return ("none",)
     if asked != "auto":
         return (asked,)
+    if has_code_images:
+        return ("pair",) if are_labels else ("latent",)
     uses = tuple(
         use
         for use in USES

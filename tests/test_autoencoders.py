@@ -182,8 +182,9 @@ def test_what_auto_picks(shape, latent_dim, kind):
 def test_auto_hands_its_budget_on():
     form = Responses(blobs(5, 0, (16, 16)), None).format
     assert AutoAutoencoder().resolve(form, 2).get_params() == ConvAutoencoder().get_params()
-    assert type(AutoAutoencoder().resolve(form, "auto", True)) is FeatureMapAutoencoder
-    assert type(AutoAutoencoder().resolve(form, 2, True)) is ConvAutoencoder
+    assert type(AutoAutoencoder().resolve(form, "auto", 5000, True)) is FeatureMapAutoencoder
+    assert type(AutoAutoencoder().resolve(form, "auto", 4999, True)) is ConvAutoencoder
+    assert type(AutoAutoencoder().resolve(form, 2, 5000, True)) is ConvAutoencoder
     picked = AutoAutoencoder(max_epochs=3, lr=0.5).resolve(form, 2)
     assert (picked.max_epochs, picked.lr) == (3, 0.5)
     assert picked.batch_size == ConvAutoencoder().batch_size

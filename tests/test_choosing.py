@@ -209,6 +209,8 @@ def test_uses_to_try():
         "can_judge": True,
         "learns_space": True,
         "is_image": False,
+        "has_code_images": False,
+        "are_labels": False,
         "weight": "auto",
     }
 
@@ -217,6 +219,8 @@ def test_uses_to_try():
 
     assert tried() == ("none", "latent", "match", "pair")
     assert tried(is_image=True) == ("latent", "match", "pair")
+    assert tried(is_image=True, has_code_images=True) == ("latent",)
+    assert tried(is_image=True, has_code_images=True, are_labels=True) == ("pair",)
     assert tried(learns_space=False) == ("none", "match", "pair")
     assert tried(learns_space=False, is_image=True) == ("none", "match", "pair")
     assert tried(can_judge=False) == ("latent",)

@@ -12,7 +12,16 @@ PACKAGE = "sklsdm"
 
 # A unit is a module or a folder of sklsdm. It may import the units of lower layers only.
 LAYERS = [
-    {"exceptions", "_version", "blocks", "files", "public_calls"},
+    {
+        "exceptions",
+        "_version",
+        "blocks",
+        "files",
+        "memory",
+        "public_calls",
+        "reading",
+        "standardising",
+    },
     {"_validation", "functional", "hashing"},
     {"parameters", "randomness", "fit_folder", "frames", "out_of_memory", "modules", "responses"},
     {"run", "categories", "conditions", "batches", "datasets", "metrics", "shift", "extremes"},

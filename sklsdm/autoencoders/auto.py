@@ -25,6 +25,7 @@ from sklsdm.run import Run
 _PASSED_ON = "Passed to the autoencoder that is chosen, if it trains. None keeps its own default."
 MOST_OWN_CODES = 50  # outputs up to which "auto" takes the responses as their own codes
 FEW_OUTPUTS = 8  # outputs up to which other latent spaces have as many dimensions
+_MANY_IMAGES = 5000  # from which a matcher can learn codes that are images
 _LARGE_IMAGE = 16  # pixels of the shorter side from which an image is encoded by convolutions
 
 
@@ -32,9 +33,10 @@ class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
     """Chooses by the shape of y, `latent_dim` and the matcher.
 
     Up to 50 outputs it is the identity, unless `latent_dim` is another number than theirs. For
-    images whose shorter side has at least 16 pixels it is :class:`FeatureMapAutoencoder` with the
-    matchers "diffusion" and "flow", unless `latent_dim` is given, and :class:`ConvAutoencoder`
-    with others. For all else it is :class:`MLPAutoencoder`.
+    images whose shorter side has at least 16 pixels it is :class:`ConvAutoencoder`; with the
+    matchers "diffusion" and "flow" and at least 5,000 responses it is
+    :class:`FeatureMapAutoencoder`, unless `latent_dim` is given. For all else it is
+    :class:`MLPAutoencoder`.
     """
 
     max_epochs: int | None = parameter(default=None, rule=or_none(integer(1)), doc=_PASSED_ON)
@@ -51,12 +53,17 @@ class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
         return kind(**given)
 
     def resolve(
-        self, form: ResponseFormat, latent_dim: int | str, draws_images: bool = False
+        self,
+        form: ResponseFormat,
+        latent_dim: int | str,
+        n_responses: int = 0,
+        draws_images: bool = False,
     ) -> BaseAutoencoder:
         if form.width <= MOST_OWN_CODES and latent_dim in ("auto", form.width):
             return IdentityAutoencoder()
         large = form.is_image and min(form.image_shape[1:]) >= _LARGE_IMAGE
-        if large and draws_images and latent_dim == "auto":
+        many = n_responses >= _MANY_IMAGES
+        if large and many and draws_images and latent_dim == "auto":
             return self._trained(FeatureMapAutoencoder)
         return self._trained(ConvAutoencoder if large else MLPAutoencoder)
 

@@ -44,7 +44,11 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
     )
 
     def resolve(
-        self, form: ResponseFormat, latent_dim: int | str, draws_images: bool = False
+        self,
+        form: ResponseFormat,
+        latent_dim: int | str,
+        n_responses: int = 0,
+        draws_images: bool = False,
     ) -> BaseAutoencoder:
         """The autoencoder to fit on responses in `form`: this one, unless it chooses another.
 

@@ -21,7 +21,7 @@ __all__ = ["LatentSpaceDisplay"]
 
 _SHARES = (0.95, 0.75, 0.5, 0.25)  # of the generated codes inside each contour
 _MOST_CODES = 2000  # from which densities are estimated
-_BANDWIDTH = 0.5  # times Scott's rule, which smooths rings and separate groups away
+_BANDWIDTH = 0.7  # times Scott's rule, which smooths rings and separate groups away
 _GRID = 120  # points of the density on a side
 _MARGIN = 0.12  # around all codes, as a share of their range
 

@@ -16,7 +16,7 @@ from sklsdm.functional.scores import energy_score
 from sklsdm.matchers.base import MATCHING, GeneratorMatcher, MatchingData, Plan
 from sklsdm.modules import Critic, Critics
 from sklsdm.nets import AdversarialNet
-from sklsdm.parameters import above, at_least, between, integer, parameter, sequence_of
+from sklsdm.parameters import above, at_least, between, integer, pair_of, parameter, sequence_of
 from sklsdm.run import Stage, Stream
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of critic values: real (b, 1), drawn (b, n_draws)
@@ -177,7 +177,7 @@ class AdversarialMatcher(GeneratorMatcher):
     )
     betas: tuple[float, float] = parameter(
         default=(0.5, 0.9),
-        rule=sequence_of(between(0.0, 1.0)),
+        rule=pair_of(between(0.0, 1.0)),
         doc="""Decay rates (β1, β2) of the gradient's first and second moments in Adam, for critic
         and generator.""",
     )
@@ -237,10 +237,10 @@ class AdversarialMatcher(GeneratorMatcher):
             module,
             Critics(joint, marginal),
             criterion=lambda: objective,
-            optimizer__betas=tuple(self.betas),
+            optimizer__betas=tuple(map(float, self.betas)),
             critic_optimizer=torch.optim.Adam,
             critic_optimizer__lr=self.critic_lr,
-            critic_optimizer__betas=tuple(self.betas),
+            critic_optimizer__betas=tuple(map(float, self.betas)),
             critic_optimizer__fused=True,
             **self._net_settings(data, plan, self._stage, self._held_out(objective, data, plan)),
         )

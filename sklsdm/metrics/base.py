@@ -90,4 +90,4 @@ def weighted_mean(per_row: Array, sample_weight: ArrayLike | None) -> float:
         )
     if (weight < 0).any() or not weight.any():
         raise ValueError("sample_weight must not be negative nor zero in every row")
-    return float(np.average(per_row, weights=weight))
+    return float(np.average(per_row, weights=weight / weight.max()))  # sums stay finite

@@ -1,0 +1,116 @@
+"""Arrays of real numbers from whatever users pass: lists, tables, tensors, masked arrays."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_array
+
+NUMBER_KINDS = "fiub"  # NumPy's kinds of real numbers: floats, integers, bytes, booleans
+INSTEAD_OF_DATES = (
+    "turn them into numbers first, such as days since the first one, or the month and the hour"
+)
+
+
+@contextmanager
+def named_in_errors(name: str) -> Iterator[None]:
+    """Put the argument's name in front of errors that reading it raises.
+
+    A TypeError stays one and all others become a ValueError: what users pass may raise anything
+    when it is read.
+    """
+    try:
+        yield
+    except (NotFittedError, MemoryError):
+        raise
+    except Exception as error:
+        text = str(error)
+        ours = isinstance(error, TypeError | ValueError)
+        if ours and re.search(rf"\b{name}\b", text):
+            raise
+        if text.startswith("Complex data not supported"):
+            text = "Complex data not supported, pass real numbers"  # without the data it prints
+        if text.startswith("could not convert string"):
+            text += "; encode strings as numbers first (see sklearn.preprocessing)"
+        if not ours:
+            text = f"reading it raised {type(error).__name__}: {text}"
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: {text}") from error
+
+
+def tensor_to_numpy(value: Any) -> Any:
+    """A torch tensor, on any device and with or without gradients, as an array; else `value`."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    if value.is_meta:
+        raise TypeError("the tensor is on the device 'meta', where it has a shape but no values")
+    if value.layout != torch.strided:
+        raise TypeError("sparse tensors are not supported; pass value.to_dense()")
+    value = value.detach().cpu().resolve_conj().resolve_neg()
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+
+
+def read_plain(name: str, value: Any) -> Any:
+    """`value` with tensors turned into arrays; raises for what would lose its meaning.
+
+    That are the mask of a masked array, and dates, which NumPy would read as integers.
+    """
+    value = read_unmasked(name, value)
+    _refuse_dates(name, value)
+    return value
+
+
+def read_unmasked(name: str, value: Any) -> Any:
+    """`value` with tensors turned into arrays; raises if it holds masked values."""
+    with named_in_errors(name):
+        value = tensor_to_numpy(value)
+        if isinstance(value, list | tuple) and any(isinstance(v, torch.Tensor) for v in value):
+            value = [tensor_to_numpy(member) for member in value]
+        if isinstance(value, np.ma.MaskedArray):
+            n_masked = int(np.ma.count_masked(value))
+            if n_masked:
+                raise ValueError(
+                    f"{name} holds {n_masked} masked values; drop or impute them before the call, "
+                    f"or set them to NaN where NaN is allowed: numpy.ma.filled({name}, numpy.nan)."
+                )
+            value = np.ma.getdata(value)
+    return value
+
+
+def as_numbers(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """An array after conversion, if it holds real numbers; long doubles as float64."""
+    _refuse_dates(name, array)
+    if array.dtype.kind not in NUMBER_KINDS:
+        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}.")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        with np.errstate(over="ignore"):  # an infinity is refused later, by name
+            return array.astype(np.float64)
+    return array
+
+
+def read_numbers(name: str, value: Any) -> NDArray[Any]:
+    """An array-like (list, pandas, polars, tensor) of any shape as an array of real numbers."""
+    value = read_plain(name, value)
+    if not isinstance(value, np.memmap):
+        with named_in_errors(name):
+            value = check_array(
+                value,
+                dtype="numeric",
+                ensure_2d=False,
+                allow_nd=True,
+                ensure_all_finite=False,
+                input_name=name,
+            )
+    return as_numbers(name, value)
+
+
+def _refuse_dates(name: str, value: Any) -> None:
+    if getattr(getattr(value, "dtype", None), "kind", "") in ("m", "M"):
+        raise ValueError(f"{name} holds dates or times; {INSTEAD_OF_DATES}.")

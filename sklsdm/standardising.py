@@ -1,0 +1,79 @@
+"""Columns with mean 0 and standard deviation 1, learnt in one pass over blocks of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_ROUNDING = 16 * np.finfo(np.float64).eps  # of equal numbers that were computed in several ways
+_FAR_FROM_ZERO = 1e8  # times its spread: a column's mean, whose squares would lose all digits
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """The map (value - mean) / scale of flat rows; `scale` is a standard deviation, or 0.
+
+    A scale of 0 marks a constant column: its values are centred and not divided. Both arrays
+    broadcast over rows.
+    """
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    @property
+    def constant(self) -> NDArray[np.bool_]:
+        """Which columns are constant."""
+        return self.scale == 0
+
+    def forward(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Standardised values in float32; what exceeds its range becomes infinite."""
+        scale = np.where(self.constant, 1.0, self.scale)
+        with np.errstate(over="ignore"):
+            return ((values - self.mean) / scale).astype(np.float32)
+
+    def tensors(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and scale on the device and in the dtype of `like`."""
+        return (
+            torch.as_tensor(self.mean, dtype=like.dtype, device=like.device),
+            torch.as_tensor(self.scale, dtype=like.dtype, device=like.device),
+        )
+
+
+def fit_standardiser(blocks: Iterator[NDArray[Any]], *, shared: bool) -> Standardiser:
+    """Means and standard deviations of the columns, in one pass over blocks of rows.
+
+    With `shared`, as for images, all columns get one mean and one standard deviation.
+    """
+    count, mean, squares = 0, np.zeros(1), np.zeros(1)
+    low, high, offset = np.full(1, np.inf), np.full(1, -np.inf), np.zeros(1)
+    for raw in blocks:
+        block = raw.astype(np.float64)
+        low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
+        if count == 0:  # a column such as 1.7e12 ± 1 is moved near 0 first
+            offset = np.where(np.abs(block[0]) > _FAR_FROM_ZERO * (high - low), block[0], 0.0)
+        block = block - offset
+        block_mean = block.mean(axis=0)
+        block_squares = np.square(block - block_mean).sum(axis=0)
+        total = count + len(block)
+        delta = block_mean - mean
+        squares = squares + block_squares + np.square(delta) * count * len(block) / total
+        mean = mean + delta * len(block) / total
+        count = total
+    mean, variance = mean + offset, squares / count
+    if shared:
+        overall = np.atleast_1d(mean.mean())
+        variance = np.atleast_1d(variance.mean() + np.square(mean - overall).mean())
+        mean, low, high = overall, low.min(keepdims=True), high.max(keepdims=True)
+    # Draws repeat the constant of a column that is constant up to rounding.
+    return Standardiser(mean, np.where(are_constant(low, high), 0.0, np.sqrt(variance)))
+
+
+def are_constant(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether columns between these smallest and largest values are constant up to rounding."""
+    return high - low <= _ROUNDING * np.maximum(np.abs(low), np.abs(high))
