@@ -233,12 +233,9 @@ def _density(codes: Array, shown: Array) -> tuple[Array, Array, Array, Array] | 
     None where the codes lie on a line or are one point, which have no density in the plane.
     """
     some = codes[np.linspace(0, len(codes) - 1, min(len(codes), _MOST_CODES)).astype(int)]
-    if len(some) < 3:
+    if np.linalg.matrix_rank(some - some.mean(axis=0)) < 2:
         return None
-    try:
-        kernel = gaussian_kde(some.T, lambda found: _BANDWIDTH * found.scotts_factor())
-    except np.linalg.LinAlgError:
-        return None
+    kernel = gaussian_kde(some.T, lambda found: _BANDWIDTH * found.scotts_factor())
     at_codes = kernel(some.T)
     levels = np.unique(np.quantile(at_codes, [1 - share for share in _SHARES]))
     low, high = shown.min(axis=0), shown.max(axis=0)
