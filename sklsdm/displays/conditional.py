@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from sklsdm._validation import check_integer, check_numeric, check_real
 from sklsdm.displays.base import Array, panel, text_colour
-from sklsdm.displays.conditions import GRID, condition_labels, fan_grid, first_rows
+from sklsdm.displays.conditions import condition_labels, fan_grid, first_rows
 from sklsdm.forwarding import predict_quantiles, sample, unwrap
 from sklsdm.randomness import RandomState
 from sklsdm.responses import flat_rows
@@ -181,14 +181,14 @@ class ConditionalSampleDisplay:
             )
         _refuse_background(background)
         widest_first = _checked_coverages(coverages)
-        x, name, grid = fan_grid(X)
+        name, x, across, grid = fan_grid(X)
         found = predict_quantiles(estimator, grid, _levels(widest_first))
         return cls(
             kind,
             Names(name, "y" if names is None else str(names[0])),
             bands=found.reshape(*found.shape[:2]).T,
             coverages=widest_first,
-            across=np.linspace(x.min(), x.max(), GRID),
+            across=across,
             points=None if y is None else np.stack([x, _observed(y, (len(x), 1))[:, 0]], axis=1),
         ).plot(ax=ax)
 

@@ -18,8 +18,8 @@ def first_rows(X: Any, n: int) -> Any:
     return X[:n] if hasattr(X, "__getitem__") else np.asarray(X)[:n]
 
 
-def fan_grid(X: Any) -> tuple[Array, str, Any]:
-    """Values (n,) of the one column of X, its name, and a grid over them in the form of X."""
+def fan_grid(X: Any) -> tuple[str, Array, Array, Any]:
+    """Name and values (n,) of the one column of X, and a grid over them: (g,), and as X is."""
     x = check_numeric("X", X)
     if x.ndim != 2 or x.shape[1] != 1:
         raise ValueError(
@@ -30,8 +30,8 @@ def fan_grid(X: Any) -> tuple[Array, str, Any]:
     grid = np.linspace(x.min(), x.max(), GRID)
     if hasattr(X, "columns"):
         name = X.columns[0]
-        return x[:, 0], str(name), type(X)({name: grid})
-    return x[:, 0], "x", grid[:, None]
+        return str(name), x[:, 0], grid, type(X)({name: grid})
+    return "x", x[:, 0], grid, grid[:, None]
 
 
 def condition_labels(X: Any) -> list[str]:
