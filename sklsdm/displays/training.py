@@ -68,7 +68,7 @@ class TrainingDisplay:
     >>> from sklsdm import LSDMRegressor, TrainingDisplay
     >>> from sklsdm.datasets import make_arms
     >>> arms = make_arms(100, random_state=0)
-    >>> est = LSDMRegressor(matcher="energy", random_state=0).set_params(matcher__max_steps=300)
+    >>> est = LSDMRegressor(matcher="energy", random_state=0).set_params(matcher__max_steps=50)
     >>> display = TrainingDisplay.from_estimator(est.fit(arms.X, arms.y))
     >>> [ax.get_title() for ax in display.ax_]
     ['Stage 2: losses', 'Stage 2: held-out pairs']

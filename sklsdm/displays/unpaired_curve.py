@@ -19,6 +19,7 @@ from sklearn.utils import _safe_indexing
 
 from sklsdm._validation import check_integer, check_numeric
 from sklsdm.displays.base import Array, panel
+from sklsdm.owner import without_advice
 from sklsdm.pipeline import SamplingPipeline
 from sklsdm.randomness import RandomState, as_generator
 from sklsdm.responses import Unpaired, check_unpaired
@@ -310,7 +311,9 @@ def _fit_and_score(
     model: Any, scorer: Any, X: Any, y: Any, train: Any, test: Any, key: str, unpaired: Any
 ) -> float:
     extras = {} if unpaired is None else {key: Unpaired(unpaired)}
-    fitted = clone(model).fit(_safe_indexing(X, train), _safe_indexing(y, train), **extras)
+    fitted = clone(model)
+    with without_advice():  # fits to few pairs learn little, which their scores tell
+        fitted.fit(_safe_indexing(X, train), _safe_indexing(y, train), **extras)
     return float(scorer(fitted, _safe_indexing(X, test), _safe_indexing(y, test)))
 
 
