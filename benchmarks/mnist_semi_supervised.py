@@ -7,8 +7,8 @@ a label. As many labelled digits of each class; 1,000 digits of each class are d
 in mnist_matchers.py. "the paper's recipe" is a critic alone, with unlabelled digits in stage 1
 only, all pairs and all steps; "ours" the recipe of docs/choosing.md, `diffusion` with pseudo-pairs,
 on the same stage 1; "default" is `LSDMRegressor()`. With N = 0 all are the supervised case. "WGAN
-in pixel space" and the conditional VAE see the n pairs and nothing else. Time is the processor's, on
-one thread; but for "default", that of stage 1 stands in the row of its reconstructions.
+in pixel space" and the conditional VAE see the n pairs and nothing else. Time is the processor's,
+on one thread; but for "default", that of stage 1 stands in the row of its reconstructions.
 """
 
 from __future__ import annotations

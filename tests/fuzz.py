@@ -186,6 +186,26 @@ def _calls_of_functions():
     yield Call("vectors", scorers.r2_flat, pairs, lambda a: ())
 
 
+def conformalize(model, **pairs):
+    """Intervals for two conditions, of a copy that is calibrated by the pairs."""
+    calibrated = copy.deepcopy(model).conformalize(**pairs)
+    return calibrated.predict_interval(X[:2], 0.5, conformal=True)
+
+
+def diagnose(model, **pairs):
+    """A number of the diagnosis, which must have its page too."""
+    found = model.diagnose(**pairs)
+    assert len(str(found)) > 1000
+    return np.float64(found.risk.stage_1)
+
+
+def _calls_after_the_fit():
+    for name in ("vectors", "bytes"):
+        pairs, shape = {"X": X, "y": Y_OF.get(name, Y)}, (2, 2, *SHAPE_OF[name])
+        yield Call(name, conformalize, pairs, lambda a, shape=shape: shape, {"n_draws": 8})
+    yield Call("vectors", diagnose, {"X": X, "y": Y}, lambda a: (), {"random_state": 0})
+
+
 def _calls_that_fit():
     whole = {"X": X, "y": Y, "Y_unpaired": Y, "X_val": X, "y_val": Y, "groups": np.arange(N) % 5}
     yield Call("vectors", _method("fit"), whole, lambda a: ())
@@ -203,6 +223,7 @@ CALLS: list[Call] = [
     ),
     Call("generator", _method("score"), {"X": Y}, lambda a: ()),
     *_calls_of_functions(),
+    *_calls_after_the_fit(),
 ]
 FITS = list(_calls_that_fit())
 
