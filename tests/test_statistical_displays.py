@@ -258,31 +258,19 @@ def test_calibration_of_draws_at_hand():
     assert legend_texts(coverage) == ["mean of 2 outputs", "whole response"]
 
 
-class Diagnosed:
-    """An estimator whose diagnosis is known."""
-
-    def __init__(self, found):
-        self.found = found
-
-    def sample(self, X, n_samples=1):
-        raise AssertionError("the diagnosis draws")
-
-    def diagnose(self, X, y, Y_unpaired=None, *, random_state=0):
-        assert (len(X), len(y), random_state) == (30, 30, 3)
-        return self.found
-
-
 def test_calibration_of_estimators_and_diagnoses(of_planes):
-    found = of_planes.diagnose(X[:30], PLANE[:30], random_state=3)
+    draws = of_planes.sample(X[:30], 19, random_state=np.random.default_rng(3))
+    found = CalibrationDisplay.from_estimator(of_planes, X[:30], PLANE[:30], 19, random_state=3)
+    below = (draws < PLANE[:30, None]).sum(axis=1)
+    assert_array_equal(np.floor(found.calibration.pit * 20), below)
+    diagnosis = of_planes.diagnose(X[:30], PLANE[:30])
     given = pyplot.subplots(1, 2)[1]
-    display = CalibrationDisplay.from_diagnosis(found, ax=given)
-    assert display.calibration is found.calibration
+    display = CalibrationDisplay.from_diagnosis(diagnosis, ax=given)
+    assert display.calibration is diagnosis.calibration
     assert list(display.ax_) == list(given)
-    again = CalibrationDisplay.from_estimator(Diagnosed(found), X[:30], PLANE[:30], random_state=3)
-    assert again.calibration is found.calibration
     with pytest.raises(TypeError, match="diagnosis must be what est"):
-        CalibrationDisplay.from_diagnosis(found.calibration)
-    with pytest.raises(ValueError, match=r"shape \(60, m, 2\).* got \(3, 4\)"):
+        CalibrationDisplay.from_diagnosis(diagnosis.calibration)
+    with pytest.raises(ValueError, match=r"got \(60, 2\) and \(3, 4\)"):
         CalibrationDisplay.from_predictions(PLANE, np.zeros((3, 4)))
 
 

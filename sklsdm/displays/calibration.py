@@ -11,7 +11,7 @@ from scipy.stats import binom
 from sklsdm._validation import check_numeric
 from sklsdm.diagnosis import Calibration, Diagnosis, calibration_of
 from sklsdm.displays.base import Array, panels, text_colour
-from sklsdm.forwarding import diagnose
+from sklsdm.forwarding import sample
 from sklsdm.randomness import RandomState, as_generator
 from sklsdm.responses import flat_rows
 
@@ -78,6 +78,7 @@ class CalibrationDisplay:
         estimator: Any,
         X: ArrayLike,
         y: ArrayLike,
+        n_samples: int = 99,
         *,
         random_state: RandomState = 0,
         ax: Any = None,
@@ -87,9 +88,12 @@ class CalibrationDisplay:
         Parameters
         ----------
         estimator : estimator, Pipeline or search
-            As for :func:`sklsdm.diagnose`, which is called.
+            Fitted, with draws by :func:`sklsdm.sample`.
         X, y : array-like
-            At least 24 pairs that were not used in `fit`.
+            Pairs that were not used in `fit`, better some hundreds.
+        n_samples : int, default=99
+            Draws for each row of X. The coverage of m draws is exact where (m + 1) times it is
+            whole: 99 fits all that are plotted. All draws are held in memory.
         random_state : int, RandomState, Generator or None, default=0
             Seeds draws and the breaking of ties.
         ax : sequence of 2 matplotlib Axes, optional
@@ -102,10 +106,11 @@ class CalibrationDisplay:
         Raises
         ------
         ValueError, TypeError
-            As :func:`sklsdm.diagnose`.
+            As :func:`sklsdm.sample`, or y does not fit X.
         """
-        found = diagnose(estimator, X, y, random_state=random_state)
-        return cls.from_diagnosis(found, ax=ax)
+        random = as_generator(random_state)
+        draws = sample(estimator, X, n_samples, random_state=random)
+        return cls.from_predictions(y, draws, random_state=random, ax=ax)
 
     @classmethod
     def from_diagnosis(cls, diagnosis: Diagnosis, *, ax: Any = None) -> Self:
@@ -145,8 +150,7 @@ class CalibrationDisplay:
         y : array-like of shape (n, *y_shape)
             Responses.
         draws : array-like of shape (n, m, *y_shape)
-            Independent draws for each. The coverage of m draws is exact where (m + 1) times it is
-            whole: m = 99 fits all that are plotted.
+            Independent draws for each.
         random_state : int, RandomState, Generator or None, default=0
             Seeds the breaking of ties.
         ax : sequence of 2 matplotlib Axes, optional
@@ -165,10 +169,9 @@ class CalibrationDisplay:
         target, drawn = check_numeric("y", y), check_numeric("draws", draws)
         fits = drawn.ndim == target.ndim + 1 and drawn.shape[2:] == target.shape[1:]
         if not fits or len(drawn) != len(target) or drawn.shape[1] < 2 or len(target) < 2:
-            wanted = ", ".join(map(str, (len(target), "m", *target.shape[1:])))
             raise ValueError(
-                f"draws must have shape ({wanted}) with m >= 2 draws for each of at least 2 "
-                f"responses of y, got {drawn.shape} for y of shape {target.shape}."
+                f"y and draws must have shapes (n, *y_shape) and (n, m, *y_shape) with at least 2 "
+                f"rows and 2 draws for each, got {target.shape} and {drawn.shape}."
             )
         rows = flat_rows(target)
         flat = drawn.reshape(*drawn.shape[:2], rows.shape[1])
