@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,30 @@ from sklsdm.public_calls import as_it_is
 from sklsdm.randomness import RandomState
 from sklsdm.reading import named_in_errors
 from sklsdm.target_units import InTargetUnits
+
+
+@overload
+def sample(
+    model: Any,
+    X: ArrayLike,
+    n_samples: int = 1,
+    *,
+    random_state: RandomState = None,
+    as_frame: Literal[False] = False,
+    **kwargs: Any,
+) -> NDArray[Any]: ...
+
+
+@overload
+def sample(
+    model: Any,
+    X: ArrayLike,
+    n_samples: int = 1,
+    *,
+    random_state: RandomState = None,
+    as_frame: AsFrame,
+    **kwargs: Any,
+) -> Any: ...
 
 
 def sample(

@@ -71,6 +71,14 @@ def test_quantiles_and_intervals_are_long(est):
     assert_allclose(frame[["low", "high"]].to_numpy().reshape(3, 2, 2), found)
 
 
+def test_saved_ensembles_keep_the_names(tmp_path):
+    ensemble = SamplingEnsemble(quick(), n_estimators=1, random_state=0).fit(X, Y)
+    sklsdm.save(ensemble, tmp_path / "fit")
+    frame = sklsdm.load(tmp_path / "fit").predict(NEW, as_frame=True)
+    assert_array_equal(frame, ensemble.predict(NEW, as_frame=True))
+    assert list(frame.columns) == ["low", "high"]
+
+
 def test_conformal_intervals_as_a_frame():
     est = quick().fit(X.iloc[:20], Y.iloc[:20]).conformalize(X.iloc[20:], Y.iloc[20:])
     frame = est.predict_interval(NEW, 0.8, conformal=True, as_frame=True)

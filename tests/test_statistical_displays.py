@@ -113,6 +113,11 @@ def test_a_fan_of_draws_at_hand_is_sorted():
     order = np.argsort(X[:, 0])
     assert_array_equal(median.get_xdata(), X[order, 0])
     assert_allclose(median.get_ydata(), np.median(draws, axis=1)[order])
+    display = ConditionalSampleDisplay.from_predictions(SCALAR, draws)
+    (median,) = display.ax_.lines
+    assert_allclose(median.get_xydata().T, [np.arange(60), np.sort(np.median(draws, axis=1))])
+    points = display.ax_.collections[-1].get_offsets()
+    assert_allclose(points[np.argsort(points[:, 0]), 1], SCALAR[np.median(draws, axis=1).argsort()])
 
 
 def test_a_scatter_plot_shows_draws_by_condition(of_planes):

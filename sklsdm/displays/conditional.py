@@ -215,8 +215,8 @@ class ConditionalSampleDisplay:
         draws : array-like of shape (n, m, *y_shape)
             Draws for each.
         x : array-like of shape (n,), optional
-            What the rows of a fan are plotted over; None is their number. For curves, of shape
-            (q,), the positions of the outputs.
+            What the rows of a fan are plotted over; None is their place in the order of their
+            medians. For curves, of shape (q,), the positions of the outputs.
         kind, coverages, background, labels, ax
             As in :meth:`from_estimator`.
         target_names : sequence of q str, optional
@@ -247,12 +247,13 @@ class ConditionalSampleDisplay:
         titles = None if target_names is None else [str(name) for name in target_names]
         if kind == "fan":
             _refuse_background(background)
-            places = np.arange(n) if places is None else places
+            medians = quantiles[len(widest_first), :, 0]
+            places = np.argsort(np.argsort(medians)) if places is None else places
             order = np.argsort(places, kind="stable")
             points = None if observed is None else np.stack([places, observed[:, 0]], axis=1)
             return cls(
                 kind,
-                Names("row" if x is None else "x", titles[0] if titles else "y"),
+                Names("rows, by their median" if x is None else "x", titles[0] if titles else "y"),
                 bands=quantiles[:, order, 0],
                 coverages=widest_first,
                 across=places[order],
@@ -369,6 +370,8 @@ def _legend_of_conditions(ax: Any, observed: Any) -> None:
     legend = ax.legend(handles, names)
     for handle in legend.legend_handles:
         handle.set_alpha(1)
+        if hasattr(handle, "set_sizes"):  # dots and crosses alike
+            handle.set_sizes([40])
 
 
 # ---------------------------------------------------------------------------- checks

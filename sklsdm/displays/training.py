@@ -175,7 +175,7 @@ def _plot_panel(ax: Any, shown: Panel) -> None:
             ax.errorbar(
                 [step],
                 [state[0]],
-                yerr=[[min(state[1], 0.9 * abs(state[0]))], [state[1]]],
+                yerr=[state[1]],
                 fmt=marker,
                 markersize=12 if marker == "*" else 6,
                 markerfacecolor=colour if marker == "*" else "none",
