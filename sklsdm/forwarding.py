@@ -280,7 +280,7 @@ def unwrap(model: Any, X: Any) -> tuple[Any, Any]:
         return unwrap(model.best_estimator_, X)
     if isinstance(model, TransformedTargetRegressor):
         check_is_fitted(model, "regressor_")
-        estimator, X = unwrap(model.regressor_, X)
+        estimator, X = _forecaster(model.regressor_, X)
         return InTargetUnits(model, estimator), X
     raise TypeError(
         f"{type(model).__name__} cannot draw; pass an estimator with `sample`, a Pipeline that "

@@ -17,6 +17,7 @@ from sklsdm.drawing import Bank, check_out
 from sklsdm.forecasts import ForecastMixin
 from sklsdm.frames import AsFrame, framed
 from sklsdm.public_calls import on_one_fit
+from sklsdm.responses import Unpaired
 
 
 class InTargetUnits(ForecastMixin):
@@ -57,6 +58,8 @@ class InTargetUnits(ForecastMixin):
     @on_one_fit
     def diagnose(self, X: ArrayLike, y: ArrayLike, Y_unpaired: Any = None, **kwargs: Any) -> Any:
         """The diagnosis of the estimator inside, on the transformed responses it was fitted to."""
+        if isinstance(Y_unpaired, Unpaired):
+            Y_unpaired = Y_unpaired.data
         if Y_unpaired is not None:
             Y_unpaired = self.transform(check_numeric("Y_unpaired", Y_unpaired))
         target = self.transform(check_numeric("y", y))

@@ -103,7 +103,7 @@ def test_diagnosis_and_what_has_no_answer():
     model = of_logarithms().fit(X[:30], AMOUNTS[:30])
     seen = []
     model.regressor_.diagnose = lambda X, y, *unpaired, **options: seen.extend((y, *unpaired))
-    sklsdm.diagnose(model, X[30:], AMOUNTS[30:], AMOUNTS[:7])
+    sklsdm.diagnose(model, X[30:], AMOUNTS[30:], Unpaired(AMOUNTS[:7]))
     assert_allclose(seen[0], np.log(AMOUNTS[30:]))  # as it was fitted
     assert_allclose(seen[1], np.log(AMOUNTS[:7]))
     with pytest.raises(TypeError, match="Conformal intervals are calibrated in the units"):
