@@ -2,7 +2,14 @@
 
 from sklsdm import datasets, metrics, scorers
 from sklsdm._version import __version__
-from sklsdm.displays import ImageGridDisplay
+from sklsdm.displays import (
+    CalibrationDisplay,
+    ConditionalSampleDisplay,
+    ImageGridDisplay,
+    LatentSpaceDisplay,
+    TrainingDisplay,
+    UnpairedCurveDisplay,
+)
 from sklsdm.ensemble import SamplingEnsemble
 from sklsdm.exceptions import (
     DistributionShiftWarning,
@@ -10,8 +17,16 @@ from sklsdm.exceptions import (
     DivergenceWarning,
     NotImprovedWarning,
 )
+from sklsdm.forwarding import (
+    diagnose,
+    predict,
+    predict_interval,
+    predict_quantiles,
+    sample,
+    sample_latent,
+)
 from sklsdm.generator import LSDMGenerator
-from sklsdm.pipeline import SamplingPipeline, diagnose, make_sampling_pipeline, sample
+from sklsdm.pipeline import SamplingPipeline, make_sampling_pipeline
 from sklsdm.recommended import candidates
 from sklsdm.regressor import LSDMRegressor
 from sklsdm.responses import Unpaired
@@ -19,6 +34,8 @@ from sklsdm.saving import load, save, skops_types
 from sklsdm.search import LSDMRegressorCV
 
 __all__ = [
+    "CalibrationDisplay",
+    "ConditionalSampleDisplay",
     "DistributionShiftWarning",
     "DivergenceError",
     "DivergenceWarning",
@@ -26,10 +43,13 @@ __all__ = [
     "LSDMGenerator",
     "LSDMRegressor",
     "LSDMRegressorCV",
+    "LatentSpaceDisplay",
     "NotImprovedWarning",
     "SamplingEnsemble",
     "SamplingPipeline",
+    "TrainingDisplay",
     "Unpaired",
+    "UnpairedCurveDisplay",
     "__version__",
     "candidates",
     "datasets",
@@ -37,7 +57,11 @@ __all__ = [
     "load",
     "make_sampling_pipeline",
     "metrics",
+    "predict",
+    "predict_interval",
+    "predict_quantiles",
     "sample",
+    "sample_latent",
     "save",
     "scorers",
     "skops_types",

@@ -1,12 +1,12 @@
-"""An estimator with conditions: how X is checked, and how it reaches the networks."""
+"""An estimator with conditions: how X is checked and reaches the networks; draws given X."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sklsdm._validation import (
     check_channels_first,
@@ -22,8 +22,11 @@ from sklsdm.choosing import Pairs
 from sklsdm.conditions import ConditionFormat, learn_format, warn_if_far
 from sklsdm.encoders import ENCODERS, BaseConditionEncoder
 from sklsdm.extremes import warn_of_extremes
+from sklsdm.frames import AsFrame, framed
 from sklsdm.owner import PartKind
 from sklsdm.parameters import anything, flag, learnt, parameter
+from sklsdm.public_calls import on_one_fit
+from sklsdm.randomness import RandomState
 
 
 class ConditionedEstimator(LatentSpaceEstimator):
@@ -136,3 +139,95 @@ class ConditionedEstimator(LatentSpaceEstimator):
         """X, checked, as standardised flat rows (n, p)."""
         self._fitted_format()
         return self.condition_encoder_.transform(self._conditions_.rows(self._check_X(X)))
+
+    # ------------------------------------------------------------------ drawing
+    @overload
+    def sample(
+        self,
+        X: ArrayLike,
+        n_samples: int = 1,
+        *,
+        random_state: RandomState = None,
+        batch_size: int | str = "auto",
+        out: NDArray[Any] | None = None,
+        as_frame: Literal[False] = False,
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def sample(
+        self,
+        X: ArrayLike,
+        n_samples: int = 1,
+        *,
+        random_state: RandomState = None,
+        batch_size: int | str = "auto",
+        out: NDArray[Any] | None = None,
+        as_frame: AsFrame,
+    ) -> Any: ...
+
+    @on_one_fit
+    def sample(
+        self,
+        X: ArrayLike,
+        n_samples: int = 1,
+        *,
+        random_state: RandomState = None,
+        batch_size: int | str = "auto",
+        out: NDArray[Any] | None = None,
+        as_frame: AsFrame = False,
+    ) -> Any:
+        """Draw from p(Y | X), with new noise for every draw.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, p) or (n, c, h, w)
+            Conditions.
+        n_samples : int, default=1
+            Draws for each condition.
+        random_state : int, RandomState, Generator or None, default=None
+            Seeds the noise; equal seeds give equal draws on one kind of device.
+        batch_size : int or "auto", default="auto"
+            Draws made at once. It limits the memory and does not change the draws. Where memory
+            runs out all the same, it is halved, with a warning.
+        out : ndarray or memmap of shape (n, n_samples, *y_shape), optional
+            C-contiguous float array to fill and return, for draws that do not fit in memory.
+        as_frame : bool, "pandas" or "polars", default=False
+            Return a DataFrame with a line for each draw: columns "row" (the row's number in X, or
+            its index in a pandas X), "draw" (from 0) and those of y by name. True is polars where X
+            is a polars frame, else pandas.
+
+        Returns
+        -------
+        ndarray of shape (n, n_samples, *y_shape), or DataFrame
+            In y's float dtype (float64 for integers, float32 for uint8 images).
+
+        Raises
+        ------
+        ValueError, TypeError
+            Bad input, `n_samples` or `batch_size` below 1, an `out` that does not fit, or more
+            draws than this machine's memory can hold; `as_frame` for responses that are images.
+        """
+        self._fitted_format()
+        condition = self._check_condition(X)
+        draws = self._fill(condition, n_samples, random_state, batch_size, out)
+        return framed(draws, X, as_frame, self, "draw", range(n_samples))
+
+    @on_one_fit
+    def sample_latent(
+        self,
+        X: ArrayLike,
+        n_samples: int = 1,
+        *,
+        random_state: RandomState = None,
+        batch_size: int | str = "auto",
+    ) -> NDArray[np.float32]:
+        """Draw codes H(x, η). For the same seed, `decode` of them gives the draws of `sample`.
+
+        (With a stochastic decoder such as "dpa", their means.) Parameters are those of `sample`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_samples, latent_dim_), float32
+        """
+        condition = self._check_condition(X)
+        return self._fill(condition, n_samples, random_state, batch_size, None, codes=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from sklsdm.blocks import row_slices
 from sklsdm.diagnosing import DiagnoseMixin
 from sklsdm.drawing import Sampler, check_out, check_stored
 from sklsdm.forecasts import ForecastMixin
+from sklsdm.forwarding import inner, sample, unwrap
+from sklsdm.frames import AsFrame, framed
 from sklsdm.parameters import (
     Declared,
     anything,
@@ -30,7 +32,6 @@ from sklsdm.parameters import (
     or_none,
     parameter,
 )
-from sklsdm.pipeline import inner, sample, unwrap
 from sklsdm.public_calls import on_one_fit, take_over
 from sklsdm.randomness import RandomState, as_generator, draw_seed
 from sklsdm.regressor import LSDMRegressor
@@ -82,6 +83,9 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
     feature_names_in_: NDArray[Any] = learnt(
         "Names of X's columns, where X has string names.", "ndarray of str"
     )
+    target_names_in_: NDArray[Any] = learnt(
+        "Names of y's columns, where y has string names.", "ndarray of str"
+    )
 
     __metadata_request__fit: ClassVar = dict.fromkeys(FIT_EXTRAS, True)
 
@@ -116,8 +120,34 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(fitted[0], name):
                 learnt[name] = getattr(fitted[0], name)
+        if hasattr(first, "target_names_in_"):
+            learnt["target_names_in_"] = first.target_names_in_
         take_over(self, learnt)
         return self
+
+    @overload
+    def sample(
+        self,
+        X: ArrayLike,
+        n_samples: int = 1,
+        *,
+        random_state: RandomState = None,
+        batch_size: int | str = "auto",
+        out: NDArray[Any] | None = None,
+        as_frame: Literal[False] = False,
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def sample(
+        self,
+        X: ArrayLike,
+        n_samples: int = 1,
+        *,
+        random_state: RandomState = None,
+        batch_size: int | str = "auto",
+        out: NDArray[Any] | None = None,
+        as_frame: AsFrame,
+    ) -> Any: ...
 
     @on_one_fit
     def sample(
@@ -128,7 +158,8 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
         random_state: RandomState = None,
         batch_size: int | str = "auto",
         out: NDArray[Any] | None = None,
-    ) -> NDArray[Any]:
+        as_frame: AsFrame = False,
+    ) -> Any:
         """Draw from p(Y | X), the draws dealt to the fits in turn.
 
         Parameters and errors are those of :meth:`LSDMRegressor.sample`. Beside `out`, the draws
@@ -156,7 +187,7 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
                 out[:, place::n_fits] = drawn
             check_stored(out[:, place::n_fits], drawn)
         assert out is not None
-        return out
+        return framed(out, X, as_frame, self, "draw", range(n_samples))
 
     @on_one_fit
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:

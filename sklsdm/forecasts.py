@@ -13,9 +13,12 @@ from sklearn.exceptions import NotFittedError
 from sklsdm._validation import check_levels, check_real, check_same_rows
 from sklsdm.conformal import Calibration, calibrate, conformal_intervals
 from sklsdm.drawing import Bank, check_n_quantile_draws, estimate_moments, estimate_quantiles
+from sklsdm.frames import AsFrame, framed
 from sklsdm.parameters import flag
 from sklsdm.public_calls import in_own_modes, on_one_fit
 from sklsdm.responses import flat_rows
+
+BOUNDS = ("lower", "upper")  # ends of an interval, in a frame
 
 
 class ForecastMixin(ABC):
@@ -38,18 +41,43 @@ class ForecastMixin(ABC):
 
     @overload
     def predict(
-        self, X: ArrayLike, return_std: Literal[False] = False, n_draws: int | None = None
+        self,
+        X: ArrayLike,
+        return_std: Literal[False] = False,
+        n_draws: int | None = None,
+        *,
+        as_frame: Literal[False] = False,
     ) -> NDArray[np.float64]: ...
 
     @overload
     def predict(
-        self, X: ArrayLike, return_std: Literal[True], n_draws: int | None = None
+        self,
+        X: ArrayLike,
+        return_std: Literal[True],
+        n_draws: int | None = None,
+        *,
+        as_frame: Literal[False] = False,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+
+    @overload
+    def predict(
+        self,
+        X: ArrayLike,
+        return_std: bool = False,
+        n_draws: int | None = None,
+        *,
+        as_frame: AsFrame,
+    ) -> Any: ...
 
     @on_one_fit
     def predict(
-        self, X: ArrayLike, return_std: bool = False, n_draws: int | None = None
-    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
+        self,
+        X: ArrayLike,
+        return_std: bool = False,
+        n_draws: int | None = None,
+        *,
+        as_frame: AsFrame = False,
+    ) -> Any:
         """Conditional mean (and standard deviation) over draws, with the same noise for all rows.
 
         Parameters
@@ -60,17 +88,46 @@ class ForecastMixin(ABC):
             Also return the conditional standard deviation of each output.
         n_draws : int, optional
             Draws for each condition; 256 where it is None.
+        as_frame : bool, "pandas" or "polars", default=False
+            Return DataFrames with a row for each row of X, which in pandas has the index of X, and
+            the columns of y by name. True is polars where X is a polars frame, else pandas.
 
         Returns
         -------
-        mean : ndarray of shape (n, *y_shape), float64
-        std : ndarray of shape (n, *y_shape), float64
+        mean : ndarray of shape (n, *y_shape), float64, or DataFrame
+        std : ndarray of shape (n, *y_shape), float64, or DataFrame
             Only with `return_std`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Bad input, or `as_frame` for responses that are images.
         """
         condition = self._check_condition(X)
         shape = (len(condition), *self.y_shape_)
         mean, std = estimate_moments(self._sampler(), condition, n_draws)
-        return (mean.reshape(shape), std.reshape(shape)) if return_std else mean.reshape(shape)
+        mean, std = (framed(part.reshape(shape), X, as_frame, self) for part in (mean, std))
+        return (mean, std) if return_std else mean
+
+    @overload
+    def predict_quantiles(
+        self,
+        X: ArrayLike,
+        quantiles: Sequence[float] = (0.05, 0.5, 0.95),
+        n_draws: int | None = None,
+        *,
+        as_frame: Literal[False] = False,
+    ) -> NDArray[np.float64]: ...
+
+    @overload
+    def predict_quantiles(
+        self,
+        X: ArrayLike,
+        quantiles: Sequence[float] = (0.05, 0.5, 0.95),
+        n_draws: int | None = None,
+        *,
+        as_frame: AsFrame,
+    ) -> Any: ...
 
     @on_one_fit
     def predict_quantiles(
@@ -78,7 +135,9 @@ class ForecastMixin(ABC):
         X: ArrayLike,
         quantiles: Sequence[float] = (0.05, 0.5, 0.95),
         n_draws: int | None = None,
-    ) -> NDArray[np.float64]:
+        *,
+        as_frame: AsFrame = False,
+    ) -> Any:
         """Conditional quantiles of each output over draws, with the same noise for all rows.
 
         Parameters
@@ -90,15 +149,44 @@ class ForecastMixin(ABC):
         n_draws : int, optional
             Draws for each condition; where it is None 1,024, or 256 of matchers whose draws take
             more than four passes ("diffusion", "flow").
+        as_frame : bool, "pandas" or "polars", default=False
+            Return a DataFrame with a line for each row of X and each level: columns "row" (the
+            row's number, or its index in a pandas X), "quantile" and those of y. True is polars
+            where X is a polars frame, else pandas.
 
         Returns
         -------
-        ndarray of shape (n, len(quantiles), *y_shape), float64
+        ndarray of shape (n, len(quantiles), *y_shape), float64, or DataFrame
         """
         levels = check_levels(quantiles)
         condition = self._check_condition(X)
         found = estimate_quantiles(self._sampler(), condition, levels, n_draws)
-        return found.reshape(len(condition), len(levels), *self.y_shape_)
+        found = found.reshape(len(condition), len(levels), *self.y_shape_)
+        return framed(found, X, as_frame, self, "quantile", levels)
+
+    @overload
+    def predict_interval(
+        self,
+        X: ArrayLike,
+        coverage: float = 0.9,
+        n_draws: int | None = None,
+        *,
+        conformal: bool = False,
+        joint: bool = False,
+        as_frame: Literal[False] = False,
+    ) -> NDArray[np.float64]: ...
+
+    @overload
+    def predict_interval(
+        self,
+        X: ArrayLike,
+        coverage: float = 0.9,
+        n_draws: int | None = None,
+        *,
+        conformal: bool = False,
+        joint: bool = False,
+        as_frame: AsFrame,
+    ) -> Any: ...
 
     @on_one_fit
     def predict_interval(
@@ -109,7 +197,8 @@ class ForecastMixin(ABC):
         *,
         conformal: bool = False,
         joint: bool = False,
-    ) -> NDArray[np.float64]:
+        as_frame: AsFrame = False,
+    ) -> Any:
         """Central interval that contains each output with probability `coverage`.
 
         Parameters
@@ -128,10 +217,13 @@ class ForecastMixin(ABC):
         joint : bool, default=False
             With `conformal`, `coverage` is the probability that all outputs lie in their intervals
             at once.
+        as_frame : bool, "pandas" or "polars", default=False
+            Return a DataFrame with two lines for each row of X: columns "row" (the row's number,
+            or its index in a pandas X), "bound" ("lower" or "upper") and those of y.
 
         Returns
         -------
-        ndarray of shape (n, 2, *y_shape), float64
+        ndarray of shape (n, 2, *y_shape), float64, or DataFrame
             Lower and upper ends.
 
         Raises
@@ -144,14 +236,17 @@ class ForecastMixin(ABC):
         check_real("coverage", coverage, 0.0, 1.0, open_low=True, open_high=True)
         flag().check("conformal", conformal)
         flag().check("joint", joint)
-        if conformal:
-            return self._conformal_interval(X, coverage, n_draws, joint)
-        if joint:
+        if joint and not conformal:
             raise ValueError(
                 "joint=True needs conformal=True, after conformalize(X, y): the quantiles of each "
                 "output by itself do not tell how wide intervals for all of them must be."
             )
-        return self.predict_quantiles(X, [(1 - coverage) / 2, (1 + coverage) / 2], n_draws)
+        if conformal:
+            found = self._conformal_interval(X, coverage, n_draws, joint)
+        else:
+            levels = [(1 - coverage) / 2, (1 + coverage) / 2]
+            found = self.predict_quantiles(X, levels, n_draws)
+        return framed(found, X, as_frame, self, "bound", BOUNDS)
 
     @in_own_modes
     def conformalize(self, X: ArrayLike, y: ArrayLike, n_draws: int | None = None) -> Self:

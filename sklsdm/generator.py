@@ -161,6 +161,26 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         return out
 
     @on_one_fit
+    def sample_latent(
+        self,
+        n_samples: int = 1,
+        *,
+        random_state: RandomState = None,
+        batch_size: int | str = "auto",
+    ) -> NDArray[np.float32]:
+        """Draw codes H(η). For the same seed, `decode` of them gives the draws of `sample`.
+
+        (With a stochastic decoder such as "dpa", their means.) Parameters are those of `sample`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, latent_dim_), float32
+        """
+        self._fitted_format()
+        no_condition = np.empty((1, 0), dtype=np.float32)
+        return self._fill(no_condition, n_samples, random_state, batch_size, None, codes=True)[0]
+
+    @on_one_fit
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """Minus the energy distance between 1,000 draws and the rows of X; higher is better.
 

@@ -43,6 +43,7 @@ class TrainedPart(CallbackHolder, ModuleHolder, Declared):
     history_: dict[str, NDArray[np.float64]] = learnt(
         "Losses and held-out scores by epoch.", "dict of str to ndarray"
     )
+    n_steps_: int = learnt("Number of training steps taken.")
     best_step_: int = learnt(
         "Training steps after which the state was reached that is kept; 0 is the start."
     )
@@ -66,6 +67,7 @@ class TrainedPart(CallbackHolder, ModuleHolder, Declared):
     def _note_training(self, net: Any) -> None:
         """Take from a trained net what it tells of its training."""
         self.history_ = history_arrays(net.history)
+        self.n_steps_ = int(sum(row.get("train_batch_count", 0) for row in net.history))
         self.callbacks_ = check_callbacks(self.callbacks)
         self.best_step_, self.best_score_, self.start_score_ = net.choice_
         self.far_share_ = net.far_share_

@@ -1,4 +1,4 @@
-"""Drawing through scikit-learn's Pipelines and searches, which do not forward `sample`."""
+"""A Pipeline that draws: scikit-learn's does not forward `sample`, nor transform `X_val`."""
 
 from __future__ import annotations
 
@@ -6,145 +6,13 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
-from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.utils.validation import check_is_fitted
 
+from sklsdm import forwarding
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.diagnosis import Diagnosis
 from sklsdm.public_calls import as_it_is, on_one_fit
-from sklsdm.randomness import RandomState
 from sklsdm.reading import named_in_errors
-
-
-def sample(
-    model: Any,
-    X: ArrayLike,
-    n_samples: int = 1,
-    *,
-    random_state: RandomState = None,
-    **kwargs: Any,
-) -> NDArray[Any]:
-    """Draw from p(Y | X) with an estimator of this package or anything that wraps one.
-
-    Parameters
-    ----------
-    model : estimator, Pipeline or search
-        A fitted estimator with `sample`, a Pipeline that ends in one, or a search over one (with
-        `refit=True`); these may be nested. A Pipeline's transformers are applied to X first.
-    X : array-like
-        Conditions, in the form that `model.predict` expects.
-    n_samples : int, default=1
-        Draws for each condition.
-    random_state : int, RandomState, Generator or None, default=None
-        Seeds the noise; equal seeds give equal draws on one kind of device.
-    **kwargs
-        Passed on to the estimator's `sample` (`batch_size`, `out`).
-
-    Returns
-    -------
-    ndarray of shape (n, n_samples, *y_shape)
-
-    Raises
-    ------
-    TypeError
-        No estimator inside `model` has `sample`.
-    NotFittedError
-        `model` is not fitted.
-
-    Examples
-    --------
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler
-    >>> import sklsdm
-    >>> arms = sklsdm.datasets.make_arms(100, random_state=0)
-    >>> model = make_pipeline(StandardScaler(), sklsdm.LSDMRegressor(matcher="energy"))
-    >>> model = model.set_params(lsdmregressor__matcher__max_steps=50).fit(arms.X, arms.y)
-    >>> sklsdm.sample(model, arms.X[:4], n_samples=2, random_state=0).shape
-    (4, 2, 2)
-    """
-    estimator, X = unwrap(model, X)
-    return estimator.sample(X, n_samples, random_state=random_state, **kwargs)
-
-
-def diagnose(
-    model: Any,
-    X: ArrayLike,
-    y: ArrayLike,
-    Y_unpaired: Any = None,
-    *,
-    random_state: RandomState = 0,
-) -> Diagnosis:
-    """Judge the draws of an estimator of this package, or of anything that wraps one.
-
-    Parameters
-    ----------
-    model : estimator, Pipeline or search
-        As for :func:`sample`. A Pipeline's transformers are applied to X first.
-    X, y : array-like
-        At least 24 pairs that were not used in `fit`, X in the form that `model.predict` expects.
-    Y_unpaired : array-like, memmap, torch Dataset or Unpaired, optional
-        Responses without conditions; it is tested whether they follow the law of `y`.
-    random_state : int, RandomState, Generator or None, default=0
-        Seeds draws, splits and classifiers.
-
-    Returns
-    -------
-    sklsdm.diagnosis.Diagnosis
-        `print` it. See :meth:`LSDMRegressor.diagnose`, which also lists the errors.
-
-    Raises
-    ------
-    TypeError
-        No estimator inside `model` has `diagnose`.
-
-    Examples
-    --------
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler
-    >>> import sklsdm
-    >>> arms = sklsdm.datasets.make_arms(200, random_state=0)
-    >>> model = make_pipeline(StandardScaler(), sklsdm.LSDMRegressor(matcher="energy"))
-    >>> model = model.set_params(lsdmregressor__matcher__max_steps=50)
-    >>> model = model.fit(arms.X[:100], arms.y[:100])
-    >>> sklsdm.diagnose(model, arms.X[100:], arms.y[100:])
-    <Diagnosis of LSDMRegressor on 100 pairs; print it>
-    """
-    estimator, X = unwrap(model, X)
-    if not hasattr(estimator, "diagnose"):
-        raise TypeError(
-            f"{type(estimator).__name__} has no `diagnose`, which judges draws given X; pass an "
-            f"LSDMRegressor, or anything that wraps one."
-        )
-    return estimator.diagnose(X, y, Y_unpaired, random_state=random_state)
-
-
-def unwrap(model: Any, X: Any) -> tuple[Any, Any]:
-    """The estimator inside `model` that draws, and X transformed for it."""
-    if isinstance(model, Pipeline):
-        model = as_it_is(model)
-        check_is_fitted(model)
-        if len(model.steps) > 1:
-            with named_in_errors("X"):
-                X = model[:-1].transform(X)
-        return unwrap(model.steps[-1][1], X)
-    if hasattr(model, "sample"):
-        return model, X
-    if isinstance(model, BaseSearchCV):
-        check_is_fitted(model, "best_estimator_")
-        return unwrap(model.best_estimator_, X)
-    raise TypeError(
-        f"{type(model).__name__} cannot draw; pass an estimator with `sample`, a Pipeline that "
-        f"ends in one, or a search over one with refit=True."
-    )
-
-
-def inner(model: Any) -> Any:
-    """The estimator inside `model` that draws, itself and no copy of it."""
-    if isinstance(model, Pipeline):
-        return inner(model.steps[-1][1])
-    fitted_search = isinstance(model, BaseSearchCV) and hasattr(model, "best_estimator_")
-    return inner(model.best_estimator_) if fitted_search else model
 
 
 class SamplingPipeline(Pipeline):
@@ -235,8 +103,7 @@ class SamplingPipeline(Pipeline):
     @on_one_fit
     def predict(self, X: ArrayLike, **params: Any) -> Any:
         """Conditional means (n, *y_shape); see :meth:`LSDMRegressor.predict`."""
-        estimator, X = unwrap(self, X)
-        return estimator.predict(X, **params)
+        return forwarding.predict(self, X, **params)
 
     @on_one_fit
     def score(
@@ -245,29 +112,26 @@ class SamplingPipeline(Pipeline):
         """Energy skill; see :meth:`LSDMRegressor.score`."""
         return super().score(X, y, sample_weight, **params)
 
-    def sample(self, X: ArrayLike, n_samples: int = 1, **kwargs: Any) -> NDArray[Any]:
+    def sample(self, X: ArrayLike, n_samples: int = 1, **kwargs: Any) -> Any:
         """Draws (n, n_samples, *y_shape) from p(Y | X); see :meth:`LSDMRegressor.sample`."""
-        return sample(self, X, n_samples, **kwargs)
+        return forwarding.sample(self, X, n_samples, **kwargs)
 
     def sample_latent(self, X: ArrayLike, n_samples: int = 1, **kwargs: Any) -> NDArray[Any]:
         """Draws of codes (n, n_samples, k); see :meth:`LSDMRegressor.sample_latent`."""
-        estimator, X = unwrap(self, X)
-        return estimator.sample_latent(X, n_samples, **kwargs)
+        return forwarding.sample_latent(self, X, n_samples, **kwargs)
 
-    def predict_quantiles(self, X: ArrayLike, *args: Any, **kwargs: Any) -> NDArray[Any]:
+    def predict_quantiles(self, X: ArrayLike, *args: Any, **kwargs: Any) -> Any:
         """Quantiles (n, levels, *y_shape); see :meth:`LSDMRegressor.predict_quantiles`."""
-        estimator, X = unwrap(self, X)
-        return estimator.predict_quantiles(X, *args, **kwargs)
+        return forwarding.predict_quantiles(self, X, *args, **kwargs)
 
-    def predict_interval(self, X: ArrayLike, *args: Any, **kwargs: Any) -> NDArray[Any]:
+    def predict_interval(self, X: ArrayLike, *args: Any, **kwargs: Any) -> Any:
         """Intervals (n, 2, *y_shape); see :meth:`LSDMRegressor.predict_interval`."""
-        estimator, X = unwrap(self, X)
-        return estimator.predict_interval(X, *args, **kwargs)
+        return forwarding.predict_interval(self, X, *args, **kwargs)
 
     def conformalize(self, X: ArrayLike, y: ArrayLike, **kwargs: Any) -> SamplingPipeline:
         """Calibrate the intervals; see :meth:`LSDMRegressor.conformalize`."""
-        _, X = unwrap(self, X)
-        inner(self).conformalize(X, y, **kwargs)
+        _, X = forwarding.unwrap(self, X)
+        forwarding.inner(self).conformalize(X, y, **kwargs)
         return self
 
     @on_one_fit
@@ -275,7 +139,7 @@ class SamplingPipeline(Pipeline):
         self, X: ArrayLike, y: ArrayLike, Y_unpaired: Any = None, **kwargs: Any
     ) -> Diagnosis:
         """Judge the draws on pairs not used in `fit`; see :meth:`LSDMRegressor.diagnose`."""
-        estimator, X = unwrap(self, X)
+        estimator, X = forwarding.unwrap(self, X)
         return estimator.diagnose(X, y, Y_unpaired, **kwargs)
 
     def encode(self, Y: ArrayLike) -> NDArray[Any]:

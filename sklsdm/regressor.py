@@ -31,8 +31,7 @@ from sklsdm.metrics import skill
 from sklsdm.owner import advise
 from sklsdm.parameters import anything, flag, learnt, one_of, parameter
 from sklsdm.public_calls import on_one_fit
-from sklsdm.randomness import RandomState
-from sklsdm.responses import Responses, check_unpaired
+from sklsdm.responses import Responses, check_unpaired, warn_if_sliced
 from sklsdm.shift import WHAT_TO_DO, Shift, shift_of_some
 from sklsdm.unpaired import USES, check_weight, first_use, uses_to_try
 
@@ -232,6 +231,7 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
     ) -> None:
         X, y = self._check_pairs(X, y)
         unpaired = check_unpaired(Y_unpaired, y, self._response_names())
+        warn_if_sliced(Y_unpaired, len(y))
         groups = check_groups(groups, len(y))
         encoder = self._new_part("condition_encoder").resolve(X.shape[1:])
         encoder.check_shape(X)
@@ -314,67 +314,7 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
         super()._check_settings()
         check_weight(self.unpaired, self._new_part("matcher").unpaired_weight)
 
-    # ------------------------------------------------------------------ drawing
-    @on_one_fit
-    def sample(
-        self,
-        X: ArrayLike,
-        n_samples: int = 1,
-        *,
-        random_state: RandomState = None,
-        batch_size: int | str = "auto",
-        out: NDArray[Any] | None = None,
-    ) -> NDArray[Any]:
-        """Draw from p(Y | X), with new noise for every draw.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, p) or (n, c, h, w)
-            Conditions.
-        n_samples : int, default=1
-            Draws for each condition.
-        random_state : int, RandomState, Generator or None, default=None
-            Seeds the noise; equal seeds give equal draws on one kind of device.
-        batch_size : int or "auto", default="auto"
-            Draws made at once. It limits the memory and does not change the draws. Where memory
-            runs out all the same, it is halved, with a warning.
-        out : ndarray or memmap of shape (n, n_samples, *y_shape), optional
-            C-contiguous float array to fill and return, for draws that do not fit in memory.
-
-        Returns
-        -------
-        ndarray of shape (n, n_samples, *y_shape)
-            In y's float dtype (float64 for integers, float32 for uint8 images).
-
-        Raises
-        ------
-        ValueError, TypeError
-            Bad input, `n_samples` or `batch_size` below 1, an `out` that does not fit, or more
-            draws than this machine's memory can hold.
-        """
-        self._fitted_format()
-        return self._fill(self._check_condition(X), n_samples, random_state, batch_size, out)
-
-    @on_one_fit
-    def sample_latent(
-        self,
-        X: ArrayLike,
-        n_samples: int = 1,
-        *,
-        random_state: RandomState = None,
-        batch_size: int | str = "auto",
-    ) -> NDArray[np.float32]:
-        """Draw codes H(x, η). For the same seed, `decode` of them gives the draws of `sample`.
-
-        (With a stochastic decoder such as "dpa", their means.) Parameters are those of `sample`.
-
-        Returns
-        -------
-        ndarray of shape (n, n_samples, latent_dim_), float32
-        """
-        condition = self._check_condition(X)
-        return self._fill(condition, n_samples, random_state, batch_size, None, codes=True)
-
+    # ------------------------------------------------------------------ scoring
     @on_one_fit
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Energy skill: by how much the draws improve on a forecast that ignores X.

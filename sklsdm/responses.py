@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from sklsdm._validation import (
     check_response_shape,
     number_kind,
     shape_text,
+    warn_user,
 )
 from sklsdm.blocks import row_blocks, row_slices, rows_per_block
 from sklsdm.reading import as_numbers, named_in_errors, read_plain
@@ -56,6 +59,29 @@ class Unpaired:
         shape = getattr(self.data, "shape", None)
         size = f"of shape {tuple(shape)}" if shape is not None else f"of {len(self.data)} rows"
         return f"Unpaired({type(self.data).__name__} {size})"
+
+
+def warn_if_sliced(value: Any, n_pairs: int) -> None:
+    """Warn where cross-validation seems to have split unpaired responses with the pairs."""
+    if value is None or isinstance(value, Unpaired) or not hasattr(value, "__len__"):
+        return
+    if len(value) == n_pairs and _in_cross_validation():
+        warn_user(
+            f"Y_unpaired has as many rows as there are pairs to fit ({n_pairs}): scikit-learn's "
+            f"cross-validation splits whatever has as many rows as X, so that a fold gets only "
+            f"some of the unpaired responses. Pass sklsdm.Unpaired(Y_unpaired), which it leaves "
+            f"whole."
+        )
+
+
+def _in_cross_validation() -> bool:
+    """Whether scikit-learn's cross-validation has called, in this process."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "sklearn.model_selection._validation":
+            return True
+        frame = frame.f_back
+    return False
 
 
 class _DatasetRows:

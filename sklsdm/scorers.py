@@ -25,7 +25,7 @@ from sklsdm._validation import (
     check_real,
     shape_text,
 )
-from sklsdm.pipeline import sample
+from sklsdm.forwarding import sample
 from sklsdm.randomness import RandomState
 from sklsdm.reading import named_in_errors, read_numbers
 from sklsdm.responses import holds_bytes
@@ -237,6 +237,26 @@ def r2_flat(estimator: Any, X: ArrayLike, y: ArrayLike) -> float:
     if len(target) < 2:
         raise ValueError(f"X and y must hold at least 2 rows for R², got {len(target)}.")
     return float(r2_score(_rows(target), _rows(predicted), multioutput="variance_weighted"))
+
+
+def refuse_scorer_name(scoring: Any) -> None:
+    """Raise if `scoring` is the name of a scorer of this module, which scikit-learn does not know.
+
+    Parameters
+    ----------
+    scoring : str, callable or None
+        As a search takes it.
+
+    Raises
+    ------
+    ValueError
+        It is the name of a function of this module; the message says how to pass it.
+    """
+    if isinstance(scoring, str) and scoring in __all__:
+        raise ValueError(
+            f"scoring={scoring!r} must be the function itself, scoring=sklsdm.scorers.{scoring}: "
+            f"by name scikit-learn takes its own scorers only."
+        )
 
 
 # ---------------------------------------------------------------------------- helpers

@@ -36,14 +36,15 @@ from sklsdm._validation import (
     warn_user,
 )
 from sklsdm.ensemble import SamplingEnsemble, with_seed
+from sklsdm.forwarding import inner
 from sklsdm.nets import progress_bars
 from sklsdm.owner import without_advice
 from sklsdm.parameters import anything, integer_or_flag, learnt, parameter
-from sklsdm.pipeline import inner
 from sklsdm.reading import read_plain
 from sklsdm.recommended import Grid, candidates
 from sklsdm.regressor import LSDMRegressor
 from sklsdm.responses import check_unpaired
+from sklsdm.scorers import refuse_scorer_name
 
 _MANY_PAIRS = 1000  # from so many on, one split is enough
 _N_FOLDS, _SHARE_HELD_OUT = 3, 0.2
@@ -131,6 +132,7 @@ class LSDMRegressorCV(SamplingEnsemble):
         self, X: Any, y: Any, extras: dict[str, Any], seed: int
     ) -> tuple[Any, dict[str, Any]]:
         single = self._single()
+        refuse_scorer_name(self.scoring)
         pairs = _check_pairs(single, X, y, extras)
         settings = list(ParameterGrid(self._grid(single, pairs)))
         models = [_with_settings(single, each, seed) for each in settings]

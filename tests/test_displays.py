@@ -187,7 +187,7 @@ def test_the_nearest_is_found_over_blocks(monkeypatch):
             blocks.append(rows)
             yield rows
 
-    monkeypatch.setattr("sklsdm.displays.row_slices", small_blocks)
+    monkeypatch.setattr("sklsdm.displays.images.row_slices", small_blocks)
 
     class Copies(Echo):
         def sample(self, X, n_samples=1, *, random_state=None):

@@ -17,6 +17,8 @@ def main() -> None:
     assert sample(est, arms.X[:5]).shape == (5, 1, 2)
     mean, std = est.predict(arms.X, return_std=True)
     assert mean.shape == est.predict(arms.X).shape == std.shape
+    assert len(est.sample(arms.X[:5], n_samples=10, as_frame=True)) == 50
+    assert len(est.predict_interval(arms.X[:5], as_frame="pandas")) == 10
     assert est.score(arms.X, arms.y) < 1
     pair = (nn.Linear(2, 2).eval(), nn.Linear(2, 2).eval())
     other = LSDMRegressor("auto", EnergyMatcher(4, max_steps=3), autoencoder=pair)

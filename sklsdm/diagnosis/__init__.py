@@ -7,7 +7,7 @@ and :mod:`report` has the page.
 
 from sklsdm.diagnosis.advice import Settings
 from sklsdm.diagnosis.base import Evidence, Fit
-from sklsdm.diagnosis.calibration import Calibration, judge_calibration
+from sklsdm.diagnosis.calibration import Calibration, calibration_of, judge_calibration
 from sklsdm.diagnosis.following import Following, judge_following
 from sklsdm.diagnosis.memorisation import Memorisation, Modes, judge_memorisation, judge_modes
 from sklsdm.diagnosis.report import Diagnosis
@@ -23,6 +23,7 @@ __all__ = [
     "Modes",
     "RiskBound",
     "Settings",
+    "calibration_of",
     "judge_calibration",
     "judge_following",
     "judge_memorisation",

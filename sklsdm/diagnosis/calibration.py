@@ -108,11 +108,17 @@ class Calibration:
 
 def judge_calibration(evidence: Evidence) -> Calibration:
     """Ranks of responses among their draws, with tests."""
-    random = evidence.random(1)
-    q = evidence.y.shape[1]
+    return calibration_of(evidence.y, evidence.draws, evidence.random(1), evidence.skill)
+
+
+def calibration_of(
+    y: Array, draws: Array, random: np.random.Generator, skill: float | None = None
+) -> Calibration:
+    """Ranks of responses y (n, q) among their draws (n, m, q), with tests."""
+    q = y.shape[1]
     outputs = np.unique(np.linspace(0, q - 1, min(q, _MOST_OUTPUTS)).astype(int))
-    pit = transforms(evidence.y[:, outputs], evidence.draws[:, :, outputs], random)
-    distances = mean_distances(evidence.y, evidence.draws)
+    pit = transforms(y[:, outputs], draws[:, :, outputs], random)
+    distances = mean_distances(y, draws)
     joint = transforms(distances[:, 0], distances[:, 1:], random)
     centre = 2 * np.abs(pit - 0.5)
     return Calibration(
@@ -124,7 +130,7 @@ def judge_calibration(evidence: Evidence) -> Calibration:
         levels=LEVELS,
         coverage=(centre[None] <= LEVELS[:, None, None]).mean(axis=1),
         joint_coverage=(joint[None] <= LEVELS[:, None]).mean(axis=1),
-        skill=evidence.skill,
+        skill=skill,
     )
 
 

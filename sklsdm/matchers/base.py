@@ -146,7 +146,6 @@ class BaseMatcher(TrainedPart, ABC):
     numbers_per_draw_: int = learnt(
         "Most numbers that a layer holds for one draw; bounds how many are made at once."
     )
-    n_steps_: int = learnt("Number of training steps taken.")
     interrupted_: bool = learnt("Whether Ctrl-C ended training.")
 
     def fit(self, data: MatchingData, run: Run) -> BaseMatcher:
@@ -160,7 +159,6 @@ class BaseMatcher(TrainedPart, ABC):
         self.numbers_per_draw_ = widest_output([self.network_], lambda: self.draw(*one))
         self.interrupted_ = net.interrupted_
         self._note_training(net)
-        self.n_steps_ = int(sum(row.get("train_batch_count", 0) for row in net.history))
         return self
 
     _stage: ClassVar[Stage] = MATCHING

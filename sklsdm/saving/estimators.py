@@ -18,7 +18,7 @@ from torch import nn
 from sklsdm._validation import warn_user
 from sklsdm._version import __version__
 from sklsdm.files import write_atomically
-from sklsdm.pipeline import inner
+from sklsdm.forwarding import inner
 from sklsdm.public_calls import in_own_modes
 from sklsdm.saving.classes import MODELS
 from sklsdm.saving.container import pack, read_file, unpack

@@ -1,4 +1,4 @@
-"""Displays, which plot what an estimator draws; matplotlib is imported only when they plot."""
+"""ImageGridDisplay: drawn images by condition."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from sklsdm._validation import check_integer, check_numeric, check_real
 from sklsdm.blocks import row_slices
+from sklsdm.displays.base import Array, import_pyplot, sheet_grey
 from sklsdm.ensemble import SamplingEnsemble
-from sklsdm.pipeline import inner, unwrap
+from sklsdm.forwarding import inner, unwrap
 from sklsdm.randomness import RandomState
 
 __all__ = ["ImageGridDisplay"]
 
-Array = NDArray[Any]
 Range = tuple[float, float]
 
 _TILE_PIXELS = 48  # small images are magnified to about so many pixels, so that gaps are thin
@@ -242,7 +242,7 @@ class ImageGridDisplay:
         ImportError
             matplotlib is not installed.
         """
-        pyplot = _import_pyplot()
+        pyplot = import_pyplot()
         images = dict(self.images)
         n_rows = len(next(iter(images.values())))
         for title, group in images.items():
@@ -272,18 +272,6 @@ class ImageGridDisplay:
         ax.spines[:].set_visible(False)
         self.images_, self.ax_, self.figure_ = images, ax, figure
         return self
-
-
-def _import_pyplot() -> Any:
-    """The module `matplotlib.pyplot`, or an ImportError that says how to install it."""
-    try:
-        import matplotlib.pyplot as pyplot
-    except ImportError as error:
-        raise ImportError(
-            "Displays need the package matplotlib, which is not installed; run: "
-            "pip install 'sklsdm[plot]'"
-        ) from error
-    return pyplot
 
 
 # ---------------------------------------------------------------------------- checks and ranges
@@ -377,7 +365,7 @@ def _channels_last(images: Array) -> Array:
 
 
 def _mount(groups: list[Array]) -> tuple[Array, list[float], list[float]]:
-    """All groups on one white sheet; the centres of its rows, and those of the groups.
+    """All groups on one sheet; the centres of its rows, and those of the groups.
 
     Every image is magnified to the height of the highest one, and small ones to `_TILE_PIXELS`.
     """
@@ -388,7 +376,7 @@ def _mount(groups: list[Array]) -> tuple[Array, list[float], list[float]]:
     widths = [group.shape[1] * (group.shape[3] + gap) - gap for group in groups]
     n_rows, colour = len(groups[0]), any(group.ndim == 5 for group in groups)
     size = (n_rows * (height + gap) - gap, sum(widths) + wide * (len(groups) - 1))
-    sheet = np.ones((*size, 3) if colour else size, dtype=np.float32)
+    sheet = np.full((*size, 3) if colour else size, sheet_grey(), dtype=np.float32)
     left, centres = 0, []
     for group, width in zip(groups, widths, strict=True):
         for i, j in np.ndindex(*group.shape[:2]):

@@ -1,0 +1,124 @@
+"""Draws in the units of y, of an estimator that was fitted to transformed responses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.compose import TransformedTargetRegressor
+from torch import Tensor
+
+from sklsdm._validation import check_numeric
+from sklsdm.drawing import Bank, check_out
+from sklsdm.forecasts import ForecastMixin
+from sklsdm.frames import AsFrame, framed
+from sklsdm.public_calls import on_one_fit
+from sklsdm.responses import Unpaired
+
+
+class InTargetUnits(ForecastMixin):
+    """An estimator inside a `TransformedTargetRegressor`, with draws in the units of y.
+
+    Every draw goes through the inverse of the target's transformer; means and quantiles are those
+    of such draws. (`TransformedTargetRegressor.predict` transforms the mean instead, which is
+    another number unless the transformer is linear.)
+    """
+
+    def __init__(self, model: TransformedTargetRegressor, estimator: Any) -> None:
+        self.model = model
+        self.estimator = estimator
+        one = self._restore(np.zeros((1, *estimator.y_shape_)))
+        self.y_shape_ = one.shape[1:]
+
+    def sample(
+        self,
+        X: ArrayLike,
+        n_samples: int = 1,
+        *,
+        random_state: Any = None,
+        batch_size: int | str = "auto",
+        out: NDArray[Any] | None = None,
+        as_frame: AsFrame = False,
+    ) -> Any:
+        """Draws (n, n_samples, *y_shape) in the units of y."""
+        inside = self.estimator.sample(
+            X, n_samples, random_state=random_state, batch_size=batch_size
+        )
+        found = self._restore(inside.reshape(-1, *inside.shape[2:]))
+        found = found.reshape(*inside.shape[:2], *found.shape[1:])
+        if out is not None:
+            check_out(out, found.shape, found.dtype)[...] = found
+            found = out
+        return framed(found, X, as_frame, self, "draw", range(n_samples))
+
+    @on_one_fit
+    def diagnose(self, X: ArrayLike, y: ArrayLike, Y_unpaired: Any = None, **kwargs: Any) -> Any:
+        """The diagnosis of the estimator inside, on the transformed responses it was fitted to."""
+        if isinstance(Y_unpaired, Unpaired):
+            Y_unpaired = Y_unpaired.data
+        if Y_unpaired is not None:
+            Y_unpaired = self.transform(check_numeric("Y_unpaired", Y_unpaired))
+        target = self.transform(check_numeric("y", y))
+        return self.estimator.diagnose(X, target, Y_unpaired, **kwargs)
+
+    def _restore(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Transformed responses (m, ...) in the units of y, shaped as y was."""
+        as_table = rows[:, None] if rows.ndim == 1 else rows
+        found = np.asarray(self.model.transformer_.inverse_transform(as_table))
+        one_dimensional = self.model._training_dim == 1
+        return found[:, 0] if one_dimensional and found.ndim == 2 else found
+
+    def transform(self, y: NDArray[Any]) -> NDArray[Any]:
+        """Responses as the estimator inside has seen them."""
+        found = self.model.transformer_.transform(y[:, None] if y.ndim == 1 else y)
+        found = np.asarray(found)
+        return found.reshape(len(found), *self.estimator.y_shape_)
+
+    def _check_condition(self, X: Any) -> NDArray[np.float32]:
+        return self.estimator._check_condition(X)
+
+    def _sampler(self) -> Bank:
+        return _RestoredBank(self.estimator._sampler(), self)
+
+    def _fit_of_responses(self) -> Any:
+        raise TypeError(
+            "Conformal intervals are calibrated in the units in which an estimator was fitted: "
+            "call conformalize and predict_interval of the regressor inside "
+            "TransformedTargetRegressor (regressor_), on transformed responses, and transform the "
+            "ends back."
+        )
+
+    def _conformal_interval(self, *args: Any) -> NDArray[np.float64]:
+        return self._fit_of_responses()
+
+
+@dataclass(frozen=True)
+class _RestoredBank:
+    """Draws of a bank in the units of y."""
+
+    bank: Bank
+    owner: InTargetUnits
+
+    @property
+    def width(self) -> int:
+        """Number of outputs of one response."""
+        return int(np.prod(self.owner.y_shape_, dtype=int))
+
+    @property
+    def n_passes(self) -> int:
+        """Passes of a network that one draw takes."""
+        return self.bank.n_passes
+
+    def draws_with_shared_noise(
+        self, condition: NDArray[np.float32], n_draws: int
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Draws (rows, n_draws, q) for blocks of rows."""
+        inner_shape = self.owner.estimator.y_shape_
+        for rows, draws in self.bank.draws_with_shared_noise(condition, n_draws):
+            n, m = draws.shape[:2]
+            flat = draws.double().cpu().numpy().reshape(n * m, *inner_shape)
+            yield rows, torch.from_numpy(self.owner._restore(flat).reshape(n, m, -1))
