@@ -19,6 +19,7 @@ import images_by_class
 import mnist_matchers
 import mnist_semi_supervised
 import pinwheel
+import scaling
 import soak
 import super_resolution
 import tabular
@@ -57,6 +58,7 @@ SECTIONS: Sequence[tuple[str, str, str, Summarise]] = (
         images_by_class.summarise,
     ),
     ("Colour images of three classes", "colour.py", "colour", colour.summarise),
+    ("Scaling: unpaired responses in files", "scaling.py", "scaling", scaling.summarise),
     ("Soak: is anything left after many fits and draws?", "soak.py", "soak", soak.summarise),
 )
 HEAD = """# Benchmarks

@@ -1,6 +1,6 @@
 """Semi-supervised conditional generation by latent space distribution matching."""
 
-from sklsdm import datasets, metrics, scorers
+from sklsdm import dask, datasets, metrics, scorers
 from sklsdm._version import __version__
 from sklsdm.displays import (
     CalibrationDisplay,
@@ -52,6 +52,7 @@ __all__ = [
     "UnpairedCurveDisplay",
     "__version__",
     "candidates",
+    "dask",
     "datasets",
     "diagnose",
     "load",

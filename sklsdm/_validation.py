@@ -252,3 +252,9 @@ def number_kind(dtype: np.dtype[Any]) -> str:
     if dtype == np.uint8:
         return "bytes (uint8)"
     return "floats" if dtype.kind == "f" else "integers"
+
+
+def described(dtype: np.dtype[Any]) -> str:
+    """Kind and dtype of numbers: "floats (float64)"; that of bytes is named already."""
+    kind = number_kind(dtype)
+    return kind if dtype == np.uint8 else f"{kind} ({dtype})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from sklsdm.blocks import rows_per_block
 from sklsdm.responses import Responses
 
 RESIDENT_BYTES = 2 * 2**30  # kept in memory at most, where there is no GPU
+_RUNS = 16  # of neighbouring rows in a block that is read
 
 
 def resident_limit(device: torch.device) -> int:
@@ -21,6 +23,18 @@ def resident_limit(device: torch.device) -> int:
     if device.type == "cuda":
         return int(0.4 * torch.cuda.mem_get_info(device)[0])
     return RESIDENT_BYTES
+
+
+def room_for(n_rows: int, width: int, device: torch.device) -> Tensor:
+    """An empty float32 tensor (n_rows, width).
+
+    On the CPU the numbers of one that exceeds the limit of resident data lie in a temporary file,
+    which goes with the tensor: the system keeps of it in memory what there is room for.
+    """
+    if device.type != "cpu" or 4 * n_rows * width <= resident_limit(device):
+        return torch.empty((n_rows, width), dtype=torch.float32, device=device)
+    with tempfile.TemporaryFile() as file:
+        return torch.from_numpy(np.memmap(file, np.float32, "w+", shape=(n_rows, width)))
 
 
 class RowBatches:
@@ -58,9 +72,10 @@ class RowBatches:
 class StreamedBatches:
     """Batches of responses that do not fit on the device whole.
 
-    An epoch takes blocks of neighbouring rows in random order. Each block is read, moved to the
-    device and split into shuffled batches there, so a batch never mixes rows of two blocks. The
-    borders of the blocks are drawn anew in every epoch, so that rows meet others over time.
+    `rows`, in ascending order, are those to draw from. An epoch divides them into short runs of
+    neighbours, whose borders are drawn anew, and shuffles the runs. Sixteen runs at a time make a
+    block, which is read, moved to the device and split into shuffled batches there. So a batch
+    holds rows of sixteen places of the data, which may lie sorted.
     """
 
     def __init__(
@@ -73,7 +88,7 @@ class StreamedBatches:
         block_rows: int | None = None,
     ) -> None:
         self.responses = responses
-        self.rows = np.sort(rows)
+        self.rows = rows
         self.batch_size = min(batch_size, len(rows))
         self.random = random
         self.device = device
@@ -84,12 +99,14 @@ class StreamedBatches:
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         shift = int(torch.randint(self.block_rows, (1,), generator=self._cpu_generator()).item())
-        shifted = np.roll(self.rows, -shift)
-        blocks = np.array_split(shifted, math.ceil(len(shifted) / self.block_rows))
-        order = torch.randperm(len(blocks), generator=self._cpu_generator()).tolist()
+        n_blocks = math.ceil(len(self.rows) / self.block_rows)
+        n_runs = min(_RUNS * n_blocks, len(self.rows))
+        borders = shift + np.linspace(0, len(self.rows), n_runs + 1).astype(np.int64)
+        order = torch.randperm(n_runs, generator=self._cpu_generator()).numpy()
         left = len(self)
-        for index in order:
-            block = self.responses.take(blocks[index])
+        for runs in np.array_split(order, n_blocks):
+            places = [np.arange(borders[run], borders[run + 1]) for run in runs]
+            block = self.responses.take(self.rows[np.concatenate(places) % len(self.rows)])
             if self.device.type == "cuda":
                 block = block.pin_memory()
             batches = RowBatches(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import Tensor
 
+from sklsdm.batches import room_for
 from sklsdm.drawing import multiscale_scores
 from sklsdm.encoders import BaseConditionEncoder
 from sklsdm.exceptions import DivergenceError
@@ -116,18 +117,22 @@ class StageTwo:
             others = np.setdiff1d(others, copies)
         kept = torch.from_numpy(fold.kept).to(device)
         all_rows = torch.cat([kept, torch.from_numpy(others).to(device)])
+        codes = None
+        if len(others):
+            codes = room_for(len(all_rows), coded.codes.shape[1], device)
+            torch.index_select(coded.codes, 0, all_rows, out=codes)
         seen, held = self.pairs.condition[fold.kept], fold.held.condition
         if encoder is not None:
             groups = None if self.groups is None else self.groups[fold.kept]
-            codes = coded.codes[kept].cpu().numpy()
-            seen = encoder.fit_transform(seen, codes, self.run.seed, groups)
+            latent = coded.codes[kept].cpu().numpy()
+            seen = encoder.fit_transform(seen, latent, self.run.seed, groups)
             held = encoder.transform(held)
         return MatchingData(
             condition=torch.from_numpy(seen).to(device),
             latent=coded.codes[kept],
             held_condition=torch.from_numpy(held).to(device),
             held_latent=coded.space.encode(fold.held.y),
-            codes=coded.codes[all_rows] if len(others) else None,
+            codes=codes,
             image_shape=self.image_shape,
             code_shape=coded.space.autoencoder.code_shape_,
         )

@@ -38,7 +38,7 @@ class LatentSpace:
             mean, std = _shared_by_channel(mean, std, autoencoder.code_shape_[0])
         std = torch.where(std > _SMALLEST_SPREAD, std, torch.ones_like(std))
         standardiser = Standardiser(mean.cpu().double().numpy(), std.cpu().double().numpy())
-        return cls(autoencoder, standardiser, responses.format, device), (codes - mean) / std
+        return cls(autoencoder, standardiser, responses.format, device), codes.sub_(mean).div_(std)
 
     def encode(self, y: NDArray[Any]) -> Tensor:
         """Standardised codes (n, k) of raw responses, as stage 2 uses them."""

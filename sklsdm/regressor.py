@@ -183,8 +183,9 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
             hold NaN; see :class:`sklsdm.encoders.TreesConditionEncoder`.
         y : array-like of shape (n,), (n, q), (n, h, w) or (n, c, h, w)
             Responses of the pairs. uint8 images are scaled by 1/255 and drawn in [0, 1].
-        Y_unpaired : array-like, memmap, torch Dataset or Unpaired, optional
-            Responses without a condition, shaped like `y` after the first axis. They may include
+        Y_unpaired : array-like, path, list of paths, Dask array, Dataset or Unpaired, optional
+            Responses without a condition, shaped like `y` after the first axis. Paths are those of
+            `.npy` files; files and memmaps are read in blocks (docs/scaling.md). They may include
             the paired ones: copies of held-out responses are left out of stage 2. Wrap them in
             :class:`sklsdm.Unpaired` for cross-validation. None is the supervised case.
         X_val, y_val : array-like, optional

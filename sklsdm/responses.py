@@ -17,15 +17,14 @@ from torch import Tensor
 
 from sklsdm._validation import (
     check_column_names,
-    check_finite,
-    check_numeric,
     check_response_shape,
+    described,
     number_kind,
     shape_text,
     warn_user,
 )
 from sklsdm.blocks import row_blocks, row_slices, rows_per_block
-from sklsdm.reading import as_numbers, named_in_errors, read_plain
+from sklsdm.sources import Rows, open_rows
 from sklsdm.standardising import Standardiser, fit_standardiser
 
 _FAR = 1e3  # standard deviations from the mean, within which draws lie
@@ -41,8 +40,10 @@ class Unpaired:
 
     Parameters
     ----------
-    data : array-like, memmap, or torch Dataset
-        The unpaired responses, shaped like ``y`` after the first axis.
+    data : array-like, memmap, str, Path, list of these, dask.array.Array or torch Dataset
+        The unpaired responses, shaped like ``y`` after the first axis. Paths are those of ``.npy``
+        files, which are read where they lie and in the given order; a search in other processes or
+        on other machines then sends the paths alone (docs/scaling.md).
 
     Examples
     --------
@@ -56,9 +57,12 @@ class Unpaired:
         self.data = data
 
     def __repr__(self) -> str:
-        shape = getattr(self.data, "shape", None)
-        size = f"of shape {tuple(shape)}" if shape is not None else f"of {len(self.data)} rows"
-        return f"Unpaired({type(self.data).__name__} {size})"
+        size = ""
+        if hasattr(self.data, "shape"):
+            size = f" of shape {tuple(self.data.shape)}"
+        elif hasattr(self.data, "__len__"):
+            size = f" of length {len(self.data)}"
+        return f"Unpaired({type(self.data).__name__}{size})"
 
 
 def warn_if_sliced(value: Any, n_pairs: int) -> None:
@@ -84,49 +88,6 @@ def _in_cross_validation() -> bool:
     return False
 
 
-class _DatasetRows:
-    """A map-style torch Dataset, read like an array.
-
-    An item is a response, or a tuple or list whose first member is one.
-    """
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-        with named_in_errors("Y_unpaired"):
-            n_rows = len(dataset)
-        if n_rows == 0:
-            raise ValueError("Y_unpaired is a Dataset without items; pass None instead.")
-        self.shape: tuple[int, ...] = (n_rows,)
-        self.dtype: np.dtype[Any] | None = None
-        first = self._read([0])
-        self.shape, self.dtype = (n_rows, *first.shape[1:]), first.dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def _read(self, rows: Sequence[int]) -> NDArray[Any]:
-        with named_in_errors("Y_unpaired"):
-            if hasattr(self.dataset, "__getitems__"):
-                items = self.dataset.__getitems__(list(rows))
-            else:
-                items = [self.dataset[int(row)] for row in rows]
-            items = [item[0] if isinstance(item, tuple | list) else item for item in items]
-            plain = [np.asarray(read_plain("Y_unpaired", item)) for item in items]
-            found = as_numbers("Y_unpaired", np.stack(plain))
-        if self.dtype is not None and number_kind(found.dtype) != number_kind(self.dtype):
-            raise ValueError(
-                f"Y_unpaired is a Dataset whose items hold {_described(self.dtype)} at first and "
-                f"{_described(found.dtype)} in rows {rows[0]} to {rows[-1]}; give all of them one "
-                f"dtype."
-            )
-        return found
-
-    def __getitem__(self, rows: slice | NDArray[Any]) -> NDArray[Any]:
-        if isinstance(rows, slice):
-            return self._read(range(*rows.indices(len(self))))
-        return self._read(rows.tolist())
-
-
 def check_unpaired(value: Any, like: NDArray[Any], names: NDArray[Any] | None = None) -> Any:
     """`Y_unpaired` as rows to be read in blocks, checked against the paired responses `like`.
 
@@ -136,25 +97,13 @@ def check_unpaired(value: Any, like: NDArray[Any], names: NDArray[Any] | None = 
         value = value.data
     if value is None:
         return None
-    if isinstance(value, torch.utils.data.DataLoader):
-        raise TypeError(
-            "Y_unpaired is a DataLoader; pass its dataset (loader.dataset), which is batched and "
-            "shuffled during fit."
-        )
-    if isinstance(value, torch.utils.data.Dataset):
-        if not hasattr(value, "__len__"):
-            raise TypeError(
-                f"Y_unpaired is a {type(value).__name__} without a length; pass a map-style "
-                f"Dataset (with __len__ and __getitem__)."
-            )
-        rows: Any = _DatasetRows(value)
-        check_response_shape("Y_unpaired", rows)
-        check_finite("Y_unpaired", rows)
-    else:
-        check_column_names("Y_unpaired", value, names)
-        rows = check_numeric("Y_unpaired", value)
-        check_response_shape("Y_unpaired", rows)
-        if like.ndim == 2 and like.shape[1] == 1 and rows.ndim == 1:
+    check_column_names("Y_unpaired", value, names)
+    rows = open_rows(value)
+    check_response_shape("Y_unpaired", rows)
+    if like.ndim == 2 and like.shape[1] == 1 and len(rows.shape) == 1:
+        if isinstance(rows, Rows):
+            rows.as_column()
+        else:
             rows = rows[:, None]
     if tuple(rows.shape[1:]) != tuple(like.shape[1:]):
         raise ValueError(
@@ -164,16 +113,10 @@ def check_unpaired(value: Any, like: NDArray[Any], names: NDArray[Any] | None = 
     if number_kind(rows.dtype) != number_kind(like.dtype):
         raise ValueError(
             f"Y_unpaired must hold the same kind of numbers as y, but y holds "
-            f"{_described(like.dtype)} and Y_unpaired {_described(rows.dtype)}. "
+            f"{described(like.dtype)} and Y_unpaired {described(rows.dtype)}. "
             f"{_how_to_convert(like, rows)}"
         )
     return rows
-
-
-def _described(dtype: np.dtype[Any]) -> str:
-    """Kind and dtype of numbers: "floats (float64)"; that of bytes is named already."""
-    kind = number_kind(dtype)
-    return kind if dtype == np.uint8 else f"{kind} ({dtype})"
 
 
 def _how_to_convert(y: Any, unpaired: Any) -> str:

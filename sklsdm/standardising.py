@@ -35,7 +35,9 @@ class Standardiser:
         """Standardised values in float32; what exceeds its range becomes infinite."""
         scale = np.where(self.constant, 1.0, self.scale)
         with np.errstate(over="ignore"):
-            return ((values - self.mean) / scale).astype(np.float32)
+            found = values - self.mean
+            found /= scale
+            return found.astype(np.float32)
 
     def tensors(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and scale on the device and in the dtype of `like`."""

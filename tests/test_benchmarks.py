@@ -466,3 +466,22 @@ def test_digits_are_split_once():
     assert split.X.shape == (700, 10)
     assert split.y_test.shape == (1097, 8, 8)
     assert split.y.max() == 1
+
+
+# ---------------------------------------------------------------------------- scaling
+def test_scaling_in_short(tmp_path, monkeypatch, capsys):
+    scaling = load("scaling")
+    for name, value in {"N_PAIRS": 40, "RATE_REPEATS": 1, "_BLOCK": 100}.items():
+        monkeypatch.setattr(scaling, name, value)
+    scaling.write_rows(tmp_path / "rows.npy", 250)
+    rows = np.load(tmp_path / "rows.npy")
+    assert rows.shape == (250, scaling.WIDTH)
+    assert 60 < rows.std(axis=0).mean() < 127.5
+    assert len(np.unique(rows, axis=0)) == 250
+    found = scaling.rate_case(tmp_path / "rows.npy")
+    assert found["rows"] == 290
+    fits = [dict.fromkeys(("rows", "file_mib", "before_mib", "processor_s", "clock_s"), 1)] * 2
+    scaling.summarise([*({**fit, "fit_mib": n} for n, fit in enumerate(fits)), found])
+    printed = capsys.readouterr().out
+    assert "more memory for the largest: 1 MiB" in printed
+    assert "rows a second of an epoch over 290" in printed

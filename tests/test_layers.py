@@ -23,6 +23,7 @@ LAYERS = [
         "standardising",
     },
     {"_validation", "functional", "hashing"},
+    {"sources"},
     {"parameters", "randomness", "fit_folder", "frames", "out_of_memory", "modules", "responses"},
     {"run", "categories", "conditions", "batches", "datasets", "metrics", "shift", "extremes"},
     {"nets"},
@@ -41,7 +42,7 @@ LAYERS = [
     {"pipeline"},
     {"ensemble", "scorers"},
     {"search"},
-    {"displays"},
+    {"displays", "dask"},
     {"saving"},
 ]
 # In these folders a module may import of its folder only base classes ...

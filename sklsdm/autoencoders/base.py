@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA, IncrementalPCA
 from torch import Tensor
 
+from sklsdm.batches import room_for
 from sklsdm.blocks import rows_per_block
 from sklsdm.modules import Coder, LinearCoder, ModuleHolder, widest_output
 from sklsdm.parameters import Declared, learnt
@@ -113,8 +114,11 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
 
     def encode_all(self, responses: Responses, device: torch.device) -> Tensor:
         """Codes of all responses, (n + N, k), on the device; encoded in blocks of bounded size."""
-        blocks = (self.encode_block(block, device) for block in responses.blocks())
-        return torch.cat(list(blocks))
+        codes, start = room_for(len(responses), self.latent_dim_, device), 0
+        for block in responses.blocks():
+            codes[start : start + len(block)] = self.encode_block(block, device)
+            start += len(block)
+        return codes
 
     def encode_block(self, rows: Tensor, device: torch.device) -> Tensor:
         """Codes of rows (n, q), on the device; encoded in parts, so that memory is bounded."""

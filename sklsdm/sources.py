@@ -1,0 +1,222 @@
+"""Where unpaired responses may lie: arrays, memmaps, files, Dask arrays and torch Datasets.
+
+All of them become rows: an object with `shape`, `dtype`, `len` and `rows[slice or indices]`, from
+which blocks of bounded size are read.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sklsdm._validation import check_finite, check_numeric, described, number_kind
+from sklsdm.blocks import row_slices
+from sklsdm.reading import as_numbers, named_in_errors, read_numbers, read_plain
+
+NAME = "Y_unpaired"  # the argument, in messages
+
+
+def open_rows(value: Any) -> Any:
+    """`Y_unpaired` as rows of finite numbers, wherever they lie; what is read is checked."""
+    if isinstance(value, torch.utils.data.DataLoader):
+        raise TypeError(
+            f"{NAME} is a DataLoader; pass its dataset (loader.dataset), which is batched and "
+            f"shuffled during fit."
+        )
+    if isinstance(value, str | Path):
+        value = [value]
+    if isinstance(value, torch.utils.data.Dataset):
+        rows: Any = DatasetRows(value)
+    elif _are_paths(value):
+        rows = ShardRows([Path(path) for path in value])
+    elif _is_dask_array(value):
+        rows = MemmapRows(spool(value))
+    elif isinstance(value, np.memmap) and isinstance(value := read_numbers(NAME, value), np.memmap):
+        rows = MemmapRows(value)
+    else:
+        return check_numeric(NAME, value)
+    as_numbers(NAME, np.empty(0, rows.dtype))  # raises for other dtypes
+    check_finite(NAME, rows)
+    return rows
+
+
+def _are_paths(value: Any) -> bool:
+    listed = isinstance(value, list | tuple) and len(value) > 0
+    return listed and all(isinstance(part, str | Path) for part in value)
+
+
+def _is_dask_array(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "dask" and hasattr(value, "chunks")
+
+
+class Rows(ABC):
+    """Base of rows that are read where they lie, in blocks."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.shape = shape
+        self.dtype = dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | NDArray[Any]) -> NDArray[Any]:
+        found = self._read(rows)
+        return found.reshape(len(found), *self.shape[1:])
+
+    @abstractmethod
+    def _read(self, rows: slice | NDArray[Any]) -> NDArray[Any]:
+        """The rows of a slice or of these numbers, as an array."""
+
+    def as_column(self) -> None:
+        """Give rows that are single numbers the shape (n, 1)."""
+        self.shape = (len(self), 1)
+
+
+class MemmapRows(Rows):
+    """A memmap whose file may be cut short meanwhile: reading on would end the process."""
+
+    def __init__(self, array: np.memmap[Any, Any]) -> None:
+        super().__init__(array.shape, array.dtype)
+        self.array = array
+
+    def _read(self, rows: slice | NDArray[Any]) -> NDArray[Any]:
+        mapped = getattr(self.array, "_mmap", None)
+        if mapped is not None:
+            start = self.array.offset - self.array.offset % mmap.ALLOCATIONGRANULARITY
+            if mapped.size() < start + len(mapped):
+                raise ValueError(
+                    f"{NAME} is a memmap of {self.array.filename}, which was cut to "
+                    f"{mapped.size():,} bytes after it was opened; {start + len(mapped):,} are "
+                    f"needed. Write the file again and open it anew."
+                )
+        return np.asarray(self.array[rows])
+
+
+class ShardRows(Rows):
+    """The rows of several .npy files, one file after another; each is opened while it is read."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = list(paths)
+        shards = [self._open(path) for path in self.paths]
+        first = shards[0]
+        for path, shard in zip(self.paths, shards, strict=True):
+            if shard.shape[1:] != first.shape[1:] or shard.dtype != first.dtype:
+                raise ValueError(
+                    f"All files of {NAME} must have one dtype and, after the first axis, one "
+                    f"shape, but {self.paths[0]} has {first.dtype} and shape {first.shape}, and "
+                    f"{path} has {shard.dtype} and shape {shard.shape}."
+                )
+        self.ends = np.cumsum([len(shard) for shard in shards])
+        self.row_shape = first.shape[1:]
+        super().__init__((int(self.ends[-1]), *self.row_shape), first.dtype)
+
+    @staticmethod
+    def _open(path: Path) -> NDArray[Any]:
+        try:
+            shard = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{NAME}: {path} cannot be read as a .npy file: {error}") from error
+        if not isinstance(shard, np.ndarray) or shard.ndim == 0:
+            raise ValueError(f"{NAME}: {path} must hold one array with an axis of rows.")
+        return shard
+
+    def _read(self, rows: slice | NDArray[Any]) -> NDArray[Any]:
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        found = np.empty((len(rows), *self.row_shape), dtype=self.dtype)
+        files = np.searchsorted(self.ends, rows, side="right")
+        for file in np.unique(files):
+            shard = self._open(self.paths[file])
+            start = 0 if file == 0 else self.ends[file - 1]
+            expected = (int(self.ends[file] - start), *self.row_shape)
+            if shard.shape != expected or shard.dtype != self.dtype:
+                raise ValueError(
+                    f"{NAME}: {self.paths[file]} has changed since the start of fit, from "
+                    f"{self.dtype} and shape {expected} to {shard.dtype} and shape {shard.shape}."
+                )
+            here = files == file
+            found[here] = shard[rows[here] - start]
+        return found
+
+
+class DatasetRows(Rows):
+    """A map-style torch Dataset. An item is a response, or a tuple or list that begins with one."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        kind = type(dataset).__name__
+        if not hasattr(dataset, "__len__"):
+            raise TypeError(
+                f"{NAME} is a {kind} without a length; pass a map-style Dataset (with __len__ and "
+                f"__getitem__)."
+            )
+        with named_in_errors(NAME):
+            n_rows = len(dataset)
+        if n_rows == 0:
+            raise ValueError(f"{NAME} is a Dataset without items; pass None instead.")
+        first = self._responses([0])
+        self.row_shape = first.shape[1:]
+        super().__init__((n_rows, *self.row_shape), first.dtype)
+
+    def _responses(self, rows: Sequence[int]) -> NDArray[Any]:
+        with named_in_errors(NAME):
+            if hasattr(self.dataset, "__getitems__"):
+                items = self.dataset.__getitems__(list(rows))
+            else:
+                items = [self.dataset[int(row)] for row in rows]
+            items = [item[0] if isinstance(item, tuple | list) else item for item in items]
+            plain = [np.asarray(read_plain(NAME, item)) for item in items]
+            return as_numbers(NAME, np.stack(plain))
+
+    def _read(self, rows: slice | NDArray[Any]) -> NDArray[Any]:
+        numbers = range(*rows.indices(len(self))) if isinstance(rows, slice) else rows.tolist()
+        if len(numbers) == 0:
+            return np.empty((0, *self.row_shape), dtype=self.dtype)
+        found = self._responses(numbers)
+        if found.shape[1:] != self.row_shape or number_kind(found.dtype) != number_kind(self.dtype):
+            raise ValueError(
+                f"{NAME} is a Dataset whose items hold {described(self.dtype)} of shape "
+                f"{self.row_shape} at first and {described(found.dtype)} of shape "
+                f"{found.shape[1:]} in rows {numbers[0]} to {numbers[-1]}; give all of them one "
+                f"dtype and shape."
+            )
+        return found
+
+
+def spool(array: Any) -> np.memmap[Any, Any]:
+    """A Dask array, computed once and chunk by chunk, in a temporary file that goes with it.
+
+    `fit` reads the responses once in every epoch; without the file each time would be a computation
+    of the whole array.
+    """
+    if any(math.isnan(side) for side in array.shape):
+        raise ValueError(
+            f"{NAME} is a Dask array of unknown chunk sizes, shape {array.shape}; call its "
+            f"compute_chunk_sizes() first, or make it by to_dask_array(lengths=True)."
+        )
+    array = array.rechunk(dict.fromkeys(range(1, array.ndim), -1))
+    with tempfile.TemporaryFile() as file:
+        try:
+            for place in range(array.numblocks[0]):
+                chunk = np.ascontiguousarray(array.blocks[place].compute(), dtype=array.dtype)
+                for rows in row_slices(len(chunk), math.prod(chunk.shape[1:])):
+                    file.write(chunk[rows].tobytes())
+            file.write(b"\0")  # since an empty file cannot be mapped
+            file.flush()
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{NAME}, a Dask array of {array.nbytes / 2**30:.1f} GiB, could not be written to "
+                f"a temporary file in {tempfile.gettempdir()} ({error.strerror}); set TMPDIR to a "
+                f"folder with more room",
+            ) from error
+        return np.memmap(file, dtype=array.dtype, mode="r", shape=array.shape)
