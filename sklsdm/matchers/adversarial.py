@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.penalties import flatness_penalty, gradient_penalty, input_gradient
 from sklsdm.functional.scores import energy_score
-from sklsdm.matchers.base import MATCHING, GeneratorMatcher, MatchingData, Plan
+from sklsdm.matchers.base import (
+    MATCHING,
+    GeneratorMatcher,
+    MatchingData,
+    Plan,
+    several_draws,
+)
 from sklsdm.modules import Critic, Critics
 from sklsdm.nets import AdversarialNet
 from sklsdm.parameters import above, at_least, between, integer, pair_of, parameter, sequence_of
@@ -50,7 +56,8 @@ class SlopePenalty:
         """The critic's gradients in z, or in (x, z) where `joint`."""
         if self.joint and features.shape[1]:
             points = torch.cat([features.detach(), latent], dim=1).requires_grad_(True)
-            return input_gradient(critic.mlp(points).squeeze(-1), points)
+            sizes = [features.shape[1], latent.shape[1]]
+            return input_gradient(critic(*points.split(sizes, dim=1)), points)
         if isinstance(critic, Critic):
             return critic.slopes(features, latent)
         points = latent.detach().requires_grad_(True)
@@ -98,7 +105,7 @@ class AdversarialObjective:
 
     def _draw(self, generator: nn.Module, batch: PairBatch) -> Tensor:
         """Draws (b * n_draws, k), those of one condition one after another."""
-        return generator(batch.condition.repeat_interleave(self.n_draws, dim=0), batch.noise)
+        return several_draws(generator, batch.condition, batch.noise)
 
     def _values(
         self, critic: Any, features: Tensor, real: Tensor, drawn: Tensor

@@ -416,6 +416,13 @@ class GeneratorMatcher(BaseMatcher):
         return module(condition, noise)
 
 
+def several_draws(generator: Any, condition: Tensor, noise: Tensor) -> Tensor:
+    """Draws (b m, k) for conditions (b, p) and noise (b m, d), those of each one in turn."""
+    if not isinstance(generator, ConditionalGenerator):  # a network of a user's
+        condition = condition.repeat_interleave(len(noise) // len(condition), dim=0)
+    return generator(condition, noise)
+
+
 def start_linear(
     module: Any, condition: Tensor, latent: Tensor, *, invertible: bool = False
 ) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.transport import condition_scale, sinkhorn_divergence
-from sklsdm.matchers.base import GeneratorMatcher, MatchingData, Plan
+from sklsdm.matchers.base import GeneratorMatcher, MatchingData, Plan, several_draws
 from sklsdm.parameters import above, at_least, integer, parameter
 
 
@@ -27,7 +27,7 @@ class SinkhornObjective:
 
     def __call__(self, generator: nn.Module, batch: PairBatch) -> Tensor:
         repeated = batch.condition.repeat_interleave(self.n_draws, dim=0)
-        drawn = generator(repeated, batch.noise)
+        drawn = several_draws(generator, batch.condition, batch.noise)
         real_points = torch.cat([self.scale * batch.condition, batch.latent], dim=1)
         drawn_points = torch.cat([self.scale * repeated, drawn], dim=1)
         loss = self._divergence(real_points, drawn_points)

@@ -31,12 +31,12 @@ class Critic(ConditionedModule):
         self.mlp = GatedMLP(n_features, latent_dim, 1, widths, activation, generator)
 
     def forward(self, features: Tensor, latent: Tensor) -> Tensor:
-        return self.mlp(torch.cat([features, latent], dim=-1)).squeeze(-1)
+        return self.mlp(features, latent).squeeze(-1)
 
     def slopes(self, features: Tensor, latent: Tensor) -> Tensor:
         """Gradient ∇_z f (n, k), from which training can go backward once more."""
         if self.mlp.is_piecewise_linear:
-            return self.mlp.slopes(torch.cat([features, latent], dim=-1))
+            return self.mlp.slopes(features, latent)
         points = latent.detach().requires_grad_(True)
         return input_gradient(self(features, points), points)
 

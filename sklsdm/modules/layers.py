@@ -150,25 +150,31 @@ class GatedMLP(nn.Module):
             n_in = n_features + n_inputs
         self.rest: Any = mlp(n_in, n_out, widths, activation, generator, last_scale=last_scale)
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Outputs (n, n_out) for rows (n, n_features + n_inputs), the features first."""
-        if not self.gated:
-            return self.rest(rows)
-        return self.rest(self.activation(self._gated_units(rows)))
+    def forward(self, features: Tensor, inputs: Tensor) -> Tensor:
+        """Outputs (n m, n_out) for features (n, n_features) and inputs (n m, n_inputs).
 
-    def _gated_units(self, rows: Tensor) -> Tensor:
-        """Units of the first layer before the activation, (n, width)."""
-        features, inputs = rows[:, : self.n_features], rows[:, self.n_features :]
-        gate, shift = self.by_condition(features).chunk(2, dim=1)
-        hidden = self.first(inputs)
-        return torch.addcmul(hidden + shift, gate, hidden)
+        Where m > 1, the m inputs of each row of features follow one another.
+        """
+        return self.rest(self._activated(self._first_units(features, inputs)))
+
+    def _first_units(self, features: Tensor, inputs: Tensor) -> Tensor:
+        """Units of the gated layer before its activation; without one, the rows of an MLP."""
+        per_row = len(inputs) // max(1, len(features))
+        if not self.gated:
+            return torch.cat([features.repeat_interleave(per_row, dim=0), inputs], dim=1)
+        gate, shift = self.by_condition(features).unsqueeze(1).chunk(2, dim=2)
+        hidden = self.first(inputs).unflatten(0, (len(features), per_row))
+        return torch.addcmul(hidden + shift, gate, hidden).flatten(0, 1)
+
+    def _activated(self, units: Tensor) -> Tensor:
+        return self.activation(units) if self.gated else units
 
     @property
     def is_piecewise_linear(self) -> bool:
         """Whether the output is piecewise linear in the inputs, as :meth:`slopes` needs."""
         return self.negative_slope is not None
 
-    def slopes(self, rows: Tensor) -> Tensor:
+    def slopes(self, features: Tensor, inputs: Tensor) -> Tensor:
         """Gradient (n, n_inputs) of a single output in the inputs, for a piecewise linear network.
 
         Equal to what autograd gives with ``create_graph=True``, as a function of the weights and
@@ -178,28 +184,24 @@ class GatedMLP(nn.Module):
         nothing but zeros.
         """
         with torch.no_grad():
-            units = self._units(rows)
+            units = self._units(features, inputs)
         layers = list(self.rest)[::2]
-        found = layers[-1].weight.expand(len(rows), -1)
+        found = layers[-1].weight.expand(len(inputs), -1)
         for layer in reversed(layers[:-1]):
             found = self._through_activation(found, units.pop()) @ layer.weight
         if not self.gated:
             return found[:, self.n_features :]
         width = self.first.out_features
         gate = nn.functional.linear(
-            rows[:, : self.n_features],
-            self.by_condition.weight[:width],
-            self.by_condition.bias[:width],
+            features, self.by_condition.weight[:width], self.by_condition.bias[:width]
         )
         found = self._through_activation(found, units.pop())
         return torch.addcmul(found, gate, found) @ self.first.weight
 
-    def _units(self, rows: Tensor) -> list[Tensor]:
+    def _units(self, features: Tensor, inputs: Tensor) -> list[Tensor]:
         """Units (n, width) of every layer before its activation, from the first layer on."""
-        units = []
-        if self.gated:
-            units.append(self._gated_units(rows))
-            rows = self.activation(units[0])
+        first = self._first_units(features, inputs)
+        units, rows = [first] if self.gated else [], self._activated(first)
         for layer, activation in zip(self.rest[:-1:2], self.rest[1::2], strict=True):
             units.append(layer(rows))
             rows = activation(units[-1])
