@@ -127,7 +127,7 @@ class Sampler:
         """
         latent = self.matcher.draw(condition, noise, rows)
         mean, scale = self.latent_standardiser.tensors(latent)
-        return latent * scale + mean
+        return (latent * scale).add_(mean)
 
     def decode(self, latent: Tensor, noise: Tensor | None = None) -> Tensor:
         """Responses (b, q) in their own units, for codes (b, k) in the autoencoder's units.

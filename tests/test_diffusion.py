@@ -191,7 +191,7 @@ def test_codes_without_conditions_teach_the_law_given_each():
         (
             {"sigma_max": 0.01},
             ValueError,
-            r"matcher__sigma_max must be above matcher__sigma_min=0\.02, got 0\.01",
+            r"matcher__sigma_max must be above matcher__sigma_min=0\.04, got 0\.01",
         ),
         ({"log_sigma_std": 0.0}, ValueError, r"matcher__log_sigma_std must be above 0"),
     ],

@@ -175,7 +175,7 @@ class FieldMatcher(BaseMatcher):
     with codes that have no condition.
     """
 
-    n_steps: int = parameter(default=16, rule=integer(1), doc="Steps of a draw.")
+    n_steps: int | str = parameter(default=8, rule=integer(1), doc="Steps of a draw.")
 
     draws_code_images = True
 
@@ -219,7 +219,7 @@ class FieldMatcher(BaseMatcher):
 
     def _passes_of_steps(self) -> int:
         """Passes of the network in all steps of a draw, without guidance."""
-        return self.n_steps
+        return int(self.n_steps)
 
     @abstractmethod
     def _follow(self, field: Field, noise: Tensor, dim: int) -> Tensor:
