@@ -20,6 +20,7 @@ import mnist_matchers
 import mnist_semi_supervised
 import pinwheel
 import soak
+import speed
 import super_resolution
 import tabular
 from common import RESULTS
@@ -57,6 +58,7 @@ SECTIONS: Sequence[tuple[str, str, str, Summarise]] = (
         images_by_class.summarise,
     ),
     ("Colour images of three classes", "colour.py", "colour", colour.summarise),
+    ("Speed, beside the same work in plain torch", "speed.py", "speed", speed.summarise),
     ("Soak: is anything left after many fits and draws?", "soak.py", "soak", soak.summarise),
 )
 HEAD = """# Benchmarks

@@ -299,8 +299,8 @@ def main() -> None:
         for row in measure() if arguments.part in (None, part) else ():
             print(row["case"], f"{row.get('ratio', row['ours']):.3f}", flush=True)
             replace_row(rows, row, ("part", "case"))
-    if not arguments.quick:
-        save_results("speed", [0], rows)
+            if not arguments.quick:
+                save_results("speed", [0], rows)
     summarise(rows)
 
 
