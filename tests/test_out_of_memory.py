@@ -39,11 +39,11 @@ def small_memory(monkeypatch):
     def limit(most, error=ERRORS["CUDA"]):
         tried, draw = [], BaseMatcher.draw
 
-        def limited(self, condition, noise):
-            tried.append(len(condition))
-            if len(condition) > most:
+        def limited(self, condition, noise, rows=None):
+            tried.append(len(noise))
+            if len(noise) > most:
                 raise error
-            return draw(self, condition, noise)
+            return draw(self, condition, noise, rows)
 
         monkeypatch.setattr(BaseMatcher, "draw", limited)
         return tried
