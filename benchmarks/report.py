@@ -21,6 +21,7 @@ import mnist_semi_supervised
 import pinwheel
 import scaling
 import soak
+import speed
 import super_resolution
 import tabular
 from common import RESULTS
@@ -59,6 +60,7 @@ SECTIONS: Sequence[tuple[str, str, str, Summarise]] = (
     ),
     ("Colour images of three classes", "colour.py", "colour", colour.summarise),
     ("Scaling: unpaired responses in files", "scaling.py", "scaling", scaling.summarise),
+    ("Speed, beside the same work in plain torch", "speed.py", "speed", speed.summarise),
     ("Soak: is anything left after many fits and draws?", "soak.py", "soak", soak.summarise),
 )
 HEAD = """# Benchmarks

@@ -120,11 +120,14 @@ class Sampler:
         """Dimensions of a draw's noise: for the matcher, and for a stochastic decoder (else 0)."""
         return [self.matcher.noise_dim_, self.autoencoder.decoder_noise_dim_]
 
-    def draw_latent(self, condition: Tensor, noise: Tensor) -> Tensor:
-        """Codes (b, k) in the autoencoder's units, for conditions (b, p) and noise (b, d)."""
-        latent = self.matcher.draw(condition, noise)
+    def draw_latent(self, condition: Tensor, noise: Tensor, rows: Tensor) -> Tensor:
+        """Codes (b, k) in the autoencoder's units, for noise (b, d).
+
+        `rows` (b,) are the indices of their conditions in `condition` (m, p).
+        """
+        latent = self.matcher.draw(condition, noise, rows)
         mean, scale = self.latent_standardiser.tensors(latent)
-        return latent * scale + mean
+        return (latent * scale).add_(mean)
 
     def decode(self, latent: Tensor, noise: Tensor | None = None) -> Tensor:
         """Responses (b, q) in their own units, for codes (b, k) in the autoencoder's units.
@@ -157,10 +160,10 @@ class Sampler:
             rows = np.arange(places.start, places.stop) // n_samples
             first = rows[0]
             needed = torch.from_numpy(condition[first : rows[-1] + 1]).to(self.device)
-            repeated = needed[torch.from_numpy(rows - first).to(self.device)]
+            which = torch.from_numpy(rows - first).to(self.device)
             with noise.undone_on_error():
                 matcher_noise, decoder_noise = self._split(noise.take(len(rows)))
-                latent = self.draw_latent(repeated, matcher_noise)
+                latent = self.draw_latent(needed, matcher_noise, which)
                 return finish(latent, decoder_noise).cpu().numpy()
 
         for places, draws in in_batches(len(flat), step, draw):
@@ -187,9 +190,9 @@ class Sampler:
 
         def draw(rows: slice) -> Tensor:
             block = torch.from_numpy(condition[rows]).to(self.device)
-            repeated = block.repeat_interleave(n_draws, dim=0)
+            which = torch.arange(len(block), device=self.device).repeat_interleave(n_draws)
             matcher_noise, decoder_noise = self._split(shared.repeat(len(block), 1))
-            draws = self.decode(self.draw_latent(repeated, matcher_noise), decoder_noise)
+            draws = self.decode(self.draw_latent(block, matcher_noise, which), decoder_noise)
             return draws.view(len(block), n_draws, -1)
 
         yield from in_batches(len(condition), max(1, self._chunk() // n_draws), draw)

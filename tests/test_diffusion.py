@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from helpers import RUN, crescents_distance, matching_data, normal, plain_regressor, seeded
+from helpers import (
+    RUN,
+    crescents_distance,
+    matching_data,
+    normal,
+    plain_regressor,
+    seeded,
+    two_sided,
+)
 
 from sklsdm.functional.categorical import distinct_rows, draw_index
 from sklsdm.functional.diffusion import (
@@ -191,7 +199,7 @@ def test_codes_without_conditions_teach_the_law_given_each():
         (
             {"sigma_max": 0.01},
             ValueError,
-            r"matcher__sigma_max must be above matcher__sigma_min=0\.02, got 0\.01",
+            r"matcher__sigma_max must be above matcher__sigma_min=0\.04, got 0\.01",
         ),
         ({"log_sigma_std": 0.0}, ValueError, r"matcher__log_sigma_std must be above 0"),
     ],
@@ -216,3 +224,21 @@ def test_every_sampler_draws_through_the_regressor(sampler):
     error = np.abs(draws.mean(axis=1) - X).mean()  # the fit starts from least squares
     assert error < 0.1
     assert np.corrcoef(est.predict(X)[:, 0], X[:, 0])[0, 1] > 0.99
+
+
+@pytest.mark.parametrize(
+    ("params", "wanted", "n_passes"),
+    [
+        ({}, (8, 0.04, 5.0), 8),
+        ({"sampler": "ddim"}, (16, 0.02, 8.0), 16),
+        ({"sampler": "heun"}, (16, 0.02, 8.0), 31),
+        ({"n_steps": 5, "sigma_min": 0.1}, (5, 0.1, 5.0), 5),
+    ],
+)
+def test_schedule(params, wanted, n_passes):
+    matcher = DiffusionMatcher(max_steps=1, widths=(4,), **params)
+    X, y = two_sided(30)
+    est = plain_regressor(matcher=matcher, validation_fraction=0, random_state=0)
+    fitted = est.fit(X, y).matcher_
+    assert fitted.schedule_ == wanted
+    assert fitted.n_passes == n_passes

@@ -39,11 +39,11 @@ def small_memory(monkeypatch):
     def limit(most, error=ERRORS["CUDA"]):
         tried, draw = [], BaseMatcher.draw
 
-        def limited(self, condition, noise):
-            tried.append(len(condition))
-            if len(condition) > most:
+        def limited(self, condition, noise, rows=None):
+            tried.append(len(noise))
+            if len(noise) > most:
                 raise error
-            return draw(self, condition, noise)
+            return draw(self, condition, noise, rows)
 
         monkeypatch.setattr(BaseMatcher, "draw", limited)
         return tried
@@ -80,11 +80,11 @@ def test_memory_that_runs_out_later(fitted, monkeypatch, small_memory):
     expected = fitted.sample(X, 300, random_state=0, batch_size=100)
     draw, calls = BaseMatcher.draw, []
 
-    def limited(self, condition, noise):
-        calls.append(len(condition))
-        if len(calls) > 10 and len(condition) > 100:
+    def limited(self, condition, noise, rows=None):
+        calls.append(len(noise))
+        if len(calls) > 10 and len(noise) > 100:
             raise ERRORS["CUDA"]
-        return draw(self, condition, noise)
+        return draw(self, condition, noise, rows)
 
     monkeypatch.setattr(BaseMatcher, "draw", limited)
     with pytest.warns(UserWarning, match="Memory ran out for batches of 400; .* 100") as caught:

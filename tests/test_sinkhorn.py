@@ -1,8 +1,6 @@
 """Sinkhorn plans and divergences against closed forms; the matcher."""
 
-import builtins
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -19,7 +17,6 @@ from sklsdm.functional.transport import (
 )
 from sklsdm.matchers import SinkhornMatcher
 
-pytest.importorskip("ot")
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 
 
@@ -61,7 +58,7 @@ def test_plan_of_a_tiny_epsilon_sorts():
 
 def test_divergence_of_a_sample_and_itself_is_zero():
     a = normal(20, 3)
-    assert sinkhorn_divergence(a, a[torch.arange(19, -1, -1)], 0.5).abs() < 1e-6
+    assert sinkhorn_divergence(a, a[torch.arange(19, -1, -1)], 0.5, n_iter=1000).abs() < 1e-6
     assert sinkhorn_divergence(a, normal(20, 3, seed=1), 0.5) > 0.01
 
 
@@ -117,22 +114,6 @@ def test_fitted_law(lr, batch_size, most_between):
     matcher = SinkhornMatcher(max_steps=300, lr=lr, widths=(64, 64), batch_size=batch_size)
     est = plain_regressor(matcher=matcher, random_state=0).fit(X, y)
     assert_draws_are_two_sided(est, X, most_between)
-
-
-@pytest.mark.parametrize("matcher", ["sinkhorn", "transport"])
-def test_without_pot_the_error_names_the_extra(matcher, monkeypatch):
-    monkeypatch.delitem(sys.modules, "ot", raising=False)
-    real_import = builtins.__import__
-
-    def no_ot(name, *args, **kwargs):
-        if name == "ot":
-            raise ImportError("no ot here")
-        return real_import(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", no_ot)
-    X, y = two_sided(30)
-    with pytest.raises(ImportError, match=r"pip install 'sklsdm\[transport\]'"):
-        plain_regressor(matcher=matcher).fit(X, y)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """Exact plans, potentials and the maps learnt from them, against closed forms."""
 
+import builtins
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -210,3 +213,18 @@ def test_without_conditions_the_last_state_is_kept():
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         fit(matching_data(None, rows(30, 2)), **options)
+
+
+def test_without_pot_the_error_names_the_extra(monkeypatch):
+    monkeypatch.delitem(sys.modules, "ot", raising=False)
+    real_import = builtins.__import__
+
+    def no_ot(name, *args, **kwargs):
+        if name == "ot":
+            raise ImportError("no ot here")
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", no_ot)
+    X, y = two_sided(30)
+    with pytest.raises(ImportError, match=r"pip install 'sklsdm\[transport\]'"):
+        plain_regressor(matcher="transport").fit(X, y)

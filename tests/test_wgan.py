@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from sklsdm.batches import PairBatch
 from sklsdm.functional import critic_losses
-from sklsdm.functional.penalties import flatness_penalty, gradient_penalty
+from sklsdm.functional.penalties import flatness_penalty, gradient_penalty, input_gradient
 from sklsdm.matchers import WGANMatcher
 from sklsdm.matchers import adversarial as players
 from sklsdm.matchers.adversarial import AdversarialObjective, SlopePenalty
@@ -42,12 +42,12 @@ def test_relativistic_losses():
 def test_penalties_of_a_linear_critic(slope):
     points = rows(7, 4).requires_grad_(True)
     direction = torch.tensor([0.6, 0.0, -0.8, 0.0])
-    values = slope * points @ direction
-    two = gradient_penalty(values, points, one_sided=False)
-    one = gradient_penalty(values, points, one_sided=True)
+    found = input_gradient(slope * points @ direction, points)
+    two = gradient_penalty(found, one_sided=False)
+    one = gradient_penalty(found, one_sided=True)
     assert two.item() == pytest.approx((slope - 1) ** 2, rel=1e-5)
     assert one.item() == pytest.approx(max(slope - 1, 0) ** 2, rel=1e-5, abs=1e-10)
-    assert flatness_penalty(values, points).item() == pytest.approx(slope**2 / 2, rel=1e-5)
+    assert flatness_penalty(found).item() == pytest.approx(slope**2 / 2, rel=1e-5)
 
 
 class Bowl(nn.Module):
@@ -91,6 +91,47 @@ def test_penalty_between_real_and_drawn(kind, joint):
     if kind == "one-sided":
         excess = excess.clamp(min=0)
     assert_close(found, 10 * excess.square().mean())
+
+
+@pytest.mark.parametrize("activation", ["leaky_relu", "relu", "silu"])
+@pytest.mark.parametrize("widths", [(), (16,), (16, 12, 8)])
+@pytest.mark.parametrize("shape", [(0, None), (3, None), (64, (1, 8, 8))])
+def test_written_out_slopes_are_those_of_autograd(activation, widths, shape):
+    """Values, and the gradients of a penalty on them, also those of a condition's convolutions."""
+    n_columns, image_shape = shape
+    random = torch.Generator().manual_seed(0)
+    critic = Critic(n_columns, 4, widths, activation, image_shape, random).double()
+    assert critic.mlp.is_piecewise_linear == (activation != "silu")
+    condition, latent = rows(30, n_columns).double(), rows(30, 4, seed=1).double()
+
+    def gradients(slopes):
+        loss = gradient_penalty(slopes, one_sided=False) + flatness_penalty(slopes)
+        return torch.autograd.grad(loss, list(critic.parameters()), allow_unused=True)
+
+    found = critic.slopes(critic.features(condition), latent)
+    points = latent.clone().requires_grad_(True)
+    wanted = input_gradient(critic(critic.features(condition), points), points)
+    assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    assert wanted.abs().max() > 0.01
+    for ours, theirs in zip(gradients(found), gradients(wanted), strict=True):
+        theirs = 0 if theirs is None else theirs  # no graph leads to it, or zeros do
+        ours = 0 if ours is None else ours
+        difference = torch.as_tensor(ours - theirs)
+        assert_close(difference, torch.zeros_like(difference), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["wgan", "r3gan"])
+def test_the_generator_sees_real_codes_only_where_its_loss_does(loss):
+    matcher = WGANMatcher(loss=loss)
+    _, of_generator = matcher._losses()
+    objective = AdversarialObjective(
+        *matcher._losses(), matcher._penalty(), 0.0, 2, 0.0, matcher._is_relativistic()
+    )
+    critic = Critic(2, 3, (8,), generator=torch.Generator().manual_seed(0))
+    features, real, drawn = rows(5, 2), rows(5, 3, seed=1), rows(10, 3, seed=2)
+    repeated = features.repeat_interleave(2, dim=0)
+    wanted = of_generator(critic(features, real)[:, None], critic(repeated, drawn).view(5, 2))
+    assert_close(objective._against(critic, features, real, drawn), wanted)
 
 
 # ------------------------------------------------------------------ critics by construction

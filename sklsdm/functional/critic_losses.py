@@ -26,7 +26,7 @@ def wasserstein_critic_loss(real: Tensor, drawn: Tensor) -> Tensor:
     return drawn.mean() - real.mean()
 
 
-def wasserstein_generator_loss(real: Tensor, drawn: Tensor) -> Tensor:
+def wasserstein_generator_loss(real: Tensor | None, drawn: Tensor) -> Tensor:
     r""":math:`-E f(x, h)`; `real` is not used, since it does not depend on the generator."""
     return -drawn.mean()
 

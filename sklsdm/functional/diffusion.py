@@ -55,12 +55,22 @@ def noise_levels(n_steps: int, low: float, high: float, like: Tensor, power: flo
     return levels.to(like)
 
 
+def _steps(levels: Tensor) -> list[tuple[int, tuple[Tensor, Tensor]]]:
+    """For each step, how many are left after it, and its upper and lower level.
+
+    The last step goes to 0 and differs from the others. It is known by its number, since a GPU
+    would have to wait for a comparison of its level with 0.
+    """
+    pairs = list(pairwise(levels))
+    return list(zip(reversed(range(len(pairs))), pairs, strict=True))
+
+
 def _heun(denoiser: Denoiser, state: Tensor, levels: Tensor) -> Tensor:
     """Second-order steps of the probability-flow ODE, [1]_, algorithm 1."""
-    for sigma, lower in pairwise(levels):
+    for left, (sigma, lower) in _steps(levels):
         slope = (state - denoiser(state, sigma)) / sigma
         ahead = state + (lower - sigma) * slope
-        if lower > 0:
+        if left:
             slope = (slope + (ahead - denoiser(ahead, lower)) / lower) / 2
             ahead = state + (lower - sigma) * slope
         state = ahead
@@ -81,10 +91,10 @@ def _ddim(denoiser: Denoiser, state: Tensor, levels: Tensor) -> Tensor:
 def _multistep(denoiser: Denoiser, state: Tensor, levels: Tensor) -> Tensor:
     """DDIM steps towards a denoised point that is extrapolated from the last two, [3]_."""
     before, width_before = None, levels[0]
-    for sigma, lower in pairwise(levels):
+    for left, (sigma, lower) in _steps(levels):
         clean = target = denoiser(state, sigma)
         width = (sigma / lower).log()
-        if before is not None and lower > 0:
+        if before is not None and left:
             target = clean + width / (2 * width_before) * (clean - before)
         state = target + lower / sigma * (state - target)
         before, width_before = clean, width
@@ -97,11 +107,11 @@ def _ancestral(denoiser: Denoiser, state: Tensor, levels: Tensor, noise: Tensor)
     The point at the lower level σ' is drawn given that at σ and u, with the denoised point as u.
     """
     fresh = noise.split(state.shape[1], dim=1)
-    for step, (sigma, lower) in enumerate(pairwise(levels)):
+    for step, (left, (sigma, lower)) in enumerate(_steps(levels)):
         clean = denoiser(state, sigma)
         share = (lower / sigma).square()
         state = clean + share * (state - clean)
-        if lower > 0:
+        if left:
             state = state + lower * (1 - share).sqrt() * fresh[step]
     return state
 

@@ -11,15 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from sklsdm.batches import PairBatch, PairBatches
-from sklsdm.functional.penalties import flatness_penalty, gradient_penalty
+from sklsdm.functional.penalties import flatness_penalty, gradient_penalty, input_gradient
 from sklsdm.functional.scores import energy_score
-from sklsdm.matchers.base import MATCHING, GeneratorMatcher, MatchingData, Plan
+from sklsdm.matchers.base import (
+    MATCHING,
+    GeneratorMatcher,
+    MatchingData,
+    Plan,
+    several_draws,
+)
 from sklsdm.modules import Critic, Critics
 from sklsdm.nets import AdversarialNet
 from sklsdm.parameters import above, at_least, between, integer, pair_of, parameter, sequence_of
 from sklsdm.run import Stage, Stream
 
-Loss = Callable[[Tensor, Tensor], Tensor]  # of critic values: real (b, 1), drawn (b, n_draws)
+Loss = Callable[[Any, Tensor], Tensor]  # of critic values: real (b, 1), drawn (b, n_draws)
 
 
 class SlopePenalty:
@@ -39,21 +45,23 @@ class SlopePenalty:
     ) -> Tensor:
         """The weighted penalty; all arguments have b rows."""
         if self.kind != "flat":
-            values, points = self._values(critic, features, torch.lerp(real, drawn, mix))
-            one_sided = self.kind == "one-sided"
-            return self.weight * gradient_penalty(values, points, one_sided=one_sided)
+            slopes = self._slopes(critic, features, torch.lerp(real, drawn, mix))
+            return self.weight * gradient_penalty(slopes, one_sided=self.kind == "one-sided")
         both = torch.cat([features, features])
-        values, points = self._values(critic, both, torch.cat([real, drawn]))
+        slopes = self._slopes(critic, both, torch.cat([real, drawn]))
         # The mean over real and drawn codes together is half of R1 + R2.
-        return self.weight * 2 * flatness_penalty(values, points)
+        return self.weight * 2 * flatness_penalty(slopes)
 
-    def _values(self, critic: Any, features: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """The critic's values, and the points with respect to which their slope is taken."""
+    def _slopes(self, critic: Any, features: Tensor, latent: Tensor) -> Tensor:
+        """The critic's gradients in z, or in (x, z) where `joint`."""
         if self.joint and features.shape[1]:
             points = torch.cat([features.detach(), latent], dim=1).requires_grad_(True)
-            return critic.mlp(points).squeeze(-1), points
-        points = latent.requires_grad_(True)
-        return critic(features, points), points
+            sizes = [features.shape[1], latent.shape[1]]
+            return input_gradient(critic(*points.split(sizes, dim=1)), points)
+        if isinstance(critic, Critic):
+            return critic.slopes(features, latent)
+        points = latent.detach().requires_grad_(True)
+        return input_gradient(critic(features, points), points)
 
 
 class AdversarialObjective:
@@ -72,6 +80,9 @@ class AdversarialObjective:
         Draws for each condition.
     energy_weight : float
         Weight of the energy score of these draws in the generator's loss.
+    relativistic : bool, default=False
+        Whether the generator's loss depends on the critic's values at real codes. Otherwise they
+        are not computed for it, and it gets None in their place.
     """
 
     def __init__(
@@ -82,6 +93,7 @@ class AdversarialObjective:
         unpaired_weight: float,
         n_draws: int,
         energy_weight: float,
+        relativistic: bool = False,
     ) -> None:
         self.loss_of_critic = critic_loss
         self.loss_of_generator = generator_loss
@@ -89,10 +101,11 @@ class AdversarialObjective:
         self.unpaired_weight = unpaired_weight
         self.n_draws = n_draws
         self.energy_weight = energy_weight
+        self.relativistic = relativistic
 
     def _draw(self, generator: nn.Module, batch: PairBatch) -> Tensor:
         """Draws (b * n_draws, k), those of one condition one after another."""
-        return generator(batch.condition.repeat_interleave(self.n_draws, dim=0), batch.noise)
+        return several_draws(generator, batch.condition, batch.noise)
 
     def _values(
         self, critic: Any, features: Tensor, real: Tensor, drawn: Tensor
@@ -122,14 +135,21 @@ class AdversarialObjective:
         """Loss of the generator against critics whose parameters are frozen."""
         drawn = self._draw(generator, batch)
         features = critics.joint.features(batch.condition)
-        loss = self.loss_of_generator(*self._values(critics.joint, features, batch.latent, drawn))
+        loss = self._against(critics.joint, features, batch.latent, drawn)
         if critics.marginal is not None and batch.other is not None:
-            values = self._values(critics.marginal, features[:, :0], batch.other, drawn)
-            loss = loss + self.unpaired_weight * self.loss_of_generator(*values)
+            against = self._against(critics.marginal, features[:, :0], batch.other, drawn)
+            loss = loss + self.unpaired_weight * against
         if self.energy_weight > 0:
             grouped = drawn.view(len(batch.latent), self.n_draws, -1)
             loss = loss + self.energy_weight * energy_score(grouped, batch.latent).mean()
         return loss
+
+    def _against(self, critic: Any, features: Tensor, real: Tensor, drawn: Tensor) -> Tensor:
+        """The generator's loss against one critic."""
+        if self.relativistic:
+            return self.loss_of_generator(*self._values(critic, features, real, drawn))
+        values = critic(features.repeat_interleave(self.n_draws, dim=0), drawn)
+        return self.loss_of_generator(None, values.view(len(real), self.n_draws))
 
 
 class AdversarialMatcher(GeneratorMatcher):
@@ -199,6 +219,10 @@ class AdversarialMatcher(GeneratorMatcher):
     def _losses(self) -> tuple[Loss, Loss]:
         """The loss of the critic and that of the generator."""
 
+    def _is_relativistic(self) -> bool:
+        """Whether the generator's loss depends on the critic's values at real codes."""
+        return False
+
     @abstractmethod
     def _penalty(self) -> SlopePenalty:
         """The penalty on the critic's slope."""
@@ -225,6 +249,7 @@ class AdversarialMatcher(GeneratorMatcher):
             plan.unpaired_weight,
             self.n_draws,
             self.energy_weight,
+            self._is_relativistic(),
         )
 
     def _net(self, module: Any, data: MatchingData, plan: Plan) -> AdversarialNet:

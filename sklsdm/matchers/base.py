@@ -170,9 +170,13 @@ class BaseMatcher(TrainedPart, ABC):
         return 1
 
     @torch.no_grad()
-    def draw(self, condition: Tensor, noise: Tensor) -> Tensor:
-        """Standardised codes (b, k) for conditions (b, p) and noise (b, noise_dim_)."""
-        return self._draw(self.network_, condition, noise)
+    def draw(self, condition: Tensor, noise: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Standardised codes (b, k) for conditions (b, p) and noise (b, noise_dim_).
+
+        With `rows` (b,), conditions are those with these indices in `condition` (m, p): several
+        draws for one condition then need not repeat what depends on the condition alone.
+        """
+        return self._draw(self.network_, condition if rows is None else condition[rows], noise)
 
     # ------------------------------------------------------------------ set by subclasses
     @abstractmethod
@@ -385,8 +389,8 @@ class GeneratorMatcher(BaseMatcher):
         equal = [scale for scale, score in scores.items() if is_as_good(score, best)]
         return min(equal, key=misses.__getitem__)
 
-    def draw(self, condition: Tensor, noise: Tensor) -> Tensor:
-        return super().draw(condition, self.noise_scale_ * noise)
+    def draw(self, condition: Tensor, noise: Tensor, rows: Tensor | None = None) -> Tensor:
+        return super().draw(condition, self.noise_scale_ * noise, rows)
 
     def _held_out(self, objective: Any, data: MatchingData, plan: Plan) -> HeldOutScore | None:
         return self._score_of_draws(data, plan, self.held_out_score)
@@ -410,6 +414,13 @@ class GeneratorMatcher(BaseMatcher):
 
     def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
         return module(condition, noise)
+
+
+def several_draws(generator: Any, condition: Tensor, noise: Tensor) -> Tensor:
+    """Draws (b m, k) for conditions (b, p) and noise (b m, d), those of each one in turn."""
+    if not isinstance(generator, ConditionalGenerator):  # a network of a user's
+        condition = condition.repeat_interleave(len(noise) // len(condition), dim=0)
+    return generator(condition, noise)
 
 
 def start_linear(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.scores import energy_distance, energy_score
-from sklsdm.matchers.base import GeneratorMatcher, MatchingData, Plan
+from sklsdm.matchers.base import GeneratorMatcher, MatchingData, Plan, several_draws
 from sklsdm.parameters import integer, parameter
 
 
@@ -23,8 +23,7 @@ class EnergyObjective:
         self.unpaired_weight = unpaired_weight
 
     def __call__(self, generator: nn.Module, batch: PairBatch) -> Tensor:
-        condition = batch.condition.repeat_interleave(self.n_draws, dim=0)
-        draws = generator(condition, batch.noise)
+        draws = several_draws(generator, batch.condition, batch.noise)
         grouped = draws.view(len(batch.latent), self.n_draws, -1)
         loss = energy_score(grouped, batch.latent).mean()
         if batch.other is not None:

@@ -25,7 +25,7 @@ def critic_loss(real: Tensor, drawn: Tensor, divergence: Divergence | None) -> T
     return -variational_bound(real, drawn, divergence)
 
 
-def generator_loss(real: Tensor, drawn: Tensor, divergence: Divergence | None) -> Tensor:
+def generator_loss(real: Tensor | None, drawn: Tensor, divergence: Divergence | None) -> Tensor:
     """The part of the bound that depends on the generator, which minimises it."""
     if divergence is None:
         return -drawn.mean()

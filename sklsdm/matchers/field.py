@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
@@ -149,9 +148,9 @@ class FieldObjective(ABC):
         low, high = _LOG_SIGMA_RANGE
         width = (high - low) / _N_LEVELS
         log_weight = self.log_shares[some].expand(len(latent), -1)
-        for level in (low + width * (self._levels + self._uniform(1))).tolist():
+        levels = low + width * (self._levels + self._uniform(1))
+        for sigma in levels.double().exp().to(latent.dtype).view(-1, 1, 1):
             noise = self._normal(latent).repeat_interleave(n_rows, dim=0)
-            sigma = latent.new_full((1, 1), math.exp(level))
             integrand = self.nll_integrand(field_given_x, target.flatten(0, 1), noise, sigma)
             log_weight = log_weight - width * integrand.view(len(latent), n_rows)
         return rows[draw_index(log_weight, self.random)]
@@ -176,7 +175,7 @@ class FieldMatcher(BaseMatcher):
     with codes that have no condition.
     """
 
-    n_steps: int = parameter(default=16, rule=integer(1), doc="Steps of a draw.")
+    n_steps: int | str = parameter(default=8, rule=integer(1), doc="Steps of a draw.")
 
     draws_code_images = True
 
@@ -220,7 +219,7 @@ class FieldMatcher(BaseMatcher):
 
     def _passes_of_steps(self) -> int:
         """Passes of the network in all steps of a draw, without guidance."""
-        return self.n_steps
+        return int(self.n_steps)
 
     @abstractmethod
     def _follow(self, field: Field, noise: Tensor, dim: int) -> Tensor:

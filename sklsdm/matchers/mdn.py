@@ -125,11 +125,15 @@ class MDNMatcher(BaseMatcher):
     def _noise_dim(self, latent_dim: int) -> int:
         return 1 + latent_dim
 
+    @torch.no_grad()
+    def draw(self, condition: Tensor, noise: Tensor, rows: Tensor | None = None) -> Tensor:
+        """As in the base; the network is evaluated once for each of the conditions."""
+        if rows is None:
+            return self._draw(self.network_, condition, noise)
+        log_weights, means, precision = (part[rows] for part in self.network_(condition))
+        residual = draw_mixture(log_weights, means, precision, noise)
+        return self.network_.latent(condition[rows], residual)
+
     def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
-        # Draws for one x are neighbouring rows: the network is evaluated once for each x.
-        if condition.shape[1] > 0:
-            distinct, row = condition.unique_consecutive(dim=0, return_inverse=True)
-        else:
-            distinct, row = condition[:1], condition.new_zeros(len(condition), dtype=torch.long)
-        log_weights, means, precision = (part[row] for part in module(distinct))
+        log_weights, means, precision = module(condition)
         return module.latent(condition, draw_mixture(log_weights, means, precision, noise))

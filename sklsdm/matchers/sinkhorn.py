@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from sklsdm.batches import PairBatch, PairBatches
-from sklsdm.functional.transport import condition_scale, import_pot, sinkhorn_divergence
-from sklsdm.matchers.base import GeneratorMatcher, MatchingData, Plan
+from sklsdm.functional.transport import condition_scale, sinkhorn_divergence
+from sklsdm.matchers.base import GeneratorMatcher, MatchingData, Plan, several_draws
 from sklsdm.parameters import above, at_least, integer, parameter
 
 
@@ -27,7 +27,7 @@ class SinkhornObjective:
 
     def __call__(self, generator: nn.Module, batch: PairBatch) -> Tensor:
         repeated = batch.condition.repeat_interleave(self.n_draws, dim=0)
-        drawn = generator(repeated, batch.noise)
+        drawn = several_draws(generator, batch.condition, batch.noise)
         real_points = torch.cat([self.scale * batch.condition, batch.latent], dim=1)
         drawn_points = torch.cat([self.scale * repeated, drawn], dim=1)
         loss = self._divergence(real_points, drawn_points)
@@ -53,7 +53,7 @@ class SinkhornMatcher(GeneratorMatcher):
     Codes without a condition add the divergence between draws and all codes.
 
     When to use: for few latent dimensions, where no critic is wanted. Cost: two plans of
-    `batch_size` points a step, each some fifty products of a square matrix with a vector.
+    `batch_size` points a step, each some two hundred products of a square matrix with a vector.
 
     References
     ----------
@@ -85,9 +85,6 @@ class SinkhornMatcher(GeneratorMatcher):
     max_steps: int = 2000
     lr: float = 2e-3
     ema_decay: float = 0.99
-
-    def _check_further(self, prefix: str) -> None:
-        import_pot()
 
     def _objective(self, module: Any, data: MatchingData, plan: Plan) -> SinkhornObjective:
         return SinkhornObjective(

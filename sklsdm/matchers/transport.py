@@ -97,10 +97,13 @@ class CodePotentials:
 
         `choice`, a number in [0, 1), picks the block.
         """
-        block = (choice * len(self.latent)).long()
-        latent = self.latent[block]
-        cost = self._cost(condition, start, self.condition[block], latent)
-        potential, column = (cost - self.potential[block]).min(dim=1)
+        block = (choice * len(self.latent)).long().view(1)
+        # An index of one entry stays on the device, while a single number would be read from it.
+        latent, seen, potentials = (
+            part.index_select(0, block)[0] for part in (self.latent, self.condition, self.potential)
+        )
+        cost = self._cost(condition, start, seen, latent)
+        potential, column = (cost - potentials).min(dim=1)
         return latent[column], potential
 
 

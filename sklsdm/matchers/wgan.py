@@ -114,6 +114,9 @@ class WGANMatcher(AdversarialMatcher):
     def _losses(self) -> tuple[Loss, Loss]:
         return LOSSES[self.loss]
 
+    def _is_relativistic(self) -> bool:
+        return self.loss == "r3gan"
+
     def _penalty(self) -> SlopePenalty:
         kind = "flat" if self.loss == "r3gan" else self.penalty
         weight = self.gradient_penalty if self.critic == "mlp" else 0.0

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sklsdm.functional.penalties import input_gradient
 from sklsdm.modules.conditioned import ConditionedModule
 from sklsdm.modules.layers import GatedMLP, mlp
 
@@ -30,7 +31,14 @@ class Critic(ConditionedModule):
         self.mlp = GatedMLP(n_features, latent_dim, 1, widths, activation, generator)
 
     def forward(self, features: Tensor, latent: Tensor) -> Tensor:
-        return self.mlp(torch.cat([features, latent], dim=-1)).squeeze(-1)
+        return self.mlp(features, latent).squeeze(-1)
+
+    def slopes(self, features: Tensor, latent: Tensor) -> Tensor:
+        """Gradient ∇_z f (n, k), from which training can go backward once more."""
+        if self.mlp.is_piecewise_linear:
+            return self.mlp.slopes(features, latent)
+        points = latent.detach().requires_grad_(True)
+        return input_gradient(self(features, points), points)
 
 
 class OrthonormalLinear(nn.Module):

@@ -37,8 +37,10 @@ class LinearStart(ConditionedModule):
         self.spread.weight[:, :columns] = factor[:, :columns]
 
     def start(self, condition: Tensor, noise: Tensor) -> Tensor:
-        """A·x + b + L·η, (n, k)."""
-        return self.mean(condition) + self.spread(noise)
+        """A·x + b + L·η, (b m, k), for conditions (b, p) and noise (b m, d)."""
+        per_row = len(noise) // max(1, len(condition))
+        spread = self.spread(noise).unflatten(0, (len(condition), per_row))
+        return (self.mean(condition).unsqueeze(1) + spread).flatten(0, 1)
 
 
 class ConditionalGenerator(LinearStart):
@@ -62,8 +64,11 @@ class ConditionalGenerator(LinearStart):
         )
 
     def forward(self, condition: Tensor, noise: Tensor) -> Tensor:
-        features = self.features(condition)
-        return self.start(condition, noise) + self.mlp(torch.cat([features, noise], dim=-1))
+        """Draws (b m, k) for conditions (b, p) and noise (b m, d), those of each one in turn.
+
+        What depends on the condition alone is computed once for its m draws.
+        """
+        return self.start(condition, noise) + self.mlp(self.features(condition), noise)
 
 
 class PotentialGenerator(LinearStart):

@@ -21,6 +21,10 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
+# Slope below 0 of the activations that are linear on either side of it.
+_NEGATIVE_SLOPES = {"leaky_relu": nn.LeakyReLU().negative_slope, "relu": 0.0}
+
+
 class _Uninitialised:
     """Mixin for a layer of PyTorch whose weights are not drawn from the global random state."""
 
@@ -136,6 +140,7 @@ class GatedMLP(nn.Module):
         super().__init__()
         self.n_features = n_features
         self.gated = n_features > 0 and len(widths) > 0
+        self.negative_slope = _NEGATIVE_SLOPES.get(activation)
         if self.gated:
             self.first = linear(n_inputs, widths[0], generator)
             self.by_condition = linear(n_features, 2 * widths[0], generator)
@@ -143,13 +148,65 @@ class GatedMLP(nn.Module):
             n_in, widths = widths[0], widths[1:]
         else:
             n_in = n_features + n_inputs
-        self.rest = mlp(n_in, n_out, widths, activation, generator, last_scale=last_scale)
+        self.rest: Any = mlp(n_in, n_out, widths, activation, generator, last_scale=last_scale)
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Outputs (n, n_out) for rows (n, n_features + n_inputs), the features first."""
+    def forward(self, features: Tensor, inputs: Tensor) -> Tensor:
+        """Outputs (n m, n_out) for features (n, n_features) and inputs (n m, n_inputs).
+
+        Where m > 1, the m inputs of each row of features follow one another.
+        """
+        return self.rest(self._activated(self._first_units(features, inputs)))
+
+    def _first_units(self, features: Tensor, inputs: Tensor) -> Tensor:
+        """Units of the gated layer before its activation; without one, the rows of an MLP."""
+        per_row = len(inputs) // max(1, len(features))
         if not self.gated:
-            return self.rest(rows)
-        features, inputs = rows[:, : self.n_features], rows[:, self.n_features :]
-        gate, shift = self.by_condition(features).chunk(2, dim=1)
-        hidden = self.first(inputs)
-        return self.rest(self.activation(torch.addcmul(hidden + shift, gate, hidden)))
+            return torch.cat([features.repeat_interleave(per_row, dim=0), inputs], dim=1)
+        gate, shift = self.by_condition(features).unsqueeze(1).chunk(2, dim=2)
+        hidden = self.first(inputs).unflatten(0, (len(features), per_row))
+        return torch.addcmul(hidden + shift, gate, hidden).flatten(0, 1)
+
+    def _activated(self, units: Tensor) -> Tensor:
+        return self.activation(units) if self.gated else units
+
+    @property
+    def is_piecewise_linear(self) -> bool:
+        """Whether the output is piecewise linear in the inputs, as :meth:`slopes` needs."""
+        return self.negative_slope is not None
+
+    def slopes(self, features: Tensor, inputs: Tensor) -> Tensor:
+        """Gradient (n, n_inputs) of a single output in the inputs, for a piecewise linear network.
+
+        Equal to what autograd gives with ``create_graph=True``, as a function of the weights and
+        features. It is written out as the product of the weights and of the activations' slopes,
+        which do not depend on the weights but where a unit changes its sign. Its own backward pass
+        is then an ordinary one, where autograd's also goes back through the forward pass, with
+        nothing but zeros.
+        """
+        with torch.no_grad():
+            units = self._units(features, inputs)
+        layers = list(self.rest)[::2]
+        found = layers[-1].weight.expand(len(inputs), -1)
+        for layer in reversed(layers[:-1]):
+            found = self._through_activation(found, units.pop()) @ layer.weight
+        if not self.gated:
+            return found[:, self.n_features :]
+        width = self.first.out_features
+        gate = nn.functional.linear(
+            features, self.by_condition.weight[:width], self.by_condition.bias[:width]
+        )
+        found = self._through_activation(found, units.pop())
+        return torch.addcmul(found, gate, found) @ self.first.weight
+
+    def _units(self, features: Tensor, inputs: Tensor) -> list[Tensor]:
+        """Units (n, width) of every layer before its activation, from the first layer on."""
+        first = self._first_units(features, inputs)
+        units, rows = [first] if self.gated else [], self._activated(first)
+        for layer, activation in zip(self.rest[:-1:2], self.rest[1::2], strict=True):
+            units.append(layer(rows))
+            rows = activation(units[-1])
+        return units
+
+    def _through_activation(self, gradient: Tensor, units: Tensor) -> Tensor:
+        """The gradient (n, width) before an activation, given that after it."""
+        return torch.ops.aten.leaky_relu_backward(gradient, units, self.negative_slope, False)

@@ -1,0 +1,308 @@
+"""How fast training and drawing are, each beside the same work in a few lines of plain torch.
+
+    python benchmarks/speed.py [--quick] [--part training|drawing|user]
+
+Everything runs on one thread and is measured in CPU time, in rounds in which the two sides take
+turns; printed are medians, and the median of the ratios round by round. A ratio below 1 says that
+sklsdm is the faster one.
+
+Training: a default fit is stopped in its first epoch, and its networks, optimizers (fused Adam in
+both) and batches are handed to the plain loop, so that an epoch of 100 steps differs only in the
+loop, and in the way a loss is computed. The plain loop computes it as the papers write it:
+autograd twice for the slope of a critic, conditions repeated for several draws. For `diffusion`,
+`flow`, `transport` and `mdn` it calls our own loss, and the ratio is the cost of skorch and of our
+callbacks.
+
+Drawing: 100,000 draws by `sample`, beside the generator's and the decoder's forward pass on the
+same noise, with units restored, in batches of the same size, into one array.
+
+User: seconds of what users wait for. They have no plain side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import numpy as np
+import torch
+from common import kept_rows, print_table, replace_row, save_results
+from plain_loops import STEPS, reconstruction_step
+from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback
+
+from sklsdm import LSDMRegressor
+from sklsdm.datasets import make_arms
+from sklsdm.matchers import MATCHERS
+from sklsdm.nets.base import StopTraining, one_thread
+
+Pairs = list[tuple[float, float]]  # seconds of the plain side and of ours
+
+
+class Rounds(Callback):
+    """At the first epoch of a fit, time plain epochs against whole epochs of the net, and stop."""
+
+    def __init__(self, step: Callable[[Any, Any], None], n_rounds: int) -> None:
+        self.step = step
+        self.n_rounds = n_rounds
+        self.times_: Pairs = []
+
+    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        self.batches_ = X
+        self.running_ = False
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        if self.running_:
+            return
+        self.running_ = True
+
+        def plain() -> None:
+            net.module_.train()
+            for batch in self.batches_:
+                self.step(net, batch)
+
+        self.times_ = alternate(plain, lambda: net.fit_loop(self.batches_, epochs=1), self.n_rounds)
+        raise StopTraining
+
+    def __sklearn_clone__(self) -> Rounds:
+        return self  # the estimator clones its parts; the times must come back to us
+
+
+def alternate(plain: Callable[[], Any], ours: Callable[[], Any], n_rounds: int) -> Pairs:
+    """CPU seconds of both sides, in turn; a first round warms up and does not count."""
+    times = []
+    for _ in range(n_rounds + 1):
+        start = time.process_time()
+        plain()
+        middle = time.process_time()
+        ours()
+        times.append((middle - start, time.process_time() - middle))
+    return times[1:]
+
+
+# ------------------------------------------------------------------ training
+def stage_one(n_rounds: int) -> Pairs:
+    """Stage 1 on 18,000 responses of 64 numbers."""
+    y = np.random.default_rng(0).normal(size=(20_000, 64)).astype(np.float32)
+    rounds = Rounds(reconstruction_step, n_rounds)
+    model = LSDMRegressor(13, autoencoder="mlp", random_state=0)
+    model.set_params(autoencoder__callbacks=[rounds], matcher__max_steps=1)
+    model.fit(y[:50, :2], y[:50], y[50:])
+    return rounds.times_
+
+
+def stage_two(matcher: str, unpaired: str, n_rounds: int) -> Pairs:
+    """Stage 2 on the arms: 1,500 pairs or, with "match", 300 pairs and 1,200 responses."""
+    arms = make_arms(1500, random_state=1000)
+    rounds = Rounds(STEPS[matcher], n_rounds)
+    model = LSDMRegressor(matcher=matcher, unpaired=unpaired, condition_encoder="flatten")
+    model.set_params(matcher__callbacks=[rounds], random_state=0)
+    if unpaired == "match":
+        model.fit(arms.X[:300], arms.y[:300], arms.y[300:])
+    else:
+        model.fit(arms.X, arms.y)
+    return rounds.times_
+
+
+# ------------------------------------------------------------------ drawing
+def few_steps(X: Any, y: Any, **params: Any) -> LSDMRegressor:
+    """A fit of hardly any steps: draws cost as much as those of a long one."""
+    model = LSDMRegressor(condition_encoder="flatten", unpaired="match", random_state=0, **params)
+    model.set_params(matcher__max_steps=2)
+    if "autoencoder" in params:
+        model.set_params(autoencoder__max_epochs=1)
+    return model.fit(X, y)
+
+
+def image_model(matcher: str) -> tuple[LSDMRegressor, Any]:
+    """Images of 28 x 28 pixels from conditions of five columns, by ten latent dimensions."""
+    random = np.random.default_rng(0)
+    X = random.normal(size=(400, 5))
+    y = (255 * random.uniform(size=(400, 28, 28))).astype(np.uint8)
+    return few_steps(X, y, latent_dim=10, matcher=matcher, autoencoder="mlp"), X
+
+
+def two_output_model(matcher: str) -> tuple[LSDMRegressor, Any]:
+    """The arms: two outputs, one column of conditions."""
+    arms = make_arms(400, random_state=0)
+    return few_steps(arms.X, arms.y, matcher=matcher), arms.X
+
+
+@torch.no_grad()
+def bare_pass(model: LSDMRegressor, X: Any, n_draws: int) -> np.ndarray:
+    """Draws by the two networks alone, in batches as large as those of `sample`."""
+    sampler = model._sampler()
+    mean, scale = (
+        torch.as_tensor(part, dtype=torch.float32)
+        for part in (sampler.latent_standardiser.mean, sampler.latent_standardiser.scale)
+    )
+    form = sampler.form
+    y_mean, y_scale = (
+        torch.as_tensor(part, dtype=torch.from_numpy(np.empty(0, form.dtype)).dtype)
+        for part in (form.standardiser.mean, form.standardiser.scale)
+    )
+    condition = torch.from_numpy(model._check_condition(X)).repeat_interleave(
+        n_draws // len(X), dim=0
+    )
+    random = torch.Generator().manual_seed(0)
+    out = np.empty((len(condition), form.width), form.dtype)
+    matcher, batch = sampler.matcher, sampler._chunk()
+    for start in range(0, len(condition), batch):
+        rows = condition[start : start + batch]
+        noise = torch.randn((len(rows), matcher.noise_dim_), generator=random)
+        latent = matcher._draw(matcher.network_, rows, noise) * scale + mean
+        values = sampler.autoencoder.decode(latent) * y_scale + y_mean
+        out[start : start + batch] = (values.clamp(0, 1) if form.is_bytes else values).numpy()
+    return out
+
+
+def drawing(make: Callable[[str], Any], matcher: str, n_draws: int, n_rounds: int) -> Pairs:
+    """CPU seconds of the bare pass and of `sample`."""
+    model, X = make(matcher)
+    X = X[:100]
+    with one_thread():
+        return alternate(
+            lambda: bare_pass(model, X, n_draws),
+            lambda: model.sample(X, n_draws // len(X), random_state=0),
+            n_rounds,
+        )
+
+
+# ------------------------------------------------------------------ what users wait for
+def import_seconds() -> float:
+    """Wall seconds of a fresh process that imports sklsdm, less those of its dependencies."""
+
+    def seconds(modules: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", f"import {modules}"], check=True)
+        return time.perf_counter() - start
+
+    base = "sklearn, torch, skorch"
+    return seconds(f"{base}, sklsdm") - seconds(base)
+
+
+def small_table() -> tuple[Any, Any]:
+    random = np.random.default_rng(0)
+    X = random.normal(size=(200, 10))
+    return X, X[:, 0] + 0.5 * random.normal(size=200)
+
+
+def small_fit() -> float:
+    """CPU seconds of ``LSDMRegressor().fit`` on 200 rows and 10 columns."""
+    X, y = small_table()
+    start = time.process_time()
+    LSDMRegressor(random_state=0).fit(X, y)
+    return time.process_time() - start
+
+
+def grid_speedup() -> float:
+    """How many times faster GridSearchCV is with two jobs than with one, in wall time."""
+    X, y = small_table()
+    model = LSDMRegressor(condition_encoder="flatten", random_state=0)
+    seconds = []
+    for n_jobs in (1, 2):
+        search = GridSearchCV(model, {"matcher__lr": [1e-3, 2e-3]}, cv=3, n_jobs=n_jobs)
+        start = time.perf_counter()
+        search.fit(X, y)
+        seconds.append(time.perf_counter() - start)
+    return seconds[0] / seconds[1]
+
+
+USER: dict[str, tuple[str, Callable[[], float], int]] = {
+    "import sklsdm, beyond sklearn, torch and skorch": ("wall s", import_seconds, 7),
+    "LSDMRegressor().fit, 200 x 10": ("CPU s", small_fit, 3),
+    "GridSearchCV, n_jobs=2 against 1": ("times as fast", grid_speedup, 1),
+}
+
+
+# ------------------------------------------------------------------ rows
+def row_of(part: str, case: str, pairs: Pairs, unit: float) -> dict[str, Any]:
+    """Medians of both sides, `unit` of them a second, and of their ratios."""
+    plain, ours = (unit * statistics.median(side) for side in zip(*pairs, strict=True))
+    ratio = statistics.median(b / a for a, b in pairs)
+    return {"part": part, "case": case, "plain": plain, "ours": ours, "ratio": ratio} | {
+        "date": time.strftime("%Y-%m-%d"),
+        "rounds": len(pairs),
+    }
+
+
+def training_rows(n_rounds: int) -> Any:
+    yield row_of("training", "stage 1, mlp, 18,000 x 64", stage_one(n_rounds), 1e3)
+    for matcher in MATCHERS:
+        for use in ("latent", "match"):
+            case = f"{matcher}, {use}"
+            yield row_of("training", case, stage_two(matcher, use, n_rounds), 10)
+
+
+def drawing_rows(n_rounds: int, n_draws: int) -> Any:
+    for name, make in (("28 x 28 images", image_model), ("two outputs", two_output_model)):
+        for matcher in ("wgan", "diffusion"):
+            pairs = drawing(make, matcher, n_draws, n_rounds)
+            yield row_of("drawing", f"{name}, {matcher}", pairs, 1e6 / n_draws)
+
+
+def user_rows(n_rounds: int) -> Any:
+    for case, (unit, measure, repeats) in USER.items():
+        times = min(n_rounds, repeats)
+        value = statistics.median(measure() for _ in range(times))
+        yield {"part": "user", "case": case, "ours": value, "unit": unit, "rounds": times} | {
+            "date": time.strftime("%Y-%m-%d")
+        }
+
+
+UNITS = {"training": "ms a step (stage 1: an epoch)", "drawing": "µs a draw"}
+
+
+def summarise(rows: list[dict[str, Any]]) -> None:
+    """A table for each part."""
+    for part, unit in UNITS.items():
+        here = [row for row in rows if row["part"] == part]
+        cells = [
+            [row["case"], f"{row['plain']:.2f}", f"{row['ours']:.2f}", f"{row['ratio']:.2f}"]
+            for row in here
+        ]
+        if cells:
+            print_table([f"{part}, CPU {unit}", "plain torch", "sklsdm", "ratio"], cells)
+            print()
+    here = [row for row in rows if row["part"] == "user"]
+    if here:
+        cells = [[row["case"], f"{row['ours']:.2f} {row['unit']}"] for row in here]
+        print_table(["what users wait for", "median"], cells)
+
+
+def main() -> None:
+    """Time every case, print and save the rows."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="two rounds; nothing is saved")
+    parser.add_argument("--part", choices=("training", "drawing", "user"))
+    arguments = parser.parse_args()
+    rounds = 2 if arguments.quick else arguments.rounds
+    parts = {
+        "training": lambda: training_rows(rounds),
+        "drawing": lambda: drawing_rows(rounds, 10_000 if arguments.quick else 100_000),
+        "user": lambda: user_rows(rounds),
+    }
+    warnings.simplefilter("ignore")
+    rows = kept_rows("speed")
+    for part, measure in parts.items():
+        for row in measure() if arguments.part in (None, part) else ():
+            print(row["case"], f"{row.get('ratio', row['ours']):.3f}", flush=True)
+            replace_row(rows, row, ("part", "case"))
+            if not arguments.quick:
+                save_results("speed", [0], rows)
+    summarise(rows)
+
+
+if __name__ == "__main__":
+    main()

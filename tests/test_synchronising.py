@@ -1,0 +1,140 @@
+"""No step and no batch of draws makes a GPU wait for the CPU, as torch's dispatcher sees it.
+
+The operations counted here return what lies on the device to the CPU, or have a result whose shape
+depends on it. On a GPU each of them waits until everything before it is done.
+
+Two steps do solve an assignment on the CPU, which the dispatcher does not show: that of `flow` with
+coupling="conditional-ot" (`functional.flow.couple`), and that of `transport` with unpaired="match"
+(`functional.transport.exact_plan`).
+"""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from helpers import ALL_MATCHERS, plain_regressor, two_sided
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sklsdm.nets import TrainingNet
+
+SYNCHRONISING = (
+    "_local_scalar_dense",  # item(), float(), bool(), and an index by one number on the device
+    "_unique",
+    "equal",
+    "is_nonzero",
+    "masked_select",
+    "nonzero",
+    "unique_consecutive",
+    "unique_dim",
+)
+
+
+class CountSynchronising(TorchDispatchMode):
+    """Counts synchronising operations, by name, and those that index by booleans."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = Counter()
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        name = operation.name().removeprefix("aten::").split(".")[0]
+        indices = args[1] if name in ("index", "index_put", "index_put_") else ()
+        if name.rstrip("2") in SYNCHRONISING:
+            self.found[name] += 1
+        elif any(index is not None and index.dtype == torch.bool for index in indices):
+            self.found["boolean index"] += 1
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda rows: rows.sum().item(),
+        lambda rows: rows[rows > 0],
+        lambda rows: rows[rows.argmax()],
+        lambda rows: rows.unique(),
+        lambda rows: rows.unique(dim=0),
+        lambda rows: rows.nonzero(),
+        lambda rows: bool(rows.sum() > 0),
+    ],
+)
+def test_the_counter_sees(use):
+    with CountSynchronising() as counter:
+        use(torch.arange(3.0))
+    assert counter.found.total() > 0
+
+
+@pytest.fixture
+def epochs(monkeypatch):
+    """For each training epoch, how often the CPU asked, and how many losses the epoch recorded."""
+    seen = []
+    real = TrainingNet.run_single_epoch
+
+    def counted(net, iterator, training, prefix, step_fn, **fit_params):
+        with CountSynchronising() as counter, monkeypatch.context() as within:
+            # A list of a tensor's numbers is not seen by the dispatcher.
+            within.setattr(torch.Tensor, "tolist", lambda tensor: pytest.fail("tolist() in a step"))
+            real(net, iterator, training, prefix, step_fn, **fit_params)
+        n_losses = sum(name.endswith("loss") for name in net.history[-1] if name.startswith(prefix))
+        seen.append((counter.found, n_losses if iterator is not None else 0))
+
+    monkeypatch.setattr(TrainingNet, "run_single_epoch", counted)
+    return seen
+
+
+def check_epochs(epochs):
+    """Losses are read once, at the end of an epoch; nothing else is."""
+    assert epochs
+    for found, n_losses in epochs:
+        assert found == Counter({"_local_scalar_dense": n_losses} if n_losses else {})
+
+
+def check_draws(est, X):
+    with CountSynchronising() as counter:
+        est.sample(X[:4], 6, batch_size=8, random_state=0)
+    assert counter.found == Counter()
+
+
+@ALL_MATCHERS
+@pytest.mark.parametrize("unpaired", ["latent", "match"])
+def test_steps_and_draws_never_wait(matcher, unpaired, epochs):
+    X, y = two_sided(60)
+    est = plain_regressor(matcher=matcher, unpaired=unpaired, random_state=0)
+    est.set_params(matcher__max_steps=3, matcher__widths=(8,))
+    if matcher == "transport":
+        est.set_params(matcher__plan_size=16)
+    est.fit(X[:30], y[:30], y[30:])
+    check_epochs(epochs)
+    check_draws(est, X)
+
+
+@pytest.mark.parametrize(
+    ("matcher", "options"),
+    [
+        ("diffusion", {"sampler": "heun"}),
+        ("diffusion", {"sampler": "ancestral"}),
+        ("diffusion", {"sampler": "ddim"}),
+        ("flow", {"distil": True}),
+        ("wgan", {"loss": "r3gan"}),
+        ("wgan", {"critic": "groupsort"}),
+        ("transport", {"solver": "map", "plan_size": 16}),
+    ],
+)
+def test_other_settings_never_wait(matcher, options, epochs):
+    X, y = two_sided(40)
+    est = plain_regressor(matcher=matcher, random_state=0)
+    est.set_params(matcher__max_steps=3, matcher__widths=(8,))
+    est.set_params(**{f"matcher__{name}": value for name, value in options.items()}).fit(X, y)
+    check_epochs(epochs)
+    check_draws(est, X)
+
+
+def test_guided_code_images_never_wait(epochs):
+    images = np.random.default_rng(0).integers(0, 255, (40, 8, 8)).astype(np.uint8)
+    labels = np.eye(2)[np.arange(40) % 2]
+    est = plain_regressor(matcher="diffusion", autoencoder="feature-map", random_state=0)
+    est.set_params(matcher__max_steps=2, matcher__channels=8, matcher__n_steps=2)
+    est.set_params(autoencoder__max_epochs=1).fit(labels[:20], images[:20], images[20:])
+    check_epochs(epochs)
+    check_draws(est, labels)
