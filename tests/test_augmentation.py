@@ -75,7 +75,11 @@ def test_vectors_and_many_images_are_left_alone():
 
 
 def test_auto_hands_it_on():
-    est = fit(np.random.default_rng(0).random((30, 16, 16)), autoencoder__augmentation=0.5)
+    est = fit(
+        np.random.default_rng(0).random((30, 16, 16)),
+        autoencoder__augmentation=0.5,
+        autoencoder__max_epochs=1,
+    )
     assert est.autoencoder_.augmentation == 0.5
 
 

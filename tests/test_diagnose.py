@@ -390,5 +390,5 @@ def test_bad_input():
     with pytest.raises(ValueError, match="Y_unpaired must have shape"):
         est.diagnose(ARMS.X[:30], ARMS.y[:30], ARMS.y[:30, 0])
     generator = LSDMGenerator(matcher="energy").set_params(matcher__max_steps=5).fit(ARMS.y[:60])
-    with pytest.raises(TypeError, match="has no `diagnose`"):
+    with pytest.raises(TypeError, match="LSDMGenerator draws without conditions"):
         sklsdm.diagnose(generator, ARMS.X[:30], ARMS.y[:30])

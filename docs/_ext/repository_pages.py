@@ -22,6 +22,12 @@ PAGES = {
     "security": "SECURITY.md",
     "conduct": "CODE_OF_CONDUCT.md",
 }
+# folders and files of the repository: where the site shows them
+_SHOWN = [
+    (re.compile(r"^docs/examples$"), "docs/examples.md"),
+    (re.compile(r"^docs/gallery$"), "docs/auto_gallery/index.rst"),
+    (re.compile(r"^docs/gallery/(\w+)\.py$"), r"docs/auto_gallery/\1.rst"),
+]
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)(?=[)#])")
 
 
@@ -32,7 +38,9 @@ def on_the_site(text: str, file: str) -> str:
 
     def moved(link: re.Match[str]) -> str:
         target = os.path.normpath(folder / link[1])
-        target = {"docs/examples": "docs/examples.md"}.get(target, pages.get(target, target))
+        target = pages.get(target, target)
+        for pattern, shown in _SHOWN:
+            target = pattern.sub(shown, target)
         return os.path.relpath(target, "docs")
 
     return _LINK.sub(moved, text)
