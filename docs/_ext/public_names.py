@@ -7,10 +7,11 @@ import inspect
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
-from sphinx.util import logging
+if TYPE_CHECKING:  # the tests ask for the names, also where Sphinx is not installed
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
 
 API = Path(__file__).parents[1] / "api.rst"
 _ELSEWHERE = ("sklearn", "skorch", "torch", "enum", "builtins")  # documented by their projects
@@ -54,6 +55,8 @@ def _kinds(module: ModuleType) -> dict[str, list[str]]:
 
 
 def _check(app: Sphinx, env: BuildEnvironment) -> None:
+    from sphinx.util import logging
+
     documented = {name for name, *_ in env.get_domain("py").get_objects()}
     for module in modules():
         for name in public_names(importlib.import_module(module)):
