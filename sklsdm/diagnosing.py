@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from sklsdm.public_calls import on_one_fit
 from sklsdm.randomness import RandomState, draw_seed
 from sklsdm.reading import read_plain
 from sklsdm.responses import check_unpaired
-from sklsdm.shift import MAX_ROWS, shift_between
+from sklsdm.shift import MAX_ROWS, Shift, shift_of_some
 
 Array = NDArray[Any]
 
@@ -174,11 +175,7 @@ def _open(estimator: Any, X: Any, y: Array, seed: int) -> Fit:
 def _judge(estimator: Any, evidence: Evidence, unpaired: Any) -> Diagnosis:
     shift = estimator.unpaired_shift_
     if unpaired is not None:
-        random = evidence.random(4)
-        chosen = np.sort(random.permutation(len(unpaired))[:MAX_ROWS])
-        codes = estimator.encode(np.asarray(unpaired[chosen]))
-        other = estimator._latent_standardiser_.forward(codes)
-        shift = shift_between(evidence.fits[0].codes[:MAX_ROWS], other, random)
+        shift = _shift(estimator, evidence, unpaired)
     return Diagnosis(
         n_pairs=len(evidence.y),
         n_draws=evidence.draws.shape[1],
@@ -191,6 +188,21 @@ def _judge(estimator: Any, evidence: Evidence, unpaired: Any) -> Diagnosis:
         modes=judge_modes(evidence),
         shift=shift,
     )
+
+
+def _shift(estimator: Any, evidence: Evidence, unpaired: Any) -> Shift | None:
+    """The test of `fit`, on the pairs and responses passed in; `examples` are rows of these."""
+    random = evidence.random(4)
+    chosen = np.sort(random.permutation(len(unpaired))[:MAX_ROWS])
+    standardiser = estimator._latent_standardiser_
+    other = standardiser.forward(estimator.encode(np.asarray(unpaired[chosen])))
+    codes = torch.from_numpy(np.concatenate([evidence.fits[0].codes, other]))
+    none, seed = np.arange(0), int(random.integers(2**31 - 1))
+    found = shift_of_some(codes, standardiser.scale, len(evidence.rows), none, seed)
+    if found is None:
+        return None
+    rows = chosen if found.unpaired_share > found.paired_share else evidence.rows
+    return replace(found, examples=tuple(rows[list(found.examples)].tolist()))
 
 
 def _share_seen(evidence: Evidence) -> float:

@@ -280,6 +280,18 @@ def test_unpaired_responses_of_another_law_are_found():
     assert "Unpaired responses" in str(same)
 
 
+def test_order_of_the_pairs_is_no_shift_and_rows_are_those_passed_in():
+    arms = make_arms(2700, random_state=1)
+    est = tiny().fit(arms.X[:100], arms.y[:100])
+    rows = 100 + arms.y[100:1300, 0].argsort()
+    other = arms.y[1300:].copy()
+    assert not est.diagnose(arms.X[rows], arms.y[rows], other).shift.is_clear
+    other[1200:] += 10
+    shift = est.diagnose(arms.X[rows], arms.y[rows], other).shift
+    assert shift.is_clear
+    assert min(shift.examples) >= 1200
+
+
 # ------------------------------------------------------------------ the report
 PARTS = [("energy", name) for name in AUTOENCODERS if name not in ("auto", "conv", "feature-map")]
 
