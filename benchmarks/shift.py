@@ -25,10 +25,10 @@ from sklearn.datasets import load_digits
 
 from sklsdm import LSDMRegressor
 from sklsdm.datasets import make_arms
-from sklsdm.shift import LEVEL, shift_between
+from sklsdm.shift import FIT_LEVEL, shift_between
 
 Array = NDArray[Any]
-LEVELS = (LEVEL, 0.01, 0.05)
+LEVELS = (FIT_LEVEL, 0.01, 0.05)
 LAWS: dict[str, Callable[[np.random.Generator, int], Array]] = {
     "normal, 3 outputs": lambda rng, n: rng.normal(size=(n, 3)),
     "counts": lambda rng, n: rng.poisson(1.0, size=(n, 1)),

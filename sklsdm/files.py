@@ -28,7 +28,10 @@ def write_atomically(
     overwrite: bool = True,
     private: bool = True,
 ) -> None:
-    """Write a file such that `path` always holds all of the old content or all of the new one.
+    """Write a file such that `path` never holds a part of a content.
+
+    It holds all of the old content or all of the new one; with `keep` there is a moment when it is
+    not there, and the old content is at `keep` already.
 
     The parts go into a draft beside `path` with a name that nobody else uses. It is forced onto the
     disk and then renamed. A symbolic link at `path` is replaced, not followed.

@@ -24,7 +24,7 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.special import xlogy
 from torch import Tensor
 
-LEVEL = 0.001  # of the test in `fit`, which has to stay silent in a search with many fits
+FIT_LEVEL = 0.001  # of the test in `fit`, which has to stay silent in a search with many fits
 MAX_ROWS = 1000  # of either sample that `fit` compares
 _SMALLEST_CLUSTER = 10  # rows; smaller ones cannot differ clearly and cost power
 _N_RELABELLINGS, _BATCH = 3999, 100
@@ -66,7 +66,7 @@ class Shift:
     @property
     def is_clear(self) -> bool:
         """Whether the p-value is at most .001, the level at which `fit` warns."""
-        return self.p_value <= LEVEL
+        return self.p_value <= FIT_LEVEL
 
     @property
     def strength(self) -> float:

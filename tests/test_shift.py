@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from sklsdm import DistributionShiftWarning, LSDMRegressor, LSDMRegressorCV, Unpaired, shift
-from sklsdm.shift import LEVEL, shift_between, shift_of_some
+from sklsdm.shift import FIT_LEVEL, shift_between, shift_of_some
 
 LAWS = {
     "normal": lambda rng, n: rng.normal(size=(n, 3)),
@@ -49,7 +49,7 @@ def test_level_holds_under_one_law(law, copies):
         if copies:  # all responses of a table among the unpaired ones
             unpaired = np.concatenate([paired, unpaired])
         p_values.append(shift_between(paired, unpaired, rng).p_value)
-    assert_level(p_values, [LEVEL, 0.01, 0.05, 0.2, 0.5])
+    assert_level(p_values, [FIT_LEVEL, 0.01, 0.05, 0.2, 0.5])
 
 
 @pytest.mark.slow
@@ -60,7 +60,7 @@ def test_stated_level(law):
     for _ in range(3000):
         paired, unpaired = LAWS[law](rng, 30), LAWS[law](rng, 70)
         p_values.append(shift_between(paired, unpaired, rng).p_value)
-    assert_level(p_values, [LEVEL, 0.01, 0.05, 0.2, 0.5])
+    assert_level(p_values, [FIT_LEVEL, 0.01, 0.05, 0.2, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_what_stage_1_remembers_does_not_count():
         est.set_params(autoencoder__max_epochs=60, autoencoder__lr=0.01)
         fit_and_count(est, rng.normal(size=(100, 1)), y[:100], y[100:])
         p_values.append(est.unpaired_shift_.p_value)
-    assert_level(p_values, [LEVEL, 0.05, 0.2])
+    assert_level(p_values, [FIT_LEVEL, 0.05, 0.2])
 
 
 def test_where_nothing_is_compared():

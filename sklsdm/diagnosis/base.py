@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,16 @@ class Evidence:
     def random(self, judgement: int) -> np.random.Generator:
         """A generator of its own for each judgement, so that none changes the others."""
         return np.random.default_rng([self.seed, judgement])
+
+    @cached_property
+    def rebuilt(self) -> Array:
+        """Reconstructions (n, q) of the responses, by the fits in turn, as draws are dealt."""
+        random, n_fits = self.random(3), len(self.fits)
+        rows = [fit.reconstruct(random) for fit in self.fits]
+        mixed = rows[0].copy()
+        for place in range(1, n_fits):
+            mixed[place::n_fits] = rows[place][place::n_fits]
+        return mixed
 
     def for_classifier(self) -> tuple[Array, Array, Array]:
         """Conditions (n, p), responses (n, q) and draws (n, m, q), few columns each."""

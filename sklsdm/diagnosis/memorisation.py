@@ -73,7 +73,7 @@ def judge_memorisation(evidence: Evidence) -> Memorisation | None:
         return None
     nearest = NearestNeighbors(n_neighbors=1).fit(evidence.reference)
     drawn, real = (
-        nearest.kneighbors(rows)[0][:, 0] for rows in (evidence.draws[:, 0], rebuilt(evidence))
+        nearest.kneighbors(rows)[0][:, 0] for rows in (evidence.draws[:, 0], evidence.rebuilt)
     )
     nearer, ties = int((drawn < real).sum()), int((drawn == real).sum())
     test = binomtest(nearer, max(1, len(drawn) - ties), alternative="greater")
@@ -117,21 +117,10 @@ class Modes:
 
 def judge_modes(evidence: Evidence) -> Modes:
     """Which responses have no draw near them."""
-    real, drawn = rebuilt(evidence), evidence.draws[:, 0]
+    real, drawn = evidence.rebuilt, evidence.draws[:, 0]
     covered = np.asarray(neighbour_coverage(real, drawn, average=False))
     return Modes(
         coverage=float(covered.mean()),
         expected=expected_neighbour_coverage(len(real), len(drawn)),
         uncovered_rows=evidence.rows[~covered],
     )
-
-
-def rebuilt(evidence: Evidence) -> Array:
-    """Reconstructions (n, q) of the responses, by the fits in turn, as pooled draws are dealt."""
-    random = evidence.random(3)
-    n_fits = len(evidence.fits)
-    rows = [fit.reconstruct(random) for fit in evidence.fits]
-    mixed = rows[0].copy()
-    for place in range(1, n_fits):
-        mixed[place::n_fits] = rows[place][place::n_fits]
-    return mixed

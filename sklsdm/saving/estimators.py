@@ -124,7 +124,8 @@ def load(
         The file cannot be read.
     """
     path = Path(path)
-    modules, classes = _check_own(modules, nn.Module, "modules"), _check_classes(classes)
+    modules = _check_all("modules", modules, nn.Module, "torch.nn.Module objects")
+    classes = _check_all("classes", classes, type, "classes")
     try:
         document, arrays = unpack(read_file(path))
         content = _parse(document)
@@ -153,15 +154,9 @@ def _check_model(model: Any, name: str) -> None:
         raise TypeError(f"{name} is a Pipeline that ends in a {type(last).__name__}, not in sklsdm")
 
 
-def _check_own(given: Any, kind: type, name: str) -> Sequence[Any]:
+def _check_all(name: str, given: Any, kind: type, what: str) -> Sequence[Any]:
     if not isinstance(given, list | tuple) or not all(isinstance(each, kind) for each in given):
-        raise TypeError(f"{name} must be a list of torch.nn.Module objects, got {given!r}.")
-    return given
-
-
-def _check_classes(given: Any) -> Sequence[type]:
-    if not isinstance(given, list | tuple) or not all(isinstance(each, type) for each in given):
-        raise TypeError(f"classes must be a list of classes, got {given!r}.")
+        raise TypeError(f"{name} must be a list of {what}, got {given!r}.")
     return given
 
 
