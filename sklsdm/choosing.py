@@ -279,7 +279,7 @@ class ShortFits:
         run = replace(self.stage.run, checkpoint=None, verbose=0, is_trial=True)
         found = []
         for fold in self.folds:
-            data = self.stage.data(coded, encoder, fold)
+            data = self.stage.data(coded, encoder.for_trials(), fold)
             held_condition = data.held_condition.cpu().numpy()
             if not best_state:
                 data = replace(

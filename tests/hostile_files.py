@@ -174,8 +174,28 @@ def with_nodes(field, change):
     return edit
 
 
+def with_boosted_nodes(field, change):
+    """Change one field of the nodes of the first booster that has more than a root."""
+
+    def edit(document, arrays):
+        for node in containers(document):
+            if isinstance(node, dict) and node.get("is") == "booster":
+                packed = dict(node["content"]["items"])
+                name = dict(packed["nodes"]["items"])[field]["name"]
+                if len(arrays[name]) > len(arrays[packed["counts"]["name"]]):
+                    change(arrays[name])
+                    return
+        raise LookupError("no booster of more than roots")
+
+    return edit
+
+
 def to_root(children):
     children[children >= 0] = 0
+
+
+def set_all(values):
+    values[:] = 1
 
 
 def far_away(values):
@@ -229,6 +249,10 @@ HOSTILE = [
     ("lead to no later node", with_nodes("right_child", far_away)),
     ("lead to no later node", with_nodes("feature", far_away)),
     ("do not fit its nodes", with_forest_of_one_tree),
+    ("lead to no later node", with_boosted_nodes("left", to_root)),
+    ("lead to no later node", with_boosted_nodes("right", far_away)),
+    ("lead to no later node", with_boosted_nodes("feature_idx", far_away)),
+    ("lead to no later node", with_boosted_nodes("is_categorical", set_all)),
     ("OneHotEncoder do not fit", with_setting("OneHotEncoder", "state", _n_features_outs=[3])),
     ("OneHotEncoder do not fit", with_setting("OneHotEncoder", "state",
                                               _infrequent_enabled=False)),
@@ -237,8 +261,8 @@ HOSTILE = [
     ("belong to nothing", lambda document, arrays: arrays.update(more=np.zeros(10**6))),
     ("too large", with_value(2**65)),
     ("is none of sklsdm.save", lambda document, arrays: json.dumps(document).replace(
-        '"format": 1', f'"format": 1{"0" * 10**5}')),
-    ("format 2, of sklsdm", lambda document, arrays: document.update(format=2)),
+        f'"format": {FORMAT}', f'"format": 1{"0" * 10**5}')),
+    (f"format {FORMAT + 1}, of sklsdm", lambda document, arrays: document.update(format=FORMAT + 1)),
     ("is none of sklsdm.save", nested(10**5, "[", "]")),
     ("is none of sklsdm.save", lambda document, arrays: json.dumps(document) + "Infinity"),
     ("inside each other", lambda document, arrays: document.update(

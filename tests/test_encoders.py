@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sklsdm
-from sklsdm import LSDMRegressor, SamplingEnsemble, make_sampling_pipeline, metrics
+from sklsdm import LSDMRegressor, SamplingEnsemble, boosting, make_sampling_pipeline, metrics
 from sklsdm.datasets import make_pinwheel, share_near_a_blade
 from sklsdm.encoders import (
     ENCODERS,
@@ -126,19 +126,35 @@ def test_a_pinwheel_is_followed():
 
 
 # ------------------------------------------------------------------ trees
-def test_predictions_of_the_pairs_are_out_of_bag():
+@pytest.mark.parametrize("learner", ["forest", "boosting"])
+def test_pairs_are_predicted_by_trees_that_did_not_see_them(learner):
     X, y = waves(200)
     rows, codes = X.astype(np.float32), y.astype(np.float32)
     encoder = TreesConditionEncoder()
-    learnt_from = encoder.fit_transform(rows, codes, 0)[:, 3:]
-    drawn_with = encoder.transform(rows)[:, 3:]
+    columns = slice(3, 5) if learner == "forest" else slice(5, 7)
+    learnt_from = encoder.fit_transform(rows, codes, 0)[:, columns]
+    drawn_with = encoder.transform(rows)[:, columns]
     fresh = waves(200, seed=1)
     error = np.square(learnt_from - codes).mean()
-    new = np.square(encoder.transform(fresh[0].astype(np.float32))[:, 3:] - fresh[1]).mean()
+    new = np.square(encoder.transform(fresh[0].astype(np.float32))[:, columns] - fresh[1]).mean()
     assert_allclose(drawn_with, learnt_from, rtol=1e-5)
-    whole = encoder.forest_.predict(rows)
-    assert np.square(whole - codes).mean() < 0.3 * error  # it has seen these
-    assert 0.7 < error / new < 1.6
+    whole = encoder.forest_ if learner == "forest" else encoder.boosting_
+    seen = np.square(whole.predict(rows) - codes).mean()
+    assert seen < (0.3 if learner == "forest" else 0.7) * error
+    assert 0.7 < error / new < (1.6 if learner == "forest" else 2.0)
+
+
+def test_boosting_is_bounded_in_time():
+    X, _ = waves(100)
+    codes = np.random.default_rng(0).normal(size=(100, 20))
+    rows = X.astype(np.float32)
+    encoder = TreesConditionEncoder(n_components=5)
+    assert encoder.fit_transform(rows, codes, 0).shape == (100, 3 + 5 + 8)
+    assert encoder.transform(rows[:7]).shape == (7, 3 + 5 + 8)
+    assert encoder.for_trials().fit_transform(rows, codes, 0).shape == (100, 3 + 5)
+    assert encoder.fit_transform(rows[:49], codes[:49], 0).shape == (49, 3 + 5)  # too few pairs
+    assert boosting.boosted_components(10_000, 100, 20) == 4
+    assert boosting.boosted_components(10_000, 784, 20) == 0
 
 
 def test_equal_conditions_get_the_mean_of_their_predictions():
@@ -151,15 +167,7 @@ def test_equal_conditions_get_the_mean_of_their_predictions():
     found = encoder.transform(rows)
     assert_allclose(found[:2, 3:], [learnt_from[:2, 3:].mean(axis=0)] * 2, rtol=1e-5)
     assert_allclose(found[5], learnt_from[5], rtol=1e-5)
-    assert np.abs(encoder.transform(rows + np.float32(1e-3)) - found)[:, 6:].max() > 0.1
-
-
-def test_of_many_codes_some_components_of_the_predictions_enter():
-    X, _ = waves(100)
-    codes = np.random.default_rng(0).normal(size=(100, 20))
-    encoder = TreesConditionEncoder(n_components=5)
-    assert encoder.fit_transform(X.astype(np.float32), codes, 0).shape == (100, 8)
-    assert encoder.transform(X[:7].astype(np.float32)).shape == (7, 8)
+    assert np.abs(encoder.transform(rows + np.float32(1e-3)) - found)[:, 4:].max() > 0.1
 
 
 def test_a_forest_on_many_pairs_stays_small(monkeypatch):
@@ -169,7 +177,7 @@ def test_a_forest_on_many_pairs_stays_small(monkeypatch):
     found = {}
     for n_pairs in (200, 500, 1000, 3000):
         rows, codes = random.normal(size=(n_pairs, 4)), random.normal(size=(n_pairs, 1))
-        encoder = TreesConditionEncoder()
+        encoder = TreesConditionEncoder(boosting=False)
         encoder.fit_transform(rows.astype(np.float32), codes, 0)
         forest = encoder.forest_
         found[n_pairs] = len(forest.estimators_), forest.min_samples_leaf, pickle.dumps(encoder)

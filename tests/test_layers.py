@@ -16,6 +16,7 @@ LAYERS = [
         "exceptions",
         "_version",
         "blocks",
+        "boosting",
         "files",
         "memory",
         "public_calls",

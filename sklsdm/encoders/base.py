@@ -41,6 +41,10 @@ class BaseConditionEncoder(Declared, ABC):
         """The encoders to compare on these pairs, by name; this one alone, unless it chooses."""
         return {type(self).__name__: self}
 
+    def for_trials(self) -> BaseConditionEncoder:
+        """The encoder for short fits that are only compared: this one, unless it has a quicker."""
+        return self
+
     @abstractmethod
     def fit_transform(
         self, condition: Rows, codes: NDArray[Any], seed: int, groups: Groups = None

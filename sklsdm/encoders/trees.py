@@ -1,4 +1,4 @@
-"""A forest's predictions of the codes, put beside the conditions: trees see tables better."""
+"""Predictions of the codes by trees, put beside the conditions: trees see tables better."""
 
 from __future__ import annotations
 
@@ -8,28 +8,32 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
+from sklsdm.boosting import CrossFittedBoosting, boosted_components
 from sklsdm.encoders.base import BaseConditionEncoder, Groups, Rows
-from sklsdm.parameters import integer, or_auto, parameter
+from sklsdm.parameters import flag, integer, or_auto, parameter
 
 _TREES_TIMES_ROWS = 500_000  # pairs times trees, by which the size of a saved forest is bounded
 _TREES = (50, 200)  # least and most trees of "auto"
 _MOST_SEED = 2**32
 _N_FOLDS = 5  # where pairs come in groups
+_FEWEST_TO_BOOST = 50  # pairs
 
 
 class TreesConditionEncoder(BaseConditionEncoder):
-    """Put an ExtraTrees forest's predictions of the codes beside the conditions.
+    """Put predictions of the codes, by a forest and by gradient boosting, beside the conditions.
 
-    The networks then start from what trees see, and learn the spread around it. For the pairs
-    the predictions are out of bag, by the trees that did not see the pair, so that stage 2 does
-    not learn to trust predictions which are better than those of new conditions. New conditions
-    get the prediction of the whole forest; those of pairs learnt from get the same as in `fit`,
-    for there the whole forest has seen the responses. Where pairs come in groups
-    (`fit(..., groups=)`), they are predicted by forests that saw none of their group.
+    The networks then start from what trees see, and learn the spread around it. The pairs are
+    predicted by trees that did not see them (out of bag by the ExtraTrees forest, out of fold by
+    boosting), so that stage 2 does not learn to trust predictions which are better than those of
+    new conditions. New conditions get the predictions of the whole forest and of all folds'
+    boosters; those of pairs learnt from get the same as in `fit`, for there the whole forest has
+    seen the responses. Where pairs come in groups (`fit(..., groups=)`), they are predicted by
+    trees that saw none of their group.
 
     X may hold NaN. The trees use them as they are. The networks get the column's mean instead,
     and a column more that says where a value is missing, for columns with NaN among the pairs.
@@ -43,12 +47,15 @@ class TreesConditionEncoder(BaseConditionEncoder):
     numbers, 0 and 1. Levels are compared as text: the category 1 and the string "1" are the same.
 
     When to use: tables from about 500 pairs on. With fewer pairs out-of-bag predictions are
-    worse than those of the whole forest, and the draws come out too wide. Cost: one forest.
+    worse than those of the whole forest, and the draws come out too wide. Cost: one forest, and
+    for boosting five times as many boosters as the codes have dimensions (at most eight, of their
+    principal components), each of at most 300 small trees.
 
     References
     ----------
     Geurts, Ernst & Wehenkel 2006, "Extremely randomized trees" (Machine Learning 63); Wolpert
-    1992, "Stacked generalization" (Neural Networks 5) for predictions out of sample.
+    1992, "Stacked generalization" (Neural Networks 5) for predictions out of sample; Friedman 2001,
+    "Greedy function approximation: a gradient boosting machine" (Annals of Statistics 29).
     """
 
     takes_nan: ClassVar[bool] = True
@@ -70,40 +77,32 @@ class TreesConditionEncoder(BaseConditionEncoder):
     n_components: int = parameter(
         default=32,
         rule=integer(1),
-        doc="Of codes with more dimensions, so many principal components of the predictions enter.",
+        doc="""Of codes with more dimensions, so many principal components of the forest's
+        predictions enter.""",
     )
+    boosting: bool = parameter(
+        default=True,
+        rule=flag(),
+        doc="""Whether the predictions of gradient boosting stand beside those of the forest. They
+        are left out with fewer than 50 pairs, and where pairs times columns exceed 4,000,000.""",
+    )
+
+    def for_trials(self) -> TreesConditionEncoder:
+        """The forest alone, which is quicker and tells as well whether trees help."""
+        return clone(self).set_params(boosting=False)
 
     def fit_transform(
         self, condition: Rows, codes: NDArray[Any], seed: int, groups: Groups = None
     ) -> Rows:
         self.gappy_ = np.flatnonzero(np.isnan(condition).any(axis=0))
-        n_pairs, n_trees, leaf = len(condition), self.n_estimators, self.min_samples_leaf
-        fewest, most = _TREES
-        if n_trees == "auto":
-            n_trees = min(most, max(fewest, _TREES_TIMES_ROWS // n_pairs))
-        if leaf == "auto":
-            leaf = math.ceil(fewest * n_pairs / _TREES_TIMES_ROWS)
-        forest = ExtraTreesRegressor(
-            int(n_trees),
-            min_samples_leaf=int(leaf),
-            bootstrap=True,
-            random_state=seed % _MOST_SEED,
-        )
-        target = codes[:, 0] if codes.shape[1] == 1 else codes
-        n_groups = 0 if groups is None else len(np.unique(groups))
-        if n_groups < 2:  # of one group, there is no other to learn from
-            self.forest_ = forest.set_params(oob_score=True).fit(condition, target)
-            predicted = self.forest_.oob_prediction_.reshape(len(condition), -1)
-        else:
-            self.forest_ = forest.fit(condition, target)
-            folds = GroupKFold(min(_N_FOLDS, n_groups))
-            predicted = cross_val_predict(forest, condition, target, groups=groups, cv=folds)
-            predicted = predicted.reshape(len(condition), -1)
-        self.components_ = None
-        if predicted.shape[1] > self.n_components:
-            n_components = min(self.n_components, len(predicted) - 1)
-            self.components_ = PCA(n_components, random_state=seed % _MOST_SEED).fit(predicted)
-        predicted = self._reduce(predicted)
+        seed = seed % _MOST_SEED
+        predicted = self._fit_forest(condition, codes, seed, groups)
+        n_components = boosted_components(len(condition), condition.shape[1], codes.shape[1])
+        self.boosting_ = None
+        if self.boosting and len(condition) >= _FEWEST_TO_BOOST and n_components:
+            self.boosting_ = CrossFittedBoosting(n_components)
+            boosted = self.boosting_.fit_predict(condition, codes, seed, groups)
+            predicted = np.column_stack([predicted, boosted])
         self.keys_, place, count = np.unique(
             _keys(condition), return_inverse=True, return_counts=True
         )
@@ -112,10 +111,42 @@ class TreesConditionEncoder(BaseConditionEncoder):
         self.known_ = (totals / count[:, None]).astype(np.float32)
         return self._beside(condition, predicted)
 
+    def _fit_forest(
+        self, condition: Rows, codes: NDArray[Any], seed: int, groups: Groups
+    ) -> NDArray[np.float64]:
+        """Fit `forest_`; returns its predictions of the pairs, by trees that did not see them."""
+        n_pairs, n_trees, leaf = len(condition), self.n_estimators, self.min_samples_leaf
+        fewest, most = _TREES
+        if n_trees == "auto":
+            n_trees = min(most, max(fewest, _TREES_TIMES_ROWS // n_pairs))
+        if leaf == "auto":
+            leaf = math.ceil(fewest * n_pairs / _TREES_TIMES_ROWS)
+        forest = ExtraTreesRegressor(
+            int(n_trees), min_samples_leaf=int(leaf), bootstrap=True, random_state=seed
+        )
+        target = codes[:, 0] if codes.shape[1] == 1 else codes
+        n_groups = 0 if groups is None else len(np.unique(groups))
+        if n_groups < 2:  # of one group, there is no other to learn from
+            self.forest_ = forest.set_params(oob_score=True).fit(condition, target)
+            predicted = self.forest_.oob_prediction_
+        else:
+            self.forest_ = forest.fit(condition, target)
+            folds = GroupKFold(min(_N_FOLDS, n_groups))
+            predicted = cross_val_predict(forest, condition, target, groups=groups, cv=folds)
+        predicted = predicted.reshape(n_pairs, -1)
+        self.components_ = None
+        if predicted.shape[1] > self.n_components:
+            n_components = min(self.n_components, n_pairs - 1)
+            self.components_ = PCA(n_components, random_state=seed).fit(predicted)
+        return self._reduce(predicted)
+
     def transform(self, condition: Rows) -> Rows:
         if len(condition) == 0:  # where no pairs are held out; a forest refuses empty tables
             return self._beside(condition, np.empty((0, self.known_.shape[1])))
         predicted = self._reduce(self.forest_.predict(condition).reshape(len(condition), -1))
+        boosting = getattr(self, "boosting_", None)  # files of version 0.1.0 have a forest alone
+        if boosting is not None:
+            predicted = np.column_stack([predicted, boosting.predict(condition)])
         keys = _keys(condition)
         place = np.searchsorted(self.keys_, keys).clip(max=len(self.keys_) - 1)
         is_known = self.keys_[place] == keys
@@ -123,7 +154,7 @@ class TreesConditionEncoder(BaseConditionEncoder):
         return self._beside(condition, predicted)
 
     def _reduce(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The principal components of the predictions, where they are many."""
+        """The principal components of the forest's predictions, where they are many."""
         return predicted if self.components_ is None else self.components_.transform(predicted)
 
     def _beside(self, condition: Rows, predicted: NDArray[np.float64]) -> Rows:

@@ -26,6 +26,7 @@ from sklearn.tree import ExtraTreeRegressor
 
 from sklsdm import scorers
 from sklsdm.autoencoders.wrapped import TransformerCoder
+from sklsdm.boosting import CrossFittedBoosting
 from sklsdm.categories import CategoryColumns
 from sklsdm.conditions import ConditionFormat
 from sklsdm.conformal import Calibration
@@ -54,6 +55,7 @@ _OURS = (
     ConditionFormat,
     CategoryColumns,
     TransformerCoder,
+    CrossFittedBoosting,
     Shift,
     Calibration,
 )
@@ -81,6 +83,11 @@ _FROM_SKLEARN = (
     StandardScaler,
     TruncatedSVD,
 )
+# What trees consist of, which skops does not check.
+_TREES = [
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.tree._tree.Tree",
+]
 FUNCTIONS = {name: getattr(scorers, name) for name in scorers.__all__}
 
 
@@ -139,4 +146,4 @@ def skops_types(*, trees: bool = False) -> list[str]:
     ours = {*_ours_below(Declared), *_ours_below(RebuildableModule), *_OURS, *FUNCTIONS.values()}
     ours |= {SamplingPipeline, PackedModule}
     names = [f"{each.__module__}.{each.__qualname__}" for each in ours] + ["numpy.dtype"]
-    return sorted(names + ["sklearn.tree._tree.Tree"] * trees)
+    return sorted(names + _TREES * trees)

@@ -18,6 +18,7 @@ from sklearn.preprocessing import OneHotEncoder
 from torch import nn
 
 from sklsdm.autoencoders.wrapped import TorchCoder
+from sklsdm.saving.boosters import unpack_booster
 from sklsdm.saving.classes import FUNCTIONS, known_modules, known_objects
 from sklsdm.saving.encode import ARRAY_KINDS, FOLDERS, LARGEST_INTEGER, MOST_LEVELS, ROUTED
 from sklsdm.saving.forests import unpack_trees
@@ -52,6 +53,7 @@ class Decoder:
         self._level = 0
         self._kinds: Mapping[str, Callable[[Node], Any]] = {
             "array": self._array,
+            "booster": lambda node: unpack_booster(self.decode(node["content"])),
             "device": lambda node: torch.device(_text(node["name"])),
             "dict": lambda node: {self.decode(k): self.decode(v) for k, v in node["items"]},
             "dtype": lambda node: _dtype(node["name"]),

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 from sklearn.preprocessing import OneHotEncoder
 from torch import nn
 
 from sklsdm.autoencoders.wrapped import TorchCoder
 from sklsdm.modules import PackedModule, RebuildableModule
+from sklsdm.saving.boosters import pack_booster
 from sklsdm.saving.classes import FUNCTIONS, known_modules, known_objects, may_be_own
 from sklsdm.saving.forests import pack_trees
 from sklsdm.saving.modules import arrays_of, check_config, describe
@@ -86,6 +87,8 @@ class Encoder:
             return {"is": "device", "name": str(value)}
         if isinstance(value, types.FunctionType) and value in FUNCTIONS.values():
             return {"is": "function", "name": value.__name__}
+        if type(value) is HistGradientBoostingRegressor:
+            return {"is": "booster", "content": self.encode(pack_booster(value), where)}
         if isinstance(value, RebuildableModule):
             value = PackedModule(value)
         if isinstance(value, PackedModule):

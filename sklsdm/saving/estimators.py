@@ -25,7 +25,7 @@ from sklsdm.saving.container import pack, read_file, unpack
 from sklsdm.saving.decode import Decoder
 from sklsdm.saving.encode import Encoder
 
-FORMAT = 1  # raised by a change after which older versions of this package cannot read the file
+FORMAT = 2  # raised by a change after which older versions of this package cannot read the file
 
 
 def save(estimator: Any, path: str | os.PathLike[str]) -> None:
