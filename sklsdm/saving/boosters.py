@@ -40,6 +40,8 @@ def unpack_booster(packed: dict[str, Any]) -> HistGradientBoostingRegressor:
     # A booster of no tree brings whatever else this scikit-learn keeps; then it gets the trees.
     booster = HistGradientBoostingRegressor(max_iter=1, min_samples_leaf=1, early_stopping=False)
     booster.fit(np.zeros((2, n_features)), np.zeros(2))
+    if not set(packed["settings"]) <= set(booster.get_params()):
+        raise ValueError("the boosted trees have settings that this scikit-learn does not know")
     booster.set_params(**packed["settings"])
     booster._baseline_prediction = np.full((1, 1), float(packed["baseline"]))
     starts = np.cumsum(counts) - counts
