@@ -119,6 +119,10 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         10,000 on. Responses that are no images are never changed.""",
     )
 
+    @property
+    def is_trained(self) -> bool:
+        return True
+
     def _fewest_rows(self, latent_dim: int) -> int:
         """Rows to learn from, below which none are held out."""
         return 2
@@ -157,7 +161,10 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
             rows, held_out = np.arange(len(responses)), held_out[:0]
         weights = run.weights(Stream.AUTOENCODER_WEIGHTS)
         coder = self._module(responses.format, latent_dim, weights)
-        self._start(coder, responses, rows, run)
+        if self._goes_on:
+            coder = self._at_start("coder_", coder)
+        else:
+            self._start(coder, responses, rows, run)
         limit = self._slope_limit(responses, rows, run)
         check = responses.take(held_out[:MAX_HELD_OUT]).to(run.device)
         random = run.stream(Stream.AUTOENCODER_STEPS)
