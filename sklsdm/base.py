@@ -25,8 +25,9 @@ from sklsdm._validation import (
 from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.blocks import row_blocks
 from sklsdm.choosing import Coded, Fold, Pairs, Setting, StageTwo
+from sklsdm.distributed import current_group, is_first
 from sklsdm.drawing import Sampler, check_out, check_outcome
-from sklsdm.fit_folder import FitFolder, fit_path
+from sklsdm.fit_folder import FitFolder, SharedFolder, fit_path
 from sklsdm.going_on import (
     check_unchanged,
     earlier_space,
@@ -57,7 +58,7 @@ from sklsdm.parameters import (
     use_plain_numbers,
 )
 from sklsdm.public_calls import in_own_modes, learnt_by, on_one_fit, own_modes, take_over
-from sklsdm.randomness import RandomState, draw_seed
+from sklsdm.randomness import RandomState, agreed_seed, draw_seed
 from sklsdm.reading import as_numbers, named_in_errors, read_plain
 from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run, resolve_device
@@ -144,7 +145,7 @@ class LatentSpaceEstimator(PartsOwner):
     def _learn_in_clone(self, learn: Callable[[Self, int], Any]) -> Self:
         """The clone of this estimator that `learn(clone, seed)` was called on."""
         self._check_settings()
-        seed = draw_seed(self.random_state)
+        seed = agreed_seed(self.random_state)
         fresh = clone(self)
         use_plain_numbers(fresh)
         if self.warm_start:
@@ -157,13 +158,14 @@ class LatentSpaceEstimator(PartsOwner):
 
     def _run(self, seed: int, *arrays: Any) -> Run:
         """Settings of this fit; if it resumes one from a checkpoint, with the seed of that one."""
-        device = resolve_device(self.device)
+        device, group = resolve_device(self.device), current_group()
+        verbose = self.verbose if is_first() else 0
         if self.checkpoint is None:
-            return Run(device, seed, self.verbose)
+            return Run(device, seed, verbose, group=group)
         contents = [*arrays, *weights_of(self)]
         path = fit_path(self.checkpoint, self.get_params(deep=True), contents)
-        folder = FitFolder(path, seed)
-        return Run(device, folder.seed, self.verbose, folder)
+        folder = FitFolder(path, seed) if group is None else SharedFolder(path, seed, group)
+        return Run(device, folder.seed, verbose, folder, group=group)
 
     def _open_responses(self, y: NDArray[Any], unpaired: Any, y_range: Any = None) -> Responses:
         """All responses; stores their format and the standard deviations of the paired ones.

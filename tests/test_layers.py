@@ -16,6 +16,7 @@ LAYERS = [
         "exceptions",
         "_version",
         "blocks",
+        "distributed",
         "files",
         "memory",
         "public_calls",

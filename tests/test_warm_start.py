@@ -159,7 +159,7 @@ def test_images_as_bytes_and_generators():
     again = model.fit(images[:40] // 2)
     assert again.sample(3).shape == (3, 8, 8)
     assert (again.reconstruct(images) != start).any()
-    with pytest.raises(ValueError, match="X has 4 features, but .* expecting 8"):
+    with pytest.raises(ValueError, match=r"X has 4 features, but .* expecting 8"):
         model.fit(images[:, :4])
 
 
