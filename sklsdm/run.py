@@ -44,9 +44,8 @@ class Run:
     device: torch.device
     seed: int
     verbose: int = 0
-    checkpoint: FitFolder | SharedFolder | None = (
-        None  # keeps the states of its trainings while it is unfinished
-    )
+    # Keeps the states of its trainings while it is unfinished.
+    checkpoint: FitFolder | SharedFolder | None = None
     prefix: str = ""  # of the names of these states
     group: Group | None = None  # of processes that fit together
     is_trial: bool = False  # whether this is a short fit that is only compared with others
