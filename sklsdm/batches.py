@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sklsdm.blocks import rows_per_block
+from sklsdm.mapped import reserve
 from sklsdm.responses import Responses
 
 RESIDENT_BYTES = 2 * 2**30  # kept in memory at most, where there is no GPU
@@ -34,7 +35,9 @@ def room_for(n_rows: int, width: int, device: torch.device) -> Tensor:
     if device.type != "cpu" or 4 * n_rows * width <= resident_limit(device):
         return torch.empty((n_rows, width), dtype=torch.float32, device=device)
     with tempfile.TemporaryFile() as file:
-        return torch.from_numpy(np.memmap(file, np.float32, "w+", shape=(n_rows, width)))
+        array = np.memmap(file, np.float32, "w+", shape=(n_rows, width))
+        reserve(array, file, f"codes in {tempfile.gettempdir()}; set TMPDIR to another folder")
+        return torch.from_numpy(array)
 
 
 class RowBatches:

@@ -18,6 +18,7 @@ LAYERS = [
         "blocks",
         "distributed",
         "files",
+        "mapped",
         "memory",
         "public_calls",
         "reading",
