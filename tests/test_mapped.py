@@ -57,9 +57,7 @@ def test_a_full_disk_is_an_error(est, tmp_path, monkeypatch):
 def test_an_out_that_was_cut(est, tmp_path):
     out = make_out(tmp_path / "draws.npy")
     os.truncate(out.filename, 4096)
-    with pytest.raises(
-        ValueError, match=r"out is a memmap of .*, which was cut to 4,096 bytes"
-    ):
+    with pytest.raises(ValueError, match=r"out is a memmap of .*, which was cut to 4,096 bytes"):
         est.sample(X, 5000, out=out)
 
 
