@@ -18,20 +18,23 @@ needs_fallocate = pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason=
 @pytest.fixture(scope="module")
 def est():
     model = plain_regressor("auto", "energy", random_state=0)
-    return model.set_params(matcher__max_steps=100).fit(X, Y)
+    return model.set_params(matcher__max_steps=20).fit(X, Y)
 
 
 def make_out(path):
-    return np.lib.format.open_memmap(path, "w+", dtype=np.float64, shape=(40, 5000, 2))
+    return np.lib.format.open_memmap(path, "w+", dtype=np.float64, shape=(40, 1000, 2))
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklsdm.exceptions.NotImprovedWarning")
 
 
 @needs_fallocate
 def test_room_for_draws_is_reserved_first(est, tmp_path):
     out = make_out(tmp_path / "draws.npy")
     assert 512 * os.stat(out.filename).st_blocks < out.nbytes
-    drawn = est.sample(X, 5000, random_state=0, out=out)
+    drawn = est.sample(X, 1000, random_state=0, out=out)
     assert drawn is out
-    assert_array_equal(np.load(tmp_path / "draws.npy"), est.sample(X, 5000, random_state=0))
+    assert_array_equal(np.load(tmp_path / "draws.npy"), est.sample(X, 1000, random_state=0))
     assert 512 * os.stat(out.filename).st_blocks >= out.nbytes
 
 
@@ -43,14 +46,14 @@ def test_a_full_disk_is_an_error(est, tmp_path, monkeypatch):
     out = make_out(tmp_path / "draws.npy")
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(OSError, match=r"no room for the 0\.0 GiB of out='.*draws\.npy' \(No space"):
-        est.sample(X, 5000, out=out)
+        est.sample(X, 1000, out=out)
     assert not out.any()
     monkeypatch.setattr(batches, "RESIDENT_BYTES", 1000)
     with pytest.raises(OSError, match=r"of codes in .*set TMPDIR"):
         batches.room_for(1000, 2, CPU)
     with monkeypatch.context() as patch:  # a file system without such a call
         patch.setattr("os.posix_fallocate", lambda *_: os.dup(-1))
-        assert est.sample(X, 5000, out=out).any()
+        assert est.sample(X, 1000, out=out).any()
         assert batches.room_for(1000, 2, CPU).shape == (1000, 2)
 
 
@@ -58,7 +61,7 @@ def test_an_out_that_was_cut(est, tmp_path):
     out = make_out(tmp_path / "draws.npy")
     os.truncate(out.filename, 4096)
     with pytest.raises(ValueError, match=r"out is a memmap of .*, which was cut to 4,096 bytes"):
-        est.sample(X, 5000, out=out)
+        est.sample(X, 1000, out=out)
 
 
 def test_outs_that_are_no_files(est, tmp_path):

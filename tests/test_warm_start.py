@@ -50,11 +50,9 @@ def reconstruction_error(est):
 
 # ------------------------------------------------------------------ both stages
 def test_stage_1_goes_on():
-    est = warm().fit(X, Y, MANY[:200])
-    errors = [reconstruction_error(est)]
-    for _ in range(2):
-        errors.append(reconstruction_error(est.fit(X2, Y2, MANY[200:])))
-    assert errors[2] < errors[1] < 0.9 * errors[0]
+    est = warm(max_steps=1).fit(X, Y, MANY[:200])
+    short = reconstruction_error(est)
+    assert reconstruction_error(est.fit(X2, Y2, MANY[200:])) < 0.9 * short
     assert (est.n_paired_, est.n_unpaired_) == (120, 400)
 
 
@@ -62,12 +60,12 @@ def test_stage_2_goes_on():
     est = plain_regressor(1, "energy", warm_start=True, random_state=0)
     est.set_params(matcher__max_steps=100)
     losses, scores = [], []
-    for seed in range(3):
+    for seed in range(2):
         est.fit(*two_sided(600, seed))
         losses.append(est.matcher_.best_score_[0])
         scores.append(-neg_energy_score(est, *two_sided(500, 9)))
-    assert losses[2] < losses[1] < 0.98 * losses[0]
-    assert scores[2] < scores[1] < 0.98 * scores[0]
+    assert losses[1] < 0.9 * losses[0]
+    assert scores[1] < 0.98 * scores[0]
 
 
 @pytest.mark.parametrize("matcher", MATCHERS)
@@ -117,7 +115,7 @@ def test_critics_go_on_too():
 
 
 def test_what_was_chosen_stays():
-    x, y = two_sided(200)
+    x, y = two_sided(100)
     est = LSDMRegressor(matcher="energy", warm_start=True, random_state=0)
     est.set_params(matcher__max_steps=20).fit(x, y, two_sided(200, seed=5)[1])
     kept = ("latent_dim_", "condition_encoder_", "_response_format_", "_conditions_", "unpaired_")
@@ -243,8 +241,11 @@ def test_files_keep_the_state(tmp_path):
 
 
 def test_a_fit_that_was_broken_off_resumes(tmp_path, monkeypatch):
-    expected = warm(max_steps=200).fit(X, Y).fit(X2, Y2).sample(X, random_state=0)
-    est = warm(max_steps=200, checkpoint=tmp_path).fit(X, Y)
+    def second(est):
+        return est.set_params(matcher__max_steps=200).fit(X2, Y2)
+
+    expected = second(warm(max_steps=1).fit(X, Y)).sample(X, random_state=0)
+    est = warm(max_steps=1).fit(X, Y).set_params(checkpoint=tmp_path)
     save_state, count = FitFolder.save, iter(range(9))
 
     def save_or_fail(self, name, content):
@@ -254,9 +255,9 @@ def test_a_fit_that_was_broken_off_resumes(tmp_path, monkeypatch):
 
     monkeypatch.setattr(FitFolder, "save", save_or_fail)
     with pytest.raises(RuntimeError, match="broken off"):
-        est.fit(X2, Y2)
+        second(est)
     assert list(tmp_path.iterdir())
-    assert_array_equal(est.fit(X2, Y2).sample(X, random_state=0), expected)
+    assert_array_equal(second(est).sample(X, random_state=0), expected)
     assert next(count) == 3  # the second epoch alone was trained
     assert not list(tmp_path.iterdir())
 

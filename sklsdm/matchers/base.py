@@ -360,8 +360,7 @@ class GeneratorMatcher(BaseMatcher):
         """Train on the pairs (and, where given, all codes); then choose the noise's scale."""
         self.noise_scale_ = 1.0
         super().fit(data, run)
-        can_judge = len(data.held_latent) >= _FEWEST_TO_SCALE
-        if can_judge and (self.best_step_ > 0 or self._goes_on):
+        if len(data.held_latent) >= _FEWEST_TO_SCALE and (self.best_step_ > 0 or self._goes_on):
             self.noise_scale_ = self._best_scale(data, run)
         return self
 
