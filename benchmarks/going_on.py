@@ -2,7 +2,7 @@
 
     python benchmarks/going_on.py
 
-Four parts of 200 pairs (X, y) of the arms problem come one after another; each fit may take 300
+Three parts of 200 pairs (X, y) of the arms problem come one after another; each fit may take 300
 steps of "energy". Printed are the energy score of draws for 500 fresh conditions after each part
 (lower is better) and the processor's seconds of all fits, as means over seeds.
 """
@@ -18,7 +18,7 @@ from sklsdm import LSDMRegressor
 from sklsdm.datasets import make_arms
 from sklsdm.scorers import neg_energy_score
 
-N_PARTS, N_PAIRS, N_SEEDS, N_STEPS = 4, 200, 2, 300
+N_PARTS, N_PAIRS, N_SEEDS, N_STEPS = 3, 200, 2, 300
 
 
 def make(seed: int, warm_start: bool) -> LSDMRegressor:
