@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import _get_feature_names, column_or_1d
 
 from sklsdm.blocks import row_blocks
+from sklsdm.distributed import is_first
 from sklsdm.reading import named_in_errors, read_numbers, read_plain, read_unmasked
 
 _PACKAGE = str(Path(__file__).parent)
@@ -23,7 +24,12 @@ LARGEST = 1e150  # of the numbers that are read: their squares, and sums of thes
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
-    """Issue a warning that points at the first calling line outside this package."""
+    """Issue a warning that points at the first calling line outside this package.
+
+    Of processes that fit together only the first one warns.
+    """
+    if not is_first():
+        return
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,15 +22,19 @@ from sklsdm._validation import (
     shape_text,
     warn_user,
 )
-from sklsdm.autoencoders import (
-    FEW_OUTPUTS,
-    BaseAutoencoder,
-    intrinsic_dimension,
-)
+from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.blocks import row_blocks
 from sklsdm.choosing import Coded, Fold, Pairs, Setting, StageTwo
+from sklsdm.distributed import current_group, is_first
 from sklsdm.drawing import Sampler, check_out, check_outcome
-from sklsdm.fit_folder import FitFolder, fit_path
+from sklsdm.fit_folder import FitFolder, SharedFolder, fit_path
+from sklsdm.going_on import (
+    check_unchanged,
+    earlier_space,
+    learnt_so_far,
+    settings_read_once,
+    weights_of,
+)
 from sklsdm.holding_out import hold_out_pairs, hold_out_rows
 from sklsdm.latent_space import LatentSpace
 from sklsdm.matchers import BaseMatcher, MatchingData
@@ -45,6 +49,7 @@ from sklsdm.parameters import (
     anything,
     between,
     check_parameters,
+    flag,
     integer_or_flag,
     learnt,
     or_none,
@@ -52,11 +57,13 @@ from sklsdm.parameters import (
     path_like,
     use_plain_numbers,
 )
-from sklsdm.public_calls import in_own_modes, is_learnt, on_one_fit, own_modes, take_over
-from sklsdm.randomness import RandomState, draw_seed
+from sklsdm.public_calls import in_own_modes, learnt_by, on_one_fit, own_modes, take_over
+from sklsdm.randomness import RandomState, agreed_seed, draw_seed
 from sklsdm.reading import as_numbers, named_in_errors, read_plain
 from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run, resolve_device
+from sklsdm.stage_one import begin, go_on, stay
+from sklsdm.starting import started
 from sklsdm.unpaired import data_for
 
 FIT_EXTRAS = ("Y_unpaired", "X_val", "y_val", "groups")  # what `fit` takes beside the pairs
@@ -83,6 +90,14 @@ class LatentSpaceEstimator(PartsOwner):
         doc="""Seed of everything random in `fit`. Equal seeds give equal results on one machine.
         Each fit advances a Generator or RandomState. A clone of the estimator has a copy of it,
         so it starts from the same state.""",
+    )
+    warm_start: bool = parameter(
+        default=False,
+        rule=flag(),
+        doc="""With True, a further `fit` goes on with the new data: from the networks of both
+        stages, in the units, latent dimension and condition encoder of the first fit, and with its
+        use of unpaired responses. Budgets, rates and weights of losses may change in between;
+        what alters a network may not. See docs/scaling.md.""",
     )
     verbose: int = parameter(
         default=0, rule=integer_or_flag(0), doc="1 shows a progress bar for each stage."
@@ -116,35 +131,51 @@ class LatentSpaceEstimator(PartsOwner):
         resolve_device(self.device)
 
     def _fit_anew(self, learn: Callable[[Self, int], None]) -> Self:
-        """Call `learn(fresh, seed)` on an unfitted clone, then take over all that it learnt.
+        """Call `learn(fresh, seed)` on a clone, then take over all that it learnt.
 
-        If `learn` raises, this estimator stays as it was.
+        The clone is unfitted or, with `warm_start`, begins with what earlier fits have learnt. If
+        `learn` raises, this estimator stays as it was.
         """
-        self._check_settings()
-        seed = draw_seed(self.random_state)
-        fresh = clone(self)
-        use_plain_numbers(fresh)
-        with own_modes(), one_thread(), largest_settings_in_errors(self):
-            learn(fresh, seed)
-        take_over(self, {k: v for k, v in vars(fresh).items() if is_learnt(k)})
+        fresh = self._learn_in_clone(learn)
+        take_over(self, learnt_by(fresh))
         if fresh.interrupted_:
             raise KeyboardInterrupt
         return self
 
+    def _learn_in_clone(self, learn: Callable[[Self, int], Any]) -> Self:
+        """The clone of this estimator that `learn(clone, seed)` was called on."""
+        self._check_settings()
+        seed = agreed_seed(self.random_state)
+        fresh = clone(self)
+        use_plain_numbers(fresh)
+        if self.warm_start:
+            vars(fresh).update(learnt_so_far(self))
+        with own_modes(), one_thread(), largest_settings_in_errors(self):
+            check_unchanged(fresh, getattr(fresh, "_read_once_", {}))
+            fresh._read_once_ = settings_read_once(fresh)
+            learn(fresh, seed)
+        return fresh
+
     def _run(self, seed: int, *arrays: Any) -> Run:
         """Settings of this fit; if it resumes one from a checkpoint, with the seed of that one."""
-        device = resolve_device(self.device)
+        device, group = resolve_device(self.device), current_group()
+        verbose = self.verbose if is_first() else 0
         if self.checkpoint is None:
-            return Run(device, seed, self.verbose)
-        path = fit_path(self.checkpoint, self.get_params(deep=True), arrays)
-        folder = FitFolder(path, seed)
-        return Run(device, folder.seed, self.verbose, folder)
+            return Run(device, seed, verbose, group=group)
+        contents = [*arrays, *weights_of(self)]
+        path = fit_path(self.checkpoint, self.get_params(deep=True), contents)
+        folder = FitFolder(path, seed) if group is None else SharedFolder(path, seed, group)
+        return Run(device, folder.seed, verbose, folder, group=group)
 
     def _open_responses(self, y: NDArray[Any], unpaired: Any, y_range: Any = None) -> Responses:
-        """All responses; stores their format and the standard deviations of the paired ones."""
-        responses = Responses(y, unpaired, y_range)
+        """All responses; stores their format and the standard deviations of the paired ones.
+
+        Both are those of the first fit, where this one goes on from it.
+        """
+        responses = Responses(y, unpaired, y_range, getattr(self, "_response_format_", None))
         self._response_format_ = responses.format
-        self._response_std_ = responses.paired_std()
+        if not hasattr(self, "_response_std_"):
+            self._response_std_ = responses.paired_std()
         constant = np.flatnonzero(responses.format.standardiser.constant)
         if len(constant):
             what = (
@@ -162,19 +193,21 @@ class LatentSpaceEstimator(PartsOwner):
         image_shape: tuple[int, ...] | None = None,
         validation: Pairs | None = None,
         groups: NDArray[np.intp] | None = None,
+        keeps_encoder: bool = False,
     ) -> None:
         """Fit both stages on the pairs and all responses.
 
         The best state of stage 2 is chosen on the pairs `validation`, or on held-out pairs if it is
         None. Unpaired copies of these pairs are left out of stage 2: it must not have seen them.
-        Pairs of one of the `groups` (n,) are held out together.
+        Pairs of one of the `groups` (n,) are held out together. With `keeps_encoder` the condition
+        encoder was fitted before.
         """
         held = np.arange(0)
         if validation is None:
             held = hold_out_pairs(len(pairs), self.validation_fraction, run.seed, groups)
         held_rows = hold_out_rows(held, responses, self.validation_fraction, run.seed)
         coded = self._fit_latent_space(responses, held_rows, run)
-        stage = StageTwo(pairs, responses, run, groups, image_shape)
+        stage = StageTwo(pairs, responses, run, groups, image_shape, keeps_encoder)
         setting = self._choose_setting(stage, coded, held, validation)
         self._take_space(setting.coded.space)
         kept = np.setdiff1d(np.arange(len(pairs)), held)
@@ -182,14 +215,17 @@ class LatentSpaceEstimator(PartsOwner):
         data = stage.data(setting.coded, setting.encoder, fold)
         matcher = self._new_part("matcher")
         data = data_for(setting.use, data, run, matcher.max_steps)
-        self.matcher_ = matcher.fit(data, run)
+        earlier = getattr(self, "matcher_", None)
+        with started(matcher, earlier, "matcher__") if self.warm_start else nullcontext():
+            self.matcher_ = matcher.fit(data, run)
         self._note_setting(setting, data)
         self.interrupted_ = self.matcher_.interrupted_
         self.history_ = {
             "autoencoder": self.autoencoder_.history_,
             "matcher": self.matcher_.history_,
         }
-        warn_if_not_improved(self.matcher_)
+        if earlier is None:
+            warn_if_not_improved(self.matcher_)
         warn_of_far_draws(self.matcher_)
         if run.checkpoint is not None and not self.interrupted_:
             run.checkpoint.remove()
@@ -208,14 +244,15 @@ class LatentSpaceEstimator(PartsOwner):
     ) -> Coded:
         """Fit stage 1; returns the latent space with the codes (n + N, k) of all responses."""
         asked = self._new_part("autoencoder")
+        if hasattr(self, "autoencoder_"):
+            before = earlier_space(self, run.device)
+            only_pairs = len(responses) == responses.n_paired
+            if getattr(self, "n_streamed_", 0) and only_pairs:
+                return stay(before, responses, held_out)
+            return go_on(before, asked, responses, held_out, run)
         draws_images = self._new_part("matcher").draws_code_images
         autoencoder = asked.resolve(responses.format, self.latent_dim, len(responses), draws_images)
-        autoencoder.check_format(responses.format)
-        latent_dim = self._choose_latent_dim(autoencoder, responses, run.seed)
-        autoencoder.fit(responses, latent_dim, held_out, run)
-        if self.latent_dim != "auto" and autoencoder.latent_dim_ != latent_dim:
-            raise self._other_dimension(autoencoder.latent_dim_)
-        return Coded(*LatentSpace.learn(autoencoder, responses, run.device), held_out)
+        return begin(autoencoder, self.latent_dim, repr(self.autoencoder), responses, held_out, run)
 
     def _take_space(self, space: LatentSpace) -> None:
         """Store the latent space in which this estimator draws."""
@@ -225,37 +262,10 @@ class LatentSpaceEstimator(PartsOwner):
         self._response_format_ = space.form
         self.device_ = str(space.device)
 
-    def _choose_latent_dim(
-        self, autoencoder: BaseAutoencoder, responses: Responses, seed: int
-    ) -> int:
-        """The latent dimension to ask of the autoencoder, by `latent_dim` and the responses."""
-        width = responses.width
-        natural = autoencoder.natural_dim(responses.format)
-        if natural is not None:
-            if self.latent_dim not in ("auto", natural):
-                raise self._other_dimension(natural)
-            return natural
-        most = max(1, min(width, len(responses) - 1))
-        if self.latent_dim == "auto":
-            few = width <= FEW_OUTPUTS
-            wanted = width if few else math.ceil(1.5 * intrinsic_dimension(responses, seed))
-            return min(most, wanted)
-        asked = check_integer("latent_dim", self.latent_dim, 1, width, f" (y has {width} outputs)")
-        if asked > most:
-            warn_user(
-                f"latent_dim={asked} is too large for {len(responses)} responses; {most} is used."
-            )
-        return min(asked, most)
-
-    def _other_dimension(self, found: int) -> ValueError:
-        """The error for a `latent_dim` that is not `found`, the autoencoder's own dimension."""
-        return ValueError(
-            f"latent_dim={self.latent_dim!r} does not fit autoencoder={self.autoencoder!r}, whose "
-            f"latent space has dimension {found}; use latent_dim='auto', or autoencoder='auto', "
-            f"'pca' or 'mlp'."
-        )
-
     # ------------------------------------------------------------------ the latent space
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "matcher_")
+
     def _fitted_format(self) -> ResponseFormat:
         """The format of the responses seen in fit; raises NotFittedError before fit."""
         check_is_fitted(self, "matcher_")

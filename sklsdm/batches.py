@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sklsdm.blocks import rows_per_block
+from sklsdm.mapped import reserve
 from sklsdm.responses import Responses
 
 RESIDENT_BYTES = 2 * 2**30  # kept in memory at most, where there is no GPU
@@ -34,7 +35,9 @@ def room_for(n_rows: int, width: int, device: torch.device) -> Tensor:
     if device.type != "cpu" or 4 * n_rows * width <= resident_limit(device):
         return torch.empty((n_rows, width), dtype=torch.float32, device=device)
     with tempfile.TemporaryFile() as file:
-        return torch.from_numpy(np.memmap(file, np.float32, "w+", shape=(n_rows, width)))
+        array = np.memmap(file, np.float32, "w+", shape=(n_rows, width))
+        reserve(array, file, f"codes in {tempfile.gettempdir()}; set TMPDIR to another folder")
+        return torch.from_numpy(array)
 
 
 class RowBatches:
@@ -43,15 +46,23 @@ class RowBatches:
     An epoch passes over the rows once. If that gives fewer than `min_steps` batches, further
     passes follow, each in a new order, until there are that many. All batches have equal size:
     rows left over at the end of a pass are skipped, and if there are fewer rows than `batch_size`,
-    every batch holds all of them.
+    every batch holds all of them. Of `n_ranks` processes with equal `random`, each gets an equal
+    share of every batch; a batch then has a multiple of `n_ranks` rows.
     """
 
     def __init__(
-        self, rows: Tensor, batch_size: int, random: torch.Generator, min_steps: int = 1
+        self,
+        rows: Tensor,
+        batch_size: int,
+        random: torch.Generator,
+        min_steps: int = 1,
+        rank: int = 0,
+        n_ranks: int = 1,
     ) -> None:
         self.rows = rows
-        self.batch_size = min(batch_size, len(rows))
+        self.batch_size = _divisible(min(batch_size, len(rows)), n_ranks)
         self.random = random
+        self.rank, self.n_ranks = rank, n_ranks
         self.n_steps = max(len(rows) // self.batch_size, min_steps)
 
     def __len__(self) -> int:
@@ -65,8 +76,18 @@ class RowBatches:
                 len(self.rows), generator=self.random, device=self.random.device
             ).to(self.rows.device)
             for chosen in order.split(self.batch_size)[: min(per_pass, left)]:
-                yield [self.rows[chosen]]
+                yield [self.rows[chosen[self.rank :: self.n_ranks]]]
             left -= min(per_pass, left)
+
+
+def _divisible(batch_size: int, n_ranks: int) -> int:
+    """The batch size, rounded down to a multiple of the number of processes."""
+    if batch_size < n_ranks:
+        raise ValueError(
+            f"Batches of {batch_size} rows cannot be shared by {n_ranks} processes: raise "
+            f"autoencoder__batch_size, or fit with fewer processes."
+        )
+    return batch_size // n_ranks * n_ranks
 
 
 class StreamedBatches:
@@ -74,8 +95,9 @@ class StreamedBatches:
 
     `rows`, in ascending order, are those to draw from. An epoch divides them into short runs of
     neighbours, whose borders are drawn anew, and shuffles the runs. Sixteen runs at a time make a
-    block, which is read, moved to the device and split into shuffled batches there. So a batch
-    holds rows of sixteen places of the data, which may lie sorted.
+    block, whose rows are shuffled, read, moved to the device and split into batches there. So a
+    batch holds rows of sixteen places of the data, which may lie sorted. Of `n_ranks` processes
+    each reads only its share of every batch.
     """
 
     def __init__(
@@ -86,11 +108,14 @@ class StreamedBatches:
         random: torch.Generator,
         device: torch.device,
         block_rows: int | None = None,
+        rank: int = 0,
+        n_ranks: int = 1,
     ) -> None:
         self.responses = responses
         self.rows = rows
-        self.batch_size = min(batch_size, len(rows))
+        self.batch_size = _divisible(min(batch_size, len(rows)), n_ranks)
         self.random = random
+        self.rank, self.n_ranks = rank, n_ranks
         self.device = device
         self.block_rows = max(block_rows or rows_per_block(responses.width), self.batch_size)
 
@@ -106,17 +131,18 @@ class StreamedBatches:
         left = len(self)
         for runs in np.array_split(order, n_blocks):
             places = [np.arange(borders[run], borders[run + 1]) for run in runs]
-            block = self.responses.take(self.rows[np.concatenate(places) % len(self.rows)])
+            here = self.rows[np.concatenate(places) % len(self.rows)]
+            numbers = torch.from_numpy(here)
+            batches = RowBatches(
+                numbers, self.batch_size, self.random, rank=self.rank, n_ranks=self.n_ranks
+            )
+            steps = [chosen for (chosen,) in batches][:left]
+            left -= len(steps)
+            block = self.responses.take(torch.cat(steps).numpy()) if steps else numbers[:0]
             if self.device.type == "cuda":
                 block = block.pin_memory()
-            batches = RowBatches(
-                block.to(self.device, non_blocking=True), self.batch_size, self.random
-            )
-            for step in batches:
-                if left == 0:
-                    return
-                left -= 1
-                yield step
+            block = block.to(self.device, non_blocking=True)
+            yield from ([step] for step in block.split(self.batch_size // self.n_ranks))
 
     def _cpu_generator(self) -> torch.Generator:
         """A generator on the CPU, seeded by the next number of `random`."""

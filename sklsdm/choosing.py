@@ -103,6 +103,7 @@ class StageTwo:
     run: Run
     groups: NDArray[np.intp] | None = None
     image_shape: tuple[int, ...] | None = None  # of conditions that convolutions read
+    keeps_encoder: bool = False  # whether the condition encoder was fitted before, on other pairs
 
     def data(self, coded: Coded, encoder: BaseConditionEncoder | None, fold: Fold) -> MatchingData:
         """The data of stage 2 for one fold; `encoder` is fitted on the pairs that are kept.
@@ -125,7 +126,10 @@ class StageTwo:
         if encoder is not None:
             groups = None if self.groups is None else self.groups[fold.kept]
             latent = coded.codes[kept].cpu().numpy()
-            seen = encoder.fit_transform(seen, latent, self.run.seed, groups)
+            if self.keeps_encoder:
+                seen = encoder.transform(seen)
+            else:
+                seen = encoder.fit_transform(seen, latent, self.run.seed, groups)
             held = encoder.transform(held)
         return MatchingData(
             condition=torch.from_numpy(seen).to(device),

@@ -106,12 +106,9 @@ class ConditionedEstimator(LatentSpaceEstimator):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
-        X = self._check_X(X, reset=True)
-        names = column_names("y", y)
-        if names is not None:
-            self.target_names_in_ = names
-        y = check_numeric("y", y)
-        check_response_shape("y", y)
+        X = self._check_X(X, reset=not self._knows_conditions())
+        knows_responses = hasattr(self, "_response_format_")
+        y = self._check_rows(y, "y") if knows_responses else self._check_first_y(y)
         check_same_rows("X", X, "y", y)
         if len(y) < 2:
             raise ValueError(
@@ -119,6 +116,19 @@ class ConditionedEstimator(LatentSpaceEstimator):
                 f"least 2."
             )
         return X, y
+
+    def _check_first_y(self, y: Any) -> NDArray[Any]:
+        """y as numbers, where no responses were seen before; keeps the names of its columns."""
+        names = column_names("y", y)
+        if names is not None:
+            self.target_names_in_ = names
+        y = check_numeric("y", y)
+        check_response_shape("y", y)
+        return y
+
+    def _knows_conditions(self) -> bool:
+        """Whether this fit goes on from one with conditions, whose format and encoder it keeps."""
+        return hasattr(self, "_conditions_")
 
     def _check_validation_pairs(self, X_val: Any, y_val: Any) -> Pairs | None:
         """Standardised conditions and raw responses from X_val and y_val; None if both are None."""

@@ -19,6 +19,7 @@ from sklsdm._validation import check_integer
 from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.blocks import row_blocks, rows_per_block
 from sklsdm.functional.scores import energy_score, energy_score_shared, multiscale_score
+from sklsdm.mapped import check_whole, reserve
 from sklsdm.matchers import BaseMatcher
 from sklsdm.memory import available_memory
 from sklsdm.out_of_memory import in_batches
@@ -339,6 +340,11 @@ def check_out(
             f"out must be a C-contiguous float array of shape {shape}, got an array of shape "
             f"{out.shape} and dtype {out.dtype}."
         )
+    if isinstance(out, np.memmap) and out.mode != "c":
+        check_whole("out", out)
+        if out.filename is not None:
+            with open(out.filename, "r+b") as file:
+                reserve(out, file, f"out={str(out.filename)!r}")
     return out
 
 

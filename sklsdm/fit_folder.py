@@ -10,6 +10,7 @@ from typing import Any
 
 from sklsdm._validation import warn_user
 from sklsdm._version import __version__
+from sklsdm.distributed import Group
 from sklsdm.files import (
     DamagedFileError,
     drafts_of,
@@ -173,6 +174,38 @@ class FitFolder:
                 f"or set checkpoint to a folder that you can write to."
             )
         return False
+
+
+class SharedFolder:
+    """The folder of a fit by several processes: the first one reads and writes it for all.
+
+    Parameters and attributes are those of :class:`FitFolder`.
+    """
+
+    def __init__(self, path: Path, seed: int, group: Group) -> None:
+        self.group = group
+        self._folder = FitFolder(path, seed) if group.is_first else None
+        self.seed = int(group.from_first(seed if self._folder is None else self._folder.seed))
+
+    def states(self, name: str) -> Iterator[tuple[Path, bytes]]:
+        """The stored states of a training, in all processes."""
+        found = None if self._folder is None else list(self._folder.states(name))
+        yield from self.group.from_first(found)
+
+    def save(self, name: str, content: bytes | memoryview) -> None:
+        """Store the state of a training."""
+        if self._folder is not None:
+            self._folder.save(name, content)
+
+    def set_aside(self, path: Path, reason: str) -> None:
+        """Rename a file that cannot be used, and warn."""
+        if self._folder is not None:
+            self._folder.set_aside(path, reason)
+
+    def remove(self) -> None:
+        """Remove what was stored."""
+        if self._folder is not None:
+            self._folder.remove()
 
 
 def _previous(path: Path) -> Path:

@@ -108,7 +108,10 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         self._fit_stages(pairs, responses, run)
 
     def _check_data(self, X: Any) -> NDArray[Any]:
-        data = self._check_features(X, reset=True)
+        known = hasattr(self, "_response_format_")
+        data = self._check_features(X, reset=not known)
+        if known:
+            data = self._check_rows(data, "X")
         check_response_shape("X", data)
         if len(data) < 2:
             raise ValueError(

@@ -28,17 +28,34 @@ class LatentSpace:
 
     @classmethod
     def learn(
-        cls, autoencoder: BaseAutoencoder, responses: Responses, device: torch.device
+        cls,
+        autoencoder: BaseAutoencoder,
+        responses: Responses,
+        device: torch.device,
+        before: LatentSpace | None = None,
     ) -> tuple[LatentSpace, Tensor]:
-        """The space of a fitted autoencoder, and the codes (n + N, k) of all responses in it."""
+        """The space of a fitted autoencoder, and the codes (n + N, k) of all responses in it.
+
+        Where its training went on from that of the space `before`, the standardisation follows the
+        codes as they move: those of `responses` keep the mean and the spread that they had before,
+        so that what stage 2 has learnt still holds as well as it can.
+        """
         codes = autoencoder.encode_all(responses, device)
-        mean = codes.mean(dim=0)
-        std = codes.std(dim=0, correction=0)
-        if autoencoder.code_shape_ is not None:
-            mean, std = _shared_by_channel(mean, std, autoencoder.code_shape_[0])
-        std = torch.where(std > _SMALLEST_SPREAD, std, torch.ones_like(std))
+        mean, std = _moments(codes, autoencoder)
+        if before is not None:
+            earlier = before.autoencoder
+            old_mean, old_std = _moments(earlier.encode_all(responses, device), earlier)
+            center, scale = before.standardiser.tensors(mean)
+            growth = std / old_std
+            mean, std = mean - growth * (old_mean - center), growth * scale
         standardiser = Standardiser(mean.cpu().double().numpy(), std.cpu().double().numpy())
         return cls(autoencoder, standardiser, responses.format, device), codes.sub_(mean).div_(std)
+
+    def codes(self, responses: Responses) -> Tensor:
+        """Standardised codes (n + N, k) of all responses."""
+        codes = self.autoencoder.encode_all(responses, self.device)
+        mean, scale = self.standardiser.tensors(codes)
+        return codes.sub_(mean).div_(scale)
 
     def encode(self, y: NDArray[Any]) -> Tensor:
         """Standardised codes (n, k) of raw responses, as stage 2 uses them."""
@@ -49,6 +66,15 @@ class LatentSpace:
     def sampler(self, matcher: BaseMatcher) -> Sampler:
         """Draws by a matcher that was fitted in this space."""
         return Sampler(matcher, self.autoencoder, self.standardiser, self.form, self.device)
+
+
+def _moments(codes: Tensor, autoencoder: BaseAutoencoder) -> tuple[Tensor, Tensor]:
+    """Means and standard deviations (k,) of codes; 1 instead of a standard deviation near 0."""
+    mean = codes.mean(dim=0)
+    std = codes.std(dim=0, correction=0)
+    if autoencoder.code_shape_ is not None:
+        mean, std = _shared_by_channel(mean, std, autoencoder.code_shape_[0])
+    return mean, torch.where(std > _SMALLEST_SPREAD, std, torch.ones_like(std))
 
 
 def _shared_by_channel(mean: Tensor, std: Tensor, n_channels: int) -> tuple[Tensor, Tensor]:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from sklsdm.modules import ModuleHolder
 from sklsdm.nets import CallbackHolder, check_callbacks, history_arrays
 from sklsdm.parameters import Declared, Rule, above, integer, learnt, or_none, parameter
+from sklsdm.starting import StartsWarm
 
 CALLBACKS = Rule(
     "list of skorch callbacks or None", lambda name, value: check_callbacks(value, name)
 )
 
 
-class TrainedPart(CallbackHolder, ModuleHolder, Declared):
+class TrainedPart(StartsWarm, CallbackHolder, ModuleHolder, Declared):
     """A matcher, or an autoencoder that is trained."""
 
     lr: float = parameter(

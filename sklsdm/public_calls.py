@@ -81,6 +81,11 @@ def take_over(estimator: Any, learnt: dict[str, Any]) -> None:
     estimator.__dict__ = kept | learnt
 
 
+def learnt_by(estimator: Any) -> dict[str, Any]:
+    """The attributes that `fit` has set."""
+    return {name: value for name, value in vars(estimator).items() if is_learnt(name)}
+
+
 def is_learnt(name: str) -> bool:
     """Whether an attribute of this name is set by `fit`."""
     return name.endswith("_") and not name.startswith("__")

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from sklsdm.distributed import current_group
+
 RandomState = int | np.random.RandomState | np.random.Generator | None
 LARGEST_SEED = 2**32 - 1  # as in NumPy's RandomState and scikit-learn
 
@@ -51,6 +53,12 @@ def draw_seed(random_state: RandomState) -> int:
     if random_state is None or isinstance(random_state, np.random.Generator):
         return int(as_generator(random_state).integers(2**31 - 1))
     return _check_seed(random_state)
+
+
+def agreed_seed(random_state: RandomState) -> int:
+    """As :func:`draw_seed`; processes that fit together get the seed of the first one."""
+    seed, group = draw_seed(random_state), current_group()
+    return seed if group is None else int(group.from_first(seed))
 
 
 def _check_seed(value: Any) -> int:

@@ -18,7 +18,6 @@ from sklsdm._validation import (
 from sklsdm.autoencoders import IdentityAutoencoder
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.choosing import Coded, Pairs, Setting, StageTwo, choose_setting
-from sklsdm.conditioned import ConditionedEstimator
 from sklsdm.diagnosing import DiagnoseMixin
 from sklsdm.drawing import Bank, check_outcome, energy_scores, marginal_energy_scores
 from sklsdm.exceptions import DistributionShiftWarning
@@ -33,10 +32,11 @@ from sklsdm.parameters import anything, flag, learnt, one_of, parameter
 from sklsdm.public_calls import on_one_fit
 from sklsdm.responses import Responses, check_unpaired, warn_if_sliced
 from sklsdm.shift import WHAT_TO_DO, Shift, shift_of_some
+from sklsdm.streaming import StreamMixin
 from sklsdm.unpaired import USES, check_weight, first_use, uses_to_try
 
 
-class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, DiagnoseMixin):
+class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
     """Conditional generation by latent space distribution matching, from pairs and unpaired Y.
 
     Stage 1 learns an encoder E and a decoder D from all responses, paired and unpaired. Stage 2
@@ -234,9 +234,13 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
         unpaired = check_unpaired(Y_unpaired, y, self._response_names())
         warn_if_sliced(Y_unpaired, len(y))
         groups = check_groups(groups, len(y))
-        encoder = self._new_part("condition_encoder").resolve(X.shape[1:])
-        encoder.check_shape(X)
-        self._conditions_ = self._learn_conditions(X)
+        keeps_encoder = self._knows_conditions()
+        if keeps_encoder:
+            encoder = self.condition_encoder_
+        else:
+            encoder = self._new_part("condition_encoder").resolve(X.shape[1:])
+            encoder.check_shape(X)
+            self._conditions_ = self._learn_conditions(X)
         used = None if self.unpaired == "none" else unpaired
         if self.unpaired == "auto" and used is not None and len(used) <= len(y):
             used = None if Responses(y, used, self.y_range).are_all_paired() else used
@@ -247,7 +251,8 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
         run = self._run(seed, X, y, unpaired, validation, groups)
         self.n_paired_ = len(y)
         self.n_unpaired_ = 0 if unpaired is None else len(unpaired)
-        self._reference_ = responses.some_paired(run.seed) if self.store_reference else None
+        if not keeps_encoder:
+            self._reference_ = responses.some_paired(run.seed) if self.store_reference else None
         self._fit_stages(
             Pairs(self._conditions_.rows(X), y),
             responses,
@@ -255,7 +260,9 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
             image_shape=encoder.image_shape(X.shape[1:]),
             validation=validation,
             groups=groups,
+            keeps_encoder=keeps_encoder,
         )
+        self.n_streamed_ = 0
 
     def _choose_setting(
         self, stage: StageTwo, coded: Coded, held: NDArray[np.intp], validation: Pairs | None
@@ -263,7 +270,7 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
         pairs = stage.pairs
         self.unpaired_shift_ = self._find_shift(stage, coded)
         uses = uses_to_try(
-            self.unpaired,
+            getattr(self, "_chosen_use_", "auto") if self.unpaired == "auto" else self.unpaired,
             n_unpaired=len(stage.responses) - len(pairs),
             can_judge=validation is not None or len(pairs) >= MIN_ROWS_TO_HOLD_OUT,
             learns_space=not isinstance(coded.space.autoencoder, IdentityAutoencoder),
@@ -275,9 +282,12 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
         spaces = dict.fromkeys(uses, coded)
         if "none" in uses and len(stage.responses) > len(pairs):
             spaces["none"] = self._space_of_pairs(stage, held)
-        encoder = self._new_part("condition_encoder").resolve(self._conditions_.shape)
-        codes = spaces[first_use(uses)].codes[: len(pairs)].cpu().numpy()
-        encoders = encoder.candidates(pairs.condition, codes, stage.run.seed)
+        if stage.keeps_encoder:
+            encoders = {"as before": self.condition_encoder_}
+        else:
+            encoder = self._new_part("condition_encoder").resolve(self._conditions_.shape)
+            codes = spaces[first_use(uses)].codes[: len(pairs)].cpu().numpy()
+            encoders = encoder.candidates(pairs.condition, codes, stage.run.seed)
         choice = choose_setting(
             stage,
             spaces,
@@ -286,7 +296,12 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
             self._response_std_,
             validation,
         )
-        self.encoder_scores_, self.held_out_scores_ = choice.encoder_scores, choice.use_scores
+        if not stage.keeps_encoder:
+            self.encoder_scores_ = choice.encoder_scores
+        if len(uses) > 1 or not stage.keeps_encoder:
+            self.held_out_scores_ = choice.use_scores
+        if len(stage.responses) > len(pairs):
+            self._chosen_use_ = choice.setting.use
         return choice.setting
 
     def _find_shift(self, stage: StageTwo, coded: Coded) -> Shift | None:
@@ -301,7 +316,8 @@ class LSDMRegressor(RegressorMixin, ConditionedEstimator, ForecastMixin, Diagnos
 
     def _space_of_pairs(self, stage: StageTwo, held: NDArray[np.intp]) -> Coded:
         """The latent space learnt from the paired responses alone."""
-        responses = Responses(stage.pairs.y, None, self.y_range)
+        form = stage.responses.format if hasattr(self, "autoencoder_") else None
+        responses = Responses(stage.pairs.y, None, self.y_range, form)
         rows = hold_out_rows(held, responses, self.validation_fraction, stage.run.seed)
         return self._fit_latent_space(responses, rows, stage.run.within("none"))
 

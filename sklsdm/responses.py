@@ -18,6 +18,7 @@ from torch import Tensor
 from sklsdm._validation import (
     check_column_names,
     check_response_shape,
+    column_names,
     described,
     number_kind,
     shape_text,
@@ -28,6 +29,7 @@ from sklsdm.sources import Rows, open_rows
 from sklsdm.standardising import Standardiser, fit_standardiser
 
 _FAR = 1e3  # standard deviations from the mean, within which draws lie
+_ROUNDING = 1e-6  # relative, of a constant
 MAX_REFERENCE = 2000  # paired responses kept for `score`, which compares draws with them
 
 
@@ -95,11 +97,41 @@ def check_unpaired(value: Any, like: NDArray[Any], names: NDArray[Any] | None = 
     """
     if isinstance(value, Unpaired):
         value = value.data
+    return None if value is None else _like(_open(value, names), like)
+
+
+def check_block(
+    value: Any, form: ResponseFormat | None, names: NDArray[Any] | None
+) -> tuple[Any, NDArray[Any] | None]:
+    """`Y_unpaired` as rows, where there are no paired responses, and the names of its columns.
+
+    They are to go with responses in `form`, unless they are the first that are seen.
+    """
+    if isinstance(value, Unpaired):
+        value = value.data
     if value is None:
-        return None
+        raise TypeError("Y_unpaired must be responses, got None.")
+    found = column_names("Y_unpaired", value) if form is None else names
+    rows = _open(value, names)
+    if len(rows) < 2:
+        raise ValueError(f"Y_unpaired must hold at least 2 responses, got {len(rows)}.")
+    if form is None:
+        return rows, found
+    kind = np.dtype(np.uint8) if form.is_bytes else rows.dtype
+    if not form.is_bytes and form.is_image and rows.dtype == np.uint8:
+        kind = np.dtype(np.float64)  # bytes would be divided by 255
+    return _like(rows, np.empty((0, *form.shape), kind)), found
+
+
+def _open(value: Any, names: NDArray[Any] | None) -> Any:
     check_column_names("Y_unpaired", value, names)
     rows = open_rows(value)
     check_response_shape("Y_unpaired", rows)
+    return rows
+
+
+def _like(rows: Any, like: NDArray[Any]) -> Any:
+    """The rows, if they have the shape and the kind of numbers of the responses `like`."""
     if like.ndim == 2 and like.shape[1] == 1 and len(rows.shape) == 1:
         if isinstance(rows, Rows):
             rows.as_column()
@@ -264,15 +296,45 @@ def _raw_blocks(parts: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
 
 
 class Responses:
-    """All responses as flat standardised rows, paired ones first; they are read in blocks."""
+    """All responses as flat standardised rows, paired ones first; they are read in blocks.
 
-    def __init__(self, paired: NDArray[Any], unpaired: Any, y_range: Any = None) -> None:
-        self._parts = [paired] if unpaired is None or len(unpaired) == 0 else [paired, unpaired]
+    They are standardised by their own means and standard deviations, or as `form` says.
+    """
+
+    def __init__(
+        self,
+        paired: NDArray[Any],
+        unpaired: Any,
+        y_range: Any = None,
+        form: ResponseFormat | None = None,
+    ) -> None:
+        named = {"y": paired, "Y_unpaired": unpaired}
+        named = {name: part for name, part in named.items() if part is not None and len(part)}
+        self._parts = list(named.values())
         self.n_paired = len(paired)
-        standardiser = fit_standardiser(_raw_blocks(self._parts), shared=paired.ndim >= 3)
-        self.format = ResponseFormat(paired, standardiser, y_range)
-        for name, part in zip(("y", "Y_unpaired"), self._parts, strict=False):
+        if form is None:
+            standardiser = fit_standardiser(_raw_blocks(self._parts), shared=paired.ndim >= 3)
+            form = ResponseFormat(paired, standardiser, y_range)
+        else:
+            self._check_constants(form)
+        self.format = form
+        for name, part in named.items():
             self.format.check_range(name, part)
+
+    def _check_constants(self, form: ResponseFormat) -> None:
+        """Raise if outputs vary that were constant when the format was learnt."""
+        mean, constant = form.standardiser.mean, form.standardiser.constant
+        if not constant.any():
+            return
+        for block in _raw_blocks(self._parts):
+            moved = constant & (np.abs(block - mean) > _ROUNDING * np.abs(mean))
+            if moved.any():
+                columns = np.flatnonzero(moved.any(axis=0))[:10].tolist()
+                raise ValueError(
+                    f"Columns {columns} of the responses were constant in the fit that this one "
+                    f"goes on from, and vary now: draws would repeat the constant. Fit anew with "
+                    f"warm_start=False."
+                )
 
     def __len__(self) -> int:
         return sum(len(part) for part in self._parts)

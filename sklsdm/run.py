@@ -6,9 +6,11 @@ import re
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
+import numpy as np
 import torch
 
-from sklsdm.fit_folder import FitFolder
+from sklsdm.distributed import Group, current_group
+from sklsdm.fit_folder import FitFolder, SharedFolder
 
 
 class Stream(IntEnum):
@@ -42,8 +44,10 @@ class Run:
     device: torch.device
     seed: int
     verbose: int = 0
-    checkpoint: FitFolder | None = None  # keeps the states of its trainings while it is unfinished
+    # Keeps the states of its trainings while it is unfinished.
+    checkpoint: FitFolder | SharedFolder | None = None
     prefix: str = ""  # of the names of these states
+    group: Group | None = None  # of processes that fit together
     is_trial: bool = False  # whether this is a short fit that is only compared with others
 
     def within(self, name: str) -> Run:
@@ -53,6 +57,13 @@ class Run:
     def stream(self, stream: int) -> torch.Generator:
         """One of the independent random streams of this fit, on its device."""
         return self._generator(stream, self.device)
+
+    def own_stream(self, stream: int) -> torch.Generator:
+        """The stream where a fit has one process; in a group, one that each process has alone."""
+        if self.group is None:
+            return self.stream(stream)
+        words = np.random.SeedSequence([self.seed, stream, self.group.rank]).generate_state(1)
+        return torch.Generator(self.device).manual_seed(int(words[0]))
 
     def weights(self, stream: int) -> torch.Generator:
         """The stream on the CPU: initial weights are drawn there, to be equal on every device."""
@@ -74,7 +85,13 @@ class Stage:
 
 
 def resolve_device(name: str | torch.device) -> torch.device:
-    """The torch device that `name` stands for; "auto" is CUDA where available, else the CPU."""
+    """The torch device that `name` stands for; "auto" is CUDA where available, else the CPU.
+
+    In a group of processes on one machine, each has a GPU of its own, as far as there are so many.
+    """
+    group = current_group()
+    if group is not None and str(name) in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", group.local_rank % torch.cuda.device_count())
     if isinstance(name, str) and name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", str(name)):

@@ -7,7 +7,6 @@ which blocks of bounded size are read.
 from __future__ import annotations
 
 import math
-import mmap
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from sklsdm._validation import check_finite, check_numeric, described, number_kind
 from sklsdm.blocks import row_slices
+from sklsdm.mapped import check_whole
 from sklsdm.reading import as_numbers, named_in_errors, read_numbers, read_plain
 
 NAME = "Y_unpaired"  # the argument, in messages
@@ -46,6 +46,7 @@ def open_rows(value: Any) -> Any:
         return check_numeric(NAME, value)
     as_numbers(NAME, np.empty(0, rows.dtype))  # raises for other dtypes
     check_finite(NAME, rows)
+    rows.is_checked = True
     return rows
 
 
@@ -59,7 +60,12 @@ def _is_dask_array(value: Any) -> bool:
 
 
 class Rows(ABC):
-    """Base of rows that are read where they lie, in blocks."""
+    """Base of rows that are read where they lie, in blocks.
+
+    Once all were found finite (`is_checked`), they must stay so whenever they are read again.
+    """
+
+    is_checked = False
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.shape = shape
@@ -70,6 +76,10 @@ class Rows(ABC):
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> NDArray[Any]:
         found = self._read(rows)
+        if self.is_checked and found.dtype.kind == "f" and not np.isfinite(found).all():
+            raise ValueError(
+                f"{NAME} has changed since the start of fit: it holds NaN or infinite values now."
+            )
         return found.reshape(len(found), *self.shape[1:])
 
     @abstractmethod
@@ -89,15 +99,7 @@ class MemmapRows(Rows):
         self.array = array
 
     def _read(self, rows: slice | NDArray[Any]) -> NDArray[Any]:
-        mapped = getattr(self.array, "_mmap", None)
-        if mapped is not None:
-            start = self.array.offset - self.array.offset % mmap.ALLOCATIONGRANULARITY
-            if mapped.size() < start + len(mapped):
-                raise ValueError(
-                    f"{NAME} is a memmap of {self.array.filename}, which was cut to "
-                    f"{mapped.size():,} bytes after it was opened; {start + len(mapped):,} are "
-                    f"needed. Write the file again and open it anew."
-                )
+        check_whole(NAME, self.array)
         return np.asarray(self.array[rows])
 
 
@@ -116,11 +118,18 @@ class ShardRows(Rows):
                     f"{path} has {shard.dtype} and shape {shard.shape}."
                 )
         self.ends = np.cumsum([len(shard) for shard in shards])
+        if self.ends[-1] == 0:
+            raise ValueError(f"{NAME}: its files hold no rows; pass None instead.")
         self.row_shape = first.shape[1:]
         super().__init__((int(self.ends[-1]), *self.row_shape), first.dtype)
 
     @staticmethod
     def _open(path: Path) -> NDArray[Any]:
+        if path.is_dir():
+            raise ValueError(
+                f"{NAME}: {path} is a folder; pass the files, such as "
+                f"sorted(Path({str(path)!r}).glob('*.npy'))."
+            )
         try:
             shard = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
@@ -173,6 +182,8 @@ class DatasetRows(Rows):
                 items = self.dataset.__getitems__(list(rows))
             else:
                 items = [self.dataset[int(row)] for row in rows]
+            if len(items) != len(rows):
+                raise ValueError(f"{NAME} was asked for {len(rows)} items and gave {len(items)}.")
             items = [item[0] if isinstance(item, tuple | list) else item for item in items]
             plain = [np.asarray(read_plain(NAME, item)) for item in items]
             return as_numbers(NAME, np.stack(plain))
@@ -207,7 +218,8 @@ def spool(array: Any) -> np.memmap[Any, Any]:
     with tempfile.TemporaryFile() as file:
         try:
             for place in range(array.numblocks[0]):
-                chunk = np.ascontiguousarray(array.blocks[place].compute(), dtype=array.dtype)
+                with named_in_errors(NAME):
+                    chunk = np.ascontiguousarray(array.blocks[place].compute(), dtype=array.dtype)
                 for rows in row_slices(len(chunk), math.prod(chunk.shape[1:])):
                     file.write(chunk[rows].tobytes())
             file.write(b"\0")  # since an empty file cannot be mapped

@@ -109,6 +109,10 @@ def test_shards_that_do_not_go_together(shards, tmp_path):
     }.items():
         with pytest.raises(ValueError, match=message):
             short().fit(X, Y, [*shards, tmp_path / f"{name}.npy"])
+    with pytest.raises(ValueError, match=r"is a folder; pass the files, such as sorted"):
+        short().fit(X, Y, tmp_path)
+    with pytest.raises(ValueError, match="its files hold no rows"):
+        short().fit(X, Y, [shards[1]])
     with pytest.raises(FileNotFoundError, match="gone"):
         short().fit(X, Y, [tmp_path / "gone.npy"])
     np.save(tmp_path / "nan.npy", np.where(MANY > 2, np.nan, MANY))
@@ -151,6 +155,12 @@ def test_dask_arrays_that_cannot_be_read(monkeypatch):
         short().fit(X, Y, array[array[:, 0] > 0])
     with pytest.raises(ValueError, match="must hold real numbers, got dtype complex"):
         short().fit(X, Y, array.astype(complex))
+
+    def die(block):
+        raise RuntimeError("the worker died")
+
+    with pytest.raises(ValueError, match="Y_unpaired: reading it raised RuntimeError: the worker"):
+        short().fit(X, Y, array.map_blocks(die, dtype=np.float32))
     if Path("/dev/full").exists():
         full = Path("/dev/full")
         monkeypatch.setattr("tempfile.TemporaryFile", lambda: full.open("wb", buffering=0))
@@ -180,6 +190,19 @@ def test_datasets_that_raise_or_change():
     rows = open_rows(Broken(lambda: MANY[0]))
     rows.dataset.item = lambda: MANY[0, :3]
     with pytest.raises(ValueError, match=r"of shape \(3,\) in rows 250 to 259"):
+        rows[250:260]
+
+
+def test_datasets_that_lie_about_their_items():
+    class Few(Broken):
+        def __getitems__(self, rows):
+            return [MANY[row] for row in rows[:-1]]
+
+    with pytest.raises(ValueError, match="Y_unpaired was asked for 1 items and gave 0"):
+        short().fit(X, Y, Few(None))
+    rows = open_rows(Broken(lambda: MANY[0]))
+    rows.dataset.item = lambda: np.full(4, np.nan, np.float32)
+    with pytest.raises(ValueError, match="has changed since the start of fit: it holds NaN"):
         rows[250:260]
 
 

@@ -67,6 +67,10 @@ class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
             return self._trained(FeatureMapAutoencoder)
         return self._trained(ConvAutoencoder if large else MLPAutoencoder)
 
+    def like(self, fitted: BaseAutoencoder) -> BaseAutoencoder:
+        kind = type(fitted)
+        return self._trained(kind) if issubclass(kind, TrainedAutoencoder) else kind()
+
     def _fit_coder(
         self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
     ) -> Any:
@@ -76,15 +80,16 @@ class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
 def intrinsic_dimension(responses: Responses, seed: int, n_neighbors: int = 20) -> int:
     """Dimension of the set on which the responses lie, from nearest-neighbour distances.
 
-    Only the paired responses are asked, unless they are images: with the unpaired ones it would
-    grow with their number, beyond what stage 2 can learn from the pairs. The latent space of
-    images needs all of them.
+    Only the paired responses are asked, if there are any and they are no images: with the unpaired
+    ones it would grow with their number, beyond what stage 2 can learn from the pairs. The latent
+    space of images needs all of them.
 
     Maximum likelihood over the distances T_1 < ... < T_K to the nearest neighbours of (at most
     2,000) rows: the inverse of the mean of log(T_K / T_j), rounded up. Levina & Bickel 2004,
     equation 8, averaged as in MacKay & Ghahramani 2005.
     """
-    n_rows = len(responses) if responses.format.is_image else responses.n_paired
+    all_rows = responses.format.is_image or responses.n_paired == 0
+    n_rows = len(responses) if all_rows else responses.n_paired
     count = min(n_rows, 2000)
     rows = np.random.default_rng(seed).choice(n_rows, count, replace=False)
     values = np.unique(responses.take(np.sort(rows)).numpy(), axis=0)

@@ -57,6 +57,15 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
         """
         return self
 
+    def like(self, fitted: BaseAutoencoder) -> BaseAutoencoder:
+        """The autoencoder that goes on from `fitted`: this one, unless it chooses another."""
+        return self
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it is trained by steps, so that a later fit can go on from it."""
+        return False
+
     def check_format(self, form: ResponseFormat) -> None:
         """Raise where responses in `form` cannot be coded."""
 

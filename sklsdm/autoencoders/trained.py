@@ -22,7 +22,9 @@ from sklsdm.autoencoders.base import (
 )
 from sklsdm.batches import RowBatches, StreamedBatches, resident_limit
 from sklsdm.blocks import rows_per_block
+from sklsdm.distributed import Group
 from sklsdm.functional.augmentation import random_affine
+from sklsdm.hashing import content_hash
 from sklsdm.modules import ACTIVATIONS, FULL_ITERATIONS, Coder, LinearCoder, MLPCoder, widest_output
 from sklsdm.nets import (
     HeldOutScore,
@@ -119,6 +121,10 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         10,000 on. Responses that are no images are never changed.""",
     )
 
+    @property
+    def is_trained(self) -> bool:
+        return True
+
     def _fewest_rows(self, latent_dim: int) -> int:
         """Rows to learn from, below which none are held out."""
         return 2
@@ -152,12 +158,17 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
     def _fit_coder(
         self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
     ) -> Any:
+        if run.group is not None:
+            _check_same_data(responses, run.group)
         rows = training_rows(responses, held_out)
         if len(rows) < self._fewest_rows(latent_dim):  # too few to hold any out
             rows, held_out = np.arange(len(responses)), held_out[:0]
         weights = run.weights(Stream.AUTOENCODER_WEIGHTS)
         coder = self._module(responses.format, latent_dim, weights)
-        self._start(coder, responses, rows, run)
+        if self._goes_on:
+            coder = self._at_start("coder_", coder)
+        else:
+            self._start(coder, responses, rows, run)
         limit = self._slope_limit(responses, rows, run)
         check = responses.take(held_out[:MAX_HELD_OUT]).to(run.device)
         random = run.stream(Stream.AUTOENCODER_STEPS)
@@ -169,6 +180,8 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
             raise KeyboardInterrupt
         self._note_training(net)
         fitted = net.module_.eval()
+        if run.group is not None:  # buffers, such as those of batch norm, may differ
+            run.group.same_state(fitted)
         if limit is not None:
             limit.settle(fitted)
         return fitted
@@ -185,10 +198,11 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
     def _batches(
         self, responses: Responses, rows: NDArray[np.intp], random: torch.Generator, run: Run
     ) -> RowBatches | StreamedBatches:
+        share = {} if run.group is None else {"rank": run.group.rank, "n_ranks": run.group.size}
         if 4 * len(rows) * responses.width <= resident_limit(run.device):
             resident = responses.take(rows).to(run.device)
-            return RowBatches(resident, self.batch_size, random, self._min_steps())
-        return StreamedBatches(responses, rows, self.batch_size, random, run.device)
+            return RowBatches(resident, self.batch_size, random, self._min_steps(), **share)
+        return StreamedBatches(responses, rows, self.batch_size, random, run.device, **share)
 
     def _net(
         self,
@@ -201,9 +215,10 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         random: torch.Generator,
         run: Run,
     ) -> SingleNet:
-        loss = self._loss(partial(form.inside, leak=_LEAK), random)
+        noise = random if run.group is None else run.own_stream(Stream.AUTOENCODER_STEPS)
+        loss = self._loss(partial(form.inside, leak=_LEAK), noise)
         if augmentation > 0:
-            loss = AugmentedLoss(loss, form.image_shape, augmentation, random)
+            loss = AugmentedLoss(loss, form.image_shape, augmentation, noise)
         held_out = None
         if len(check):
             held_out = HeldOutScore("valid_loss", self._held_out_loss(form, check, limit, run))
@@ -216,6 +231,7 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
             lr=self.lr,
             max_epochs=self.max_epochs,
             random=random,
+            group=run.group,
             device=str(run.device),
             verbose=0,
             callbacks=default_callbacks(
@@ -257,6 +273,18 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
             return torch.cat(blocks).sum(dim=0, keepdim=True) / len(check)
 
         return score
+
+
+def _check_same_data(responses: Responses, group: Group) -> None:
+    """Raise unless all processes of the group were given the same responses, by a few of them."""
+    some = np.linspace(0, len(responses) - 1, 8).astype(np.intp)
+    found = group.gather((len(responses), content_hash(responses.take(some))))
+    if len(set(found)) > 1:
+        raise ValueError(
+            f"All processes must call fit with the same data, but those of rank 0 to "
+            f"{group.size - 1} have {', '.join(f'{n:,}' for n, _ in found)} responses, not all of "
+            f"them alike. Each process takes its share of the batches by itself: pass all data."
+        )
 
 
 class CoderAutoencoder(TrainedAutoencoder):

@@ -241,6 +241,10 @@ class TorchAutoencoder(TrainedAutoencoder):
                     f"TorchAutoencoder(encoder, decoder, frozen=False) to train it further."
                 )
 
+    @property
+    def is_trained(self) -> bool:
+        return not self.frozen
+
     def natural_dim(self, form: ResponseFormat) -> int:
         coder = self._module(form, 0, torch.Generator()).eval()
         parameter = next(coder.parameters(), torch.empty(0, dtype=torch.float32))

@@ -22,7 +22,16 @@ from sklsdm.matchers.base import (
 )
 from sklsdm.modules import Critic, Critics
 from sklsdm.nets import AdversarialNet
-from sklsdm.parameters import above, at_least, between, integer, pair_of, parameter, sequence_of
+from sklsdm.parameters import (
+    above,
+    at_least,
+    between,
+    integer,
+    learnt,
+    pair_of,
+    parameter,
+    sequence_of,
+)
 from sklsdm.run import Stage, Stream
 
 Loss = Callable[[Any, Tensor], Tensor]  # of critic values: real (b, 1), drawn (b, n_draws)
@@ -207,6 +216,12 @@ class AdversarialMatcher(GeneratorMatcher):
         draws and all codes. "auto" is twice the unpaired share, 2 N / (n + N).""",
     )
 
+    critic_: Any = learnt(
+        "With `warm_start=True`, the critic of the pairs, with which the next fit goes on.",
+        "torch.nn.Module",
+    )
+    code_critic_: Any = learnt("The same of the critic of all codes, or None.", "torch.nn.Module")
+
     def _check_further(self, prefix: str) -> None:
         if self.energy_weight > 0 and self.n_draws < 2:
             raise ValueError(
@@ -257,6 +272,8 @@ class AdversarialMatcher(GeneratorMatcher):
         joint = self._critic(data.condition_dim, data.latent_dim, data.image_shape, random)
         matches_codes = plan.unpaired_weight > 0
         marginal = self._critic(0, data.latent_dim, None, random) if matches_codes else None
+        joint = self._at_start("critic_", joint)
+        marginal = None if marginal is None else self._at_start("code_critic_", marginal)
         objective = self._objective(module, data, plan)
         return AdversarialNet(
             module,
@@ -269,6 +286,11 @@ class AdversarialMatcher(GeneratorMatcher):
             critic_optimizer__fused=True,
             **self._net_settings(data, plan, self._stage, self._held_out(objective, data, plan)),
         )
+
+    def _note_training(self, net: Any) -> None:
+        super()._note_training(net)
+        if self._start_of_training is not None:
+            self.critic_, self.code_critic_ = net.critic_.joint, net.critic_.marginal
 
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
         return self._pair_batches(data, plan, per_step=self.n_critic + 1, n_draws=self.n_draws)

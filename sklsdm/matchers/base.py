@@ -151,7 +151,7 @@ class BaseMatcher(TrainedPart, ABC):
     def fit(self, data: MatchingData, run: Run) -> BaseMatcher:
         """Train on the pairs (and, where given, all codes)."""
         plan = self._plan(data, run)
-        net = self._net(self._module(data, plan), data, plan)
+        net = self._net(self._at_start("network_", self._module(data, plan)), data, plan)
         net.fit(self._batches(data, plan))
         self.noise_dim_ = plan.noise_dim
         self.network_ = net.module_.eval()
@@ -360,7 +360,7 @@ class GeneratorMatcher(BaseMatcher):
         """Train on the pairs (and, where given, all codes); then choose the noise's scale."""
         self.noise_scale_ = 1.0
         super().fit(data, run)
-        if len(data.held_latent) >= _FEWEST_TO_SCALE and self.best_step_ > 0:
+        if len(data.held_latent) >= _FEWEST_TO_SCALE and (self.best_step_ > 0 or self._goes_on):
             self.noise_scale_ = self._best_scale(data, run)
         return self
 

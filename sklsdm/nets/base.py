@@ -19,6 +19,8 @@ from skorch.callbacks import Callback, EarlyStopping, LRScheduler, PrintLog
 from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
+from sklsdm.distributed import Group, is_first
+
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
 
@@ -34,7 +36,8 @@ class TrainingNet(NeuralNet):
     hooks on batches and gradients are called only for callbacks that define them. `interrupted_`
     says whether Ctrl-C ended training. With `ema_decay` > 0, `averaged_` holds the exponential
     moving average of the parameters of `module_`. `random` is the generator that the batches draw
-    from; its state is part of a snapshot.
+    from; its state is part of a snapshot. With a `group` of processes, each trains on its share of
+    every batch; losses are means over all, and decisions are made by what the first process has.
     """
 
     def __init__(
@@ -43,10 +46,12 @@ class TrainingNet(NeuralNet):
         *args: Any,
         ema_decay: float = 0.0,
         random: torch.Generator | None = None,
+        group: Group | None = None,
         **kwargs: Any,
     ) -> None:
         self.ema_decay = ema_decay
         self.random = random
+        self.group = group
         kwargs.setdefault("train_split", None)
         kwargs.setdefault("batch_size", 1)  # skorch's ProgressBar then counts batches
         super().__init__(module, *args, **kwargs)
@@ -67,7 +72,8 @@ class TrainingNet(NeuralNet):
 
     def initialize_callbacks(self) -> TrainingNet:
         super().initialize_callbacks()
-        if any(isinstance(callback, PrintLog) for _, callback in self.callbacks_):
+        logs = any(isinstance(callback, PrintLog) for _, callback in self.callbacks_)
+        if logs and is_first():
             self.verbose = 1  # PrintLog prints nothing at verbose=0
         return self
 
@@ -113,7 +119,8 @@ class TrainingNet(NeuralNet):
             self._notify_batch("on_batch_end", batch=batch, training=training, **step)
             count += 1
         for name, total in totals.items():
-            self.history.record(f"{prefix}_{name}", (total / count).item())
+            mean = total / count if self.group is None else self.group.mean(total / count)
+            self.history.record(f"{prefix}_{name}", mean.item())
         self.history.record(f"{prefix}_batch_count", count)
 
     def partial_fit(
@@ -157,6 +164,10 @@ class TrainingNet(NeuralNet):
                 training=True,
             )
         optimizer.step()
+
+    def agreed(self, value: Tensor) -> Tensor:
+        """A value by which training is steered, as the first process of the group has it."""
+        return value if self.group is None else self.group.tensor_from_first(value)
 
     def _restart_average(self) -> None:
         self.averaged_ = [p.detach().clone() for p in self.module_.parameters()]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from skorch.callbacks import Callback, LRScheduler
 
-from sklsdm.fit_folder import FitFolder
+from sklsdm.fit_folder import FitFolder, SharedFolder
 from sklsdm.nets.base import TrainingNet
 
 
@@ -24,7 +24,7 @@ class Checkpoint(Callback):
     saved; training that resumes repeats it and stops there again.
     """
 
-    def __init__(self, folder: FitFolder, name: str) -> None:
+    def __init__(self, folder: FitFolder | SharedFolder, name: str) -> None:
         self.folder = folder
         self.name = name
 

@@ -87,7 +87,7 @@ class DivergenceGuard(Callback):
             net.module_.eval()
             with net.averaged() as module:
                 far = self.look.farthest(module)
-        return far.masked_fill(~net.is_finite(), math.nan).item()
+        return net.agreed(far.masked_fill(~net.is_finite(), math.nan)).item()
 
     def _is_good(self, distance: float) -> bool:
         return distance <= self.limit_  # NaN is not

@@ -27,7 +27,7 @@ class HeldOutScore(Callback):
         """The scores (v,) with the current averaged parameters."""
         net.module_.eval()
         with net.averaged() as module:
-            return self.score(module)
+            return net.agreed(self.score(module))
 
     def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
         self.by_row_ = self.by_row(net)

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from sklsdm.distributed import parallel_loss
 from sklsdm.nets.base import TrainingNet
 
 
@@ -15,9 +16,20 @@ class SingleNet(TrainingNet):
     The data yields steps, each a list with one batch.
     """
 
+    _parallel: Any = None  # the loss of a batch, where a group of processes trains
+
+    def initialize(self) -> SingleNet:
+        super().initialize()
+        if self.group is not None:
+            self._parallel = parallel_loss(self.module_, self.criterion_)
+        return self
+
     def train_step(self, step: Any, **fit_params: Any) -> dict[str, Tensor]:
         (batch,) = step
-        loss = self.criterion_(self.module_, batch)
+        if self._parallel is None:
+            loss = self.criterion_(self.module_, batch)
+        else:
+            loss = self._parallel(batch)
         self.update("module_", self.optimizer_, loss, batch)
         self.average()
         return {"loss": loss.detach()}

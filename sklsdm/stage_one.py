@@ -1,0 +1,95 @@
+"""Stage 1 of a fit: it begins a latent space, goes on with an earlier one, or leaves it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklsdm._validation import check_integer, warn_user
+from sklsdm.autoencoders import FEW_OUTPUTS, BaseAutoencoder, intrinsic_dimension
+from sklsdm.choosing import Coded
+from sklsdm.latent_space import LatentSpace
+from sklsdm.responses import Responses
+from sklsdm.run import Run
+from sklsdm.starting import started
+
+
+def begin(
+    autoencoder: BaseAutoencoder,
+    latent_dim: int | str,
+    asked: str,
+    responses: Responses,
+    held_out: NDArray[np.intp],
+    run: Run,
+) -> Coded:
+    """Fit a new latent space on all rows but `held_out`; returns it with the codes of all rows.
+
+    `latent_dim` is the user's. `asked` is the user's `autoencoder` in words, for messages.
+    """
+    autoencoder.check_format(responses.format)
+    chosen = _choose_latent_dim(autoencoder, latent_dim, asked, responses, run.seed)
+    autoencoder.fit(responses, chosen, held_out, run)
+    if latent_dim != "auto" and autoencoder.latent_dim_ != chosen:
+        raise _other_dimension(latent_dim, asked, autoencoder.latent_dim_)
+    return Coded(*LatentSpace.learn(autoencoder, responses, run.device), held_out)
+
+
+def go_on(
+    before: LatentSpace,
+    asked: BaseAutoencoder,
+    responses: Responses,
+    held_out: NDArray[np.intp],
+    run: Run,
+) -> Coded:
+    """The latent space after training has gone on with these responses, and their codes in it.
+
+    A space that is not trained by steps stays as it is.
+    """
+    if not before.autoencoder.is_trained:
+        return stay(before, responses, held_out)
+    autoencoder = asked.like(before.autoencoder)
+    with started(autoencoder, before.autoencoder, "autoencoder__"):
+        autoencoder.fit(responses, before.autoencoder.latent_dim_, held_out, run)
+    return Coded(*LatentSpace.learn(autoencoder, responses, run.device, before), held_out)
+
+
+def stay(before: LatentSpace, responses: Responses, held_out: NDArray[np.intp]) -> Coded:
+    """The latent space as it is, with the codes of other responses."""
+    return Coded(before, before.codes(responses), held_out)
+
+
+def _choose_latent_dim(
+    autoencoder: BaseAutoencoder,
+    latent_dim: int | str,
+    asked: str,
+    responses: Responses,
+    seed: int,
+) -> int:
+    """The latent dimension to ask of the autoencoder, by `latent_dim` and the responses."""
+    width = responses.width
+    natural = autoencoder.natural_dim(responses.format)
+    if natural is not None:
+        if latent_dim not in ("auto", natural):
+            raise _other_dimension(latent_dim, asked, natural)
+        return natural
+    most = max(1, min(width, len(responses) - 1))
+    if latent_dim == "auto":
+        few = width <= FEW_OUTPUTS
+        wanted = width if few else math.ceil(1.5 * intrinsic_dimension(responses, seed))
+        return min(most, wanted)
+    wanted = check_integer("latent_dim", latent_dim, 1, width, f" (y has {width} outputs)")
+    if wanted > most:
+        warn_user(
+            f"latent_dim={wanted} is too large for {len(responses)} responses; {most} is used."
+        )
+    return min(wanted, most)
+
+
+def _other_dimension(latent_dim: int | str, asked: str, found: int) -> ValueError:
+    """The error for a `latent_dim` that is not `found`, the autoencoder's own dimension."""
+    return ValueError(
+        f"latent_dim={latent_dim!r} does not fit autoencoder={asked}, whose latent space has "
+        f"dimension {found}; use latent_dim='auto', or autoencoder='auto', 'pca' or 'mlp'."
+    )
