@@ -141,7 +141,7 @@ def check_same_rows(first: str, a: Any, second: str, b: Any) -> None:
 def check_has_columns(name: str, value: Any) -> None:
     """Raise if the conditions have no axis of columns; scikit-learn's error prints all of them."""
     with named_in_errors(name):
-        shape = np.shape(value)
+        shape = value.shape if hasattr(value, "shape") else np.asarray(value).shape
     if len(shape) > 1:
         return
     wanted = f"{name} must have shape (n, p) or (n, c, h, w)"
