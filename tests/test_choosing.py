@@ -292,7 +292,8 @@ def test_unpaired_responses_that_help_stay_in_stage_2():
     (x, y), (_, more), (X_val, y_val) = (
         two_sided(n, seed, 0.1) for n, seed in ((30, 0), (3000, 1), (300, 2))
     )
-    est = quick(300, condition_encoder="flatten").fit(x, y, more, X_val=X_val, y_val=y_val)
+    est = quick(300, condition_encoder="flatten", matcher="energy")  # with wide networks
+    est.set_params(matcher__max_steps=300).fit(x, y, more, X_val=X_val, y_val=y_val)
     assert est.unpaired_ in ("match", "pair")
 
 

@@ -315,16 +315,19 @@ def test_unpaired_responses_of_another_law_are_found():
     assert "Unpaired responses" in str(same)
 
 
-def test_order_of_the_pairs_is_no_shift_and_rows_are_those_passed_in():
-    arms = make_arms(2700, random_state=1)
+def test_order_of_the_pairs_is_no_shift_and_rows_are_those_passed_in(monkeypatch):
+    """More pairs and more responses than are looked at."""
+    monkeypatch.setattr("sklsdm.diagnosing.MAX_PAIRS", 200)
+    monkeypatch.setattr("sklsdm.diagnosing.MAX_ROWS", 200)
+    arms = make_arms(700, random_state=1)
     est = tiny().fit(arms.X[:100], arms.y[:100])
-    rows = 100 + arms.y[100:1300, 0].argsort()
-    other = arms.y[1300:].copy()
+    rows = 100 + arms.y[100:400, 0].argsort()
+    other = arms.y[400:].copy()
     assert not est.diagnose(arms.X[rows], arms.y[rows], other).shift.is_clear
-    other[1200:] += 10
+    other[250:] += 10
     shift = est.diagnose(arms.X[rows], arms.y[rows], other).shift
     assert shift.is_clear
-    assert min(shift.examples) >= 1200
+    assert min(shift.examples) >= 250
 
 
 # ------------------------------------------------------------------ the report
