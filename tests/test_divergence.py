@@ -127,7 +127,7 @@ def test_reconstructions_of_stage_1_are_looked_at(autoencoder):
 
 def test_the_generator_looks_too():
     est = LSDMGenerator(matcher="energy", random_state=0, validation_fraction=0.0)
-    est.set_params(matcher__max_steps=30, matcher__lr=1e3)
+    est.set_params(matcher__max_steps=10, matcher__lr=1e3)  # one epoch
     with pytest.raises(DivergenceError, match=r"draws up to .*even after 1 retry from"):
         est.fit(U)
 
