@@ -74,7 +74,8 @@ def write_atomically(
             error.filename = str(path.parent if missing else path)
         raise
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(NotADirectoryError):  # the folder is a file
+            draft.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 

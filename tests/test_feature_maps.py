@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from helpers import RUN
+from helpers import RUN, slow_but
 from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
@@ -118,7 +118,7 @@ def test_guidance_is_for_labels_unless_asked_for(kind):
     assert guided.n_passes == 2 * plain.n_passes
 
 
-@FIELDS
+@pytest.mark.parametrize("kind", slow_but([DiffusionMatcher], [DiffusionMatcher, FlowMatcher]))
 def test_draws_follow_the_class(kind):
     X, y = shades()
     model = LSDMRegressor(autoencoder="feature-map", random_state=0, condition_encoder="flatten")
