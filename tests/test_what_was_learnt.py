@@ -115,7 +115,7 @@ def test_autoencoders_tell_it_too():
 
 def test_the_generator_tells_it_too():
     model = LSDMGenerator(matcher=EnergyMatcher(lr=0.1, max_steps=100), random_state=0)
-    with pytest.warns(NotImprovedWarning):
+    with pytest.warns(NotImprovedWarning, match="the held-out rows"):
         model.fit(noise()[1])
     assert model.matcher_.best_step_ == 0
 
