@@ -94,7 +94,7 @@ def test_a_generator_has_one_row_and_no_conditions():
     assert_allclose(display.images_["draws"][0], np.moveaxis(draws, 1, -1), atol=1e-6)
     assert display.images_["real"].shape == (1, 3, 6, 5, 3)
     assert not display.ax_.get_yticklabels()
-    with pytest.raises(TypeError, match="LSDMGenerator has no conditions"):
+    with pytest.raises(TypeError, match="LSDMGenerator draws without conditions"):
         ImageGridDisplay.from_estimator(generator, X)
 
 

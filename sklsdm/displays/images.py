@@ -299,7 +299,7 @@ def _drawn(
     generator = inner(estimator)
     if isinstance(generator, LSDMGenerator):
         if X is not None:
-            raise TypeError("An LSDMGenerator has no conditions; leave X away.")
+            raise TypeError("LSDMGenerator draws without conditions; leave X away.")
         return generator, generator.sample(n_samples, random_state=random_state)[None]
     if X is None:
         raise ValueError("X is None; pass the conditions to draw images for.")
