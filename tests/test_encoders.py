@@ -226,7 +226,13 @@ def test_others_refuse_nan_and_name_the_encoder_that_takes_them():
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("small_forests")
-@parametrize_with_checks([short("trees").set_params(matcher__max_steps=100)])
+@parametrize_with_checks(
+    [
+        LSDMRegressor(matcher="energy", condition_encoder="trees", random_state=0).set_params(
+            matcher__max_steps=50
+        )
+    ]
+)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
