@@ -18,6 +18,7 @@ from sklsdm.exceptions import (
     NotImprovedWarning,
 )
 from sklsdm.forwarding import (
+    conformalize,
     diagnose,
     predict,
     predict_interval,
@@ -52,6 +53,7 @@ __all__ = [
     "UnpairedCurveDisplay",
     "__version__",
     "candidates",
+    "conformalize",
     "dask",
     "datasets",
     "diagnose",

@@ -144,6 +144,22 @@ def check_same_rows(first: str, a: Any, second: str, b: Any) -> None:
         )
 
 
+def check_has_columns(name: str, value: Any) -> None:
+    """Raise if the conditions have no axis of columns; scikit-learn's error prints all of them."""
+    with named_in_errors(name):
+        shape = value.shape if hasattr(value, "shape") else np.asarray(value).shape
+    if len(shape) > 1:
+        return
+    wanted = f"{name} must have shape (n, p) or (n, c, h, w)"
+    if not shape:
+        raise ValueError(f"{wanted}, got one {type(value).__name__}.")
+    raise ValueError(
+        f"{wanted}, got {shape}. Reshape your data: numpy.reshape({name}, (-1, 1)) makes "
+        f"{shape[0]} rows of one column, numpy.reshape({name}, (1, -1)) one row of {shape[0]} "
+        f"columns."
+    )
+
+
 def check_finite(
     name: str, array: NDArray[Any], *, allow_nan: bool = False, hint: str = ""
 ) -> None:

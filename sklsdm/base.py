@@ -17,6 +17,7 @@ from sklsdm._validation import (
     check_column_names,
     check_finite,
     check_float32,
+    check_has_columns,
     check_integer,
     check_numeric,
     shape_text,
@@ -225,7 +226,7 @@ class LatentSpaceEstimator(PartsOwner):
             "matcher": self.matcher_.history_,
         }
         if earlier is None:
-            warn_if_not_improved(self.matcher_)
+            warn_if_not_improved(self.matcher_, setting.encoder)
         warn_of_far_draws(self.matcher_)
         if run.checkpoint is not None and not self.interrupted_:
             run.checkpoint.remove()
@@ -354,6 +355,7 @@ class LatentSpaceEstimator(PartsOwner):
         `allow_nan` lets NaN pass; `hint` is added to the error where it does not.
         """
         plain = read_plain(name, X)
+        check_has_columns(name, plain)
         with named_in_errors(name):
             X = validate_data(
                 self,

@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Calibration:
+class ConformalScores:
     """Sorted scores of n calibration pairs: (n, q) for each output, and (n,) joint ones."""
 
     scores: Array
@@ -67,7 +67,7 @@ def fewest_pairs(coverage: float) -> int:
 
 def calibrate(
     bank: Bank, condition: NDArray[np.float32], y: Array, spread: Array, n_draws: int
-) -> Calibration:
+) -> ConformalScores:
     """Scores of pairs that chose nothing, by draws with shared noise, in bounded memory.
 
     Parameters
@@ -85,7 +85,7 @@ def calibrate(
 
     Returns
     -------
-    Calibration
+    ConformalScores
 
     References
     ----------
@@ -99,13 +99,13 @@ def calibrate(
         target = torch.from_numpy(y[rows]).to(ordered.device)
         scores[rows] = _scores(ordered, beyond, target).cpu().numpy()
     joint = np.sort(scores.max(axis=1))
-    return Calibration(np.sort(scores, axis=0), joint, spread, n_draws)
+    return ConformalScores(np.sort(scores, axis=0), joint, spread, n_draws)
 
 
 def conformal_intervals(
     bank: Bank,
     condition: NDArray[np.float32],
-    calibration: Calibration,
+    calibration: ConformalScores,
     coverage: float,
     joint: bool,
     ends: tuple[Array, Array] | None,

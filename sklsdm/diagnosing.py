@@ -25,6 +25,7 @@ from sklsdm.diagnosis import (
     judge_modes,
     judge_risk,
 )
+from sklsdm.diagnosis.advice import TOO_FAVOURABLE
 from sklsdm.encoders import ENCODERS
 from sklsdm.matchers import MATCHERS
 from sklsdm.nets import one_thread
@@ -32,6 +33,7 @@ from sklsdm.public_calls import on_one_fit
 from sklsdm.randomness import RandomState, draw_seed
 from sklsdm.reading import read_plain
 from sklsdm.responses import check_unpaired
+from sklsdm.seen import share_seen, warn_if_seen
 from sklsdm.shift import MAX_ROWS, Shift, shift_of_some
 
 Array = NDArray[Any]
@@ -55,6 +57,11 @@ class DiagnoseMixin(ABC):
     @abstractmethod
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """The energy skill."""
+
+    def _about_model(self) -> dict[str, Any]:
+        """Those of the `Settings` that depend on what is wrapped around an LSDMRegressor."""
+        kind = type(self).__name__
+        return {"model": kind, "prefix": "", "is_pooled": False, "is_search": False}
 
     @abstractmethod
     def _fits(self, X: Any) -> Sequence[tuple[Any, Any]]:
@@ -117,7 +124,8 @@ class DiagnoseMixin(ABC):
         seed = draw_seed(random_state)
         with one_thread():
             evidence = _gather(self, X, target, seed)
-            return _judge(estimator, evidence, unpaired)
+            settings = _settings(self, estimator, evidence)
+            return _judge(estimator, settings, evidence, unpaired)
 
 
 def _gather(model: Any, X: Any, y: Array, seed: int) -> Evidence:
@@ -172,15 +180,17 @@ def _open(estimator: Any, X: Any, y: Array, seed: int) -> Fit:
     )
 
 
-def _judge(estimator: Any, evidence: Evidence, unpaired: Any) -> Diagnosis:
+def _judge(estimator: Any, settings: Settings, evidence: Evidence, unpaired: Any) -> Diagnosis:
     shift = estimator.unpaired_shift_
     if unpaired is not None:
         shift = _shift(estimator, evidence, unpaired)
+    share = share_seen(evidence.reference, estimator.n_paired_, evidence.y)
+    warn_if_seen(share, TOO_FAVOURABLE)
     return Diagnosis(
         n_pairs=len(evidence.y),
         n_draws=evidence.draws.shape[1],
-        share_seen=_share_seen(evidence),
-        settings=_settings(estimator, evidence),
+        share_seen=share,
+        settings=settings,
         risk=judge_risk(evidence),
         calibration=judge_calibration(evidence),
         following=judge_following(evidence),
@@ -205,19 +215,9 @@ def _shift(estimator: Any, evidence: Evidence, unpaired: Any) -> Shift | None:
     return replace(found, examples=tuple(rows[list(found.examples)].tolist()))
 
 
-def _share_seen(evidence: Evidence) -> float:
-    """Share of the responses that equal a training response; 0 if these repeat by themselves."""
-    if evidence.reference is None:
-        return 0.0
-    known = {row.tobytes() for row in evidence.reference}
-    if len(known) < 0.9 * len(evidence.reference):
-        return 0.0
-    return float(np.mean([row.tobytes() in known for row in evidence.y]))
-
-
-def _settings(estimator: Any, evidence: Evidence) -> Settings:
+def _settings(model: DiagnoseMixin, estimator: Any, evidence: Evidence) -> Settings:
     return Settings(
-        model=type(estimator).__name__,
+        **model._about_model(),
         matcher=_name(estimator.matcher_, MATCHERS),
         autoencoder=_name(estimator.autoencoder_, AUTOENCODERS),
         condition_encoder=_name(estimator.condition_encoder_, ENCODERS),

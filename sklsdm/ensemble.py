@@ -11,6 +11,7 @@ import torch
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import MetaEstimatorMixin, RegressorMixin, clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -202,6 +203,13 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
     def _fits(self, X: Any) -> list[tuple[Any, Any]]:
         check_is_fitted(self, "estimators_")
         return [unwrap(fit, X) for fit in self.estimators_]
+
+    def _about_model(self) -> dict[str, Any]:
+        prefix, single = "estimator__", self.estimator
+        while isinstance(single, Pipeline):
+            name, single = single.steps[-1]
+            prefix += f"{name}__"
+        return {**super()._about_model(), "prefix": prefix, "is_pooled": True}
 
     def _check_condition(self, X: Any) -> NDArray[np.float32]:
         """The conditions as the networks of all fits see them, side by side."""

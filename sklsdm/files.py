@@ -53,7 +53,8 @@ def write_atomically(
     Raises
     ------
     OSError
-        The file could not be written, for example because the disk is full. No draft is left.
+        The file could not be written, for example because its folder, which the error then
+        names, is missing, or because the disk is full. No draft is left.
     """
     draft = path.with_name(f"{_draft_prefix(path)}{secrets.token_hex(8)}.part")
     mode = 0o600 if private else 0o666
@@ -67,8 +68,14 @@ def write_atomically(
             with contextlib.suppress(OSError):  # there is no old content, or a folder at `keep`
                 os.replace(path, keep)
         _rename(draft, path, overwrite)
+    except OSError as error:
+        if error.filename == str(draft):  # a name that the caller does not know
+            missing = isinstance(error, FileNotFoundError)
+            error.filename = str(path.parent if missing else path)
+        raise
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(NotADirectoryError):  # the folder is a file
+            draft.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 

@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import NotFittedError
 
 from sklsdm._validation import check_levels, check_real, check_same_rows
-from sklsdm.conformal import Calibration, calibrate, conformal_intervals
+from sklsdm.conformal import ConformalScores, calibrate, conformal_intervals
 from sklsdm.drawing import Bank, check_n_quantile_draws, estimate_moments, estimate_quantiles
 from sklsdm.frames import AsFrame, framed
 from sklsdm.parameters import flag
 from sklsdm.public_calls import in_own_modes, on_one_fit
 from sklsdm.responses import flat_rows
+from sklsdm.seen import share_seen, warn_if_seen
 
 BOUNDS = ("lower", "upper")  # ends of an interval, in a frame
 
@@ -25,7 +26,7 @@ class ForecastMixin(ABC):
     """Forecasts of an estimator that draws responses given conditions."""
 
     y_shape_: tuple[int, ...]
-    _calibration_: Calibration | None = None  # what `conformalize` has found for this fit
+    _calibration_: ConformalScores | None = None  # what `conformalize` has found for this fit
 
     @abstractmethod
     def _check_condition(self, X: Any) -> NDArray[np.float32]:
@@ -278,6 +279,13 @@ class ForecastMixin(ABC):
         ValueError, TypeError
             Bad input; the message names the argument. An earlier calibration stays.
 
+        Warns
+        -----
+        UserWarning
+            At least half of the responses equal a training response: the draws follow these more
+            closely than new ones, so that intervals are too narrow. Not seen with
+            `store_reference=False`.
+
         References
         ----------
         Romano, Patterson & Candès 2019, "Conformalized quantile regression" (arXiv 1905.03222);
@@ -288,6 +296,7 @@ class ForecastMixin(ABC):
         target = single._check_rows(y, "y")
         check_same_rows("X", condition, "y", target)
         count = check_n_quantile_draws(n_draws, bank)
+        _warn_of_training_pairs(single, target)
         self._calibration_ = calibrate(
             bank, condition, flat_rows(target), single._response_std_, count
         )
@@ -311,3 +320,11 @@ class ForecastMixin(ABC):
         ends = self._fit_of_responses()._response_format_.range
         found = conformal_intervals(bank, condition, calibration, coverage, joint, ends)
         return found.reshape(len(condition), 2, *self.y_shape_)
+
+
+def _warn_of_training_pairs(single: Any, target: NDArray[Any]) -> None:
+    """Warn if the responses (n, *y_shape) of calibration pairs are those of `fit`."""
+    kept, flatten = single._reference_, single._response_format_.flatten
+    reference = None if kept is None else flatten(kept)
+    share = share_seen(reference, single.n_paired_, flatten(target))
+    warn_if_seen(share, "intervals calibrated on pairs that it has are too narrow for new ones")

@@ -97,8 +97,8 @@ def sample(
     >>> sklsdm.sample(model, arms.X[:4], n_samples=2, random_state=0).shape
     (4, 2, 2)
     """
-    estimator, inside = unwrap(model, X)
-    draws = estimator.sample(inside, n_samples, random_state=random_state, **kwargs)
+    estimator, transformed = unwrap(model, X)
+    draws = estimator.sample(transformed, n_samples, random_state=random_state, **kwargs)
     return framed(draws, X, as_frame, estimator, "draw", range(n_samples))
 
 
@@ -153,8 +153,8 @@ def predict(
     -------
     ndarray of shape (n, *y_shape), or DataFrame; a pair of them with `return_std`
     """
-    estimator, inside = _forecaster(model, X)
-    found = estimator.predict(inside, return_std, n_draws, as_frame=False)
+    estimator, transformed = _forecaster(model, X)
+    found = estimator.predict(transformed, return_std, n_draws, as_frame=False)
     if return_std:
         mean, std = (framed(part, X, as_frame, estimator) for part in found)
         return mean, std
@@ -178,8 +178,8 @@ def predict_quantiles(
     -------
     ndarray of shape (n, len(quantiles), *y_shape), or DataFrame
     """
-    estimator, inside = _forecaster(model, X)
-    found = estimator.predict_quantiles(inside, quantiles, n_draws)
+    estimator, transformed = _forecaster(model, X)
+    found = estimator.predict_quantiles(transformed, quantiles, n_draws)
     return framed(found, X, as_frame, estimator, "quantile", quantiles)
 
 
@@ -202,9 +202,57 @@ def predict_interval(
     -------
     ndarray of shape (n, 2, *y_shape), or DataFrame
     """
-    estimator, inside = _forecaster(model, X)
-    found = estimator.predict_interval(inside, coverage, n_draws, conformal=conformal, joint=joint)
+    estimator, transformed = _forecaster(model, X)
+    found = estimator.predict_interval(
+        transformed, coverage, n_draws, conformal=conformal, joint=joint
+    )
     return framed(found, X, as_frame, estimator, "bound", BOUNDS)
+
+
+def conformalize(model: Any, X: ArrayLike, y: ArrayLike, n_draws: int | None = None) -> Any:
+    """Calibrate the intervals of an estimator of this package, or of anything that wraps one.
+
+    Afterwards :func:`predict_interval` of `model` takes `conformal=True`.
+
+    Parameters
+    ----------
+    model : estimator, Pipeline or search
+        As for :func:`sample`, but no TransformedTargetRegressor: intervals are calibrated in the
+        units in which an estimator was fitted. A Pipeline's transformers are applied to X first.
+    X, y : array-like
+        Pairs that were in no argument of `fit`, X in the form that `model.predict` expects.
+    n_draws : int, optional
+        Draws for each condition; see :meth:`LSDMRegressor.conformalize`, which also lists errors
+        and warnings.
+
+    Returns
+    -------
+    object
+        `model`, of which the fitted estimator inside keeps the calibration.
+
+    Raises
+    ------
+    TypeError
+        No estimator inside `model` has intervals that can be calibrated.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> import sklsdm
+    >>> arms = sklsdm.datasets.make_arms(200, random_state=0)
+    >>> model = make_pipeline(StandardScaler(), sklsdm.LSDMRegressor(matcher="energy"))
+    >>> model = model.set_params(lsdmregressor__matcher__max_steps=50)
+    >>> model = model.fit(arms.X[:100], arms.y[:100])
+    >>> model = sklsdm.conformalize(model, arms.X[100:], arms.y[100:])
+    >>> sklsdm.predict_interval(model, arms.X[:4], coverage=0.8, conformal=True).shape
+    (4, 2, 2)
+    """
+    estimator, transformed = _forecaster(model, X)
+    # `unwrap` may give a copy; the calibration belongs to the estimator itself.
+    keeper = estimator if isinstance(estimator, InTargetUnits) else inner(model)
+    keeper.conformalize(transformed, y, n_draws)
+    return model
 
 
 def diagnose(
@@ -259,50 +307,65 @@ def diagnose(
     return estimator.diagnose(X, y, Y_unpaired, random_state=random_state)
 
 
+def inside(model: Any) -> Any:
+    """The estimator that a wrapper of scikit-learn holds, fitted where the wrapper is.
+
+    None where `model` is no wrapper, or a search or TransformedTargetRegressor before `fit`.
+    """
+    if isinstance(model, Pipeline):
+        return model.steps[-1][1]
+    if isinstance(model, BaseSearchCV):
+        return getattr(model, "best_estimator_", None)
+    if isinstance(model, TransformedTargetRegressor):
+        return getattr(model, "regressor_", None)
+    return None
+
+
+def inner(model: Any, *, through_targets: bool = False) -> Any:
+    """The estimator at the core of `model`, itself and no copy of it.
+
+    A TransformedTargetRegressor is a core of its own, since its draws have other units, unless
+    `through_targets`.
+    """
+    while through_targets or not isinstance(model, TransformedTargetRegressor):
+        held = inside(model)
+        if held is None:
+            break
+        model = held
+    return model
+
+
 def unwrap(model: Any, X: Any) -> tuple[Any, Any]:
-    """The estimator inside `model` that draws given X, and X transformed for it."""
+    """The estimator at the core of `model` that draws given X, and X transformed for it.
+
+    That of a TransformedTargetRegressor is :class:`InTargetUnits`.
+    """
+    if isinstance(model, LSDMGenerator):
+        raise TypeError(
+            "LSDMGenerator draws without conditions, so nothing can be drawn for X; call its own "
+            "`sample(n_samples)`, or pass an LSDMRegressor, or anything that wraps one."
+        )
     if isinstance(model, Pipeline):
         model = as_it_is(model)
         check_is_fitted(model)
         if len(model.steps) > 1:
             with named_in_errors("X"):
                 X = model[:-1].transform(X)
-        return unwrap(model.steps[-1][1], X)
-    if isinstance(model, LSDMGenerator):
-        raise TypeError(
-            "LSDMGenerator draws without conditions, so nothing can be drawn for X; call its own "
-            "`sample(n_samples)`, or pass an LSDMRegressor, or anything that wraps one."
-        )
-    if hasattr(model, "sample"):
+    elif hasattr(model, "sample"):
         return model, X
-    if isinstance(model, BaseSearchCV):
+    elif isinstance(model, BaseSearchCV):
         check_is_fitted(model, "best_estimator_")
-        return unwrap(model.best_estimator_, X)
-    if isinstance(model, TransformedTargetRegressor):
+    elif isinstance(model, TransformedTargetRegressor):
         check_is_fitted(model, "regressor_")
         estimator, X = _forecaster(model.regressor_, X)
         return InTargetUnits(model, estimator), X
-    raise TypeError(
-        f"{type(model).__name__} cannot draw; pass an estimator with `sample`, a Pipeline that "
-        f"ends in one, a search over one with refit=True, or a TransformedTargetRegressor of one."
-    )
-
-
-def inner(model: Any) -> Any:
-    """The estimator inside `model` that draws, itself and no copy of it."""
-    if isinstance(model, Pipeline):
-        return inner(model.steps[-1][1])
-    fitted_search = isinstance(model, BaseSearchCV) and hasattr(model, "best_estimator_")
-    return inner(model.best_estimator_) if fitted_search else model
-
-
-def fitted_inside(model: Any) -> Any:
-    """As `inner` of a fitted model; of a TransformedTargetRegressor, its regressor's."""
-    found = inner(model)
-    if isinstance(found, TransformedTargetRegressor):
-        check_is_fitted(found, "regressor_")
-        return fitted_inside(found.regressor_)
-    return found
+    else:
+        raise TypeError(
+            f"{type(model).__name__} cannot draw; pass an estimator with `sample`, a Pipeline that "
+            f"ends in one, a search over one with refit=True, or a TransformedTargetRegressor of "
+            f"one."
+        )
+    return unwrap(inside(model), X)
 
 
 def _forecaster(model: Any, X: Any) -> tuple[ForecastMixin, Any]:

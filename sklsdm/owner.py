@@ -11,6 +11,7 @@ import numpy as np
 
 from sklsdm._validation import check_choice, warn_user
 from sklsdm.autoencoders import AUTOENCODERS, BaseAutoencoder, wrap
+from sklsdm.encoders import ENCODERS, BaseConditionEncoder
 from sklsdm.exceptions import DivergenceWarning, NotImprovedWarning
 from sklsdm.matchers import MATCHERS, BaseMatcher
 from sklsdm.nets import FARTHEST, clone_to_fit
@@ -25,6 +26,7 @@ from sklsdm.parameters import (
     use_plain_numbers,
 )
 
+_FOR_FEW_ROWS = ("diffusion", "mdn")  # matchers that learn from few rows
 _LARGE = 10_000  # integers beyond that may be why memory is not enough
 
 
@@ -150,18 +152,30 @@ def advise(message: str, category: type[Warning]) -> None:
         warn_user(message, category)
 
 
-def warn_if_not_improved(matcher: BaseMatcher) -> None:
-    """Warn if no state of a matcher's training was better than its start."""
+def warn_if_not_improved(matcher: BaseMatcher, encoder: BaseConditionEncoder | None) -> None:
+    """Warn if no state of a matcher's training was better than its start.
+
+    `encoder` is that of the conditions; None where there are none.
+    """
     if matcher.start_score_ is None or matcher.best_step_ > 0:
         return
     mean, error = matcher.start_score_
+    start, rows = "ridge regression with Gaussian noise", "pairs"
+    if encoder is None:
+        start, rows = "a Gaussian law", "rows"
+    others = [name for name in _FOR_FEW_ROWS if type(matcher) is not MATCHERS[name]]
+    learn = "learn" if len(others) > 1 else "learns"
+    ways = [
+        f"another matcher ({' or '.join(map(repr, others))} {learn} from few {rows})",
+        "a lower matcher__lr",
+    ]
+    if encoder is not None and type(encoder) is not ENCODERS["trees"]:
+        ways.append("condition_encoder='trees' for tables")
     advise(
-        f"Stage 2 learnt nothing that the held-out pairs could confirm: no later state was better "
-        f"than the start, ridge regression with Gaussian noise (held-out score {mean:.3g} ± "
-        f"{error:.1g}), and so the draws come from the start. Try another matcher ('diffusion' or "
-        f"'mdn' learn from few pairs), a lower matcher__lr, condition_encoder='trees' for tables, "
-        f"or more pairs. With validation_fraction=0 the draws come from the last state, and "
-        f"nothing checks whether it is better.",
+        f"Stage 2 learnt nothing that the held-out {rows} could confirm: no later state was better "
+        f"than the start, {start} (held-out score {mean:.3g} ± {error:.1g}), and so the draws come "
+        f"from the start. Try {', '.join(ways)}, or more {rows}. With validation_fraction=0 the "
+        f"draws come from the last state, and nothing checks whether it is better.",
         NotImprovedWarning,
     )
 

@@ -130,9 +130,7 @@ class SamplingPipeline(Pipeline):
 
     def conformalize(self, X: ArrayLike, y: ArrayLike, **kwargs: Any) -> SamplingPipeline:
         """Calibrate the intervals; see :meth:`LSDMRegressor.conformalize`."""
-        _, X = forwarding.unwrap(self, X)
-        forwarding.inner(self).conformalize(X, y, **kwargs)
-        return self
+        return forwarding.conformalize(self, X, y, **kwargs)
 
     @on_one_fit
     def diagnose(

@@ -14,6 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_array
 
 NUMBER_KINDS = "fiub"  # NumPy's kinds of real numbers: floats, integers, bytes, booleans
+_INSTEAD_OF_STRINGS = "encode strings as numbers first (see sklearn.preprocessing)"
 INSTEAD_OF_DATES = (
     "turn them into numbers first, such as days since the first one, or the month and the hour"
 )
@@ -38,7 +39,12 @@ def named_in_errors(name: str) -> Iterator[None]:
         if text.startswith("Complex data not supported"):
             text = "Complex data not supported, pass real numbers"  # without the data it prints
         if text.startswith("could not convert string"):
-            text += "; encode strings as numbers first (see sklearn.preprocessing)"
+            text += f"; {_INSTEAD_OF_STRINGS}"
+        if "not compatible with arrays of bytes/strings" in text:
+            text = (
+                f"found an array of strings; {_INSTEAD_OF_STRINGS}, or call astype(float) if they "
+                f"hold digits"
+            )
         if not ours:
             text = f"reading it raised {type(error).__name__}: {text}"
         kind = TypeError if isinstance(error, TypeError) else ValueError

@@ -197,6 +197,9 @@ class LSDMRegressorCV(SamplingEnsemble):
                 progress.tried(settings, tried)
         return tried
 
+    def _about_model(self) -> dict[str, Any]:
+        return {**super()._about_model(), "is_search": True}
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = self._takes_nan()

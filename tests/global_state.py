@@ -119,7 +119,7 @@ def calls(folder):
     X, y, more = rng.normal(size=(40, 2)), rng.normal(size=(40, 3)), rng.normal(size=(60, 3))
     images = rng.integers(0, 256, size=(40, 8, 8)).astype(np.uint8)
     small = {"condition_encoder": "flatten", "unpaired": "match", "random_state": 0}
-    budget = {"matcher__max_steps": 5}
+    budget = {"matcher__max_steps": 5, "matcher__widths": (32, 32)}
     est = LSDMRegressor(matcher="energy", **small).set_params(**budget)
     yield "LSDMRegressor.fit", lambda: est.fit(X, y, more)
     yield "LSDMRegressor.fit, no seed", lambda: est.set_params(random_state=None).fit(X, y)

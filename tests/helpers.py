@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from sklsdm import LSDMRegressor
+from sklsdm.autoencoders import ConvAutoencoder, FeatureMapAutoencoder
+from sklsdm.autoencoders.trained import TrainedAutoencoder
 from sklsdm.functional.scores import energy_distance
 from sklsdm.matchers import MATCHERS, MatchingData
 from sklsdm.run import Run
@@ -18,12 +20,32 @@ RUN = Run(CPU, 0)
 ALL_MATCHERS = pytest.mark.parametrize("matcher", list(MATCHERS))
 
 
+SMALL_NETWORKS = {"matcher__widths": (32, 32), "matcher__critic_widths": (32, 32)}
+
+
 def plain_regressor(*args, **params):
     """An LSDMRegressor that chooses neither its encoder nor its use of unpaired responses.
 
-    Each choice costs many short fits, and most tests are about something else.
+    Each choice costs many short fits, and most tests are about something else. The networks of a
+    matcher that is given by name are small.
     """
-    return LSDMRegressor(*args, **{"condition_encoder": "flatten", "unpaired": "match", **params})
+    est = LSDMRegressor(*args, **{"condition_encoder": "flatten", "unpaired": "match", **params})
+    return small(est) if isinstance(est.matcher, str) else est
+
+
+def small(est):
+    """An estimator with small networks in stage 2, whose steps take a third of the time."""
+    known = est.get_params()
+    return est.set_params(
+        **{name: SMALL_NETWORKS[name] for name in SMALL_NETWORKS if name in known}
+    )
+
+
+def shorten_epochs(monkeypatch, n_steps):
+    """Give epochs of both stages, of few rows, this many steps."""
+    monkeypatch.setattr("sklsdm.matchers.base.EPOCH_STEPS", n_steps)
+    for kind in (TrainedAutoencoder, ConvAutoencoder, FeatureMapAutoencoder):
+        monkeypatch.setattr(kind, "_min_steps", lambda self: n_steps)
 
 
 def seeded(seed=0):

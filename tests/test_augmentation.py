@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import plain_regressor, rows, seeded
+from helpers import plain_regressor, rows, seeded, shorten_epochs
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 
@@ -47,7 +47,9 @@ def test_all_channels_move_alike_by_at_most_what_is_said():
         assert abs(centre.mean()) < 0.3
 
 
-@pytest.mark.parametrize(("name", "epochs"), [("mlp", 25), ("conv", 5)])
+@pytest.mark.parametrize(
+    ("name", "epochs"), [("mlp", 25), pytest.param("conv", 5, marks=pytest.mark.slow)]
+)
 def test_few_images_teach_more(name, epochs):
     digits = load_digits().images / 16
     few, fresh = digits[:100], digits[100:]
@@ -74,7 +76,8 @@ def test_vectors_and_many_images_are_left_alone():
             assert_array_equal(again.sample(np.zeros((3, 1)), random_state=0), draws[0])
 
 
-def test_auto_hands_it_on():
+def test_auto_hands_it_on(monkeypatch):
+    shorten_epochs(monkeypatch, 5)
     est = fit(
         np.random.default_rng(0).random((30, 16, 16)),
         autoencoder__augmentation=0.5,

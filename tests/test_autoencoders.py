@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from helpers import RUN, plain_regressor
+from helpers import RUN, plain_regressor, shorten_epochs, slow_but
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA, FastICA, KernelPCA
@@ -33,6 +33,12 @@ from sklsdm.autoencoders import (
 from sklsdm.autoencoders.trained import automatic_channels
 from sklsdm.modules import ConvCoder, MLPCoder
 from sklsdm.responses import Responses
+
+
+@pytest.fixture
+def short_epochs(monkeypatch):
+    """Ten steps each, for tests that look at nothing that is learnt."""
+    shorten_epochs(monkeypatch, 10)
 
 
 @functools.cache
@@ -115,6 +121,7 @@ def test_beta_prunes_the_codes():
 
 
 # ------------------------------------------------------------------ images
+@pytest.mark.usefixtures("short_epochs")
 @pytest.mark.parametrize("shape", [(9, 14), (1, 8, 8), (3, 17, 5), (2, 2, 3)])
 def test_images_of_any_size(shape):
     rng = np.random.default_rng(0)
@@ -218,7 +225,10 @@ def test_slope_bounds_every_jacobian(shape, activation):
     assert_allclose(0.7 * coder.slope(spread, 15).item(), bound, rtol=0.1)
 
 
-@pytest.mark.parametrize("kind", [MLPAutoencoder, VAEAutoencoder, DPAAutoencoder])
+@pytest.mark.parametrize(
+    "kind",
+    slow_but({MLPAutoencoder, DPAAutoencoder}, [MLPAutoencoder, VAEAutoencoder, DPAAutoencoder]),
+)
 def test_lipschitz_limit_holds(kind):
     y = sheet(300, 0)
     limited, rows = stage_1(kind(lipschitz=1.0, max_epochs=2), y, 2)
@@ -233,6 +243,7 @@ def test_lipschitz_limit_holds(kind):
     assert limited.history_["valid_loss"][-1] < limited.history_["valid_loss"][0]
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_lipschitz_limit_of_convolutions():
     fitted, rows = stage_1(ConvAutoencoder(lipschitz=0.8, max_epochs=1), blobs(300, 0), 2)
     spread = fitted.encode(rows).std(dim=0, correction=0)
@@ -617,6 +628,7 @@ def test_codes_that_are_images_keep_what_a_short_vector_loses():
     assert error(est, fresh) < 0.5 * short
 
 
+@pytest.mark.usefixtures("short_epochs")
 @pytest.mark.parametrize("shape", [(9, 14), (1, 8, 8), (3, 17, 5), (2, 2, 3), (3, 40, 33)])
 def test_images_of_any_size_have_codes_that_are_images(shape):
     y = np.random.default_rng(0).integers(0, 256, size=(40, *shape), dtype=np.uint8)
@@ -626,6 +638,7 @@ def test_images_of_any_size_have_codes_that_are_images(shape):
     assert est.encode(y[:2]).shape == (2, est.latent_dim_)
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_pixels_of_a_channel_share_their_scale():
     y = blobs(60, 0)
     est = learn("feature-map", y, latent_dim="auto", max_epochs=1)

@@ -100,6 +100,12 @@ FIT_DATA = {
     "no pair": ((X[:0], Y[:0]), r"X.*0 sample"),
     "text in X": ((with_text(X), Y), r"X: could not convert .*'red'.*encode strings as numbers"),
     "text in y": ((X, with_text(Y)), r"y: could not convert .*'red'.*encode strings as numbers"),
+    "NumPy strings in X": (
+        (np.full(X.shape, "1"), Y),
+        r"X: found an array of strings; encode .*astype\(float\)",
+    ),
+    "NumPy strings in y": ((X, np.full(len(X), "red")), r"y: found an array of strings; encode"),
+    "one number as X": ((3.0, Y), r"X must have shape \(n, p\).* got one float"),
     "text in Y_unpaired": ((X, Y, with_text(Y)), r"Y_unpaired: could not convert .*'red'"),
     "text in a table": (
         (pd.DataFrame(X, columns=list("abc")).assign(c="red"), Y),
@@ -108,7 +114,7 @@ FIT_DATA = {
     "complex X": ((X + 1j, Y), r"X: Complex data not supported, pass real numbers"),
     "complex y": ((X, Y + 1j), r"y: Complex data not supported"),
     "complex Y_unpaired": ((X, Y, Y + 1j), r"Y_unpaired: Complex data not supported"),
-    "X with one axis": ((X[:, 0], Y), r"X: Expected 2D array, got 1D array"),
+    "X with one axis": ((X[:, 0], Y), r"got \(\d+,\)\. Reshape your data: .* one column"),
     "X with three axes": ((X[:, None], Y), r"X must have shape .*got \(40, 1, 3\)"),
     "y with five axes": ((X, Y[:, None, None, None]), r"y must have shape .*\(40, 1, 1, 1, 2\)"),
     "no y": ((X, None), r"requires y to be passed.* None"),

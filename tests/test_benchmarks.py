@@ -418,14 +418,24 @@ def test_verdict_is_paired_over_splits(tabular, ours, word):
     assert cells[-1] == word
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the soak reads /proc")
-def test_soak_finds_nothing_left_and_sees_what_is():
-    """One fit by each matcher; and a file that a run leaves open is found."""
-    soak = load("soak")
-    rows = soak.soak(8, 2)
+READS_PROC = pytest.mark.skipif(
+    not Path("/proc/self/status").is_file(), reason="the soak reads /proc"
+)
+
+
+@pytest.mark.slow
+@READS_PROC
+def test_soak_finds_nothing_left():
+    """One fit by each matcher."""
+    rows = load("soak").soak(8, 2)
     assert [(row["fits"], row["draws"], row["unequal"]) for row in rows] == [(8, 80, 0)] * 2
     assert [row["failed"] for row in rows] == [1, 1]
     assert [row["leaks"] for row in rows] == [[], []]
+
+
+@READS_PROC
+def test_soak_finds_a_file_that_is_left_open():
+    soak = load("soak")
     with ExitStack() as opened:
 
         def leave_a_file_open(work, numbers):

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
-from helpers import plain_regressor
+from helpers import plain_regressor, shorten_epochs
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -52,9 +52,7 @@ NETS = pytest.mark.parametrize("kind", PARTS)
 
 @pytest.fixture(autouse=True)
 def short_epochs(monkeypatch):
-    monkeypatch.setattr("sklsdm.matchers.base.EPOCH_STEPS", STEPS)
-    short = "sklsdm.autoencoders.trained.TrainedAutoencoder._min_steps"
-    monkeypatch.setattr(short, lambda self: STEPS)
+    shorten_epochs(monkeypatch, STEPS)
 
 
 def make(kind, *callbacks, **settings):

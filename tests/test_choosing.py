@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from helpers import two_sided
+from helpers import shorten_epochs, small, two_sided
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from skorch.callbacks import Callback
@@ -35,8 +35,8 @@ pytestmark = pytest.mark.usefixtures("small_forests")
 
 
 def quick(steps=20, **params):
-    est = LSDMRegressor(matcher="energy", random_state=0).set_params(matcher__max_steps=steps)
-    return est.set_params(**params)
+    est = small(LSDMRegressor(matcher="energy", random_state=0))
+    return est.set_params(matcher__max_steps=steps, **params)
 
 
 def draw(est, x=X[:10]):
@@ -292,7 +292,8 @@ def test_unpaired_responses_that_help_stay_in_stage_2():
     (x, y), (_, more), (X_val, y_val) = (
         two_sided(n, seed, 0.1) for n, seed in ((30, 0), (3000, 1), (300, 2))
     )
-    est = quick(300, condition_encoder="flatten").fit(x, y, more, X_val=X_val, y_val=y_val)
+    est = quick(300, condition_encoder="flatten", matcher="energy")  # with wide networks
+    est.set_params(matcher__max_steps=300).fit(x, y, more, X_val=X_val, y_val=y_val)
     assert est.unpaired_ in ("match", "pair")
 
 
@@ -314,7 +315,7 @@ def test_misleading_unpaired_responses_are_left_out_of_stage_2(
     (x, y), (X_val, y_val) = two_sided(n_pairs, 0), two_sided(300, 1)
     wrong = 5 * np.random.default_rng(2).normal(size=n_wrong)
     held_out = {"X_val": X_val, "y_val": y_val}
-    est = quick(max_steps, matcher=matcher, condition_encoder="flatten")
+    est = small(quick(matcher=matcher, condition_encoder="flatten"))
     est.set_params(matcher__max_steps=max_steps)
     assert est.fit(x, y, wrong, **held_out).unpaired_ == "none"
     alone = clone(est).fit(x, y, **held_out)
@@ -452,9 +453,7 @@ class KillAt(Callback):
 @pytest.fixture
 def short_epochs(monkeypatch):
     """Of ten steps each, three in a training."""
-    monkeypatch.setattr("sklsdm.matchers.base.EPOCH_STEPS", 10)
-    name = "sklsdm.autoencoders.trained.TrainedAutoencoder._min_steps"
-    monkeypatch.setattr(name, lambda self: 10)
+    shorten_epochs(monkeypatch, 10)
 
 
 def with_checkpoint(folder, **params):

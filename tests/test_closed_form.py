@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 
 from sklsdm import metrics
 from sklsdm.datasets import make_arms, make_gcds
-from sklsdm.matchers import MATCHERS
+from sklsdm.matchers import MATCHERS, EnergyMatcher
 
 # Steps on 1,500 pairs of the arms problem, and the share of what there is to gain (from ignoring
 # X to knowing the law) that must be reached with them. Half of what was seen, or less.
@@ -61,7 +61,7 @@ def test_linear_gaussian(matcher):
 def test_spread_that_depends_on_x():
     """Problem T4: y = ±x with probability one half each, plus noise: mean 0, spread near |x1|."""
     train, test = make_gcds("T4", 2000, random_state=0), make_gcds("T4", 500, random_state=1)
-    est = fit("energy", train.X, train.y, max_steps=500)
+    est = fit(EnergyMatcher(), train.X, train.y, max_steps=500)
     mean, std = est.predict(test.X, return_std=True)
     assert np.square(mean - test.mean(test.X)).mean() < 0.05
     assert np.square(std - test.std(test.X)).mean() < 0.05
@@ -84,7 +84,7 @@ def test_unpaired_responses_put_the_marginal_law_right(matcher):
     distance, right = {}, {}
     for use in ("latent", "match"):
         data = np.eye(2)[label[pairs]], y[pairs], np.delete(y, pairs, axis=0)
-        est = fit(matcher, *data, max_steps=500, unpaired=use, autoencoder="identity")
+        est = fit(matcher, *data, max_steps=250, unpaired=use, autoencoder="identity")
         draws = est.sample(both, random_state=0)[:, 0]
         distance[use] = metrics.energy_distance(draws, y)
         right[use] = np.mean((draws[:, 0] > 0) == (both[:, 1] == 1))

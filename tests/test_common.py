@@ -1,7 +1,7 @@
 """scikit-learn's own checks, without a single expected failure."""
 
 import pytest
-from helpers import ALL_MATCHERS, plain_regressor
+from helpers import ALL_MATCHERS, plain_regressor, small
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklsdm import LSDMGenerator, LSDMRegressor
@@ -18,13 +18,14 @@ EVERY_TIME = [LSDMRegressor().matcher, "energy", "diffusion", "mdn"]
 def short(matcher):
     """An estimator that is fitted, and draws, in a few steps; the default one with its choices."""
     kind = LSDMRegressor if matcher == EVERY_TIME[0] else plain_regressor
-    est = kind(matcher=matcher)
-    est.set_params(matcher__max_steps=50)
+    est = small(kind(matcher=matcher))
+    est.set_params(matcher__max_steps=20)
     return est.set_params(matcher__n_steps=4) if matcher == "diffusion" else est
 
 
+@pytest.mark.usefixtures("small_forests")
 @parametrize_with_checks(
-    [*map(short, EVERY_TIME), LSDMGenerator().set_params(matcher__max_steps=50)]
+    [*map(short, EVERY_TIME), small(LSDMGenerator()).set_params(matcher__max_steps=20)]
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)

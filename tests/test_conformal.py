@@ -1,6 +1,7 @@
 """Conformal intervals: coverage on exchangeable pairs, ties, limits, and every way to get them."""
 
 import pickle
+import warnings
 from itertools import pairwise
 
 import numpy as np
@@ -9,12 +10,23 @@ import torch
 from helpers import plain_regressor
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklsdm import LSDMRegressorCV, SamplingEnsemble, blocks, make_sampling_pipeline
+import sklsdm
+from sklsdm import (
+    LSDMGenerator,
+    LSDMRegressorCV,
+    SamplingEnsemble,
+    blocks,
+    make_sampling_pipeline,
+)
 from sklsdm.conformal import calibrate, conformal_intervals, conformal_rank, fewest_pairs
 from sklsdm.datasets import make_arms
+from sklsdm.seen import share_seen
 
 ARMS = make_arms(400, random_state=0)
 FIT, CALIBRATE, TEST = slice(0, 60), slice(60, 160), slice(160, 400)
@@ -272,6 +284,69 @@ def test_constant_outputs_stay_constant(dtype):
     found = model.predict_interval(X[120:], conformal=True)
     np.testing.assert_allclose(found[:, :, 1], 0.1, atol=1e-7)
     assert inside(found, y[120:])[:, 1].all()
+
+
+# ------------------------------------------------------------------ through wrappers
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda: make_pipeline(StandardScaler(), single()),
+        lambda: GridSearchCV(
+            make_pipeline(StandardScaler(), single()),
+            {"lsdmregressor__matcher__max_steps": [5]},
+            cv=2,
+        ),
+        lambda: make_pipeline(StandardScaler(), SamplingEnsemble(single(), 2, random_state=0)),
+    ],
+    ids=["pipeline", "search", "ensemble"],
+)
+def test_wrappers_of_scikit_learn(wrap):
+    model = wrap().fit(ARMS.X[FIT], ARMS.y[FIT])
+    pipeline = getattr(model, "best_estimator_", model)
+    with pytest.raises(NotFittedError, match="needs a calibration"):
+        sklsdm.predict_interval(model, ARMS.X, conformal=True)
+    assert sklsdm.conformalize(model, ARMS.X[CALIBRATE], ARMS.y[CALIBRATE], 64) is model
+    found = sklsdm.predict_interval(model, ARMS.X[TEST], conformal=True)
+    scaled = pipeline[:-1].transform(ARMS.X[TEST])
+    assert_array_equal(found, pipeline[-1].predict_interval(scaled, conformal=True))
+    assert np.abs(inside(found, ARMS.y[TEST]).mean(axis=0) - 0.9).max() < 0.12
+
+
+def test_models_without_intervals_to_calibrate_are_named():
+    generator = LSDMGenerator(matcher="energy").set_params(matcher__max_steps=5).fit(ARMS.y)
+    with pytest.raises(TypeError, match="LSDMGenerator draws without conditions"):
+        sklsdm.conformalize(generator, ARMS.X, ARMS.y)
+    positive = np.exp(ARMS.y)
+    other_units = TransformedTargetRegressor(single(), func=np.log, inverse_func=np.exp)
+    model = make_pipeline(other_units).fit(ARMS.X[FIT], positive[FIT])
+    with pytest.raises(TypeError, match="Conformal intervals are calibrated in the units"):
+        sklsdm.conformalize(model, ARMS.X[CALIBRATE], positive[CALIBRATE])
+
+
+# ------------------------------------------------------------------ training pairs
+@pytest.mark.parametrize("kind", ["single", "ensemble"])
+def test_training_pairs_warn(kind):
+    model = MODELS[kind]().fit(ARMS.X[FIT], ARMS.y[FIT])
+    with pytest.warns(UserWarning, match=r"100% of these responses .* too narrow") as caught:
+        model.conformalize(ARMS.X[FIT], ARMS.y[FIT], n_draws=8)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.conformalize(ARMS.X[CALIBRATE], ARMS.y[CALIBRATE], n_draws=8)
+        model.conformalize(ARMS.X[30:100], ARMS.y[30:100], n_draws=8)  # 30 of these are seen
+    bare = single(store_reference=False).fit(ARMS.X[FIT], ARMS.y[FIT])
+    bare.conformalize(ARMS.X[FIT], ARMS.y[FIT], n_draws=8)  # nothing to compare with
+
+
+def test_share_of_seen_responses_where_few_are_kept_or_they_repeat():
+    y = np.random.default_rng(0).normal(size=(4000, 1)).astype(np.float32)
+    kept = y[::4]
+    assert share_seen(kept, 4000, y[:1000]) == 1
+    assert share_seen(kept, 4000, np.concatenate([y[:1000], 5 + y[:1000]])) == pytest.approx(0.5)
+    assert share_seen(kept, 4000, y[:1000] + 5) == 0
+    assert share_seen(y.round(1), 4000, y[:1000].round(1)) == 0
+    # 1,000 of them hardly repeat; 100 times as many would.
+    assert share_seen(y[:1000].round(4), 100_000, y[1000:].round(4)) == 0
 
 
 # ------------------------------------------------------------------ what is refused

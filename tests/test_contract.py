@@ -15,7 +15,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from helpers import ALL_MATCHERS, plain_regressor
+from helpers import ALL_MATCHERS, plain_regressor, shorten_epochs
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from torch.utils.data import Dataset
@@ -39,6 +39,13 @@ TINY = {
     "validation_fraction": 0.0,
 }
 N_PAIRS, N_UNPAIRED = 60, 80
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_epochs():
+    with pytest.MonkeyPatch.context() as patch:
+        shorten_epochs(patch, 10)
+        yield
 
 
 def tiny(parts, **params):
@@ -454,7 +461,8 @@ def test_streamed_responses(autoencoder, monkeypatch):
     pairs = (X[:N_PAIRS], y[:N_PAIRS], y[N_PAIRS:])
     params = {"latent_dim": {"identity": 10, "feature-map": 4 * 2 * 2}.get(autoencoder, 3)}
     if autoencoder not in ("pca", "identity"):
-        params["autoencoder__max_epochs"] = 2
+        # Codes that are images start from no components.
+        params["autoencoder__max_epochs"] = 40 if autoencoder == "feature-map" else 12
     resident = tiny(parts, **params).fit(*pairs)
     monkeypatch.setattr(trained, "resident_limit", lambda device: 0)
     monkeypatch.setattr(base, "_WHOLE_BYTES", 16_000)
@@ -466,9 +474,6 @@ def test_streamed_responses(autoencoder, monkeypatch):
             read.append(len(self))
 
     monkeypatch.setattr(trained, "StreamedBatches", Blocks)
-    if "autoencoder__max_epochs" in params:
-        # Which have fewer steps each; and codes that are images start from no components.
-        params["autoencoder__max_epochs"] = 40 if autoencoder == "feature-map" else 12
     streamed = tiny(parts, **params).fit(*pairs)
     assert bool(read) == (autoencoder not in ("pca", "identity"))
     errors = [np.square(est.reconstruct(y) - y).mean() for est in (resident, streamed)]

@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from sklsdm import LSDMGenerator
+from sklsdm import LSDMGenerator, LSDMRegressor
 from sklsdm.autoencoders import TorchAutoencoder
 from sklsdm.matchers import EnergyMatcher
 from sklsdm.run import resolve_device
@@ -196,7 +196,7 @@ def test_nested_settings_of_an_unknown_name_are_refused_by_name():
 
 
 def test_failed_settings_leave_the_parts_as_they_were():
-    est = plain_regressor()
+    est = LSDMRegressor()
     with pytest.raises(ValueError, match="foo"):
         est.set_params(matcher__foo=1)
     with pytest.raises(ValueError, match="foo"):

@@ -1,6 +1,7 @@
 """`diagnose`: what it judges of good and bad fits, and that its tests keep their level."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sklsdm
-from sklsdm import LSDMGenerator, LSDMRegressor, SamplingEnsemble, Unpaired
+from sklsdm import LSDMGenerator, LSDMRegressor, LSDMRegressorCV, SamplingEnsemble, Unpaired
 from sklsdm.autoencoders import AUTOENCODERS
 from sklsdm.autoencoders.base import BaseAutoencoder
 from sklsdm.datasets import make_arms, make_pinwheel
@@ -214,6 +215,38 @@ def test_advice_where_draws_ignore_x():
     assert found.memorisation.found
 
 
+class Ignorant(Drawing):
+    """Draws that ignore x, also of a clone."""
+
+    @staticmethod
+    def law(X, rng):
+        return ARMS.y[rng.integers(200, size=len(X))]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda est: SamplingEnsemble(est, 2, random_state=0),
+        lambda est: SamplingEnsemble(sklsdm.make_sampling_pipeline(est), 2, random_state=0),
+        lambda est: LSDMRegressorCV(
+            est, n_estimators=1, cv=2, candidates={"matcher__max_steps": [5]}, random_state=0
+        ),
+    ],
+    ids=["ensemble", "ensemble of pipelines", "search"],
+)
+def test_advice_for_pooled_fits_names_what_their_model_takes(wrap):
+    est = Ignorant(matcher="energy", condition_encoder="flatten", unpaired="none")
+    model = wrap(est.set_params(matcher__max_steps=5))
+    found = model.fit(ARMS.X[:200], ARMS.y[:200]).diagnose(ARMS.X[500:900], ARMS.y[500:900])
+    assert f"Diagnosis of {type(model).__name__}" in str(found)
+    text = " ".join(found.advice)
+    named = set(re.findall(r"\b(\w+)='|\b(\w+__\w+)", text))
+    assert named
+    assert {first or second for first, second in named} <= set(model.get_params())
+    assert "SamplingEnsemble" not in text
+    assert ("`candidates`" in text) is isinstance(model, LSDMRegressorCV)
+
+
 def test_the_worst_conditions_are_named():
     """Draws are wrong where x > 0 alone."""
     rng = np.random.default_rng(0)
@@ -256,7 +289,9 @@ def test_a_missing_mode_is_found():
 
 
 def test_pairs_of_the_fit_are_noticed():
-    found = tiny().fit(ARMS.X[:100], ARMS.y[:100]).diagnose(ARMS.X[:100], ARMS.y[:100])
+    est = tiny().fit(ARMS.X[:100], ARMS.y[:100])
+    with pytest.warns(UserWarning, match="100% of these .* all judgements are too favourable"):
+        found = est.diagnose(ARMS.X[:100], ARMS.y[:100])
     assert found.share_seen == 1
     assert "has not seen" in found.advice[0]
 
@@ -280,16 +315,19 @@ def test_unpaired_responses_of_another_law_are_found():
     assert "Unpaired responses" in str(same)
 
 
-def test_order_of_the_pairs_is_no_shift_and_rows_are_those_passed_in():
-    arms = make_arms(2700, random_state=1)
+def test_order_of_the_pairs_is_no_shift_and_rows_are_those_passed_in(monkeypatch):
+    """More pairs and more responses than are looked at."""
+    monkeypatch.setattr("sklsdm.diagnosing.MAX_PAIRS", 200)
+    monkeypatch.setattr("sklsdm.diagnosing.MAX_ROWS", 200)
+    arms = make_arms(700, random_state=1)
     est = tiny().fit(arms.X[:100], arms.y[:100])
-    rows = 100 + arms.y[100:1300, 0].argsort()
-    other = arms.y[1300:].copy()
+    rows = 100 + arms.y[100:400, 0].argsort()
+    other = arms.y[400:].copy()
     assert not est.diagnose(arms.X[rows], arms.y[rows], other).shift.is_clear
-    other[1200:] += 10
+    other[250:] += 10
     shift = est.diagnose(arms.X[rows], arms.y[rows], other).shift
     assert shift.is_clear
-    assert min(shift.examples) >= 1200
+    assert min(shift.examples) >= 250
 
 
 # ------------------------------------------------------------------ the report
@@ -299,7 +337,17 @@ PARTS = [("energy", name) for name in AUTOENCODERS if name not in ("auto", "conv
 def check_report(found, n_pairs):
     assert found.n_pairs == n_pairs
     as_text = json.dumps(found.to_dict(), allow_nan=False)
-    assert json.loads(as_text)["calibration"]["levels"] == found.calibration.levels.tolist()
+    read = json.loads(as_text)
+    assert read["calibration"]["levels"] == found.calibration.levels.tolist()
+    assert read["calibration"]["fault"] == found.calibration.fault()
+    assert read["calibration"]["p_value"] == found.calibration.p_value
+    assert read["following"]["verdict"] == found.following.verdict
+    assert read["following"]["is_right"] == found.following.is_right
+    assert read["modes"]["missing"] == found.modes.missing
+    assert read["memorisation"]["found"] == found.memorisation.found
+    assert read["weak_stage"] == found.weak_stage
+    if found.shift is not None:
+        assert read["shift"]["is_clear"] == found.shift.is_clear
     page = str(found)
     assert page.index("Calibration") < page.index("Advice")
     assert max(map(len, page.splitlines())) <= 105

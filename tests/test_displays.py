@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklsdm import ImageGridDisplay, SamplingEnsemble
+from sklsdm import ImageGridDisplay, LSDMGenerator, SamplingEnsemble
 from sklsdm.blocks import row_slices
 
 pyplot = pytest.importorskip("matplotlib.pyplot")
@@ -82,6 +82,20 @@ def test_all_groups_of_an_estimator(of_bytes):
     titles = [tick.get_text().replace("\n", " ") for tick in display.ax_.get_xticklabels()]
     assert titles == list(shown)
     assert display.figure_ is display.ax_.figure
+
+
+def test_a_generator_has_one_row_and_no_conditions():
+    generator = LSDMGenerator(2, "energy", autoencoder="pca", random_state=0)
+    generator.set_params(matcher__max_steps=5).fit(BYTES)
+    display = ImageGridDisplay.from_estimator(
+        generator, n_samples=4, real=BYTES[None, :3], nearest=BYTES, random_state=0
+    )
+    draws = generator.sample(4, random_state=0)
+    assert_allclose(display.images_["draws"][0], np.moveaxis(draws, 1, -1), atol=1e-6)
+    assert display.images_["real"].shape == (1, 3, 6, 5, 3)
+    assert not display.ax_.get_yticklabels()
+    with pytest.raises(TypeError, match="LSDMGenerator draws without conditions"):
+        ImageGridDisplay.from_estimator(generator, X)
 
 
 def test_nothing_is_cut_off_and_titles_lie_apart(of_bytes):

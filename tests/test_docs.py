@@ -42,13 +42,20 @@ def run(page):
             exec(compile("\n" * (line - 1) + code, str(page), "exec"), names)
 
 
+@pytest.fixture
+def small_budgets(monkeypatch):
+    """Trainings of two steps."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
+    with importlib.import_module("small_budgets").small_budgets(steps=2):
+        yield
+
+
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("small_budgets")
 @WITH_CODE
 def test_pages_run_with_small_budgets(page, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
     monkeypatch.chdir(tmp_path)
-    with importlib.import_module("small_budgets").small_budgets(steps=2):
-        run(page)
+    run(page)
 
 
 @pytest.mark.slow
@@ -73,10 +80,22 @@ def test_links_lead_somewhere(page):
     assert not broken
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_docstring_examples_run(name, small_forests):
+def run_examples(name):
     module = importlib.import_module(name)
     assert doctest.testmod(module, optionflags=doctest.ELLIPSIS).failed == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("small_budgets")
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples_run_with_small_budgets(name):
+    run_examples(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples_run(name):
+    run_examples(name)
 
 
 @pytest.mark.parametrize("name", sklsdm.__all__)

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from helpers import small
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -36,7 +37,7 @@ def waves(n=300, seed=0):
 
 def short(encoder, **params):
     est = LSDMRegressor(matcher="energy", condition_encoder=encoder, random_state=0, **params)
-    return est.set_params(matcher__max_steps=20)
+    return small(est).set_params(matcher__max_steps=20)
 
 
 # ------------------------------------------------------------------ every encoder
@@ -224,7 +225,14 @@ def test_others_refuse_nan_and_name_the_encoder_that_takes_them():
 
 
 @pytest.mark.filterwarnings("ignore")
-@parametrize_with_checks([short("trees").set_params(matcher="energy", matcher__max_steps=50)])
+@pytest.mark.usefixtures("small_forests")
+@parametrize_with_checks(
+    [
+        LSDMRegressor(matcher="energy", condition_encoder="trees", random_state=0).set_params(
+            matcher__max_steps=50
+        )
+    ]
+)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 

@@ -32,7 +32,14 @@ def fitted():
 # ------------------------------------------------------------------ scikit-learn's checks
 @pytest.mark.filterwarnings("ignore")
 @parametrize_with_checks(
-    [SamplingEnsemble(plain_regressor(matcher="diffusion").set_params(matcher__max_steps=50), 2)]
+    [
+        SamplingEnsemble(
+            plain_regressor(matcher="diffusion").set_params(
+                matcher__max_steps=20, matcher__n_steps=4
+            ),
+            2,
+        )
+    ]
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)

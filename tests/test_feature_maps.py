@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from helpers import RUN
+from helpers import RUN, slow_but
 from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
@@ -118,11 +118,11 @@ def test_guidance_is_for_labels_unless_asked_for(kind):
     assert guided.n_passes == 2 * plain.n_passes
 
 
-@FIELDS
+@pytest.mark.parametrize("kind", slow_but([DiffusionMatcher], [DiffusionMatcher, FlowMatcher]))
 def test_draws_follow_the_class(kind):
     X, y = shades()
     model = LSDMRegressor(autoencoder="feature-map", random_state=0, condition_encoder="flatten")
-    model.set_params(matcher=kind(max_steps=200, channels=16, batch_size=64, lr=2e-3))
+    model.set_params(matcher=kind(max_steps=100, channels=16, batch_size=32, lr=4e-3))
     model.fit(X, y)
     draws = model.sample(np.eye(2), 50, random_state=0).mean(axis=(2, 3))
     assert draws[0].max() < 0 < draws[1].min()

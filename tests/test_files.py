@@ -42,6 +42,16 @@ def test_what_was_written_is_read(path):
     assert read_checked(path, "ours") == CONTENT
 
 
+def test_an_error_names_the_missing_folder_or_the_file_and_no_draft(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        write_atomically(tmp_path / "missing" / "model", b"new")
+    assert caught.value.filename == str(tmp_path / "missing")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(NotADirectoryError) as other:
+        write_atomically(tmp_path / "file" / "model", b"new")
+    assert other.value.filename == str(tmp_path / "file" / "model")
+
+
 def test_only_the_owner_can_read(path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700

@@ -30,7 +30,7 @@ LAYERS = [
     {"sources"},
     {"parameters", "randomness", "fit_folder", "frames", "out_of_memory", "modules", "responses"},
     {"run", "categories", "conditions", "batches", "datasets", "metrics", "shift", "extremes"},
-    {"nets"},
+    {"nets", "seen"},
     {"parts"},
     {"autoencoders", "matchers", "encoders"},
     {"pairing", "recommended"},

@@ -320,7 +320,7 @@ def test_lasting_divergence_is_an_error():
 
 
 def test_divergence_that_outlasts_the_budget_is_an_error():
-    with pytest.raises(DivergenceError, match=r"stage 9: .*1 retries"):
+    with pytest.raises(DivergenceError, match=r"stage 9: .*1 retry from"):
         trained(single, 1, SpoilAt(0, once=False), DivergenceGuard(STAGE), max_epochs=1)
 
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from helpers import plain_regressor
+from helpers import plain_regressor, shorten_epochs
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklsdm import LSDMRegressor, NotImprovedWarning
@@ -15,7 +15,7 @@ from sklsdm.autoencoders import ConvAutoencoder
 @pytest.fixture(autouse=True)
 def short_epochs(monkeypatch):
     """20 steps an epoch in place of 200: principal components hold two patterns already."""
-    monkeypatch.setattr(ConvAutoencoder, "_min_steps", lambda self: 20)
+    shorten_epochs(monkeypatch, 20)
 
 
 N = 30

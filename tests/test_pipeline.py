@@ -73,7 +73,8 @@ class Spy(LSDMRegressor):
 @pytest.fixture
 def spy():
     Spy.seen = []
-    return Spy(matcher=EnergyMatcher(max_steps=10), random_state=0)
+    chosen = {"condition_encoder": "flatten", "unpaired": "match"}  # not compared in each fit
+    return Spy(matcher=EnergyMatcher(max_steps=10, widths=(32, 32)), random_state=0, **chosen)
 
 
 # ------------------------------------------------------------------ pipelines
@@ -208,7 +209,7 @@ def test_unpaired_travels_through_searches(routing, spy):
 
 # ------------------------------------------------------------------ searches
 def test_grid_over_nested_parameters_of_names():
-    est = plain_regressor(matcher="wgan", autoencoder="pca", random_state=0)
+    est = plain_regressor(autoencoder="pca", random_state=0).set_params(matcher="wgan")
     grid = {
         "latent_dim": [1, 3],
         "matcher__n_critic": [1, 2],

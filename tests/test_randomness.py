@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from helpers import plain_regressor
+from helpers import plain_regressor, small
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
@@ -27,9 +27,11 @@ KINDS = {
 
 
 def short(estimator, **params):
-    return estimator(matcher="energy", autoencoder="identity", **params).set_params(
-        matcher__max_steps=5
-    )
+    est = small(estimator(matcher="energy", autoencoder="identity", **params))
+    est.set_params(matcher__max_steps=5)
+    if estimator is LSDMRegressor:  # which would compare encoders
+        est.set_params(condition_encoder="flatten")
+    return est
 
 
 REGRESSOR = short(LSDMRegressor, random_state=0).fit(ARMS.X, ARMS.y)

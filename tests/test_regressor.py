@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import plain_regressor
+from helpers import plain_regressor, small
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, GradientNormClipping
@@ -64,8 +64,9 @@ def test_identity_takes_only_the_number_of_outputs():
 
 def test_parts_may_be_objects():
     named = quick("wgan", autoencoder="pca", latent_dim=3).fit(X, CURVES)
-    parts = {"matcher": WGANMatcher(max_steps=30), "autoencoder": PCAAutoencoder()}
-    built = plain_regressor(latent_dim=3, random_state=0, **parts).fit(X, CURVES)
+    parts = {"matcher": WGANMatcher(), "autoencoder": PCAAutoencoder()}
+    built = small(plain_regressor(latent_dim=3, random_state=0, **parts))
+    built.set_params(matcher__max_steps=30).fit(X, CURVES)
     assert_array_equal(draw(built), draw(named))
     assert isinstance(built.matcher_, WGANMatcher)
     assert built.matcher_ is not parts["matcher"]
@@ -132,7 +133,8 @@ def test_nothing_held_out_learns_from_all_pairs_to_the_last_step(matcher):
 
 def test_the_state_is_chosen_on_the_validation_pairs():
     """Where training can only harm there, it stops at once and the start is kept."""
-    params = {"matcher__max_steps": 400, "matcher__n_iter_no_change": 2, "matcher__lr": 1e-2}
+    matcher = EnergyMatcher(n_iter_no_change=2, lr=1e-2)
+    params = {"matcher": matcher, "matcher__max_steps": 400}
     curved = np.column_stack([np.abs(X[:, 0]), np.cos(3 * X[:, 1])])
     helped = quick(**params).fit(X, curved, X_val=X, y_val=curved)
     start = plain_regressor(matcher=EnergyMatcher(max_steps=1, lr=1e-12), random_state=0)
@@ -440,7 +442,7 @@ def test_condition_noise_keeps_few_pairs_from_being_learnt_by_heart():
         return t[:, None] + 0.3 * rng.normal(size=(n, 20)), y
 
     test = noisy_copies(500, 99)
-    est = plain_regressor(matcher="energy", random_state=0)
+    est = plain_regressor(matcher=EnergyMatcher(), random_state=0)
     plain = est.fit(*noisy_copies(60, 0)).score(*test)
     est.set_params(matcher__condition_noise=0.3).fit(*noisy_copies(60, 0))
     assert est.score(*test) > plain + 0.03

@@ -441,6 +441,9 @@ def foreign_files(tmp_path):
     torch.save({"a": torch.zeros(3)}, tmp_path / "torch")
     yield "a pickle", pickle.dumps(tiny())
     yield "a pickle", (tmp_path / "joblib").read_bytes()
+    for method in ("zlib", "gzip", "bz2", "lzma", "xz"):
+        joblib.dump(tiny(), tmp_path / "joblib", compress=(method, 3))
+        yield "compressed data, such as joblib.dump writes", (tmp_path / "joblib").read_bytes()
     yield "a zip archive", (tmp_path / "bomb.npz").read_bytes()
     yield "a zip archive", (tmp_path / "torch").read_bytes()
     yield "a zip archive", skops.io.dumps(tiny())

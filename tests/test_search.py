@@ -415,11 +415,12 @@ def test_candidates_can_be_halved():
     assert search.best_params_["matcher"] in values(grid, "matcher")
 
 
-def test_one_line(monkeypatch):
+def test_one_line(monkeypatch, small_forests):
     """Without settings it tries the recommended candidates, here with small budgets."""
 
     def shortened(X, y):
-        return [{**each, "matcher__max_steps": [2]} for each in sklsdm.candidates(X, y)]
+        few = {"matcher__max_steps": [2], "unpaired": ["match"]}
+        return [{**each, **few} for each in sklsdm.candidates(X, y)]
 
     monkeypatch.setattr(sklsdm.search, "candidates", shortened)
     with warnings.catch_warnings():

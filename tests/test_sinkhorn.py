@@ -14,6 +14,7 @@ from sklsdm.functional.transport import (
     condition_scale,
     sinkhorn_divergence,
     sinkhorn_plan,
+    sinkhorn_self_plan,
     squared_cost,
 )
 from sklsdm.matchers import SinkhornMatcher
@@ -47,6 +48,15 @@ def test_plan_is_that_of_pot():
     cost = squared_cost(normal(30, 2), 1 + normal(20, 2, seed=1))
     wanted = ot.sinkhorn(ot.unif(30), ot.unif(20), cost.numpy(), 0.3, stopThr=1e-12)
     assert_close(sinkhorn_plan(cost, 0.3, n_iter=2000), torch.from_numpy(wanted), **EXACT)
+
+
+@pytest.mark.parametrize("epsilon", [0.02, 0.3, 10.0])
+def test_plan_between_a_sample_and_itself(epsilon):
+    cost = squared_cost(normal(30, 2), normal(30, 2))
+    plan = sinkhorn_self_plan(cost, epsilon)
+    assert_close(plan, plan.T, **EXACT)
+    assert_close(plan.sum(dim=0), torch.full((30,), 1 / 30).double(), atol=1e-7, rtol=0)
+    assert_close(plan, sinkhorn_plan(cost, epsilon, n_iter=20_000), atol=1e-5, rtol=0)
 
 
 def test_plan_of_a_vast_epsilon_is_the_product():
@@ -112,13 +122,17 @@ def test_gradient_is_that_of_the_value():
 
 # ------------------------------------------------------------------ the matcher
 @pytest.mark.parametrize(
-    ("lr", "batch_size", "most_between"),
-    [(1e-2, 64, 0.3), pytest.param(5e-3, 128, 0.2, marks=pytest.mark.slow)],
+    ("max_steps", "lr", "batch_size", "most_between"),
+    [(300, 1e-2, 64, 0.3), pytest.param(900, 5e-3, 128, 0.2, marks=pytest.mark.slow)],
 )
-def test_fitted_law(lr, batch_size, most_between):
-    """Small batches are cheap, and find part of the way."""
+def test_fitted_law(max_steps, lr, batch_size, most_between):
+    """Small batches are cheap, and find part of the way.
+
+    After 300 steps with batches of 128 the share is .183 with a standard deviation of .019 over
+    seeds, also with plans that have converged; after 900 it is .16 to .18.
+    """
     X, y = two_sided()
-    matcher = SinkhornMatcher(max_steps=300, lr=lr, widths=(64, 64), batch_size=batch_size)
+    matcher = SinkhornMatcher(max_steps=max_steps, lr=lr, widths=(64, 64), batch_size=batch_size)
     est = plain_regressor(matcher=matcher, random_state=0).fit(X, y)
     assert_draws_are_two_sided(est, X, most_between)
 

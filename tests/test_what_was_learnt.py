@@ -11,7 +11,15 @@ from skorch.callbacks import Callback
 
 from sklsdm import LSDMGenerator, NotImprovedWarning
 from sklsdm.datasets import make_arms
-from sklsdm.matchers import MATCHERS, EnergyMatcher, MatchingData
+from sklsdm.encoders import FlattenConditionEncoder, TreesConditionEncoder
+from sklsdm.matchers import (
+    MATCHERS,
+    DiffusionMatcher,
+    EnergyMatcher,
+    MatchingData,
+    MDNMatcher,
+)
+from sklsdm.owner import warn_if_not_improved
 
 
 def noise(n=80):
@@ -32,6 +40,26 @@ def test_a_fit_that_keeps_its_start_warns():
     assert caught[0].filename == __file__
     assert est.matcher_.best_step_ == 0
     assert est.matcher_.best_score_ == est.matcher_.start_score_
+
+
+def advice_for(matcher, encoder):
+    matcher.start_score_, matcher.best_step_ = [1.0, 0.1], 0
+    with pytest.warns(NotImprovedWarning) as caught:
+        warn_if_not_improved(matcher, encoder)
+    return str(caught[0].message)
+
+
+def test_the_advice_applies_to_the_estimator_and_its_matcher():
+    for kind, other in ((MDNMatcher, "mdn"), (DiffusionMatcher, "diffusion")):
+        text = advice_for(kind(), FlattenConditionEncoder())
+        assert f"'{other}'" not in text
+        assert "learns from few pairs" in text
+        assert "condition_encoder='trees'" in text
+    assert "condition_encoder" not in advice_for(MDNMatcher(), TreesConditionEncoder())
+    text = advice_for(MDNMatcher(), None)  # of an LSDMGenerator
+    assert "a Gaussian law" in text
+    assert "pair" not in text
+    assert "condition" not in text
 
 
 @pytest.mark.parametrize("matcher", list(MATCHERS))
@@ -87,7 +115,7 @@ def test_autoencoders_tell_it_too():
 
 def test_the_generator_tells_it_too():
     model = LSDMGenerator(matcher=EnergyMatcher(lr=0.1, max_steps=100), random_state=0)
-    with pytest.warns(NotImprovedWarning):
+    with pytest.warns(NotImprovedWarning, match="the held-out rows"):
         model.fit(noise()[1])
     assert model.matcher_.best_step_ == 0
 

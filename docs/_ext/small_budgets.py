@@ -10,7 +10,9 @@ from unittest.mock import patch
 import joblib
 
 import sklsdm.encoders.trees
+import sklsdm.metrics.classifier
 import sklsdm.pairing
+from sklsdm.autoencoders import ConvAutoencoder, FeatureMapAutoencoder
 from sklsdm.autoencoders.trained import TrainedAutoencoder
 from sklsdm.matchers import BaseMatcher
 
@@ -19,6 +21,7 @@ from sklsdm.matchers import BaseMatcher
 def small_budgets(steps: int = 20, epochs: int = 1) -> Iterator[None]:
     """No matcher takes more than `steps`, no autoencoder more than `epochs`, whatever is asked.
 
+    An epoch of an autoencoder has `steps` steps where the rows are few, and forests have 20 trees.
     Everything runs in this process, since others would not know of the cut.
     """
     budget, net = BaseMatcher.budget, TrainedAutoencoder._net
@@ -32,7 +35,10 @@ def small_budgets(steps: int = 20, epochs: int = 1) -> Iterator[None]:
     with ExitStack() as cuts:
         cuts.enter_context(patch.object(BaseMatcher, "budget", short_budget))
         cuts.enter_context(patch.object(TrainedAutoencoder, "_net", short_net))
-        cuts.enter_context(patch.object(sklsdm.encoders.trees, "_TREES", (50, 50)))
+        for kind in (TrainedAutoencoder, ConvAutoencoder, FeatureMapAutoencoder):
+            cuts.enter_context(patch.object(kind, "_min_steps", lambda self: steps))
+        cuts.enter_context(patch.object(sklsdm.encoders.trees, "_TREES", (20, 20)))
+        cuts.enter_context(patch.object(sklsdm.metrics.classifier, "N_TREES", 50))
         cuts.enter_context(patch.object(sklsdm.pairing, "_LABEL_STEPS", steps))
         cuts.enter_context(joblib.parallel_config("sequential"))
         yield

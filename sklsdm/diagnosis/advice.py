@@ -10,13 +10,14 @@ from sklsdm.diagnosis.calibration import Calibration
 from sklsdm.diagnosis.following import Following
 from sklsdm.diagnosis.memorisation import Memorisation, Modes
 from sklsdm.diagnosis.risk import RiskBound
+from sklsdm.seen import SEEN, seen_text
 from sklsdm.shift import Shift
 
+TOO_FAVOURABLE = "on pairs that it has, all judgements are too favourable"
 _LARGE_ERROR = 0.1  # of a stage, in standard deviations of the responses
 _STEEP = 3.0  # decoder, by the median norm of its Jacobian
 _FEW_PAIRS = 300  # to diagnose with
 _FEW_TO_FIT = 300  # pairs, with which overfitting is more likely than too few steps
-_SEEN = 0.5  # share of responses that equal a training response
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class Settings:
     n_unpaired: int
     validation_fraction: float
     n_fits: int
+    prefix: str  # what precedes an LSDMRegressor's parameters in `set_params` of the model
+    is_pooled: bool  # whether the model is a SamplingEnsemble
+    is_search: bool  # and one that compares candidates
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,44 +75,46 @@ class Findings:
 def advise(findings: Findings) -> list[str]:
     """Advice, the most important first."""
     found = [*_about_the_pairs(findings), *_about_stage_1(findings), *_about_stage_2(findings)]
+    if findings.settings.is_search and findings.weak_stage is not None:
+        found.append(
+            "Settings that `candidates` names are changed there: they replace the estimator's."
+        )
     if not found or (len(found) == 1 and findings.n_pairs < _FEW_PAIRS):
         found.insert(0, f"No fault was found by tests at the level {LEVEL:.0%}.")
     return found
 
 
 def _about_the_pairs(findings: Findings) -> Iterator[str]:
-    if findings.share_seen >= _SEEN:
-        yield (
-            f"{findings.share_seen:.0%} of these responses equal a training response. Pass pairs "
-            f"that `fit` has not seen: on pairs that it has, all judgements are too favourable."
-        )
+    if findings.share_seen >= SEEN:
+        yield f"{seen_text(findings.share_seen)}: {TOO_FAVOURABLE}."
     if findings.n_pairs < _FEW_PAIRS:
         yield (
             f"With {findings.n_pairs} pairs only gross faults are seen; from {_FEW_PAIRS} on, and "
             f"better 1,000, smaller ones are too."
         )
     if findings.shift is not None and findings.shift.is_clear:
+        at = findings.settings.prefix
         yield (
-            "The unpaired responses do not follow the law of the paired ones. Leave out those of "
-            "another kind, or fit with unpaired='none'; if the pairs were selected by their "
-            "response, draws follow that selection."
+            f"The unpaired responses do not follow the law of the paired ones. Leave out those of "
+            f"another kind, or fit with {at}unpaired='none'; if the pairs were selected by their "
+            f"response, draws follow that selection."
         )
 
 
 def _about_stage_1(findings: Findings) -> Iterator[str]:
     risk, settings = findings.risk, findings.settings
+    at = settings.prefix
     if findings.weak_stage == 1:
         changes = []
         if settings.latent_dim < settings.n_outputs:
-            changes.append(
-                f"raise latent_dim (now {settings.latent_dim}, for {settings.n_outputs} outputs)"
-            )
+            now = f"now {settings.latent_dim}, for {settings.n_outputs} outputs"
+            changes.append(f"raise {at}latent_dim ({now})")
         if settings.autoencoder in ("pca", "identity"):
-            changes.append("try autoencoder='mlp', whose codes may be curved")
+            changes.append(f"try {at}autoencoder='mlp', whose codes may be curved")
         else:
-            changes.append("raise autoencoder__max_epochs, or pass more unpaired responses")
+            changes.append(f"raise {at}autoencoder__max_epochs, or pass more unpaired responses")
         if not risk.stochastic_decoder:
-            changes.append("if what is lost is noise, autoencoder='dpa' draws it")
+            changes.append(f"if what is lost is noise, {at}autoencoder='dpa' draws it")
         yield (
             f"Improve stage 1 first: it loses {risk.stage_1:.2f} standard deviations of the "
             f"responses, which no matcher can give back. {_sentence(changes)}"
@@ -116,12 +122,13 @@ def _about_stage_1(findings: Findings) -> Iterator[str]:
     if risk.local_slope > _STEEP and risk.stage_2 > _LARGE_ERROR:
         yield (
             f"The decoder magnifies errors of codes {risk.local_slope:.1f} times. Limit its slope "
-            f"by autoencoder__lipschitz, take autoencoder='vae', or lower latent_dim."
+            f"by {at}autoencoder__lipschitz, take {at}autoencoder='vae', or lower {at}latent_dim."
         )
 
 
 def _about_stage_2(findings: Findings) -> Iterator[str]:
     settings, following = findings.settings, findings.following
+    at = settings.prefix
     if following.verdict in ("ignored", "partly"):
         how = "ignore x" if following.verdict == "ignored" else "follow x only in part"
         ways = [*_ways_to_follow(settings), *_ways_to_fit(settings)]
@@ -140,8 +147,8 @@ def _about_stage_2(findings: Findings) -> Iterator[str]:
     if findings.memorisation is not None and findings.memorisation.found:
         yield (
             f"Draws lie nearer to the training responses than fresh responses do: these are "
-            f"repeated, or the law is too narrow. Lower matcher__max_steps or matcher__widths; "
-            f"{_first_lower(_sentence(_ways_with_few_pairs(settings)))}"
+            f"repeated, or the law is too narrow. Lower {at}matcher__max_steps or "
+            f"{at}matcher__widths; {_first_lower(_sentence(_ways_with_few_pairs(settings)))}"
         )
     if findings.modes.missing and findings.weak_stage == 2:
         text = (
@@ -149,7 +156,7 @@ def _about_stage_2(findings: Findings) -> Iterator[str]:
             "whether the training pairs hold such responses"
         )
         many = settings.n_paired >= _FEW_TO_FIT and settings.matcher != "diffusion"
-        yield f"{text}; if so, try matcher='diffusion'." if many else f"{text}."
+        yield f"{text}; if so, try {at}matcher='diffusion'." if many else f"{text}."
     if findings.weak_stage == 2:
         yield from _about_calibration(findings)
 
@@ -158,11 +165,11 @@ def _about_calibration(findings: Findings) -> Iterator[str]:
     calibration, settings = findings.calibration, findings.settings
     fault = calibration.fault()
     if fault == "narrow":
-        pool = "Raise n_estimators" if settings.n_fits > 1 else "Pool fits by SamplingEnsemble"
         yield (
-            f"The draws are too narrow: intervals hold too few responses. {pool}: pooled draws "
-            f"spread where the fits disagree. For intervals alone, conformalize(X, y) with further "
-            f"pairs gives the coverage that is asked for."
+            f"The draws are too narrow: intervals hold too few responses. "
+            f"{_sentence([_pool(settings)])} Pooled draws spread where the fits disagree. For "
+            f"intervals alone, conformalize(X, y) with further pairs gives the coverage that is "
+            f"asked for."
         )
     elif fault == "wide":
         yield (
@@ -185,14 +192,14 @@ def _about_calibration(findings: Findings) -> Iterator[str]:
 
 def _ways_to_follow(settings: Settings) -> list[str]:
     """Changes after which draws may follow x."""
-    ways = []
+    at, ways = settings.prefix, []
     if settings.condition_encoder == "flatten":
         ways.append(
-            "for tables try condition_encoder='periodic' (laws that turn quickly with x) or "
-            "'trees' (many columns)"
+            f"for tables try {at}condition_encoder='periodic' (laws that turn quickly with "
+            f"x) or 'trees' (many columns)"
         )
     if settings.matcher != "diffusion":
-        ways.append("try matcher='diffusion', which learns laws that turn quickly with x")
+        ways.append(f"try {at}matcher='diffusion', which learns laws that turn quickly with x")
     return ways
 
 
@@ -200,22 +207,27 @@ def _ways_to_fit(settings: Settings) -> list[str]:
     """Changes after which draws may be nearer to the law."""
     if settings.n_paired < _FEW_TO_FIT:
         return _ways_with_few_pairs(settings)
-    return ["raise matcher__max_steps, or compare matchers by LSDMRegressorCV"]
+    other = "pass more candidates" if settings.is_search else "compare matchers by LSDMRegressorCV"
+    return [f"raise {settings.prefix}matcher__max_steps, or {other}"]
 
 
 def _ways_with_few_pairs(settings: Settings) -> list[str]:
     """Changes against overfitting."""
-    ways = []
+    at, ways = settings.prefix, []
     if settings.validation_fraction == 0:
-        ways.append("set validation_fraction=0.1, by which training stops before it overfits")
+        ways.append(f"set {at}validation_fraction=0.1, by which training stops before it overfits")
     if settings.n_unpaired == 0:
         ways.append("pass unpaired responses (Y_unpaired)")
     if settings.n_fits == 1:
-        ways.append("pool fits by SamplingEnsemble")
+        ways.append(_pool(settings))
     if settings.matcher != "energy":
-        ways.append("try matcher='energy', which few pairs suffice for")
+        ways.append(f"try {at}matcher='energy', which few pairs suffice for")
     ways.append(f"best of all, fit on more than {settings.n_paired} pairs")
     return ways
+
+
+def _pool(settings: Settings) -> str:
+    return "raise n_estimators" if settings.is_pooled else "pool fits by SamplingEnsemble"
 
 
 def _strength(auc: float) -> str:

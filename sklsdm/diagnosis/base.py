@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -103,10 +104,14 @@ def condense(*samples: Array) -> list[Array]:
 
 
 def as_plain(value: Any) -> Any:
-    """A judgement as dicts, lists, numbers and strings, for JSON; NaN, as X may hold, as None."""
+    """A judgement as dicts, lists, numbers and strings, for JSON; NaN, as X may hold, as None.
+
+    A dict holds the fields of a judgement, and its properties: the verdicts.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return {name: as_plain(found) for name, found in fields.items()}
+        names = [field.name for field in dataclasses.fields(value)]
+        names += [name for name, _ in inspect.getmembers(type(value), _is_property)]
+        return {name: as_plain(getattr(value, name)) for name in names}
     if isinstance(value, np.ndarray | np.generic):
         plain = np.asarray(value)
         if plain.dtype.kind == "f" and np.isnan(plain).any():
@@ -117,6 +122,10 @@ def as_plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [as_plain(one) for one in value]
     return value
+
+
+def _is_property(member: Any) -> bool:
+    return isinstance(member, property)
 
 
 def entry(label: str, text: str) -> str:

@@ -49,8 +49,15 @@ class Diagnosis(Findings):
         object.__setattr__(self, "advice", advise(self))
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers as dicts, lists, numbers and strings, for `json.dumps`."""
-        return {**as_plain(self), "weak_stage": self.weak_stage}
+        """All numbers and verdicts as dicts, lists, numbers and strings, for `json.dumps`.
+
+        The names are those of the attributes: `found["following"]["verdict"]` is
+        `diagnosis.following.verdict`. `found["calibration"]["fault"]` is
+        `diagnosis.calibration.fault()`.
+        """
+        found = as_plain(self)
+        found["calibration"]["fault"] = self.calibration.fault()
+        return found
 
     def __repr__(self) -> str:
         return f"<Diagnosis of {self.settings.model} on {self.n_pairs} pairs; print it>"

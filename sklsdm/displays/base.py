@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklsdm._validation import check_integer
 from sklsdm.base import LatentSpaceEstimator
 from sklsdm.ensemble import SamplingEnsemble
-from sklsdm.forwarding import fitted_inside
+from sklsdm.forwarding import inner
 
 Array = NDArray[Any]
 
@@ -63,11 +63,12 @@ def sheet_grey() -> float:
 
 def one_fit(estimator: Any, member: int) -> LatentSpaceEstimator:
     """The fitted estimator inside `estimator`; of an ensemble the fit number `member`."""
-    model = fitted_inside(estimator)
+    model = inner(estimator, through_targets=True)
     if isinstance(model, SamplingEnsemble):
         check_is_fitted(model, "estimators_")
         n_fits = len(model.estimators_)
-        model = fitted_inside(model.estimators_[check_integer("member", member, 0, n_fits - 1)])
+        member = check_integer("member", member, 0, n_fits - 1)
+        model = inner(model.estimators_[member], through_targets=True)
     if not isinstance(model, LatentSpaceEstimator):
         raise TypeError(
             f"{type(model).__name__} has no two stages of training and no latent space; pass an "

@@ -14,6 +14,7 @@ from sklsdm.blocks import row_slices
 from sklsdm.displays.base import Array, import_pyplot, sheet_grey
 from sklsdm.ensemble import SamplingEnsemble
 from sklsdm.forwarding import inner, unwrap
+from sklsdm.generator import LSDMGenerator
 from sklsdm.randomness import RandomState
 
 __all__ = ["ImageGridDisplay"]
@@ -83,7 +84,7 @@ class ImageGridDisplay:
     def from_estimator(
         cls,
         estimator: Any,
-        X: ArrayLike,
+        X: ArrayLike | None = None,
         n_samples: int = 8,
         *,
         real: ArrayLike | None = None,
@@ -99,9 +100,11 @@ class ImageGridDisplay:
         Parameters
         ----------
         estimator : estimator, Pipeline or search
-            Fitted to image responses, with draws by :func:`sklsdm.sample`.
-        X : array-like of shape (n_conditions, ...)
-            Conditions, one row of the picture each.
+            Fitted to image responses, with draws by :func:`sklsdm.sample`; or a fitted
+            LSDMGenerator.
+        X : array-like of shape (n_conditions, ...), optional
+            Conditions, one row of the picture each. None for an LSDMGenerator, which has no
+            conditions: its draws are one row, and `real` has shape (1, k, ...).
         n_samples : int, default=8
             Draws for each condition.
         real : array-like of shape (n_conditions, k, *y_shape), optional
@@ -116,7 +119,7 @@ class ImageGridDisplay:
             estimator was fitted with. If it has none, it is (0, 1) where the training responses
             lie inside, else their smallest and largest value. uint8 images are scaled by 1/255.
         labels : sequence of n_conditions str, optional
-            Label of each row. None numbers them from 0.
+            Label of each row. None numbers the conditions from 0.
         random_state : int, RandomState, Generator or None, default=None
             Seeds the draws.
         ax : matplotlib Axes, optional
@@ -132,8 +135,7 @@ class ImageGridDisplay:
             The responses are no images of one or three channels, or arguments do not fit.
         """
         check_integer("n_samples", n_samples, 1)
-        model, X = unwrap(estimator, X)
-        draws = model.sample(X, n_samples, random_state=random_state)
+        model, draws = _drawn(estimator, X, n_samples, random_state)
         shape = draws.shape[2:]
         _check_image_shape("the response", shape)
         if reconstructions and real is None:
@@ -167,7 +169,7 @@ class ImageGridDisplay:
             rows = _nearest_rows(groups["draws"].reshape(-1, *shape), seen, span)
             found = _in_unit_range(seen[rows], span)
             groups["nearest in training"] = found.reshape(draws.shape)
-        if labels is None:
+        if labels is None and X is not None:
             labels = range(len(draws))
         return cls.from_images(groups, labels=labels, ax=ax)
 
@@ -288,6 +290,21 @@ def _check_image_shape(name: str, shape: tuple[int, ...]) -> None:
     raise ValueError(
         f"{name} must be an image of shape (h, w), (1, h, w) or (3, h, w), got {shape}: {hint}."
     )
+
+
+def _drawn(
+    estimator: Any, X: ArrayLike | None, n_samples: int, random_state: RandomState
+) -> tuple[Any, Array]:
+    """The estimator that draws, and its draws (n_conditions, n_samples, *y_shape)."""
+    generator = inner(estimator)
+    if isinstance(generator, LSDMGenerator):
+        if X is not None:
+            raise TypeError("LSDMGenerator draws without conditions; leave X away.")
+        return generator, generator.sample(n_samples, random_state=random_state)[None]
+    if X is None:
+        raise ValueError("X is None; pass the conditions to draw images for.")
+    model, X = unwrap(estimator, X)
+    return model, model.sample(X, n_samples, random_state=random_state)
 
 
 def _checked_range(y_range: Any) -> Range | None:

@@ -29,12 +29,14 @@ __all__ = [
     "import_pot",
     "sinkhorn_divergence",
     "sinkhorn_plan",
+    "sinkhorn_self_plan",
     "squared_cost",
     "transport_cost",
 ]
 
-_N_ITER = 100  # Sinkhorn's iterations
+_N_ITER = 150  # Sinkhorn's iterations between two samples
 _PER_LOGARITHM = 50  # iterations of which one is taken with logarithms
+_N_SELF_ITER = 30  # between a sample and itself; each about halves the error
 _LEAST_MASS = 1e-290  # below it a sum of the kernel counts as this much, so that none is 0
 
 
@@ -107,6 +109,22 @@ def sinkhorn_plan(cost: Tensor, epsilon: float, n_iter: int = _N_ITER) -> Tensor
     return (left[:, None] * kernel * right / (n * m)).to(cost.dtype)
 
 
+@torch.no_grad()
+def sinkhorn_self_plan(cost: Tensor, epsilon: float) -> Tensor:
+    r"""The plan of :func:`sinkhorn_plan` for a sample and itself, whose cost (n, n) is symmetric.
+
+    One potential serves both sides. The mean of its old value and of Sinkhorn's update halves the
+    error near the solution, whatever ε is ([2]_, section 3). Sinkhorn's own iterations take
+    hundreds where ε is small.
+    """
+    n = len(cost)
+    kernel = (cost.double() / -epsilon).exp_()  # 1 on the diagonal, so that no row underflows
+    scaling = kernel.new_ones(n)
+    for _ in range(_N_SELF_ITER):
+        scaling = (n * scaling / (kernel @ scaling)).sqrt_()
+    return (scaling[:, None] * kernel * (scaling / n**2)).to(cost.dtype)
+
+
 def sinkhorn_divergence(
     a: Tensor, b: Tensor, epsilon: float, n_iter: int = _N_ITER, *, constant: bool = True
 ) -> Tensor:
@@ -116,17 +134,19 @@ def sinkhorn_divergence(
 
     for the squared Euclidean cost. Not negative, and 0 where the laws are equal. Differentiable:
     the gradient of OT_ε is that of its cost at the optimal plan. Without `constant` the term
-    OT_ε(a, a) is left out, which does not depend on b: enough for a loss that moves b. The plans
-    between a sample and itself get half of the `n_iter` iterations, since they converge faster.
+    OT_ε(a, a) is left out, which does not depend on b: enough for a loss that moves b. The plan
+    between a and b takes `n_iter` iterations.
     """
-    half = n_iter // 2
-    total = _entropic_cost(a, b, epsilon, n_iter) - _entropic_cost(b, b, epsilon, half) / 2
-    return total - _entropic_cost(a, a, epsilon, half) / 2 if constant else total
+    cost, self_cost = squared_cost(a, b), squared_cost(b, b)
+    total = _entropic_cost(cost, sinkhorn_plan(cost, epsilon, n_iter), epsilon)
+    total = total - _entropic_cost(self_cost, sinkhorn_self_plan(self_cost, epsilon), epsilon) / 2
+    if not constant:
+        return total
+    self_cost = squared_cost(a, a)
+    return total - _entropic_cost(self_cost, sinkhorn_self_plan(self_cost, epsilon), epsilon) / 2
 
 
-def _entropic_cost(a: Tensor, b: Tensor, epsilon: float, n_iter: int) -> Tensor:
+def _entropic_cost(cost: Tensor, plan: Tensor, epsilon: float) -> Tensor:
     """OT_ε; its gradient is that of the cost at a fixed plan, by the envelope theorem."""
-    cost = squared_cost(a, b)
-    plan = sinkhorn_plan(cost.detach(), epsilon, n_iter)
     divergence = torch.xlogy(plan, plan * plan.numel()).sum()  # KL(π ‖ a ⊗ b)
     return (plan * cost).sum() + epsilon * divergence

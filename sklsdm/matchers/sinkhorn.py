@@ -53,7 +53,7 @@ class SinkhornMatcher(GeneratorMatcher):
     Codes without a condition add the divergence between draws and all codes.
 
     When to use: for few latent dimensions, where no critic is wanted. Cost: two plans of
-    `batch_size` points a step, each some two hundred products of a square matrix with a vector.
+    `batch_size` points a step, together some 330 products of a square matrix with a vector.
 
     References
     ----------

@@ -96,12 +96,12 @@ class DivergenceGuard(Callback):
         found = [f"{name}={value:g}" for name, value in _losses(net).items()]
         if self.look is not None:
             found.append(_described(self.look, distance))
+        retries = "1 retry" if self.n_retries_ == 1 else f"{self.n_retries_} retries"
         rates = ", ".join(f"{name}={rate:.2g}" for name, rate in rates_by_name(net))
         return DivergenceError(
             f"{self.stage.title}: training diverged at step {_n_steps(net)} ({', '.join(found)}), "
-            f"even after {self.n_retries_} retries from the last good state, each at half the "
-            f"learning rate (now {rates}). {self.stage.advice}, and look for extreme values in the "
-            f"data."
+            f"even after {retries} from the last good state, each at half the learning "
+            f"rate (now {rates}). {self.stage.advice}, and look for extreme values in the data."
         )
 
 

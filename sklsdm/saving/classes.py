@@ -29,7 +29,7 @@ from sklsdm.autoencoders.wrapped import TransformerCoder
 from sklsdm.boosting import CrossFittedBoosting
 from sklsdm.categories import CategoryColumns
 from sklsdm.conditions import ConditionFormat
-from sklsdm.conformal import Calibration
+from sklsdm.conformal import ConformalScores
 from sklsdm.ensemble import SamplingEnsemble
 from sklsdm.generator import LSDMGenerator
 from sklsdm.modules import PackedModule, RebuildableModule
@@ -57,7 +57,7 @@ _OURS = (
     TransformerCoder,
     CrossFittedBoosting,
     Shift,
-    Calibration,
+    ConformalScores,
 )
 # Their fitted state is arrays and plain values that NumPy code reads. ExtraTreesRegressor and
 # OneHotEncoder hand theirs to compiled code and are checked (forests.py, one_hot.py).

@@ -25,6 +25,11 @@ _MOST_HEADER = 4 * _MOST_TEXT  # bytes: the document with its quotes escaped, an
 _OTHERS = {
     b"\x80": "a pickle, such as joblib.dump and pickle.dump write",
     b"PK": "a zip archive, such as torch.save, skops.io.dump and numpy.savez write",
+    **dict.fromkeys(
+        (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda", b"\x1f\x8b", b"BZh", b"\x5d\x00\x00", b"\xfd7zXZ")
+        + (b"\x04\x22\x4d\x18",),
+        "compressed data, such as joblib.dump writes with compress=",  # zlib, gzip, bz2, xz, lz4
+    ),
 }
 
 
