@@ -25,6 +25,7 @@ from sklsdm.blocks import rows_per_block
 from sklsdm.functional.augmentation import random_affine
 from sklsdm.modules import ACTIVATIONS, FULL_ITERATIONS, Coder, LinearCoder, MLPCoder, widest_output
 from sklsdm.nets import (
+    AdamW,
     HeldOutScore,
     Look,
     SingleNet,
@@ -210,8 +211,7 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         return SingleNet(
             coder,
             criterion=lambda: loss if limit is None else limit.within(loss),
-            optimizer=torch.optim.AdamW,
-            optimizer__fused=True,
+            optimizer=AdamW,
             optimizer__weight_decay=self.weight_decay,
             lr=self.lr,
             max_epochs=self.max_epochs,
