@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -18,11 +19,11 @@ class _OneCounter:
 
     kernel: ClassVar[Callable[..., None]]
     param_groups: list[dict[str, Any]]
-    state: dict[Any, dict[str, Any]]
+    state: defaultdict[torch.Tensor, Any]
 
     @torch.no_grad()
-    def step(self) -> None:
-        """Move all parameters that have a gradient."""
+    def step(self, closure: Any = None) -> Any:
+        """Move all parameters that have a gradient; a closure is not called."""
         for group in self.param_groups:
             moved = [p for p in group["params"] if p.grad is not None]
             if moved:
