@@ -202,8 +202,10 @@ class GatedMLP(nn.Module):
         """Units (n, width) of every layer before its activation, from the first layer on."""
         first = self._first_units(features, inputs)
         units, rows = [first] if self.gated else [], self._activated(first)
-        for place, layer in enumerate(self.rest[:-1:2]):
-            units.append(layer(self.rest[2 * place - 1](units[-1]) if place else rows))
+        for layer in list(self.rest)[:-2]:  # without the last activation, which no unit follows
+            rows = layer(rows)
+            if isinstance(layer, nn.Linear):
+                units.append(rows)
         return units
 
     def _through_activation(self, gradient: Tensor, units: Tensor) -> Tensor:
