@@ -1,14 +1,15 @@
 """How fast training and drawing are, each beside the same work in a few lines of plain torch.
 
-    python benchmarks/speed.py [--quick] [--part training|drawing|user]
+    python benchmarks/speed.py [--quick] [--part training|drawing|user|skill] [--against FOLDER]
 
 Everything runs on one thread and is measured in CPU time, in rounds in which the two sides take
 turns; printed are medians, and the median of the ratios round by round. A ratio below 1 says that
 sklsdm is the faster one.
 
-Training: a default fit is stopped in its first epoch, and its networks, optimizers (fused Adam in
-both) and batches are handed to the plain loop, so that an epoch of 100 steps differs only in the
-loop, and in the way a loss is computed. The plain loop computes it as the papers write it:
+Training: a default fit is stopped in its first epoch, and its networks and batches are handed to
+the plain loop, with torch's own fused Adam, so that an epoch of 100 steps differs only in the loop,
+in Adam's bookkeeping and in the way a loss is computed. Rows "by Adam's defaults" leave out `fused`
+in the plain loop, as most loops by hand do. The plain loop computes it as the papers write it:
 autograd twice for the slope of a critic, conditions repeated for several draws. For `diffusion`,
 `flow`, `transport` and `mdn` it calls our own loss, and the ratio is the cost of skorch and of our
 callbacks.
@@ -17,11 +18,16 @@ Drawing: 100,000 draws by `sample`, beside the generator's and the decoder's for
 same noise, with units restored, in batches of the same size, into one array.
 
 User: seconds of what users wait for. They have no plain side.
+
+Skill: with `--against`, which names a checkout of other code (such as a `git worktree`), seconds
+that either code takes to fit the arms to an energy skill of .85 of the oracle's: whole fits with
+more and more steps, the first that gets there counts. "plain" is the other code.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -29,6 +35,8 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -52,8 +60,9 @@ Pairs = list[tuple[float, float]]  # seconds of the plain side and of ours
 class Rounds(Callback):
     """At the first epoch of a fit, time plain epochs against whole epochs of the net, and stop."""
 
-    def __init__(self, step: Callable[[Any, Any], None], n_rounds: int) -> None:
+    def __init__(self, step: Callable[[Any, Any], None], n_rounds: int, fused: bool = True) -> None:
         self.step = step
+        self.fused = fused
         self.n_rounds = n_rounds
         self.times_: Pairs = []
 
@@ -66,16 +75,31 @@ class Rounds(Callback):
             return
         self.running_ = True
 
+        ours = {name: getattr(net, name + "_") for name in net._optimizers}
+        torchs = {name: torchs_own(each, self.fused) for name, each in ours.items()}
+
         def plain() -> None:
             net.module_.train()
+            for name, optimizer in torchs.items():
+                setattr(net, name + "_", optimizer)
             for batch in self.batches_:
                 self.step(net, batch)
+            for name, optimizer in ours.items():
+                setattr(net, name + "_", optimizer)
 
         self.times_ = alternate(plain, lambda: net.fit_loop(self.batches_, epochs=1), self.n_rounds)
         raise StopTraining
 
     def __sklearn_clone__(self) -> Rounds:
         return self  # the estimator clones its parts; the times must come back to us
+
+
+def torchs_own(optimizer: torch.optim.Optimizer, fused: bool) -> torch.optim.Optimizer:
+    """torch's own Adam or AdamW with the settings of ours."""
+    group = dict(optimizer.param_groups[0])
+    kind = torch.optim.AdamW if isinstance(optimizer, torch.optim.AdamW) else torch.optim.Adam
+    settings = {name: group[name] for name in ("lr", "betas", "weight_decay")}
+    return kind(group["params"], fused=fused or None, **settings)
 
 
 def alternate(plain: Callable[[], Any], ours: Callable[[], Any], n_rounds: int) -> Pairs:
@@ -101,10 +125,10 @@ def stage_one(n_rounds: int) -> Pairs:
     return rounds.times_
 
 
-def stage_two(matcher: str, unpaired: str, n_rounds: int) -> Pairs:
+def stage_two(matcher: str, unpaired: str, n_rounds: int, fused: bool = True) -> Pairs:
     """Stage 2 on the arms: 1,500 pairs or, with "match", 300 pairs and 1,200 responses."""
     arms = make_arms(1500, random_state=1000)
-    rounds = Rounds(STEPS[matcher], n_rounds)
+    rounds = Rounds(STEPS[matcher], n_rounds, fused)
     model = LSDMRegressor(matcher=matcher, unpaired=unpaired, condition_encoder="flatten")
     model.set_params(matcher__callbacks=[rounds], random_state=0)
     if unpaired == "match":
@@ -179,16 +203,17 @@ def drawing(make: Callable[[str], Any], matcher: str, n_draws: int, n_rounds: in
 
 
 # ------------------------------------------------------------------ what users wait for
+def process_seconds(statement: str) -> float:
+    """Wall seconds of a fresh process that runs a statement."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", statement], check=True)
+    return time.perf_counter() - start
+
+
 def import_seconds() -> float:
-    """Wall seconds of a fresh process that imports sklsdm, less those of its dependencies."""
-
-    def seconds(modules: str) -> float:
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", f"import {modules}"], check=True)
-        return time.perf_counter() - start
-
-    base = "sklearn, torch, skorch"
-    return seconds(f"{base}, sklsdm") - seconds(base)
+    """Wall seconds of importing sklsdm, less those of its dependencies."""
+    base = "import sklearn, torch, skorch"
+    return process_seconds(f"{base}, sklsdm") - process_seconds(base)
 
 
 def small_table() -> tuple[Any, Any]:
@@ -219,10 +244,47 @@ def grid_speedup() -> float:
 
 
 USER: dict[str, tuple[str, Callable[[], float], int]] = {
+    "import torch": ("wall s", partial(process_seconds, "import torch"), 7),
+    "import sklearn": ("wall s", partial(process_seconds, "import sklearn"), 7),
+    "import sklsdm": ("wall s", partial(process_seconds, "import sklsdm"), 7),
     "import sklsdm, beyond sklearn, torch and skorch": ("wall s", import_seconds, 7),
     "LSDMRegressor().fit, 200 x 10": ("CPU s", small_fit, 3),
     "GridSearchCV, n_jobs=2 against 1": ("times as fast", grid_speedup, 1),
 }
+
+
+# ------------------------------------------------------------------ time to equal skill
+def seconds_to_skill(checkout: Path, seed: int) -> float:
+    """CPU seconds until the code in a checkout has reached the skill; infinity where it does not.
+
+    A process of its own imports the package from the checkout.
+    """
+    script = Path(__file__).with_name("equal_skill.py")
+    environment = os.environ | {"PYTHONPATH": str(checkout)}
+    found = subprocess.run(
+        [sys.executable, str(script), str(seed)],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    result = json.loads(found.stdout.splitlines()[-1])
+    if Path(result["package"]).parents[1] != checkout.resolve():
+        raise SystemExit(f"{result['package']} was imported, not the package in {checkout}")
+    return float(result["seconds"])
+
+
+def skill_rows(n_rounds: int, against: str) -> Any:
+    """The other code and ours in turn, each on as many data sets."""
+    checkouts = Path(against), Path(__file__).parents[1]
+    pairs = []
+    for seed in range(n_rounds):
+        other, ours = (seconds_to_skill(checkout, seed) for checkout in checkouts)
+        pairs.append((other, ours))
+    commit = subprocess.run(
+        ["git", "-C", against, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
+    yield row_of("skill", f"arms to a skill of .85, against {commit or against}", pairs, 1)
 
 
 # ------------------------------------------------------------------ rows
@@ -242,6 +304,9 @@ def training_rows(n_rounds: int) -> Any:
         for use in ("latent", "match"):
             case = f"{matcher}, {use}"
             yield row_of("training", case, stage_two(matcher, use, n_rounds), 10)
+    for use in ("latent", "match"):
+        pairs = stage_two("wgan", use, n_rounds, fused=False)
+        yield row_of("training", f"wgan, {use}, by Adam's defaults", pairs, 10)
 
 
 def drawing_rows(n_rounds: int, n_draws: int) -> Any:
@@ -260,7 +325,11 @@ def user_rows(n_rounds: int) -> Any:
         }
 
 
-UNITS = {"training": "ms a step (stage 1: an epoch)", "drawing": "µs a draw"}
+UNITS = {
+    "training": "ms a step (stage 1: an epoch)",
+    "drawing": "µs a draw",
+    "skill": "s",
+}
 
 
 def summarise(rows: list[dict[str, Any]]) -> None:
@@ -272,7 +341,8 @@ def summarise(rows: list[dict[str, Any]]) -> None:
             for row in here
         ]
         if cells:
-            print_table([f"{part}, CPU {unit}", "plain torch", "sklsdm", "ratio"], cells)
+            other = "other code" if part == "skill" else "plain torch"
+            print_table([f"{part}, CPU {unit}", other, "sklsdm", "ratio"], cells)
             print()
     here = [row for row in rows if row["part"] == "user"]
     if here:
@@ -285,13 +355,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="two rounds; nothing is saved")
-    parser.add_argument("--part", choices=("training", "drawing", "user"))
+    parser.add_argument("--part", choices=("training", "drawing", "user", "skill"))
+    parser.add_argument("--against", metavar="FOLDER", help="a checkout of other code")
     arguments = parser.parse_args()
     rounds = 2 if arguments.quick else arguments.rounds
     parts = {
         "training": lambda: training_rows(rounds),
         "drawing": lambda: drawing_rows(rounds, 10_000 if arguments.quick else 100_000),
         "user": lambda: user_rows(rounds),
+        "skill": lambda: skill_rows(min(rounds, 3), arguments.against) if arguments.against else (),
     }
     warnings.simplefilter("ignore")
     rows = kept_rows("speed")

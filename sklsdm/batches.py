@@ -201,14 +201,17 @@ class PairBatches:
         shape = (self.n_steps, self.per_step, self.batch_size)
         return torch.randint(n_rows, shape, generator=self.random, device=self.latent.device)
 
-    def _conditions(self, rows: Tensor) -> Tensor:
-        chosen = self.condition[rows]
+    def _conditions(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """The conditions (b, p) of each batch of a step, for `rows` (per_step, b)."""
+        parts = self.condition[rows].unbind()
         if self.condition_noise == 0:
-            return chosen
-        noise = torch.randn(
-            chosen.shape, generator=self.random, dtype=torch.float32, device=chosen.device
+            return parts
+        return tuple(part + self.condition_noise * self._noise(*part.shape) for part in parts)
+
+    def _noise(self, *shape: int) -> Tensor:
+        return torch.randn(
+            shape, generator=self.random, dtype=torch.float32, device=self.latent.device
         )
-        return chosen + self.condition_noise * noise
 
     def __iter__(self) -> Iterator[list[PairBatch]]:
         pairs = self._indices(len(self.latent))
@@ -216,22 +219,15 @@ class PairBatches:
         mix = torch.rand(
             (*pairs.shape, 1), generator=self.random, dtype=torch.float32, device=self.latent.device
         )
-        for step in range(self.n_steps):
-            noise = torch.randn(
-                (self.per_step, self.batch_size * self.n_draws, self.noise_dim),
-                generator=self.random,
-                dtype=torch.float32,
-                device=self.latent.device,
-            )
-            yield [
-                PairBatch(
-                    self._conditions(pairs[step, part]),
-                    self.latent[pairs[step, part]],
-                    noise[part],
-                    mix[step, part],
-                    None
-                    if others is None or self.codes is None
-                    else self.codes[others[step, part]],
-                )
-                for part in range(self.per_step)
+        for step, rows in enumerate(pairs.unbind()):
+            noise = self._noise(self.per_step, self.batch_size * self.n_draws, self.noise_dim)
+            parts = [
+                self._conditions(rows),
+                self.latent[rows].unbind(),
+                noise.unbind(),
+                mix[step].unbind(),
+                [None] * self.per_step
+                if others is None or self.codes is None
+                else self.codes[others[step]].unbind(),
             ]
+            yield list(map(PairBatch, *parts))

@@ -32,7 +32,7 @@ from sklsdm.functional.virtual_adversarial import (
 from sklsdm.matchers.base import EPOCH_STEPS, MatchingData
 from sklsdm.matchers.mdn import MDNMatcher
 from sklsdm.modules import CodeClassifier
-from sklsdm.nets import SingleNet, default_callbacks
+from sklsdm.nets import AdamW, SingleNet, default_callbacks
 from sklsdm.run import Run, Stage, Stream
 
 PAIRING = Stage(
@@ -170,8 +170,7 @@ def _label_log_weights(
     net = SingleNet(
         classifier,
         criterion=lambda: LabelObjective(log_shares),
-        optimizer=torch.optim.AdamW,
-        optimizer__fused=True,
+        optimizer=AdamW,
         lr=_LABEL_LR,
         max_epochs=steps // epoch_steps,
         ema_decay=_LABEL_EMA,

@@ -262,7 +262,8 @@ HOSTILE = [
     ("too large", with_value(2**65)),
     ("is none of sklsdm.save", lambda document, arrays: json.dumps(document).replace(
         f'"format": {FORMAT}', f'"format": 1{"0" * 10**5}')),
-    (f"format {FORMAT + 1}, of sklsdm", lambda document, arrays: document.update(format=FORMAT + 1)),
+    (f"format {FORMAT + 1}, of sklsdm", lambda document, arrays: document.update(
+        format=FORMAT + 1)),
     ("is none of sklsdm.save", nested(10**5, "[", "]")),
     ("is none of sklsdm.save", lambda document, arrays: json.dumps(document) + "Infinity"),
     ("inside each other", lambda document, arrays: document.update(

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+import sklearn.datasets
 from sklearn.utils import Bunch
 
 from sklsdm import blocks, datasets, metrics
@@ -298,7 +299,7 @@ def folder(tmp_path, monkeypatch):
         )
     monkeypatch.setenv("SKLSDM_DATA", str(tmp_path))
     monkeypatch.setattr(
-        datasets.fetch, "fetch_openml", lambda *args, **kw: pytest.fail("no download")
+        sklearn.datasets, "fetch_openml", lambda *args, **kw: pytest.fail("no download")
     )
     return tmp_path
 
@@ -325,7 +326,7 @@ def test_images_come_from_openml_otherwise(name, other_folder, tmp_path, monkeyp
         asked.append((name, settings["data_home"]))
         return Bunch(data=data, target=target)
 
-    monkeypatch.setattr(datasets.fetch, "fetch_openml", fetch)
+    monkeypatch.setattr(sklearn.datasets, "fetch_openml", fetch)
     monkeypatch.delenv("SKLSDM_DATA", raising=False)
     if other_folder:
         monkeypatch.setenv("SKLSDM_DATA", str(tmp_path))
@@ -344,7 +345,7 @@ def test_no_way_to_the_images_names_both(name, monkeypatch):
     def fetch(*args, **settings):
         raise OSError("no network")
 
-    monkeypatch.setattr(datasets.fetch, "fetch_openml", fetch)
+    monkeypatch.setattr(sklearn.datasets, "fetch_openml", fetch)
     monkeypatch.delenv("SKLSDM_DATA", raising=False)
     message = rf"SKLSDM_DATA is not set.*fetch_openml failed.*no network.*{name}\.npz"
     with pytest.raises(OSError, match=message):

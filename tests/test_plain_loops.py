@@ -17,7 +17,10 @@ pytest.importorskip("ot")
 
 
 class BothSteps(Callback):
-    """At the first epoch, one plain step and one of the net's own from the same state."""
+    """At the first epoch, one plain step and one of the net's own from the same state.
+
+    Both are steps down the gradient: Adam would also move what has no gradient but rounding.
+    """
 
     def __init__(self, step):
         self.step = step
@@ -26,6 +29,9 @@ class BothSteps(Callback):
         self.batches_ = X
 
     def on_epoch_begin(self, net, **kwargs):
+        net.optimizer_ = torch.optim.SGD(net.module_.parameters(), lr=0.1)
+        if hasattr(net, "critic_"):
+            net.critic_optimizer_ = torch.optim.SGD(net.critic_.parameters(), lr=0.1)
         state, batch = net.snapshot(), next(iter(self.batches_))
         random = net.random.get_state()
         ends = []
@@ -53,10 +59,9 @@ def test_one_step_is_the_same(matcher, unpaired, monkeypatch):
     both = BothSteps(importlib.import_module("plain_loops").STEPS[matcher])
     arms = make_arms(120, random_state=0)
     est = plain_regressor(matcher=matcher, unpaired=unpaired, random_state=0)
-    est.set_params(matcher__callbacks=[both], matcher__widths=(16,), matcher__lr=1e-3)
+    est.set_params(matcher__callbacks=[both], matcher__widths=(16,), matcher__max_steps=20)
     est.fit(arms.X[:80], arms.y[:80], arms.y[80:])
     plain, ours = both.ends_
     assert any(not torch.equal(a, b) for a, b in zip(plain, both.start_, strict=False))
-    # Adam's first step moves every parameter by about the rate, 1e-3. Sinkhorn's plans are equal up
-    # to the tolerance of POT's.
-    assert_close(plain, ours, rtol=0, atol=1e-4 if matcher == "sinkhorn" else 1e-5)
+    # Plans of Sinkhorn are equal up to the tolerance of POT, and so are the gradients.
+    assert_close(plain, ours, rtol=0, atol=3e-3 if matcher == "sinkhorn" else 1e-6)

@@ -27,6 +27,7 @@ from sklsdm.functional.augmentation import random_affine
 from sklsdm.hashing import content_hash
 from sklsdm.modules import ACTIVATIONS, FULL_ITERATIONS, Coder, LinearCoder, MLPCoder, widest_output
 from sklsdm.nets import (
+    AdamW,
     HeldOutScore,
     Look,
     SingleNet,
@@ -225,8 +226,7 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         return SingleNet(
             coder,
             criterion=lambda: loss if limit is None else limit.within(loss),
-            optimizer=torch.optim.AdamW,
-            optimizer__fused=True,
+            optimizer=AdamW,
             optimizer__weight_decay=self.weight_decay,
             lr=self.lr,
             max_epochs=self.max_epochs,

@@ -8,7 +8,6 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import fetch_openml
 
 from sklsdm._validation import check_choice
 from sklsdm.datasets.problem import Array
@@ -131,6 +130,8 @@ def _fetch_images(
         except KeyError as error:
             raise OSError(f"{path} lacks the array {error}, it has {sorted(arrays)}.") from None
         return images.astype(np.uint8, copy=False), labels.astype(np.int64)
+    from sklearn.datasets import fetch_openml  # with it come modules that only downloads need
+
     try:
         with warnings.catch_warnings():  # the error below says what the retries' warnings say
             warnings.filterwarnings("ignore", message="A network error occurred")

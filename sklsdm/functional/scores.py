@@ -27,6 +27,8 @@ References
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -66,21 +68,29 @@ def _cdist(a: Tensor, b: Tensor) -> Tensor:
 
 def _row_means(a: Tensor, b: Tensor) -> Tensor:
     """Mean distance (n,) of every row of ``a`` (n, q) to the rows of ``b`` (m, q)."""
-    means = a.new_empty(len(a))
-    for rows in row_slices(len(a), len(b)):
-        means[rows] = _cdist(a[rows], b).mean(dim=1)
-    return means
+    return _in_blocks(lambda rows: _cdist(a[rows], b).mean(dim=1), len(a), len(b))
 
 
 def _pair_mean(draws: Tensor, fair: bool) -> Tensor:
     """Mean distance (n,) between two of a row's draws (n, m, q); ``fair``: two different ones."""
     n, m, _ = draws.shape
-    sums = draws.new_zeros(n)
-    for rows in row_slices(n, m * m):
+
+    def sums(rows: slice) -> Tensor:
         some = draws[rows]
-        for block in row_slices(m, m):
-            sums[rows] += _cdist(some[:, block], some).sum(dim=(1, 2))
-    return sums / _n_pairs(m, fair)
+        parts = [_cdist(some[:, block], some).sum(dim=(1, 2)) for block in row_slices(m, m)]
+        return reduce(torch.add, parts)
+
+    return _in_blocks(sums, n, m * m) / _n_pairs(m, fair)
+
+
+def _in_blocks(compute: Callable[[slice], Tensor], n_rows: int, row_size: int) -> Tensor:
+    """What `compute` gives for each row (n_rows,), by blocks of rows that hold `row_size` numbers.
+
+    Blocks are joined rather than written into one tensor: autograd goes back through such writes
+    slowly.
+    """
+    parts = [compute(rows) for rows in row_slices(n_rows, row_size)] or [compute(slice(0, 0))]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _n_pairs(m: int, fair: bool) -> int:

@@ -21,7 +21,7 @@ from sklsdm.matchers.base import (
     several_draws,
 )
 from sklsdm.modules import Critic, Critics
-from sklsdm.nets import AdversarialNet
+from sklsdm.nets import Adam, AdversarialNet
 from sklsdm.parameters import (
     above,
     at_least,
@@ -119,10 +119,15 @@ class AdversarialObjective:
     def _values(
         self, critic: Any, features: Tensor, real: Tensor, drawn: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Critic values, real (b, 1) and drawn (b, n_draws)."""
-        repeated = features.repeat_interleave(self.n_draws, dim=0)
-        values = critic(torch.cat([features, repeated]), torch.cat([real, drawn]))
-        return values[: len(real), None], values[len(real) :].view(len(real), self.n_draws)
+        """Critic values, real (b, 1) and drawn (b, n_draws), from one pass.
+
+        The code and the draws of a condition follow one another, so that what depends on the
+        condition alone is computed once for them.
+        """
+        by_condition = drawn.view(len(real), self.n_draws, -1)
+        together = torch.cat([real.unsqueeze(1), by_condition], dim=1).flatten(0, 1)
+        values = critic(features, together).view(len(real), 1 + self.n_draws)
+        return values[:, :1], values[:, 1:]
 
     def critic_loss(self, generator: nn.Module, critics: Critics, batch: PairBatch) -> Tensor:
         """Loss of the critics; the generator gets no gradient."""
@@ -157,7 +162,7 @@ class AdversarialObjective:
         """The generator's loss against one critic."""
         if self.relativistic:
             return self.loss_of_generator(*self._values(critic, features, real, drawn))
-        values = critic(features.repeat_interleave(self.n_draws, dim=0), drawn)
+        values = critic(features, drawn)
         return self.loss_of_generator(None, values.view(len(real), self.n_draws))
 
 
@@ -280,10 +285,9 @@ class AdversarialMatcher(GeneratorMatcher):
             Critics(joint, marginal),
             criterion=lambda: objective,
             optimizer__betas=tuple(map(float, self.betas)),
-            critic_optimizer=torch.optim.Adam,
+            critic_optimizer=Adam,
             critic_optimizer__lr=self.critic_lr,
             critic_optimizer__betas=tuple(map(float, self.betas)),
-            critic_optimizer__fused=True,
             **self._net_settings(data, plan, self._stage, self._held_out(objective, data, plan)),
         )
 

@@ -17,6 +17,7 @@ from sklsdm.functional.categorical import are_labels
 from sklsdm.functional.scores import energy_score, multiscale_score
 from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, widest_output
 from sklsdm.nets import (
+    Adam,
     HeldOutScore,
     Look,
     SingleNet,
@@ -290,8 +291,7 @@ class BaseMatcher(TrainedPart, ABC):
     ) -> dict[str, Any]:
         """Arguments that the nets of all matchers share."""
         return {
-            "optimizer": torch.optim.Adam,
-            "optimizer__fused": True,
+            "optimizer": Adam,
             "lr": self.lr,
             "max_epochs": plan.n_epochs,
             "ema_decay": self.ema_decay,

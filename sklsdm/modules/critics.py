@@ -31,6 +31,7 @@ class Critic(ConditionedModule):
         self.mlp = GatedMLP(n_features, latent_dim, 1, widths, activation, generator)
 
     def forward(self, features: Tensor, latent: Tensor) -> Tensor:
+        """Values (n m,) for features (n, ...) and codes (n m, k), those of each row in turn."""
         return self.mlp(features, latent).squeeze(-1)
 
     def slopes(self, features: Tensor, latent: Tensor) -> Tensor:
@@ -125,11 +126,14 @@ class GroupSortCritic(ConditionedModule):
         self.rest = nn.Sequential(*layers, OrthonormalLinear(widths[-1], 1, generator))
 
     def forward(self, features: Tensor, latent: Tensor) -> Tensor:
+        """Values (n m,) for features (n, ...) and codes (n m, k), those of each row in turn."""
+        per_row = len(latent) // max(1, len(features))
         if self.joint:
-            return self.rest(self.first(torch.cat([features, latent], dim=-1))).squeeze(-1)
+            repeated = features.repeat_interleave(per_row, dim=0)
+            return self.rest(self.first(torch.cat([repeated, latent], dim=-1))).squeeze(-1)
         hidden = self.first(latent)
         if self.shift is not None:
-            hidden = hidden + self.shift(features)
+            hidden = hidden + self.shift(features).repeat_interleave(per_row, dim=0)
         return self.rest(hidden).squeeze(-1)
 
 

@@ -164,7 +164,7 @@ class GatedMLP(nn.Module):
             return torch.cat([features.repeat_interleave(per_row, dim=0), inputs], dim=1)
         gate, shift = self.by_condition(features).unsqueeze(1).chunk(2, dim=2)
         hidden = self.first(inputs).unflatten(0, (len(features), per_row))
-        return torch.addcmul(hidden + shift, gate, hidden).flatten(0, 1)
+        return torch.addcmul(shift, 1.0 + gate, hidden).flatten(0, 1)
 
     def _activated(self, units: Tensor) -> Tensor:
         return self.activation(units) if self.gated else units
@@ -196,15 +196,16 @@ class GatedMLP(nn.Module):
             features, self.by_condition.weight[:width], self.by_condition.bias[:width]
         )
         found = self._through_activation(found, units.pop())
-        return torch.addcmul(found, gate, found) @ self.first.weight
+        return (found * (1.0 + gate)) @ self.first.weight
 
     def _units(self, features: Tensor, inputs: Tensor) -> list[Tensor]:
         """Units (n, width) of every layer before its activation, from the first layer on."""
         first = self._first_units(features, inputs)
         units, rows = [first] if self.gated else [], self._activated(first)
-        for layer, activation in zip(self.rest[:-1:2], self.rest[1::2], strict=True):
-            units.append(layer(rows))
-            rows = activation(units[-1])
+        for layer in list(self.rest)[:-2]:  # without the last activation, which no unit follows
+            rows = layer(rows)
+            if isinstance(layer, nn.Linear):
+                units.append(rows)
         return units
 
     def _through_activation(self, gradient: Tensor, units: Tensor) -> Tensor:

@@ -5,11 +5,14 @@ from sklsdm.nets.base import TrainingNet, history_arrays, one_thread
 from sklsdm.nets.callbacks import Progress, default_callbacks, progress_bars
 from sklsdm.nets.held_out import HeldOutScore, KeepBest, is_as_good
 from sklsdm.nets.looks import FARTHEST, Look, range_of
+from sklsdm.nets.optimizers import Adam, AdamW
 from sklsdm.nets.single import SingleNet
 from sklsdm.nets.users import CallbackHolder, check_callbacks, clone_to_fit
 
 __all__ = [
     "FARTHEST",
+    "Adam",
+    "AdamW",
     "AdversarialNet",
     "CallbackHolder",
     "HeldOutScore",

@@ -170,7 +170,8 @@ class TrainingNet(NeuralNet):
         return value if self.group is None else self.group.tensor_from_first(value)
 
     def _restart_average(self) -> None:
-        self.averaged_ = [p.detach().clone() for p in self.module_.parameters()]
+        self._to_average = list(self.module_.parameters())
+        self.averaged_ = [p.detach().clone() for p in self._to_average]
         self._n_averaged = 0
 
     @torch.no_grad()
@@ -187,7 +188,7 @@ class TrainingNet(NeuralNet):
             return
         self._n_averaged += 1
         decay = min(self.ema_decay, self._n_averaged / (10 + self._n_averaged))
-        torch._foreach_lerp_(self.averaged_, list(self.module_.parameters()), 1 - decay)
+        torch._foreach_lerp_(self.averaged_, self._to_average, 1 - decay)
 
     @contextmanager
     def averaged(self) -> Any:

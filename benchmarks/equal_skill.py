@@ -1,0 +1,59 @@
+"""Seconds of a default fit of the arms that reaches an energy skill of .85 of the oracle's.
+
+    PYTHONPATH=checkout python benchmarks/equal_skill.py SEED
+
+Fits with more and more steps of stage 2, each from the start, on 1,500 pairs; the first that
+reaches the skill counts, with the CPU seconds of that fit alone. It is started by
+`speed.py --against` for two versions of the package, so it needs only what all of them have, and
+prints JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import numpy as np
+
+import sklsdm
+from sklsdm import LSDMRegressor
+from sklsdm.datasets import make_arms
+from sklsdm.metrics import energy_score
+
+SKILL = 0.85
+STEPS = (300, 500, 700, 1000, 1500, 2000)
+N_DRAWS = 100
+
+
+def main() -> None:
+    """Print seconds, steps and skill of the shortest fit that suffices."""
+    seed = int(sys.argv[1])
+    train, test = (make_arms(n, random_state=s + seed) for n, s in ((1500, 1000), (2000, 9000)))
+    random = np.random.default_rng(seed)
+    marginal = train.y[random.integers(len(train.y), size=(len(test.y), N_DRAWS))]
+    worst = energy_score(test.y, marginal)
+    best = energy_score(test.y, test.sample(test.X, N_DRAWS, random_state=seed))
+    seconds, skill, n_steps = math.inf, 0.0, 0
+    for n_steps in STEPS:
+        model = LSDMRegressor(random_state=seed).set_params(matcher__max_steps=n_steps)
+        start = time.process_time()
+        model.fit(train.X, train.y)
+        seconds = time.process_time() - start
+        draws = model.sample(test.X, N_DRAWS, random_state=seed)
+        skill = (worst - energy_score(test.y, draws)) / (worst - best)
+        if skill >= SKILL:
+            break
+    else:
+        seconds = math.inf
+    found = {"seconds": seconds, "skill": skill, "steps": n_steps, "package": sklsdm.__file__}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
