@@ -18,6 +18,7 @@ LAYERS = [
         "blocks",
         "files",
         "memory",
+        "progress",
         "public_calls",
         "reading",
         "standardising",
