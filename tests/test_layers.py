@@ -23,7 +23,7 @@ LAYERS = [
         "reading",
         "standardising",
     },
-    {"_validation", "functional", "hashing"},
+    {"_validation", "documentation", "functional", "hashing"},
     {"sources"},
     {"parameters", "randomness", "fit_folder", "frames", "out_of_memory", "modules", "responses"},
     {"run", "categories", "conditions", "batches", "datasets", "metrics", "shift", "extremes"},
