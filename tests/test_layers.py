@@ -43,7 +43,7 @@ LAYERS = [
     {"pipeline"},
     {"ensemble", "scorers"},
     {"search"},
-    {"displays", "dask"},
+    {"displays", "dask", "onnx"},
     {"saving"},
 ]
 # In these folders a module may import of its folder only base classes ...
