@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 import torch
 from helpers import plain_regressor
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 import sklsdm
-from sklsdm import LSDMGenerator, LSDMRegressor, SamplingEnsemble, make_sampling_pipeline
+from sklsdm import LSDMGenerator, LSDMRegressor, SamplingEnsemble, make_sampling_pipeline, onnx
 from sklsdm.autoencoders import AUTOENCODERS
 from sklsdm.drawing import NoiseStream
 from sklsdm.matchers import MATCHERS, EnergyMatcher
+from sklsdm.onnx.export import graph_of
 from sklsdm.randomness import draw_seed
 
 onnxruntime = pytest.importorskip("onnxruntime")
-onnx = pytest.importorskip("sklsdm.onnx")
 pytest.importorskip("onnxscript")
 
 pytestmark = [
@@ -77,6 +78,7 @@ def largest_difference(est, path, conditions=None, n_samples=3):
     return worst
 
 
+@pytest.mark.slow
 def test_a_file_draws_as_sample_does(tmp_path):
     """A mixture: its triangular systems are translated by us."""
     est = make("mdn", y_range=(Y.min(), None), condition_encoder="flatten").fit(X, Y)
@@ -97,6 +99,38 @@ def test_a_file_draws_as_sample_does(tmp_path):
     assert [each.name for each in session.get_inputs()] == ["X", "noise"]
     assert [each.shape[1:] for each in session.get_inputs()] == [[3], [5]]
     assert all(isinstance(each.shape[0], str) for each in session.get_inputs())
+
+
+# ------------------------------------------------------------------ without the exporter
+@pytest.mark.parametrize(
+    ("matcher", "settings"),
+    [
+        ("mdn", {"y_range": (Y.min(), None), "condition_encoder": "flatten"}),
+        ("transport", {}),
+        ("diffusion", {"condition_encoder": sklsdm.encoders.PeriodicConditionEncoder([3.0, 9.0])}),
+        ("energy", {"autoencoder": "dpa", "latent_dim": 2}),
+    ],
+)
+def test_the_graph_that_is_written_draws_as_sample_does(matcher, settings):
+    if matcher == "transport":
+        pytest.importorskip("ot")
+    est = make(**{"matcher": matcher, **settings}).fit(X, Y)
+    graph, (conditions, noise) = graph_of(est)
+    assert conditions.shape[1:] == (3,)
+    noise = torch.from_numpy(noise_of(est, 40, 4))
+    with torch.no_grad():
+        draws = graph(torch.from_numpy(X), noise).numpy()
+    assert_allclose(draws, est.sample(X, random_state=4)[:, 0], rtol=0, atol=CLOSE * 4)
+
+
+def test_the_estimator_stays_as_it_was():
+    pytest.importorskip("ot")
+    est = make("transport").fit(X, Y)
+    before = est.sample(X, random_state=0)
+    graph_of(est)
+    assert type(est.matcher_.network_).__name__ == "PotentialGenerator"
+    assert all(p.requires_grad for p in est.matcher_.network_.mlp.parameters())
+    assert_array_equal(est.sample(X, random_state=0), before)
 
 
 # ------------------------------------------------------------------ every part, slowly

@@ -123,8 +123,8 @@ def _check_parts(est: Any) -> None:
         )
 
 
-def _content(est: Any) -> bytes:
-    """The bytes of the file."""
+def graph_of(est: Any) -> tuple[DrawGraph, list[Tensor]]:
+    """What is written of a fitted estimator, and inputs of the right shapes for it."""
     sampler, conditions, examples = est._sampler(), None, []
     if isinstance(est, LSDMRegressor):
         form = est._conditions_
@@ -132,21 +132,26 @@ def _content(est: Any) -> bytes:
         examples.append(torch.zeros((_EXAMPLE_ROWS, *form.shape), dtype=torch.float32))
     codes, responses = CodeGraph(sampler, conditions), ResponseGraph(sampler)
     noise_dims = sampler.noise_dims
-    noise = [torch.zeros((_EXAMPLE_ROWS, dim), dtype=torch.float32) for dim in noise_dims]
-    graph = DrawGraph(codes, responses, noise_dims)
+    examples.append(torch.zeros((_EXAMPLE_ROWS, sum(noise_dims)), dtype=torch.float32))
+    return DrawGraph(codes, responses, noise_dims), examples
+
+
+def _content(est: Any) -> bytes:
+    """The bytes of the file."""
+    graph, examples = graph_of(est)
     try:
-        program = _program(graph, *examples, torch.cat(noise, dim=1))
+        program = _program(graph, *examples)
     except Exception as error:
-        conditions_or_none = examples[0] if examples else None
-        part = "matcher"
-        if _works(codes, conditions_or_none, noise[0]):
-            part = "autoencoder"
+        *conditions, noise = examples
+        for_matcher = noise[:, : graph.noise_dims[0]]
+        fails_later = _works(graph.codes, conditions[0] if conditions else None, for_matcher)
+        part = "autoencoder" if fails_later else "matcher"
         raise TypeError(
             f"{part}={getattr(est, part)!r} cannot be exported: PyTorch's exporter does not "
             f"follow its network ({_first_line(error)}). Fit with another {part}, or change the "
             f"network until torch.export.export takes it."
         ) from error
-    program.model.metadata_props["sklsdm"] = json.dumps(_facts(est, sum(noise_dims)))
+    program.model.metadata_props["sklsdm"] = json.dumps(_facts(est, sum(graph.noise_dims)))
     return program.model_proto.SerializeToString()
 
 
