@@ -49,7 +49,7 @@ LAYERS = [
 # In these folders a module may import of its folder only base classes ...
 SIBLINGS_BY_BASE = {
     "autoencoders": {"base", "trained"},
-    "matchers": {"base", "adversarial", "field"},
+    "matchers": {"base", "adversarial", "field", "likelihood"},
     "encoders": {"base"},
 }
 # ... but for those that list or pick among the others.
