@@ -13,18 +13,21 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.fixes import parse_version
 from torch import nn
 
 import sklsdm
 from sklsdm import LSDMGenerator, LSDMRegressor, SamplingEnsemble, make_sampling_pipeline, onnx
 from sklsdm.autoencoders import AUTOENCODERS
 from sklsdm.drawing import NoiseStream
-from sklsdm.matchers import MATCHERS, EnergyMatcher
-from sklsdm.onnx.export import graph_of
+from sklsdm.matchers import MATCHERS, EnergyMatcher, FlowMatcher
+from sklsdm.onnx.export import OLDEST_TORCH, graph_of
 from sklsdm.randomness import draw_seed
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
+if parse_version(torch.__version__) < parse_version(OLDEST_TORCH):
+    pytest.skip(f"the export needs torch {OLDEST_TORCH}", allow_module_level=True)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklsdm.exceptions.NotImprovedWarning"),
@@ -146,11 +149,13 @@ def test_every_matcher(tmp_path, matcher, autoencoder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("autoencoder", set(AUTOENCODERS) - {"auto", "identity", "vae"})
+@pytest.mark.parametrize("autoencoder", sorted(set(AUTOENCODERS) - {"auto", "identity", "vae"}))
 def test_every_latent_space(tmp_path, autoencoder):
-    matcher = "diffusion" if autoencoder == "feature-map" else "energy"
-    own = {"feature-map": "auto"}
-    est = make(matcher, autoencoder, latent_dim=own.get(autoencoder, 3)).fit(X, IMAGES)
+    if autoencoder == "feature-map":
+        est = make(FlowMatcher(n_steps=2, channels=8), autoencoder, latent_dim="auto")
+    else:
+        est = make("energy", autoencoder, latent_dim=3)
+    est.fit(X, IMAGES)
     assert largest_difference(est, tmp_path / "a.onnx", X) < CLOSE
 
 
@@ -272,6 +277,12 @@ def test_refusals_name_the_part(tmp_path, small_forests, model, message):
 
 def test_unfitted(tmp_path):
     with pytest.raises(NotFittedError):
+        onnx.export(LSDMRegressor(), tmp_path / "a.onnx")
+
+
+def test_an_old_torch_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
+    with pytest.raises(ImportError, match=r"needs torch 2.13 or later.*got 2.9.1"):
         onnx.export(LSDMRegressor(), tmp_path / "a.onnx")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from sklearn.pipeline import Pipeline
+from sklearn.utils.fixes import parse_version
 from torch import Tensor, nn
 
 from sklsdm._version import __version__
@@ -20,6 +21,7 @@ from sklsdm.onnx.operators import translations
 from sklsdm.public_calls import as_it_is, own_modes
 from sklsdm.regressor import LSDMRegressor
 
+OLDEST_TORCH = "2.13"  # that of 2.9 stops at these networks; those between were not tried
 _EXAMPLE_ROWS = 3  # not 1, which the exporter would take for a fixed length
 
 
@@ -56,15 +58,17 @@ def export(est: LSDMRegressor | LSDMGenerator, path: str | Path) -> None:
     NotFittedError
         `est` is not fitted.
     ImportError
-        onnx or onnxscript is not installed: ``pip install "sklsdm[onnx]"``.
+        onnx or onnxscript is not installed: ``pip install "sklsdm[onnx]"``; or torch is older
+        than 2.13.
 
     Examples
     --------
-    >>> import numpy as np, onnxruntime, sklsdm.onnx
+    >>> import numpy as np, sklsdm.onnx
     >>> arms = sklsdm.datasets.make_arms(100, random_state=0)
     >>> est = sklsdm.LSDMRegressor(matcher="energy", condition_encoder="flatten")
     >>> est = est.set_params(matcher__max_steps=50).fit(arms.X, arms.y)
     >>> sklsdm.onnx.export(est, "arms.onnx")  # doctest: +SKIP
+    >>> import onnxruntime  # doctest: +SKIP
     >>> session = onnxruntime.InferenceSession("arms.onnx")  # doctest: +SKIP
     >>> noise = np.random.default_rng(0).normal(size=(100, 8)).astype("float32")
     >>> X = arms.X.astype("float32")
@@ -91,6 +95,11 @@ def _import_exporter() -> None:
             f"sklsdm.onnx needs the packages onnx and onnxscript, and {error.name!r} is not "
             f"installed; run: pip install 'sklsdm[onnx]'"
         ) from error
+    if parse_version(torch.__version__) < parse_version(OLDEST_TORCH):
+        raise ImportError(
+            f"sklsdm.onnx needs torch {OLDEST_TORCH} or later, whose exporter follows these "
+            f"networks, got {torch.__version__}; run: pip install --upgrade torch"
+        )
 
 
 def _refusal(model: Any) -> str:
