@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from peers import Draw, Fit, available_peers, marginal
 
 from sklsdm import LSDMRegressor
 from sklsdm.datasets import make_arms
-from sklsdm.matchers import MATCHERS
+from sklsdm.matchers import MATCHERS, ZukoFlowMatcher
 from sklsdm.metrics import energy_score, interval_coverage
 
 N_DRAWS = 200
@@ -33,6 +34,8 @@ Array = NDArray[np.float64]
 OURS: dict[str, dict[str, Any]] = {name: {"matcher": name} for name in sorted(MATCHERS)} | {
     "wgan, former default": {"condition_encoder": "flatten"} | CRITIC_ALONE
 }
+if find_spec("zuko") is not None:
+    OURS["spline flow of zuko"] = {"matcher": ZukoFlowMatcher()}
 
 
 def ours(name: str, quick: bool) -> Fit:

@@ -101,7 +101,12 @@ class LatentSpaceEstimator(PartsOwner):
         what alters a network may not. See docs/scaling.md.""",
     )
     verbose: int = parameter(
-        default=0, rule=integer_or_flag(0), doc="1 shows a progress bar for each stage."
+        default=0,
+        rule=integer_or_flag(0),
+        doc="""Progress on standard error. 0 shows none. 1 says how many short fits are compared and
+        shows a bar for these and for each stage, with its losses, held-out scores and the time that
+        is left; where no bar can be drawn, at most ten lines instead (docs/callbacks.md). 2 writes
+        a line for each epoch.""",
     )
     checkpoint: str | Path | None = parameter(
         default=None,

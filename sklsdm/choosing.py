@@ -6,8 +6,8 @@ and judged on the fold left out. So every pair has its say, also where pairs are
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,8 @@ from sklsdm.functional.categorical import are_labels
 from sklsdm.holding_out import folds_of
 from sklsdm.latent_space import LatentSpace
 from sklsdm.matchers import BaseMatcher, EnergyMatcher, MatchingData, MDNMatcher
-from sklsdm.nets import is_as_good, progress_bars
+from sklsdm.nets import is_as_good
+from sklsdm.progress import Progress, write_line
 from sklsdm.responses import Responses
 from sklsdm.run import Run
 from sklsdm.unpaired import data_for, first_use
@@ -191,23 +192,25 @@ def choose_setting(
     budget = new_matcher().budget(len(stage.pairs))
     if len(encoders) > 1:
         quick = _quick_matcher(spaces[first].codes.shape[1], min(budget, _ENCODER_STEPS))
-        fits.announce("condition encoders", len(encoders), quick.max_steps)
-        encoder_scores = compare(
-            encoders,
-            lambda key: fits.scores(quick, spaces[first], encoders[key], "none", best_state=True),
-        )
+        with fits.shown("condition encoders", len(encoders), quick.max_steps):
+            encoder_scores = compare(
+                encoders,
+                lambda key: fits.scores(
+                    quick, spaces[first], encoders[key], "none", best_state=True
+                ),
+            )
         name = choose_safest(encoder_scores)
     if len(uses) > 1:
         share = int(_SHARE_OF_STEPS * budget / (len(uses) * len(fits.folds)))
         n_steps = min(budget, max(_FEWEST_STEPS, share))
-        fits.announce("uses of the unpaired responses", len(uses), n_steps)
         labels = are_labels(torch.from_numpy(stage.pairs.condition))
         pairing_steps = min(budget, _LABELLING_STEPS if labels else _PAIRING_STEPS)
         short = new_matcher().set_params(max_steps=n_steps, callbacks=None)
-        use_scores = compare(
-            uses,
-            lambda key: fits.scores(short, spaces[key], encoders[name], key, pairing_steps),
-        )
+        with fits.shown("uses of the unpaired responses", len(uses), n_steps):
+            use_scores = compare(
+                uses,
+                lambda key: fits.scores(short, spaces[key], encoders[name], key, pairing_steps),
+            )
         use = choose_safest(use_scores, _DOUBT_OF_USES)
     return Choice(Setting(use, spaces[use], encoders[name]), encoder_scores, use_scores)
 
@@ -255,14 +258,15 @@ class ShortFits:
         self.folds = folds
         self.spread = spread
 
-    def announce(self, what: str, n_candidates: int, n_steps: int) -> None:
-        """Say how many fits follow, where the user wants to see progress."""
-        if self.stage.run.verbose:
-            progress_bars().write(
-                f"comparing {n_candidates} {what}: {n_candidates * len(self.folds)} fits of at "
-                f"most {n_steps} steps",
-                file=sys.stderr,
-            )
+    @contextmanager
+    def shown(self, what: str, n_candidates: int, n_steps: int) -> Iterator[None]:
+        """Context of a comparison that says how many fits follow, and shows their progress."""
+        verbose, n_fits = self.stage.run.verbose, n_candidates * len(self.folds)
+        if verbose:
+            fits = f"{n_fits} fits of at most {n_steps} steps"
+            write_line(f"comparing {n_candidates} {what}: {fits}")
+        with Progress(what, n_fits, "fit", verbose) as self.progress:
+            yield
 
     def scores(
         self,
@@ -297,6 +301,7 @@ class ShortFits:
                 raise KeyboardInterrupt
             sampler = coded.space.sampler(fitted)
             found.append(multiscale_scores(sampler, held_condition, fold.held.y, self.spread))
+            self.progress.advance()
         return np.concatenate(found)
 
 

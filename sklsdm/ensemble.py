@@ -29,10 +29,12 @@ from sklsdm.parameters import (
     anything,
     check_parameters,
     integer,
+    integer_or_flag,
     learnt,
     or_none,
     parameter,
 )
+from sklsdm.progress import Progress
 from sklsdm.public_calls import on_one_fit, take_over
 from sklsdm.randomness import RandomState, as_generator, draw_seed
 from sklsdm.regressor import LSDMRegressor
@@ -78,6 +80,13 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
         rule=anything("int, RandomState, Generator or None"),
         doc="Seeds the fits, each with a number of its own.",
     )
+    verbose: int = parameter(
+        default=0,
+        rule=integer_or_flag(0),
+        doc="""Progress on standard error. 0 shows none, 1 a bar over the fits with the time that is
+        left (lines, where no bar can be drawn), 2 a line for each fit. That of a single fit is
+        shown by `estimator__verbose`.""",
+    )
     estimators_: list[Any] = learnt("The fits.", "list of estimators")
     y_shape_: tuple[int, ...] = learnt("Shape of one response; () where y is 1-D.", "tuple")
     n_features_in_: int = learnt("Number of columns of X (channels, for images).")
@@ -113,9 +122,14 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
         random = as_generator(draw_seed(self.random_state))
         seeds = random.integers(2**31 - 1, size=self.n_estimators).tolist()
         single, found = self._choose(X, y, extras, int(random.integers(2**31 - 1)))
-        fitted = Parallel(n_jobs=self.n_jobs)(
+        fits = Parallel(n_jobs=self.n_jobs, return_as="generator")(
             delayed(_fit_with_seed)(single, seed, X, y, extras) for seed in seeds
         )
+        fitted = []
+        with Progress(type(self).__name__, len(seeds), "fit", int(self.verbose)) as progress:
+            for fit in fits:
+                fitted.append(fit)
+                progress.advance()
         first = inner(fitted[0])
         learnt = {"estimators_": fitted, "y_shape_": first.y_shape_, **found}
         for name in ("n_features_in_", "feature_names_in_"):

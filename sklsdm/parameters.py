@@ -25,6 +25,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from sklsdm._validation import check_choice, check_integer, check_real
+from sklsdm.documentation import DocumentationLinkMixin
 
 LARGEST_REAL = 1e30  # of settings, so that float32 holds them times other numbers
 LARGEST_INT = 2**31 - 1  # of the numbers of steps, widths and rows that torch is asked for
@@ -229,7 +230,7 @@ def learnt(doc: str, text: str = "", *, init: Literal[False] = False) -> Any:
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(parameter, learnt))
-class Declared(BaseEstimator):
+class Declared(DocumentationLinkMixin, BaseEstimator):
     """A scikit-learn object whose parameters are declared as fields with :func:`parameter`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -11,11 +11,12 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklsdm import forwarding
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.diagnosis import Diagnosis
+from sklsdm.documentation import DocumentationLinkMixin
 from sklsdm.public_calls import as_it_is, on_one_fit
 from sklsdm.reading import named_in_errors
 
 
-class SamplingPipeline(Pipeline):
+class SamplingPipeline(DocumentationLinkMixin, Pipeline):
     """A Pipeline that transforms `X_val` and has the methods of the estimator it ends in.
 
     scikit-learn's Pipeline does not forward `sample` and the other methods of

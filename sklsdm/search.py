@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,9 +36,9 @@ from sklsdm._validation import (
 )
 from sklsdm.ensemble import SamplingEnsemble, with_seed
 from sklsdm.forwarding import inner
-from sklsdm.nets import progress_bars
 from sklsdm.owner import without_advice
 from sklsdm.parameters import anything, integer_or_flag, learnt, parameter
+from sklsdm.progress import Progress, write_line
 from sklsdm.reading import read_plain
 from sklsdm.recommended import Grid, candidates
 from sklsdm.regressor import LSDMRegressor
@@ -118,8 +117,10 @@ class LSDMRegressorCV(SamplingEnsemble):
     verbose: int = parameter(
         default=0,
         rule=integer_or_flag(0),
-        doc="""1 prints to standard error how many fits there will be and, after each candidate, its
-        score and about how long the rest will take.""",
+        doc="""Progress on standard error. 0 shows none. 1 says how many fits there will be and what
+        the best settings are, and shows bars over the candidates' fits and over those of the best,
+        with the best score so far and the time that is left (lines, where no bar can be drawn). 2
+        writes a line for each candidate, with its score and settings, and for each fit.""",
     )
     best_params_: dict[str, Any] = learnt("The settings with the best mean score.", "dict")
     best_score_: float = learnt("Their mean score over the splits.")
@@ -137,8 +138,7 @@ class LSDMRegressorCV(SamplingEnsemble):
         settings = list(ParameterGrid(self._grid(single, pairs)))
         models = [_with_settings(single, each, seed) for each in settings]
         splits = self._splits(pairs, seed)
-        progress = _Progress(len(settings), len(splits), self.n_estimators, bool(self.verbose))
-        tried = self._try_all(models, pairs, splits, settings, progress)
+        tried = self._try_all(models, pairs, splits, settings)
         table = _table(settings, tried, len(splits))
         _report_failures(settings, tried, table["mean_test_score"])
         best = int(np.nanargmax(table["mean_test_score"]))
@@ -148,7 +148,7 @@ class LSDMRegressorCV(SamplingEnsemble):
             "best_index_": best,
             "cv_results_": table,
         }
-        progress.chosen(settings[best], found["best_score_"])
+        self._tell(f"best: {found['best_score_']:.4g} with {settings[best]}")
         return _with_settings(single, settings[best], seed), found
 
     def _grid(self, single: Any, pairs: _Pairs) -> Grid:
@@ -182,23 +182,39 @@ class LSDMRegressorCV(SamplingEnsemble):
         pairs: _Pairs,
         splits: Sequence[tuple[Rows, Rows | None]],
         settings: Sequence[dict[str, Any]],
-        progress: _Progress,
     ) -> list[_Trial]:
         """The trials of all candidates, those of one candidate one after another."""
+        n_fits = len(models) * len(splits)
+        self._tell(
+            f"{len(models)} candidates on {len(splits)} splits: {n_fits} fits, then "
+            f"{self.n_estimators} of the best"
+        )
         trials = Parallel(n_jobs=self.n_jobs, return_as="generator")(
             delayed(_try)(model, pairs, *split, self.scoring)
             for model in models
             for split in splits
         )
         tried: list[_Trial] = []
-        for trial in trials:
-            tried.append(trial)
-            if len(tried) % len(splits) == 0:
-                progress.tried(settings, tried)
+        best = -np.inf
+        with Progress("LSDMRegressorCV, candidates", n_fits, "fit", int(self.verbose)) as progress:
+            for trial in trials:
+                tried.append(trial)
+                if len(tried) % len(splits) == 0:
+                    place = len(tried) // len(splits) - 1
+                    score = np.mean([each.score for each in tried[-len(splits) :]])
+                    best = np.fmax(best, score)
+                    if self.verbose > 1:
+                        self._tell(f"{place + 1}/{len(models)}: {score:.4g} with {settings[place]}")
+                progress.advance({"best_score": best} if np.isfinite(best) else None)
         return tried
 
     def _about_model(self) -> dict[str, Any]:
         return {**super()._about_model(), "is_search": True}
+
+    def _tell(self, line: str) -> None:
+        """Write a line of progress, where the user wants to see it."""
+        if self.verbose:
+            write_line(f"LSDMRegressorCV: {line}")
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -387,44 +403,3 @@ def _table(
     table |= {"mean_test_score": means, "std_test_score": scores.std(axis=1)}
     table["rank_test_score"] = rankdata(order, method="min").astype(np.int32)
     return table
-
-
-class _Progress:
-    """Lines on standard error about the fits made and left, or none."""
-
-    def __init__(self, n_candidates: int, n_splits: int, n_pooled: int, shown: bool) -> None:
-        self.n_candidates, self.n_splits = n_candidates, n_splits
-        self.n_pooled, self.shown = n_pooled, shown
-        self.start, self.seconds_a_fit = time.perf_counter(), 0.0
-        self._print(
-            f"{n_candidates} candidates on {n_splits} splits: {n_candidates * n_splits} fits, "
-            f"then {n_pooled} of the best"
-        )
-
-    def tried(self, settings: Sequence[dict[str, Any]], tried: Sequence[_Trial]) -> None:
-        """Tell of the candidate whose last trial has come in."""
-        place = len(tried) // self.n_splits - 1
-        mean = np.mean([trial.score for trial in tried[-self.n_splits :]])
-        self.seconds_a_fit = (time.perf_counter() - self.start) / len(tried)
-        left = self.n_candidates * self.n_splits + self.n_pooled - len(tried)
-        self._print(
-            f"{place + 1}/{self.n_candidates}: {mean:.4g} with {settings[place]}, "
-            f"about {self._time(left)} left"
-        )
-
-    def chosen(self, settings: dict[str, Any], score: float) -> None:
-        """Tell which candidate is the best."""
-        self._print(
-            f"best: {score:.4g} with {settings}, about {self._time(self.n_pooled)} left for "
-            f"{self.n_pooled} fits"
-        )
-
-    def _time(self, n_fits: int) -> str:
-        """How long so many fits will take, as long as those before took on average."""
-        seconds = n_fits * self.seconds_a_fit
-        return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-
-    def _print(self, line: str) -> None:
-        if self.shown:
-            # Above bars, not through them.
-            progress_bars().write(f"LSDMRegressorCV: {line}", file=sys.stderr)

@@ -21,12 +21,13 @@ LAYERS = [
         "files",
         "mapped",
         "memory",
+        "progress",
         "public_calls",
         "reading",
         "standardising",
         "starting",
     },
-    {"_validation", "functional", "hashing"},
+    {"_validation", "documentation", "functional", "hashing"},
     {"sources"},
     {"parameters", "randomness", "fit_folder", "frames", "out_of_memory", "modules", "responses"},
     {"run", "categories", "conditions", "batches", "datasets", "metrics", "shift", "extremes"},
@@ -48,13 +49,13 @@ LAYERS = [
     {"pipeline"},
     {"ensemble", "scorers"},
     {"search"},
-    {"displays", "dask"},
+    {"displays", "dask", "onnx"},
     {"saving"},
 ]
 # In these folders a module may import of its folder only base classes ...
 SIBLINGS_BY_BASE = {
     "autoencoders": {"base", "trained"},
-    "matchers": {"base", "adversarial", "field"},
+    "matchers": {"base", "adversarial", "field", "likelihood"},
     "encoders": {"base"},
 }
 # ... but for those that list or pick among the others.

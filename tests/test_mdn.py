@@ -10,7 +10,8 @@ from helpers import RUN, crescents_distance, matching_data, normal, plain_regres
 from sklsdm.functional.mixtures import draw_mixture, log_density
 from sklsdm.functional.scores import energy_distance
 from sklsdm.matchers.base import Plan
-from sklsdm.matchers.mdn import LikelihoodObjective, MDNMatcher
+from sklsdm.matchers.likelihood import LikelihoodObjective
+from sklsdm.matchers.mdn import MDNMatcher
 from sklsdm.modules import MixtureDensity
 
 

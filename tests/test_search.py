@@ -319,18 +319,29 @@ def test_a_failed_fit_keeps_what_was_learnt(fitted):
 
 
 # ------------------------------------------------------------------ progress
-def test_verbose_tells_how_many_fits_and_what_is_left(capfd):
-    short(verbose=1).fit(X, SIGNAL)
+@pytest.mark.parametrize("verbose", [0, 1, 2])
+def test_verbose_tells_how_many_fits_and_what_is_left(capfd, verbose):
+    short(verbose=verbose).fit(X, SIGNAL)
     out, err = capfd.readouterr()
     assert out == ""
-    lines = err.splitlines()
-    assert len(lines) == 4
-    assert "2 candidates on 2 splits: 4 fits, then 2 of the best" in lines[0]
-    assert all("/2: " in line and " s left" in line for line in lines[1:3])
-    assert lines[3].startswith("LSDMRegressorCV: best: ")
-    assert "'matcher__condition_noise': 0.0" in lines[3]
-    short().fit(X, SIGNAL)
-    assert capfd.readouterr() == ("", "")
+    if not verbose:
+        assert err == ""
+        return
+    first, *tried, best, one, two = [
+        line.removeprefix("LSDMRegressorCV") for line in err.splitlines()
+    ]
+    assert first == ": 2 candidates on 2 splits: 4 fits, then 2 of the best"
+    fits = [line for line in tried if line.startswith(", candidates: fit ")]
+    assert len(fits) == 4
+    assert ", best_score=" in fits[1]
+    assert all(line.endswith(" left") for line in fits[:-1])
+    told = [line for line in tried if line not in fits]  # of each candidate
+    assert len(told) == 2 * (verbose - 1)
+    assert all("/2: " in line and "'matcher__condition_noise': " in line for line in told)
+    assert best.startswith(": best: ")
+    assert "'matcher__condition_noise': 0.0" in best
+    assert one.startswith(": fit 1/2")
+    assert two == ": fit 2/2"
 
 
 # ------------------------------------------------------------------ candidates

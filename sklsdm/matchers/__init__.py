@@ -9,6 +9,7 @@ from sklsdm.matchers.mdn import MDNMatcher
 from sklsdm.matchers.sinkhorn import SinkhornMatcher
 from sklsdm.matchers.transport import TransportMatcher
 from sklsdm.matchers.wgan import WGANMatcher
+from sklsdm.matchers.zuko_flow import ZukoFlowMatcher
 
 MATCHERS: dict[str, type[BaseMatcher]] = {
     "wgan": WGANMatcher,
@@ -33,4 +34,5 @@ __all__ = [
     "SinkhornMatcher",
     "TransportMatcher",
     "WGANMatcher",
+    "ZukoFlowMatcher",
 ]

@@ -8,57 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sklsdm.batches import PairBatch, PairBatches
-from sklsdm.functional.categorical import distinct_rows
-from sklsdm.functional.mixtures import draw_mixture, log_density
-from sklsdm.matchers.base import BaseMatcher, MatchingData, Plan, start_linear
+from sklsdm.functional.mixtures import draw_mixture
+from sklsdm.matchers.base import MatchingData, Plan, start_linear
+from sklsdm.matchers.likelihood import LikelihoodMatcher
 from sklsdm.modules import MixtureDensity
-from sklsdm.nets import HeldOutScore
 from sklsdm.parameters import integer, one_of, parameter
 from sklsdm.run import Stream
 
-_MATCHED_ROWS = 64  # codes of a batch at which p(z) is evaluated
-_CANDIDATES = 128  # conditions of the pairs over which p(z | x) is averaged for it
 
-
-class LikelihoodObjective:
-    """−ln p(z | x) at the pairs, plus −ln p(z) at all codes, times `unpaired_weight`.
-
-    p(z) is the mean of p(z | x) over the conditions of the pairs.
-    """
-
-    def __init__(self, data: MatchingData, plan: Plan) -> None:
-        self.weight = plan.unpaired_weight
-        self.random = plan.random
-        if self.weight > 0:
-            self.conditions, self.log_shares = distinct_rows(data.condition)
-
-    def __call__(self, density: MixtureDensity, batch: PairBatch) -> Tensor:
-        loss = self.by_pair(density, batch.condition, batch.latent).mean()
-        if batch.other is not None:
-            loss = loss - self.weight * self._marginal(density, batch.other[:_MATCHED_ROWS]).mean()
-        return loss
-
-    @staticmethod
-    def by_pair(density: MixtureDensity, condition: Tensor, latent: Tensor) -> Tensor:
-        """−ln p(z | x), (b,), of codes (b, k) given their conditions (b, p)."""
-        return -log_density(density.residual(condition, latent), *density(condition))
-
-    def _marginal(self, density: MixtureDensity, latent: Tensor) -> Tensor:
-        """ln p(z), (b,), at codes (b, k)."""
-        order = torch.rand(
-            len(self.conditions),
-            generator=self.random,
-            dtype=torch.float32,
-            device=self.random.device,
-        ).argsort()
-        some = order[:_CANDIDATES]
-        rows, log_shares = self.conditions[some], self.log_shares[some].log_softmax(dim=0)
-        residual = density.residual(rows, latent[:, None])
-        return (log_shares + log_density(residual, *density(rows))).logsumexp(dim=1)
-
-
-class MDNMatcher(BaseMatcher):
+class MDNMatcher(LikelihoodMatcher):
     r"""Mixture density network in latent space: the baseline by maximum likelihood.
 
     .. math:: p(z | x) = \sum_c w_c(x) N(z; μ_c(x), (P_c(x)^T P_c(x))^{-1}),
@@ -105,22 +63,6 @@ class MDNMatcher(BaseMatcher):
         )
         start_linear(density, data.condition, data.latent, invertible=True)
         return density
-
-    def _objective(self, module: Any, data: MatchingData, plan: Plan) -> LikelihoodObjective:
-        return LikelihoodObjective(data, plan)
-
-    def _held_out(self, objective: Any, data: MatchingData, plan: Plan) -> HeldOutScore | None:
-        if len(data.held_latent) == 0:
-            return None
-
-        @torch.no_grad()
-        def loss(density: MixtureDensity) -> Tensor:
-            return objective.by_pair(density, data.held_condition, data.held_latent)
-
-        return HeldOutScore("valid_loss", loss)
-
-    def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
-        return self._pair_batches(data, plan, noise_dim=0)
 
     def _noise_dim(self, latent_dim: int) -> int:
         return 1 + latent_dim

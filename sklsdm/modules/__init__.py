@@ -14,6 +14,7 @@ from sklsdm.modules.fields import MixtureDensity, TimeConditionedField
 from sklsdm.modules.generators import ConditionalGenerator, PotentialGenerator
 from sklsdm.modules.layers import ACTIVATIONS, linear, mlp
 from sklsdm.modules.packing import ModuleHolder, PackedModule, RebuildableModule
+from sklsdm.modules.splines import SplineFlow, import_zuko
 from sklsdm.modules.widths import widest_output
 
 __all__ = [
@@ -37,7 +38,9 @@ __all__ = [
     "PackedModule",
     "PotentialGenerator",
     "RebuildableModule",
+    "SplineFlow",
     "TimeConditionedField",
+    "import_zuko",
     "linear",
     "mlp",
     "widest_output",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sklsdm.functional.mixtures import log_density
 from sklsdm.modules.conditioned import ConditionedModule
 from sklsdm.modules.layers import mlp
 
@@ -136,3 +137,10 @@ class MixtureDensity(WhitenedResidual):
         if rest.shape[-1]:
             precision[..., self.below_diagonal[0], self.below_diagonal[1]] = rest
         return logits.squeeze(-1).log_softmax(dim=1), means, precision
+
+    def log_prob(self, condition: Tensor, latent: Tensor) -> Tensor:
+        """ln p(u | x), (...), of the residuals of codes (..., k), for conditions (m, p).
+
+        It is ln p(z | x) up to the constant ln |det L|.
+        """
+        return log_density(self.residual(condition, latent), *self(condition))

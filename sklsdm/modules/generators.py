@@ -107,6 +107,10 @@ class PotentialGenerator(LinearStart):
             points = start.detach().requires_grad_(True)
             out = self.mlp(torch.cat([self.features(condition), points], dim=-1))
             (slope,) = torch.autograd.grad(out[:, 0].sum(), points, create_graph=create_graph)
+        return self.split(out, slope)
+
+    def split(self, out: Tensor, slope: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """φ, its slope and the lengths, for outputs (n, n_out) of the MLP and φ's slope (n, k)."""
         if not self.with_lengths:
             return out[:, 0], slope, None
         return out[:, 0], slope.clamp(-1.0, 1.0), nn.functional.softplus(out[:, 1:])

@@ -2,7 +2,7 @@
 
 from sklsdm.nets.adversarial import AdversarialNet
 from sklsdm.nets.base import TrainingNet, history_arrays, one_thread
-from sklsdm.nets.callbacks import Progress, default_callbacks, progress_bars
+from sklsdm.nets.callbacks import default_callbacks
 from sklsdm.nets.held_out import HeldOutScore, KeepBest, is_as_good
 from sklsdm.nets.looks import FARTHEST, Look, range_of
 from sklsdm.nets.optimizers import Adam, AdamW
@@ -18,7 +18,6 @@ __all__ = [
     "HeldOutScore",
     "KeepBest",
     "Look",
-    "Progress",
     "SingleNet",
     "TrainingNet",
     "check_callbacks",
@@ -27,6 +26,5 @@ __all__ = [
     "history_arrays",
     "is_as_good",
     "one_thread",
-    "progress_bars",
     "range_of",
 ]

@@ -20,6 +20,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from sklsdm.distributed import Group, is_first
+from sklsdm.nets.progress import EpochProgress
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
@@ -129,6 +130,18 @@ class TrainingNet(NeuralNet):
         if not self.initialized_:
             self.initialize()
         fit_params.pop("_routing_method", None)
+        try:
+            self._train(X, y, fit_params)
+        finally:
+            for _, callback in self.callbacks_:
+                if isinstance(callback, EpochProgress):
+                    callback.close()
+        for _, callback in self.callbacks_:
+            if isinstance(callback, LRScheduler):
+                callback.lr_scheduler_ = None  # it holds the optimizer, which must not be pickled
+        return self
+
+    def _train(self, X: Any, y: Any, fit_params: dict[str, Any]) -> None:
         self.notify("on_train_begin", X=X, y=y)
         try:
             self.fit_loop(X, y, epochs=self.max_epochs - len(self.history), **fit_params)
@@ -137,10 +150,6 @@ class TrainingNet(NeuralNet):
         except KeyboardInterrupt:
             self.interrupted_ = True
         self.notify("on_train_end", X=X, y=y)
-        for _, callback in self.callbacks_:
-            if isinstance(callback, LRScheduler):
-                callback.lr_scheduler_ = None  # it holds the optimizer, which must not be pickled
-        return self
 
     def load_params(self, *args: Any, **kwargs: Any) -> None:
         super().load_params(*args, **kwargs)

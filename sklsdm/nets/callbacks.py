@@ -2,63 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
-from skorch.callbacks import Callback
-
-from sklsdm.nets.base import TrainingNet
 from sklsdm.nets.checkpoint import Checkpoint
 from sklsdm.nets.divergence import DivergenceGuard, FinalLook
 from sklsdm.nets.held_out import BestSoFar, HeldOutScore, KeepBest
 from sklsdm.nets.looks import Look
+from sklsdm.nets.progress import EpochProgress
 from sklsdm.nets.rates import built_in_schedule
 from sklsdm.nets.users import check_callbacks, check_monitors
 from sklsdm.run import Run, Stage
-
-
-@cache
-def progress_bars() -> Any:
-    """tqdm's class of bars, but with a lock of its own and without a thread that watches them.
-
-    tqdm's own lock is one across processes, and making it fixes for the rest of the program how
-    `multiprocessing` starts processes.
-    """
-    from tqdm.auto import tqdm
-
-    class Bars(tqdm):  # type: ignore[type-arg]
-        monitor_interval = 0
-        _lock = threading.RLock()
-
-    return Bars
-
-
-class Progress(Callback):
-    """A progress bar over the epochs of one stage that shows its losses and held-out scores."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-
-    def on_train_begin(self, net: TrainingNet, **kwargs: Any) -> None:
-        self.bar_ = progress_bars()(
-            total=net.max_epochs, desc=self.title, unit="epoch", dynamic_ncols=True, miniters=1
-        )
-
-    def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
-        row = {k: v for k, v in net.history[-1].items() if k.endswith(("loss", "score"))}
-        if any(name.startswith("valid_") and name.endswith("_score") for name in row):
-            row.pop("valid_loss", None)  # equal to the energy score
-        shown = {key.removeprefix("train_"): f"{value:.4g}" for key, value in row.items()}
-        self.bar_.set_postfix(shown, refresh=False)
-        self.bar_.update()
-
-    def on_train_end(self, net: TrainingNet, **kwargs: Any) -> None:
-        self.bar_.close()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "bar_"}
 
 
 def default_callbacks(
@@ -116,7 +70,7 @@ def default_callbacks(
     callbacks.append(("sklsdm_best_so_far", BestSoFar(scores)))
     callbacks += users or []
     if run.verbose:
-        callbacks.append(("sklsdm_progress", Progress(stage.title)))
+        callbacks.append(("sklsdm_progress", EpochProgress(stage.title, run.verbose)))
     callbacks.append(("sklsdm_best", KeepBest(held_out, patience, tolerance)))
     if look is not None:
         callbacks.append(("sklsdm_final_look", FinalLook(stage, look)))

@@ -1,0 +1,130 @@
+"""A fitted estimator's way from conditions and noise to draws, as one torch module."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sklsdm.drawing import Sampler
+from sklsdm.encoders import (
+    BaseConditionEncoder,
+    FlattenConditionEncoder,
+    PeriodicConditionEncoder,
+)
+from sklsdm.modules import PotentialGenerator
+from sklsdm.onnx.operators import use_traced_slope
+from sklsdm.standardising import Standardiser
+
+_CPU = torch.device("cpu")
+
+
+class _Affine(nn.Module):
+    """The way into or out of standardised numbers. Its constants are buffers, as export needs."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, standardiser: Standardiser, dtype: torch.dtype, *, inverse: bool) -> None:
+        super().__init__()
+        scale = standardiser.scale
+        if not inverse:
+            scale = np.where(standardiser.constant, 1.0, scale)
+        self.inverse = inverse
+        self.register_buffer("mean", torch.tensor(standardiser.mean, dtype=dtype))
+        self.register_buffer("scale", torch.tensor(scale, dtype=dtype))
+
+    def forward(self, values: Tensor) -> Tensor:
+        values = values.to(self.mean.dtype)
+        if self.inverse:
+            return values * self.scale + self.mean
+        return (values - self.mean) / self.scale
+
+
+class ConditionGraph(nn.Module):
+    """Conditions (n, p) or (n, c, h, w) as the rows (n, p') that the networks see, float32."""
+
+    def __init__(self, standardiser: Standardiser, encoder: BaseConditionEncoder) -> None:
+        super().__init__()
+        self.standardise = _Affine(standardiser, torch.float64, inverse=False)
+        waves = getattr(encoder, "waves_", [])
+        self.columns = [column for column, _ in waves]
+        self.frequencies = [float(np.float32(frequency)) for _, frequency in waves]
+
+    def forward(self, X: Tensor) -> Tensor:
+        rows = self.standardise(X.flatten(1)).float()
+        parts = [rows]
+        for column, frequency in zip(self.columns, self.frequencies, strict=True):
+            angle = frequency * rows[:, column : column + 1]
+            parts += [angle.sin(), angle.cos()]
+        return torch.cat(parts, dim=1) if len(parts) > 1 else rows
+
+
+class CodeGraph(nn.Module):
+    """Codes (n, k) in the autoencoder's units, for conditions and the matcher's noise (n, d)."""
+
+    def __init__(self, sampler: Sampler, conditions: ConditionGraph | None) -> None:
+        super().__init__()
+        self.conditions = conditions
+        self.matcher = copy.deepcopy(sampler.matcher)
+        self.matcher.to(_CPU)
+        self.network = self.matcher.network_  # export knows only modules that are attributes
+        if isinstance(self.network, PotentialGenerator):
+            use_traced_slope(self.network)
+        self.restore = _Affine(sampler.latent_standardiser, torch.float32, inverse=True)
+
+    def forward(self, X: Tensor | None, noise: Tensor) -> Tensor:
+        rows = noise[:, :0] if X is None or self.conditions is None else self.conditions(X)
+        return self.restore(self.matcher.draw(rows, noise))
+
+
+class ResponseGraph(nn.Module):
+    """Responses (n, *y_shape) in their own units, for codes (n, k) and the decoder's noise."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, sampler: Sampler) -> None:
+        super().__init__()
+        form = sampler.form
+        self.autoencoder = copy.deepcopy(sampler.autoencoder)
+        self.autoencoder.to(_CPU)
+        self.coder = self.autoencoder.coder_
+        dtype = torch.float64 if form.dtype == np.float64 else torch.float32
+        self.restore = _Affine(form.standardiser, dtype, inverse=True)
+        self.shape = form.shape
+        self.is_clipped = form.range is not None
+        if form.range is not None:
+            for name, end in zip(("low", "high"), form.range, strict=True):
+                self.register_buffer(name, torch.tensor(end, dtype=dtype))
+
+    def forward(self, codes: Tensor, noise: Tensor) -> Tensor:
+        rows = self.restore(self.autoencoder.decode(codes, noise))
+        if self.is_clipped:
+            rows = torch.clamp(rows, self.low, self.high)
+        return rows.reshape(-1, *self.shape)
+
+
+class DrawGraph(nn.Module):
+    """Draws for conditions (left out where there are none) and noise, side by side for both."""
+
+    def __init__(self, codes: CodeGraph, responses: ResponseGraph, noise_dims: list[int]) -> None:
+        super().__init__()
+        self.codes = codes
+        self.responses = responses
+        self.noise_dims = noise_dims
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        *conditions, noise = inputs
+        for_matcher, for_decoder = noise.split(self.noise_dims, dim=1)
+        codes = self.codes(conditions[0] if conditions else None, for_matcher)
+        return self.responses(codes, for_decoder)
+
+
+def has_torch_form(encoder: Any) -> bool:
+    """Whether :class:`ConditionGraph` does what this condition encoder does."""
+    known = (FlattenConditionEncoder.transform, PeriodicConditionEncoder.transform)
+    return type(encoder).transform in known
