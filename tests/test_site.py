@@ -32,9 +32,9 @@ LONG = {
     "plot_own_autoencoder",
     "plot_unpaired",
 }
-# Folders that are no interface: `save` and `load` are names of sklsdm itself, nets are internal,
-# and the formulas are listed file by file.
-INTERNAL = {"nets", "saving", "functional"}
+# Folders that are no interface: `save`, `load` and the displays are names of sklsdm itself, nets
+# are internal, and the formulas are listed file by file.
+INTERNAL = {"displays", "nets", "saving", "functional"}
 
 
 @pytest.fixture
@@ -72,6 +72,18 @@ def test_api_lists_every_public_module(extension):
     assert listed >= {f"sklsdm.{name}" for name in public} | {"sklsdm"}
     for name in listed:
         importlib.import_module(name)
+
+
+def test_api_lists_nothing_twice(extension):
+    """Sphinx warns of an object that is on the pages of two modules."""
+    api = extension("public_names")
+    places = {}
+    for name in api.modules():
+        module = importlib.import_module(name)
+        for public in api.public_names(module):
+            if hasattr(found := getattr(module, public), "__qualname__"):
+                places.setdefault((found.__module__, found.__qualname__), []).append(name)
+    assert {found: names for found, names in places.items() if len(names) > 1} == {}
 
 
 def test_public_names_of_a_module_come_from_all(extension):

@@ -48,10 +48,10 @@ ConditionalSampleDisplay.from_estimator(plane, at, background=arms.y, random_sta
 # %%
 # Draws given x: curves
 # ---------------------
-# A band over time and some draws for each x. Dashed are the observed curves.
+# A band over time and some draws for each x. Black are the observed curves.
 time = np.linspace(0, 1, 40)
 phase = rng.uniform(0, 2 * np.pi, (700, 1))
-curves = (1 + X) * np.sin(2 * np.pi * time + phase) + 3 * X
+curves = (2.5 + X) * np.sin(2 * np.pi * time + phase) + 3 * X
 waves = LSDMRegressor(4, "energy", autoencoder="pca", condition_encoder="flatten", random_state=0)
 waves.set_params(matcher__max_steps=600).fit(X[:400], curves[:400])
 few = [int(np.argmin(np.abs(X_test[:, 0] - value))) for value in (-1.5, 1.5)]
