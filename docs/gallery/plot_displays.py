@@ -11,7 +11,6 @@ each of them once; :doc:`images have a grid of their own <plot_digits_by_class>`
 # -------------------------
 # A fan: the median and central bands of 50 and 90 %, with the pairs as points. Noise is skewed
 # and grows away from the middle.
-import matplotlib.pyplot as plt
 import numpy as np
 
 from sklsdm import (
@@ -89,4 +88,3 @@ few_pairs.set_params(matcher__max_steps=300)
 UnpairedCurveDisplay.from_estimator(
     few_pairs, moons.X[:20], moons.y[:20], moons.y[20:], sizes=[0, 60, 600], cv=3, random_state=0
 )
-plt.show()
