@@ -7,7 +7,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-_PICTURE = re.compile(r'<img\b[^>]*class="sphx-glr-(?:single|multi)-img"[^>]*>')
+_PICTURE = re.compile(r'<img\b[^>]*class ?= ?"sphx-glr-(?:single|multi)-img"[^>]*>')
 
 
 def _box_pictures(
