@@ -67,10 +67,10 @@ bench: ## tell which benchmarks there are
 	done
 
 docs: $(READY_DOCS) ## the site, in docs/_build/html; SMOKE=1 cuts the trainings of its gallery
-	@test -e docs/_build/.$(or $(SMOKE),full) || rm -rf docs/_build docs/auto_gallery
+	@test -e docs/_build/.$(or $(SMOKE),full) || \
+	    { rm -rf docs/_build docs/auto_gallery; mkdir -p docs/_build; touch docs/_build/.$(or $(SMOKE),full); }
 	$(ONE_THREAD) SMOKE=$(SMOKE) $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 	$(BIN)/python docs/check_links.py docs/_build/html
-	@touch docs/_build/.$(or $(SMOKE),full)
 
 dist: $(READY_DEV) ## wheel and sdist, in dist/
 	rm -rf build dist

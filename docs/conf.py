@@ -27,6 +27,7 @@ extensions = [
     "numpydoc",
     "public_names",
     "repository_pages",
+    "scrolling_pictures",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx_gallery.gen_gallery",
@@ -50,6 +51,8 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_signature": False,
+    "capture_repr": (),  # what is printed is shown, and no object's address
+    "image_srcset": ["2x"],  # sharp on fine screens
     "copyfile_regex": r".*GALLERY_HEADER\.rst",
     "min_reported_time": 1,
 }

@@ -53,6 +53,12 @@ def find_categories(name: str, X: Any) -> tuple[int, ...]:
     return tuple(place for place, kind in enumerate(kinds) if kind == "category")
 
 
+def count_empty_rows(X: Any) -> int:
+    """Number of rows of the DataFrame X in which the values of all columns are missing."""
+    missing = [_missing(_column(X, place)) for place in range(X.shape[1])]
+    return int(np.logical_and.reduce(missing).sum())
+
+
 def refuse_categories(name: str, X: Any, places: Sequence[int], encoder: Any) -> NoReturn:
     """Raise because the condition encoder reads numbers only, and say what to write."""
     columns = [X.columns[place] for place in places]
@@ -94,6 +100,8 @@ class CategoryColumns:
         )
         with named_in_errors("X"):
             encoder.fit(levels)
+        names = [X.columns[place] for place in places]
+        _warn_of_single_rows(names, levels)
         return cls(tuple(X.columns), places, encoder)
 
     @property
@@ -206,6 +214,20 @@ def _levels(X: Any, places: Sequence[int]) -> NDArray[Any]:
         pairs = zip(series, _missing(series), strict=True)
         found[:, column] = [None if gone else _as_text(value) for value, gone in pairs]
     return found
+
+
+def _warn_of_single_rows(names: list[Any], levels: NDArray[Any]) -> None:
+    """Warn of columns with many levels, most rows of which hold a level that no other row has."""
+    for name, column in zip(names, levels.T, strict=True):
+        given = [level for level in column if level is not None]
+        found, counts = np.unique(given, return_counts=True)
+        if len(found) > MOST_LEVELS and 2 * (counts == 1).sum() > len(column):
+            warn_user(
+                f"X holds {len(found)} different strings in column {name!r} of {len(column)} rows: "
+                f"{str(found[0])!r}, ... What a single row holds says nothing about other rows. "
+                f"Drop the column, or write the numbers that it means (of a date, days since the "
+                f"first one, the month or the hour)."
+            )
 
 
 def _as_text(value: Any) -> str:

@@ -15,9 +15,16 @@ from sklsdm._validation import (
     check_response_shape,
     check_same_rows,
     column_names,
+    warn_user,
 )
 from sklsdm.base import LatentSpaceEstimator
-from sklsdm.categories import CategoryColumns, find_categories, refuse_categories
+from sklsdm.categories import (
+    CategoryColumns,
+    count_empty_rows,
+    find_categories,
+    is_frame,
+    refuse_categories,
+)
 from sklsdm.choosing import Pairs
 from sklsdm.conditions import ConditionFormat, learn_format, warn_if_far
 from sklsdm.encoders import ENCODERS, BaseConditionEncoder
@@ -106,7 +113,7 @@ class ConditionedEstimator(LatentSpaceEstimator):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
-        X = self._check_X(X, reset=not self._knows_conditions())
+        table, X = X, self._check_X(X, reset=not self._knows_conditions())
         knows_responses = hasattr(self, "_response_format_")
         y = self._check_rows(y, "y") if knows_responses else self._check_first_y(y)
         check_same_rows("X", X, "y", y)
@@ -115,6 +122,7 @@ class ConditionedEstimator(LatentSpaceEstimator):
                 f"X and y hold n_samples = {len(y)} pair, but {type(self).__name__} needs at "
                 f"least 2."
             )
+        _warn_of_empty_rows(table, X)
         return X, y
 
     def _check_first_y(self, y: Any) -> NDArray[Any]:
@@ -241,3 +249,21 @@ class ConditionedEstimator(LatentSpaceEstimator):
         """
         condition = self._check_condition(X)
         return self._fill(condition, n_samples, random_state, batch_size, None, codes=True)
+
+
+def _warn_of_empty_rows(table: Any, X: NDArray[Any]) -> None:
+    """Warn of pairs without any condition; `table` is X as the user passed it, X as it was read.
+
+    With one column nothing is said: there a missing value is a condition like any other.
+    """
+    n_columns, n_empty = X.shape[1], 0
+    if is_frame(table):
+        n_columns, n_empty = table.shape[1], count_empty_rows(table)
+    elif X.ndim == 2:
+        n_empty = int(np.isnan(X).all(axis=1).sum())
+    if n_empty and n_columns > 1:
+        warn_user(
+            f"X holds nothing but missing values in {n_empty} of {len(X)} rows, which are used as "
+            f"pairs all the same. Leave these rows out of X and y, and pass their responses as "
+            f"Y_unpaired."
+        )

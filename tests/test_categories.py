@@ -95,6 +95,46 @@ def test_rare_levels_of_a_long_column_are_pooled():
     assert_array_equal(unseen, found[:1])
 
 
+# ------------------------------------------------------------------ tables as they come
+def test_strings_that_never_repeat_warn():
+    """Dates that were read from a file as strings, say."""
+    X, y = table(60)
+    X["day"] = pd.date_range("2026-01-01", periods=60).astype(str)
+    with pytest.warns(UserWarning, match=r"60 different strings in column 'day' .*'2026-01-01'"):
+        short().set_params(matcher__max_steps=2).fit(X, y)
+
+
+@pytest.mark.parametrize("repeats", [2, 4])
+def test_strings_that_repeat_do_not_warn(repeats):
+    X = pd.DataFrame({"kind": [f"{number}" for number in range(40)] * repeats})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        CategoryColumns.learn(X, (0,))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "numpy"])
+def test_pairs_without_any_condition_warn(library):
+    X, y = table(60)
+    X["kind"] = X["kind"].astype(object)
+    X = X[["height", "kind"]]
+    X.loc[:6, ["height", "kind"]] = None
+    if library == "numpy":
+        X = np.repeat(X[["height"]].to_numpy(), 2, axis=1)
+        n_empty = int(np.isnan(X[:, 0]).sum())
+    else:
+        n_empty = 7
+        X = pl.from_pandas(X) if library == "polars" else X
+    with pytest.warns(UserWarning, match=rf"missing values in {n_empty} of 60 rows.*Y_unpaired"):
+        short().set_params(matcher__max_steps=2).fit(X, y)
+
+
+def test_a_missing_value_in_the_only_column_does_not_warn():
+    X, y = table(60)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*missing values in")
+        short().set_params(matcher__max_steps=2).fit(X[["height"]], y)
+
+
 # ------------------------------------------------------------------ unseen and missing levels
 @pytest.mark.parametrize(("level", "shown"), [("Oslo", "'Oslo'"), (None, "a missing value")])
 def test_an_unseen_level_warns_and_draws(fitted, level, shown):

@@ -59,6 +59,11 @@ def test_wheel_holds_the_package_alone(built):
     names = zipfile.ZipFile(file).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"sklsdm"}
     assert "sklsdm/py.typed" in names
+    (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+    text = zipfile.ZipFile(file).read(metadata).decode()
+    assert "Description-Content-Type: text/markdown" in text
+    assert "# sklsdm" in text
+    assert "](docs/" not in text
 
 
 def test_sdist_holds_what_builds_tests_and_documents_it(built):

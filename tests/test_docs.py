@@ -21,25 +21,41 @@ PAGES = [
 ]
 MODULES = sorted(["sklsdm", *(m.name for m in pkgutil.walk_packages(sklsdm.__path__, "sklsdm."))])
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+# Sections of recipes.md, each a program by itself, with the package that it needs.
+RECIPES = {"Optuna": "optuna", "MLflow": "mlflow", "MAPIE": "mapie"}
 
 
 def blocks(page):
-    """(first line, code) of a page's python blocks."""
+    """(section, first line, code) of a page's python blocks; a section's name ends at a colon."""
     text = page.read_text(encoding="utf-8")
-    return [(text[: m.start(1)].count("\n") + 1, m[1]) for m in BLOCK.finditer(text)]
+    found = []
+    for block in BLOCK.finditer(text):
+        before = text[: block.start(1)]
+        section = re.findall(r"^## ([^:\n]*)", before, re.MULTILINE)[-1:]
+        found.append(("".join(section), before.count("\n") + 1, block[1]))
+    return found
 
 
-WITH_CODE = pytest.mark.parametrize(
-    "page", [p for p in PAGES if blocks(p)], ids=lambda page: page.name
-)
+def programs():
+    """(page, section) of all that runs: pages as a whole, of recipes.md each section."""
+    for page in filter(blocks, PAGES):
+        for section in RECIPES if page.name == "recipes.md" else [""]:
+            marks = [pytest.mark.slow] if section else []
+            yield pytest.param(page, section, id=f"{page.name} {section}".strip(), marks=marks)
 
 
-def run(page):
-    """All blocks of a page, one after another, as a reader who copies them would."""
+PROGRAMS = pytest.mark.parametrize(("page", "section"), list(programs()))
+
+
+def run(page, section):
+    """All blocks of a page or section, one after another, as a reader who copies them would."""
+    if section:
+        pytest.importorskip(RECIPES[section])
     names = {"__name__": "__main__"}
     with sklearn.config_context():
-        for line, code in blocks(page):
-            exec(compile("\n" * (line - 1) + code, str(page), "exec"), names)
+        for found, line, code in blocks(page):
+            if not section or found == section:
+                exec(compile("\n" * (line - 1) + code, str(page), "exec"), names)
 
 
 @pytest.fixture
@@ -52,18 +68,23 @@ def small_budgets(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("small_budgets")
-@WITH_CODE
-def test_pages_run_with_small_budgets(page, tmp_path, monkeypatch):
+@PROGRAMS
+def test_pages_run_with_small_budgets(page, section, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run(page)
+    run(page, section)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@WITH_CODE
-def test_pages_run(page, tmp_path, monkeypatch):
+@PROGRAMS
+def test_pages_run(page, section, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run(page)
+    run(page, section)
+
+
+def test_every_recipe_is_run():
+    (page,) = (page for page in PAGES if page.name == "recipes.md")
+    assert {section for section, _, _ in blocks(page)} == set(RECIPES)
 
 
 def test_readme_shows_code_early():

@@ -24,15 +24,17 @@ LONG = {
     "plot_arms",
     "plot_bad_fit",
     "plot_colour_images",
+    "plot_dask",
+    "plot_displays",
     "plot_grid_search",
     "plot_load_curves",
     "plot_mixed_table",
     "plot_own_autoencoder",
     "plot_unpaired",
 }
-# Folders that are no interface: `save` and `load` are names of sklsdm itself, nets are internal,
-# and the formulas are listed file by file.
-INTERNAL = {"nets", "saving", "functional"}
+# Folders that are no interface: `save`, `load` and the displays are names of sklsdm itself, nets
+# are internal, and the formulas are listed file by file.
+INTERNAL = {"displays", "nets", "saving", "functional"}
 
 
 @pytest.fixture
@@ -70,6 +72,18 @@ def test_api_lists_every_public_module(extension):
     assert listed >= {f"sklsdm.{name}" for name in public} | {"sklsdm"}
     for name in listed:
         importlib.import_module(name)
+
+
+def test_api_lists_nothing_twice(extension):
+    """Sphinx warns of an object that is on the pages of two modules."""
+    api = extension("public_names")
+    places = {}
+    for name in api.modules():
+        module = importlib.import_module(name)
+        for public in api.public_names(module):
+            if hasattr(found := getattr(module, public), "__qualname__"):
+                places.setdefault((found.__module__, found.__qualname__), []).append(name)
+    assert {found: names for found, names in places.items() if len(names) > 1} == {}
 
 
 def test_public_names_of_a_module_come_from_all(extension):
@@ -115,8 +129,9 @@ def test_broken_links_of_a_built_site_are_found(tmp_path):
     ],
 )
 def test_gallery_runs_with_small_budgets(script, extension, capsys):
-    if script.stem == "plot_eight_gaussians":
-        pytest.importorskip("ot")
+    for name, package in {"plot_eight_gaussians": "ot", "plot_dask": "dask.array"}.items():
+        if script.stem == name:
+            pytest.importorskip(package)
     with extension("small_budgets").small_budgets(steps=2):
         runpy.run_path(str(script), run_name="__main__")
     assert plt.get_fignums(), "an example of the gallery has a picture"
@@ -130,6 +145,14 @@ def test_gallery_has_titles_and_ten_examples():
     for path in GALLERY:
         title, line = path.read_text(encoding="utf-8").splitlines()[1:3]
         assert line == "=" * len(title), path
+
+
+def test_description_for_an_index_has_no_links_of_the_repository():
+    text = runpy.run_path(str(DOCS.parent / "setup.py"))["long_description"]()
+    assert not re.findall(r"\]\((?!https://)", text)
+    assert "```python" in text
+    assert "`docs/digits.png`" in text
+    assert "(https://arxiv.org/abs/2603.04223)" in text
 
 
 def test_versions_agree():

@@ -36,9 +36,11 @@ for name, conformal in kinds.items():
 # Patients in the order of the predicted mean.
 order = np.argsort(est.predict(X_test))
 figure, axis = plt.subplots(figsize=(8, 3.6), layout="constrained")
-for (name, conformal), alpha in zip(kinds.items(), (0.5, 0.25), strict=True):
-    low, high = est.predict_interval(X_test, 0.9, conformal=conformal)[order].T
-    axis.fill_between(range(len(order)), low, high, step="mid", alpha=alpha, label=name)
+rank = np.arange(len(order))
+low, high = est.predict_interval(X_test, 0.9, conformal=False)[order].T
+axis.fill_between(rank, low, high, step="mid", alpha=0.25, linewidth=0, label="from draws")
+bounds = est.predict_interval(X_test, 0.9, conformal=True)[order]
+axis.step(rank, bounds, where="mid", color="tab:orange", label=["conformal", None])
 axis.plot(y_test[order], ".", color="black", label="observed")
 axis.set(xlabel="patients, by predicted mean", ylabel="progress after a year")
 axis.legend()

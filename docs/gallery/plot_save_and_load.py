@@ -37,6 +37,7 @@ for tail in (0.05, 0.25):
     axis.fill_between(x[:, 0], low, high, color="tab:blue", alpha=0.25, linewidth=0)
 axis.plot(law.X[:, 0], law.y, ".", markersize=2, color="0.4")
 axis.set(xlabel="first column of x", ylabel="y", title="bands of 50 and 90 % after loading")
+axis.set_ylim(-4, 4)  # a few observations lie outside
 
 # %%
 # Looking inside

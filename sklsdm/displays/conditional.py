@@ -261,8 +261,8 @@ class ConditionalSampleDisplay:
             ).plot(ax=ax)
         if n > _MOST_CONDITIONS:
             raise ValueError(
-                f"X has {n} rows, but {kind} of more than {_MOST_CONDITIONS} conditions cannot be "
-                f"told apart; pass a few of them."
+                f"X has {n} rows, but more than {_MOST_CONDITIONS} conditions cannot be told apart "
+                f"in one picture (kind={kind!r}); pass a few rows of X and y, such as the first 3."
             )
         shown = [f"row {place}" for place in range(n)] if labels is None else list(labels)
         if len(shown) != n:
