@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import joblib
 
+import sklsdm.boosting
 import sklsdm.encoders.trees
 import sklsdm.metrics.classifier
 import sklsdm.pairing
@@ -38,6 +39,7 @@ def small_budgets(steps: int = 20, epochs: int = 1) -> Iterator[None]:
         for kind in (TrainedAutoencoder, ConvAutoencoder, FeatureMapAutoencoder):
             cuts.enter_context(patch.object(kind, "_min_steps", lambda self: steps))
         cuts.enter_context(patch.object(sklsdm.encoders.trees, "_TREES", (20, 20)))
+        cuts.enter_context(patch.object(sklsdm.boosting, "_MOST_TREES", 3))
         cuts.enter_context(patch.object(sklsdm.metrics.classifier, "N_TREES", 50))
         cuts.enter_context(patch.object(sklsdm.pairing, "_LABEL_STEPS", steps))
         cuts.enter_context(joblib.parallel_config("sequential"))
