@@ -26,7 +26,7 @@ START = {"max_steps": 1, "lr": 1e-9}  # ridge regression with Gaussian noise, wh
 
 def file_of(name):
     """The block of the page that is the file of this class."""
-    (code,) = [code for _, code in blocks(PAGE) if f"class {name}(" in code]
+    (code,) = [code for _, _, code in blocks(PAGE) if f"class {name}(" in code]
     return code
 
 

@@ -225,7 +225,21 @@ def test_every_new_tensor_names_its_dtype():
 
 
 # Public methods that set parameters or learn, or that only pass their arguments on.
-CHANGING = {"fit", "conformalize", "set_params", "get_params", "get_metadata_routing"}
+CHANGING = {
+    "fit",
+    "fit_unpaired",
+    "conformalize",
+    "set_params",
+    "get_params",
+    "get_metadata_routing",
+}
+    "fit",
+    "fit_unpaired",
+    "conformalize",
+    "set_params",
+    "get_params",
+    "get_metadata_routing",
+}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from sklsdm.nets import (
     AdversarialNet,
     HeldOutScore,
     KeepBest,
-    Progress,
     SingleNet,
     history_arrays,
     one_thread,
@@ -380,13 +379,6 @@ def test_gradients_can_be_changed_before_the_step():
                 parameter.grad.zero_()
 
     assert_array_equal(trained(single, 1, Zero()).module_.value.detach(), [4, -2])
-
-
-def test_progress_shows_losses(capsys):
-    trained(single, 1, Progress("stage 9"))
-    shown = capsys.readouterr().err
-    assert "stage 9: 100%" in shown
-    assert "loss=" in shown
 
 
 # ------------------------------------------------------------------ runs

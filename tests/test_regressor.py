@@ -252,8 +252,8 @@ def test_progress_is_shown_on_request(capfd):
     quick(verbose=1, **params).fit(X, CURVES)
     shown = capfd.readouterr()
     assert shown.out == ""
-    for stage in ("stage 1 (autoencoder)", "stage 2 (matching)"):
-        assert f"{stage}: 100%" in shown.err
+    for stage in ("stage 1 (autoencoder): epoch 2/2", "stage 2 (matching): epoch 1/1"):
+        assert f"{stage}, loss=" in shown.err
 
 
 # ------------------------------------------------------------------ interrupts

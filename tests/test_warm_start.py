@@ -57,8 +57,8 @@ def test_stage_1_goes_on():
 
 
 def test_stage_2_goes_on():
-    est = plain_regressor(1, "energy", warm_start=True, random_state=0)
-    est.set_params(matcher__max_steps=100)
+    matcher = EnergyMatcher(max_steps=100)
+    est = plain_regressor(1, matcher, warm_start=True, random_state=0)
     losses, scores = [], []
     for seed in range(2):
         est.fit(*two_sided(600, seed))
@@ -165,7 +165,7 @@ def test_images_as_bytes_and_generators():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"matcher__widths": (8,)}, r"matcher__widths=\(8,\) \(it was \(128, 128, 128\)\)"),
+        ({"matcher__widths": (8,)}, r"matcher__widths=\(8,\) \(it was \(32, 32\)\)"),
         ({"matcher__activation": "silu"}, r"matcher__activation='silu'"),
         ({"autoencoder__widths": (8, 8)}, r"autoencoder__widths=\(8, 8\) \(it was \(64,\)\)"),
         ({"matcher": "mdn"}, r"matcher='mdn' has changed.*had 'EnergyMatcher'"),
