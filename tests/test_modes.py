@@ -233,13 +233,6 @@ CHANGING = {
     "get_params",
     "get_metadata_routing",
 }
-    "fit",
-    "fit_unpaired",
-    "conformalize",
-    "set_params",
-    "get_params",
-    "get_metadata_routing",
-}
 
 
 @pytest.mark.parametrize(
