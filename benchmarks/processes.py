@@ -25,9 +25,9 @@ from torch.distributed import all_reduce
 
 from sklsdm.autoencoders import MLPAutoencoder
 from sklsdm.distributed import current_group, processes
+from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import MATCHERS, MatchingData
 from sklsdm.nets import one_thread
-from sklsdm.responses import Responses
 from sklsdm.run import Run
 
 N_ROWS, N_PAIRS, N_CODES, N_STEPS = 50_000, 1000, 13, 200

@@ -27,10 +27,10 @@ from sklsdm.forwarding import (
     sample_latent,
 )
 from sklsdm.generator import LSDMGenerator
+from sklsdm.inputs.responses import Unpaired
 from sklsdm.pipeline import SamplingPipeline, make_sampling_pipeline
 from sklsdm.recommended import candidates
 from sklsdm.regressor import LSDMRegressor
-from sklsdm.responses import Unpaired
 from sklsdm.saving import load, save, skops_types
 from sklsdm.search import LSDMRegressorCV
 

@@ -25,10 +25,13 @@ from sklsdm._validation import (
 )
 from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.blocks import row_blocks
-from sklsdm.choosing import Coded, Fold, Pairs, Setting, StageTwo
 from sklsdm.distributed import current_group, is_first
-from sklsdm.drawing import Sampler, check_out, check_outcome
-from sklsdm.fit_folder import FitFolder, SharedFolder, fit_path
+from sklsdm.draws.drawing import Sampler, check_out, check_outcome
+from sklsdm.fitting.choosing import Coded, Fold, Pairs, Setting, StageTwo
+from sklsdm.fitting.holding_out import hold_out_pairs, hold_out_rows
+from sklsdm.fitting.latent_space import LatentSpace
+from sklsdm.fitting.stage_one import begin, go_on, stay
+from sklsdm.fitting.unpaired import data_for
 from sklsdm.going_on import (
     check_unchanged,
     earlier_space,
@@ -36,8 +39,7 @@ from sklsdm.going_on import (
     settings_read_once,
     weights_of,
 )
-from sklsdm.holding_out import hold_out_pairs, hold_out_rows
-from sklsdm.latent_space import LatentSpace
+from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.nets import one_thread
 from sklsdm.owner import (
@@ -61,11 +63,9 @@ from sklsdm.parameters import (
 from sklsdm.public_calls import in_own_modes, learnt_by, on_one_fit, own_modes, take_over
 from sklsdm.randomness import RandomState, agreed_seed, draw_seed
 from sklsdm.reading import as_numbers, named_in_errors, read_plain
-from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run, resolve_device
-from sklsdm.stage_one import begin, go_on, stay
 from sklsdm.starting import started
-from sklsdm.unpaired import data_for
+from sklsdm.storage.fit_folder import FitFolder, SharedFolder, fit_path
 
 FIT_EXTRAS = ("Y_unpaired", "X_val", "y_val", "groups")  # what `fit` takes beside the pairs
 

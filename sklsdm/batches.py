@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from sklsdm.blocks import rows_per_block
-from sklsdm.mapped import reserve
-from sklsdm.responses import Responses
+from sklsdm.inputs.responses import Responses
+from sklsdm.storage.mapped import reserve
 
 RESIDENT_BYTES = 2 * 2**30  # kept in memory at most, where there is no GPU
 _RUNS = 16  # of neighbouring rows in a block that is read

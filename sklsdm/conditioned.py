@@ -18,18 +18,18 @@ from sklsdm._validation import (
     warn_user,
 )
 from sklsdm.base import LatentSpaceEstimator
-from sklsdm.categories import (
+from sklsdm.draws.frames import AsFrame, framed
+from sklsdm.encoders import ENCODERS, BaseConditionEncoder
+from sklsdm.fitting.choosing import Pairs
+from sklsdm.inputs.categories import (
     CategoryColumns,
     count_empty_rows,
     find_categories,
     is_frame,
     refuse_categories,
 )
-from sklsdm.choosing import Pairs
-from sklsdm.conditions import ConditionFormat, learn_format, warn_if_far
-from sklsdm.encoders import ENCODERS, BaseConditionEncoder
-from sklsdm.extremes import warn_of_extremes
-from sklsdm.frames import AsFrame, framed
+from sklsdm.inputs.conditions import ConditionFormat, learn_format, warn_if_far
+from sklsdm.inputs.extremes import warn_of_extremes
 from sklsdm.owner import PartKind
 from sklsdm.parameters import anything, flag, learnt, parameter
 from sklsdm.public_calls import on_one_fit

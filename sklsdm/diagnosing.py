@@ -26,14 +26,14 @@ from sklsdm.diagnosis import (
     judge_risk,
 )
 from sklsdm.diagnosis.advice import TOO_FAVOURABLE
+from sklsdm.draws.seen import share_seen, warn_if_seen
 from sklsdm.encoders import ENCODERS
+from sklsdm.inputs.responses import check_unpaired
 from sklsdm.matchers import MATCHERS
 from sklsdm.nets import one_thread
 from sklsdm.public_calls import on_one_fit
 from sklsdm.randomness import RandomState, draw_seed
 from sklsdm.reading import read_plain
-from sklsdm.responses import check_unpaired
-from sklsdm.seen import share_seen, warn_if_seen
 from sklsdm.shift import MAX_ROWS, Shift, shift_of_some
 
 Array = NDArray[Any]

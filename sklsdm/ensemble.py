@@ -20,10 +20,10 @@ from sklsdm._validation import check_integer
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.blocks import row_slices
 from sklsdm.diagnosing import DiagnoseMixin
-from sklsdm.drawing import Sampler, check_out, check_stored
-from sklsdm.forecasts import ForecastMixin
+from sklsdm.draws.drawing import Sampler, check_out, check_stored
+from sklsdm.draws.forecasts import ForecastMixin
+from sklsdm.draws.frames import AsFrame, framed
 from sklsdm.forwarding import inner, sample, unwrap
-from sklsdm.frames import AsFrame, framed
 from sklsdm.parameters import (
     Declared,
     anything,

@@ -13,8 +13,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklsdm.diagnosis import Diagnosis
-from sklsdm.forecasts import BOUNDS, ForecastMixin
-from sklsdm.frames import AsFrame, framed
+from sklsdm.draws.forecasts import BOUNDS, ForecastMixin
+from sklsdm.draws.frames import AsFrame, framed
 from sklsdm.generator import LSDMGenerator
 from sklsdm.public_calls import as_it_is
 from sklsdm.randomness import RandomState

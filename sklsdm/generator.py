@@ -11,15 +11,15 @@ from sklearn.base import DensityMixin
 
 from sklsdm._validation import also_named, check_integer, check_response_shape
 from sklsdm.base import LatentSpaceEstimator
-from sklsdm.choosing import Pairs
-from sklsdm.drawing import check_out
-from sklsdm.extremes import warn_of_extremes
+from sklsdm.draws.drawing import check_out
+from sklsdm.fitting.choosing import Pairs
 from sklsdm.functional import scores
+from sklsdm.inputs.extremes import warn_of_extremes
+from sklsdm.inputs.responses import flat_rows
 from sklsdm.matchers import BaseMatcher
 from sklsdm.parameters import learnt, parameter
 from sklsdm.public_calls import on_one_fit
 from sklsdm.randomness import RandomState
-from sklsdm.responses import flat_rows
 
 _N_DRAWS_COMPARED = 1000
 MAX_SCORE_ROWS = 2000  # rows of X that `score` reads

@@ -11,7 +11,7 @@ import torch
 
 from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.encoders import AutoConditionEncoder
-from sklsdm.latent_space import LatentSpace
+from sklsdm.fitting.latent_space import LatentSpace
 from sklsdm.owner import PartsOwner
 from sklsdm.public_calls import learnt_by
 

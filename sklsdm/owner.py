@@ -11,11 +11,11 @@ import numpy as np
 
 from sklsdm._validation import check_choice, warn_user
 from sklsdm.autoencoders import AUTOENCODERS, BaseAutoencoder, wrap
+from sklsdm.draws.out_of_memory import is_out_of_memory
 from sklsdm.encoders import ENCODERS, BaseConditionEncoder
 from sklsdm.exceptions import DivergenceWarning, NotImprovedWarning
 from sklsdm.matchers import MATCHERS, BaseMatcher
 from sklsdm.nets import FARTHEST, clone_to_fit
-from sklsdm.out_of_memory import is_out_of_memory
 from sklsdm.parameters import (
     Declared,
     any_integer,

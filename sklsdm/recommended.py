@@ -12,11 +12,11 @@ from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_array
 
 from sklsdm._validation import check_numeric, check_same_rows
-from sklsdm.conditions import learn_format
 from sklsdm.encoders import PeriodicConditionEncoder
 from sklsdm.functional.categorical import are_labels
+from sklsdm.inputs.conditions import learn_format
+from sklsdm.inputs.responses import fit_standardiser, flat_rows
 from sklsdm.reading import read_plain
-from sklsdm.responses import fit_standardiser, flat_rows
 
 Grid = list[dict[str, list[Any]]]
 

@@ -17,23 +17,23 @@ from sklsdm._validation import (
 )
 from sklsdm.autoencoders import IdentityAutoencoder
 from sklsdm.base import FIT_EXTRAS
-from sklsdm.choosing import Coded, Pairs, Setting, StageTwo, choose_setting
 from sklsdm.diagnosing import DiagnoseMixin
-from sklsdm.drawing import Bank, check_outcome, energy_scores, marginal_energy_scores
+from sklsdm.draws.drawing import Bank, check_outcome, energy_scores, marginal_energy_scores
+from sklsdm.draws.forecasts import ForecastMixin
 from sklsdm.exceptions import DistributionShiftWarning
-from sklsdm.extremes import warn_of_extremes
-from sklsdm.forecasts import ForecastMixin
+from sklsdm.fitting.choosing import Coded, Pairs, Setting, StageTwo, choose_setting
+from sklsdm.fitting.holding_out import MIN_ROWS_TO_HOLD_OUT, hold_out_rows
+from sklsdm.fitting.unpaired import USES, check_weight, first_use, uses_to_try
 from sklsdm.functional.categorical import are_labels
-from sklsdm.holding_out import MIN_ROWS_TO_HOLD_OUT, hold_out_rows
+from sklsdm.inputs.extremes import warn_of_extremes
+from sklsdm.inputs.responses import Responses, check_unpaired, warn_if_sliced
 from sklsdm.matchers import MatchingData
 from sklsdm.metrics import skill
 from sklsdm.owner import advise
 from sklsdm.parameters import anything, flag, learnt, one_of, parameter
 from sklsdm.public_calls import on_one_fit
-from sklsdm.responses import Responses, check_unpaired, warn_if_sliced
 from sklsdm.shift import WHAT_TO_DO, Shift, shift_of_some
 from sklsdm.streaming import StreamMixin
-from sklsdm.unpaired import USES, check_weight, first_use, uses_to_try
 
 
 class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
@@ -77,9 +77,9 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         doc="""Use of the unpaired responses. "none": not at all. "latent" (the paper): in stage 1
         only. "match": also in stage 2, where the generated codes must follow the law of all codes.
         "pair": in stage 2 as pseudo-pairs as well, with conditions from a model of x given the
-        code (`sklsdm.pairing`); codes without one are used as in "match". "auto" compares these
-        uses on the pairs, each by short fits to the others (`sklsdm.choosing`), and takes the
-        first that is within two standard errors of the best. Where codes are images
+        code (`sklsdm.fitting.pairing`); codes without one are used as in "match". "auto" compares
+        these uses on the pairs, each by short fits to the others (`sklsdm.fitting.choosing`), and
+        takes the first that is within two standard errors of the best. Where codes are images
         (`autoencoder="feature-map"`) short fits do not tell, and it is "pair" for labels and
         "latent" for other conditions. "none" is not compared for images with a learnt latent
         space, which needs all of them, nor "latent" where stage 1 learns nothing (up to 50

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from sklsdm.distributed import Group, current_group
-from sklsdm.fit_folder import FitFolder, SharedFolder
+from sklsdm.storage.fit_folder import FitFolder, SharedFolder
 
 
 class Stream(IntEnum):

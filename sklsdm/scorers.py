@@ -26,9 +26,9 @@ from sklsdm._validation import (
     shape_text,
 )
 from sklsdm.forwarding import sample
+from sklsdm.inputs.responses import holds_bytes
 from sklsdm.randomness import RandomState
 from sklsdm.reading import named_in_errors, read_numbers
-from sklsdm.responses import holds_bytes
 
 __all__ = [
     "neg_coverage_error",

@@ -36,13 +36,13 @@ from sklsdm._validation import (
 )
 from sklsdm.ensemble import SamplingEnsemble, with_seed
 from sklsdm.forwarding import inner
+from sklsdm.inputs.responses import check_unpaired
 from sklsdm.owner import without_advice
 from sklsdm.parameters import anything, integer_or_flag, learnt, parameter
 from sklsdm.progress import Progress, write_line
 from sklsdm.reading import read_plain
 from sklsdm.recommended import Grid, candidates
 from sklsdm.regressor import LSDMRegressor
-from sklsdm.responses import check_unpaired
 from sklsdm.scorers import refuse_scorer_name
 
 _MANY_PAIRS = 1000  # from so many on, one split is enough

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from sklsdm.conditioned import ConditionedEstimator
-from sklsdm.extremes import warn_of_extremes
+from sklsdm.fitting.holding_out import hold_out_rows
 from sklsdm.going_on import STREAMED
-from sklsdm.holding_out import hold_out_rows
+from sklsdm.inputs.extremes import warn_of_extremes
+from sklsdm.inputs.responses import Responses, check_block
 from sklsdm.parameters import learnt
 from sklsdm.public_calls import learnt_by, take_over
-from sklsdm.responses import Responses, check_block
 
 
 class StreamMixin(ConditionedEstimator):

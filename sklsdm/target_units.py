@@ -13,11 +13,11 @@ from sklearn.compose import TransformedTargetRegressor
 from torch import Tensor
 
 from sklsdm._validation import check_numeric
-from sklsdm.drawing import Bank, check_out
-from sklsdm.forecasts import ForecastMixin
-from sklsdm.frames import AsFrame, framed
+from sklsdm.draws.drawing import Bank, check_out
+from sklsdm.draws.forecasts import ForecastMixin
+from sklsdm.draws.frames import AsFrame, framed
+from sklsdm.inputs.responses import Unpaired
 from sklsdm.public_calls import on_one_fit
-from sklsdm.responses import Unpaired
 
 
 class InTargetUnits(ForecastMixin):

@@ -24,7 +24,7 @@ else:
 def small_forests(monkeypatch):
     """50 trees in place of 200, and small boosters, where a test does not look at the trees."""
     monkeypatch.setattr("sklsdm.encoders.trees._TREES", (50, 50))
-    monkeypatch.setattr("sklsdm.boosting._MOST_TREES", 3)
+    monkeypatch.setattr("sklsdm.encoders.boosting._MOST_TREES", 3)
 
 
 def pytest_collection_modifyitems(items):

@@ -31,8 +31,8 @@ from sklsdm.autoencoders import (
     VAEAutoencoder,
 )
 from sklsdm.autoencoders.trained import automatic_channels
+from sklsdm.inputs.responses import Responses
 from sklsdm.modules import ConvCoder, MLPCoder
-from sklsdm.responses import Responses
 
 
 @pytest.fixture

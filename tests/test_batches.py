@@ -9,8 +9,8 @@ from helpers import CPU, seeded
 from numpy.testing import assert_array_equal
 
 from sklsdm.batches import PairBatches, RowBatches, StreamedBatches
-from sklsdm.drawing import NoiseStream
-from sklsdm.responses import Responses, fit_standardiser
+from sklsdm.draws.drawing import NoiseStream
+from sklsdm.inputs.responses import Responses, fit_standardiser
 
 
 def numbered(n_rows):

@@ -15,8 +15,8 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import get_tags
 
 from sklsdm import LSDMRegressor, SamplingEnsemble, make_sampling_pipeline
-from sklsdm.categories import MOST_LEVELS, CategoryColumns, find_categories
 from sklsdm.encoders import TreesConditionEncoder
+from sklsdm.inputs.categories import MOST_LEVELS, CategoryColumns, find_categories
 
 TOWNS = ["Bern", "Lyon", "Turin"]
 MEANS = {"Bern": -3.0, "Lyon": 0.0, "Turin": 3.0}

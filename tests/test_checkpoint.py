@@ -21,7 +21,7 @@ from numpy.testing import assert_array_equal
 from skorch.callbacks import Callback
 
 from sklsdm import LSDMGenerator
-from sklsdm.files import write_checked
+from sklsdm.storage.files import write_checked
 
 EPOCHS = {
     "sklsdm.matchers.base.EPOCH_STEPS": 10,

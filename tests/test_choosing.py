@@ -10,19 +10,20 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from skorch.callbacks import Callback
 
-from sklsdm import LSDMRegressor, choosing
-from sklsdm.choosing import choose_best, choose_safest
+from sklsdm import LSDMRegressor
 from sklsdm.datasets import make_pinwheel
 from sklsdm.encoders import (
     FlattenConditionEncoder,
     PeriodicConditionEncoder,
     TreesConditionEncoder,
 )
-from sklsdm.holding_out import folds_of
+from sklsdm.fitting import choosing
+from sklsdm.fitting.choosing import choose_best, choose_safest
+from sklsdm.fitting.holding_out import folds_of
+from sklsdm.fitting.unpaired import check_weight, uses_to_try
+from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import EnergyMatcher, MDNMatcher
-from sklsdm.responses import Responses
 from sklsdm.run import Run
-from sklsdm.unpaired import check_weight, uses_to_try
 
 RNG = np.random.default_rng(0)
 X = np.column_stack([np.arange(60.0), RNG.normal(size=60)])

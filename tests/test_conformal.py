@@ -24,9 +24,9 @@ from sklsdm import (
     blocks,
     make_sampling_pipeline,
 )
-from sklsdm.conformal import calibrate, conformal_intervals, conformal_rank, fewest_pairs
 from sklsdm.datasets import make_arms
-from sklsdm.seen import share_seen
+from sklsdm.draws.conformal import calibrate, conformal_intervals, conformal_rank, fewest_pairs
+from sklsdm.draws.seen import share_seen
 
 ARMS = make_arms(400, random_state=0)
 FIT, CALIBRATE, TEST = slice(0, 60), slice(60, 160), slice(160, 400)

@@ -19,7 +19,7 @@ from sklsdm import distributed
 from sklsdm._validation import warn_user
 from sklsdm.batches import RowBatches, StreamedBatches
 from sklsdm.distributed import Group, processes
-from sklsdm.responses import Responses
+from sklsdm.inputs.responses import Responses
 from sklsdm.run import Run
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklsdm.exceptions.NotImprovedWarning")

@@ -11,9 +11,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
 
 from sklsdm import DivergenceError, DivergenceWarning, LSDMGenerator
-from sklsdm.choosing import compare
 from sklsdm.datasets import make_gcds
-from sklsdm.extremes import _middle_and_distance, warn_of_extremes
+from sklsdm.fitting.choosing import compare
+from sklsdm.inputs.extremes import _middle_and_distance, warn_of_extremes
 from sklsdm.matchers import MATCHERS, EnergyMatcher, FlowMatcher
 from sklsdm.nets import FARTHEST, Look, range_of
 
@@ -362,6 +362,6 @@ def test_a_file_without_extremes_is_not_read_whole(monkeypatch):
     def never(parts, middle, usual):
         raise AssertionError
 
-    monkeypatch.setattr("sklsdm.extremes._find_worst", never)
+    monkeypatch.setattr("sklsdm.inputs.extremes._find_worst", never)
     values = RNG.standard_t(3, size=(10_000, 4))
     warn_of_extremes({"y": values}, values.std(axis=0))

@@ -12,16 +12,17 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sklsdm
-from sklsdm import LSDMRegressor, SamplingEnsemble, boosting, make_sampling_pipeline, metrics
+from sklsdm import LSDMRegressor, SamplingEnsemble, make_sampling_pipeline, metrics
 from sklsdm.datasets import make_pinwheel, share_near_a_blade
 from sklsdm.encoders import (
     ENCODERS,
     BaseConditionEncoder,
     PeriodicConditionEncoder,
     TreesConditionEncoder,
+    boosting,
     trees,
 )
-from sklsdm.holding_out import hold_out_pairs
+from sklsdm.fitting.holding_out import hold_out_pairs
 
 FOR_ROWS = [name for name in ENCODERS if name != "conv"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import DAMAGES, NO_ORDINARY_FILES
 
-from sklsdm.files import (
+from sklsdm.storage.files import (
     DamagedFileError,
     drafts_of,
     make_private_folder,

@@ -8,8 +8,8 @@ import warnings
 import pytest
 from helpers import DAMAGES, NO_ORDINARY_FILES
 
-from sklsdm.files import write_checked
-from sklsdm.fit_folder import FitFolder
+from sklsdm.storage.files import write_checked
+from sklsdm.storage.fit_folder import FitFolder
 
 DAMAGED = DAMAGES | NO_ORDINARY_FILES
 NAME = "stage-1.state"

@@ -5,8 +5,9 @@ import pytest
 from helpers import plain_regressor
 from numpy.testing import assert_array_equal
 
-from sklsdm import drawing, make_sampling_pipeline
+from sklsdm import make_sampling_pipeline
 from sklsdm.datasets import make_arms
+from sklsdm.draws import drawing
 from sklsdm.functional.diffusion import SAMPLERS
 from sklsdm.matchers import DiffusionMatcher
 

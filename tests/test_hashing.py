@@ -10,9 +10,9 @@ import torch
 from helpers import plain_regressor
 from torch import nn
 
-from sklsdm import fit_folder
-from sklsdm.hashing import content_hash
 from sklsdm.matchers import EnergyMatcher
+from sklsdm.storage import fit_folder
+from sklsdm.storage.hashing import content_hash
 
 
 def linear(seed):
@@ -84,7 +84,7 @@ def test_a_list_that_holds_itself():
 
 def test_another_process_finds_the_same_name():
     script = (
-        "import torch; from torch import nn; from sklsdm.hashing import content_hash;"
+        "import torch; from torch import nn; from sklsdm.storage.hashing import content_hash;"
         "torch.manual_seed(0); m = nn.Sequential(nn.Linear(3, 2), nn.Tanh());"
         "print(content_hash(m, {'x': {'a', 'b', 'c'}}, lambda y: y + 1))"
     )

@@ -9,9 +9,9 @@ from helpers import plain_regressor
 
 from sklsdm import LSDMGenerator
 from sklsdm.blocks import BLOCK_BYTES, row_blocks, rows_per_block
+from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import EnergyMatcher
 from sklsdm.modules import mlp, widest_output
-from sklsdm.responses import Responses
 
 
 def peak_of(work):

@@ -7,8 +7,9 @@ import pytest
 from helpers import plain_regressor
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklsdm import LSDMGenerator, SamplingEnsemble, Unpaired, memory
-from sklsdm.standardising import fit_standardiser
+from sklsdm import LSDMGenerator, SamplingEnsemble, Unpaired
+from sklsdm.draws import memory
+from sklsdm.inputs.standardising import fit_standardiser
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 2))
@@ -175,7 +176,7 @@ def test_more_noise_than_a_sobol_sequence_has():
 
 @pytest.fixture
 def little_memory(monkeypatch):
-    monkeypatch.setattr("sklsdm.drawing.available_memory", lambda: 2**20)
+    monkeypatch.setattr("sklsdm.draws.drawing.available_memory", lambda: 2**20)
 
 
 def test_draws_beyond_the_available_memory_are_refused(trained, little_memory):
@@ -194,7 +195,7 @@ def test_an_array_that_the_system_denies(trained, monkeypatch):
     def deny(*args):
         raise MemoryError
 
-    monkeypatch.setattr("sklsdm.drawing.np.empty", deny)
+    monkeypatch.setattr("sklsdm.draws.drawing.np.empty", deny)
     with pytest.raises(ValueError, match="ask for a smaller n_samples"):
         trained.sample(X, 3)
 

@@ -19,7 +19,7 @@ from torch import nn
 import sklsdm
 from sklsdm import LSDMGenerator, LSDMRegressor, SamplingEnsemble, make_sampling_pipeline, onnx
 from sklsdm.autoencoders import AUTOENCODERS
-from sklsdm.drawing import NoiseStream
+from sklsdm.draws.drawing import NoiseStream
 from sklsdm.matchers import MATCHERS, EnergyMatcher, FlowMatcher
 from sklsdm.onnx.export import OLDEST_TORCH, graph_of
 from sklsdm.randomness import draw_seed

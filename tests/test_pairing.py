@@ -9,9 +9,9 @@ from scipy import stats
 
 from sklsdm import LSDMRegressor, metrics
 from sklsdm.batches import PairBatch
+from sklsdm.fitting.pairing import MIN_CONFIDENCE, LabelObjective, draw_pseudo_pairs
 from sklsdm.functional import virtual_adversarial
 from sklsdm.matchers import MATCHERS, EnergyMatcher
-from sklsdm.pairing import MIN_CONFIDENCE, LabelObjective, draw_pseudo_pairs
 
 
 def tensor(array):

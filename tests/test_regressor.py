@@ -11,9 +11,9 @@ from skorch.callbacks import Callback, Checkpoint, EarlyStopping, GradientNormCl
 
 from sklsdm import DivergenceError, LSDMRegressor, SamplingEnsemble
 from sklsdm.autoencoders import MLPAutoencoder, PCAAutoencoder
+from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import EnergyMatcher, WGANMatcher
 from sklsdm.metrics import energy_skill
-from sklsdm.responses import Responses
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 2))

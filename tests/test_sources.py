@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 
 from sklsdm import Unpaired
 from sklsdm.batches import StreamedBatches
-from sklsdm.responses import Responses
-from sklsdm.sources import open_rows, spool
+from sklsdm.inputs.responses import Responses
+from sklsdm.inputs.sources import open_rows, spool
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3))

@@ -11,9 +11,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklsdm import LSDMGenerator, LSDMRegressor, Unpaired, load, save
 from sklsdm.exceptions import DistributionShiftWarning
-from sklsdm.fit_folder import FitFolder
 from sklsdm.matchers import EnergyMatcher
 from sklsdm.scorers import neg_energy_score
+from sklsdm.storage.fit_folder import FitFolder
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklsdm.exceptions.NotImprovedWarning")
 

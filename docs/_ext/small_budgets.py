@@ -9,10 +9,10 @@ from unittest.mock import patch
 
 import joblib
 
-import sklsdm.boosting
+import sklsdm.encoders.boosting
 import sklsdm.encoders.trees
+import sklsdm.fitting.pairing
 import sklsdm.metrics.classifier
-import sklsdm.pairing
 from sklsdm.autoencoders import ConvAutoencoder, FeatureMapAutoencoder
 from sklsdm.autoencoders.trained import TrainedAutoencoder
 from sklsdm.matchers import BaseMatcher
@@ -39,8 +39,8 @@ def small_budgets(steps: int = 20, epochs: int = 1) -> Iterator[None]:
         for kind in (TrainedAutoencoder, ConvAutoencoder, FeatureMapAutoencoder):
             cuts.enter_context(patch.object(kind, "_min_steps", lambda self: steps))
         cuts.enter_context(patch.object(sklsdm.encoders.trees, "_TREES", (20, 20)))
-        cuts.enter_context(patch.object(sklsdm.boosting, "_MOST_TREES", 3))
+        cuts.enter_context(patch.object(sklsdm.encoders.boosting, "_MOST_TREES", 3))
         cuts.enter_context(patch.object(sklsdm.metrics.classifier, "N_TREES", 50))
-        cuts.enter_context(patch.object(sklsdm.pairing, "_LABEL_STEPS", steps))
+        cuts.enter_context(patch.object(sklsdm.fitting.pairing, "_LABEL_STEPS", steps))
         cuts.enter_context(joblib.parallel_config("sequential"))
         yield

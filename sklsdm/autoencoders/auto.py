@@ -16,10 +16,10 @@ from sklsdm.autoencoders.feature_map import FeatureMapAutoencoder
 from sklsdm.autoencoders.linear import IdentityAutoencoder
 from sklsdm.autoencoders.mlp import MLPAutoencoder
 from sklsdm.autoencoders.trained import TrainedAutoencoder
+from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.nets import CallbackHolder
 from sklsdm.parameters import above, at_least, integer, or_auto, or_none, parameter
 from sklsdm.parts import CALLBACKS
-from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run
 
 _PASSED_ON = "Passed to the autoencoder that is chosen, if it trains. None keeps its own default."

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from sklsdm.batches import room_for
 from sklsdm.blocks import rows_per_block
+from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.modules import Coder, LinearCoder, ModuleHolder, widest_output
 from sklsdm.parameters import Declared, learnt
-from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run
 
 MAX_HELD_OUT = 2000  # held-out rows by which the state of stage 1 is chosen

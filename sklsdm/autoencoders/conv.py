@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 
 from sklsdm.autoencoders.trained import CoderAutoencoder, automatic_channels
+from sklsdm.inputs.responses import ResponseFormat
 from sklsdm.modules import ConvCoder
 from sklsdm.parameters import integer, or_auto, parameter, some
-from sklsdm.responses import ResponseFormat
 
 _MOST_PIXELS = 4  # of the shorter side, at which no further convolution is added
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from sklsdm.autoencoders.base import principal_coder, some_rows
 from sklsdm.autoencoders.trained import DenseAutoencoder, Inside, Loss
 from sklsdm.functional.scores import energy_score
+from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.modules import Coder, linear, mlp
 from sklsdm.parameters import integer, or_auto, parameter
-from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run
 
 _MEAN_DRAWS = 16  # draws of the decoder whose mean is its output without noise

@@ -16,9 +16,9 @@ from sklsdm.autoencoders.trained import (
     TrainedAutoencoder,
     automatic_channels,
 )
+from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.modules import ACTIVATIONS, FeatureMapCoder
 from sklsdm.parameters import at_least, integer, one_of, or_auto, parameter, some
-from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run
 
 _MOST_PIXELS = 8  # of a code's shorter side, with channels="auto"

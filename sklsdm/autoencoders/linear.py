@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklsdm.autoencoders.base import BaseAutoencoder, principal_coder, training_rows
+from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.modules import LinearCoder
-from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run
 
 

@@ -24,7 +24,7 @@ from sklsdm.batches import RowBatches, StreamedBatches, resident_limit
 from sklsdm.blocks import rows_per_block
 from sklsdm.distributed import Group
 from sklsdm.functional.augmentation import random_affine
-from sklsdm.hashing import content_hash
+from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.modules import ACTIVATIONS, FULL_ITERATIONS, Coder, LinearCoder, MLPCoder, widest_output
 from sklsdm.nets import (
     AdamW,
@@ -44,8 +44,8 @@ from sklsdm.parameters import (
     sequence_of,
 )
 from sklsdm.parts import TrainedPart
-from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run, Stage, Stream
+from sklsdm.storage.hashing import content_hash
 
 AUTOENCODING = Stage("stage 1 (autoencoder)", "stage-1.state", "Lower the autoencoder's lr")
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklsdm.autoencoders.trained import DenseAutoencoder, Inside, Loss
+from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.modules import Coder, mlp
 from sklsdm.parameters import above, at_least, parameter
-from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run
 
 _FIRST_LOG_SPREAD = -1.5  # ln of the posterior's standard deviation where training starts

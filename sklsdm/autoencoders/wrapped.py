@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from sklsdm._validation import shape_text
 from sklsdm.autoencoders.base import BaseAutoencoder, training_rows
 from sklsdm.autoencoders.trained import TrainedAutoencoder
+from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.parameters import anything, flag, parameter
-from sklsdm.responses import ResponseFormat, Responses
 from sklsdm.run import Run
 
 _PROBE_ROWS = 2  # rows on which the shapes of codes and decoded rows are tried

@@ -10,7 +10,7 @@ from sklsdm.diagnosis.calibration import Calibration
 from sklsdm.diagnosis.following import Following
 from sklsdm.diagnosis.memorisation import Memorisation, Modes
 from sklsdm.diagnosis.risk import RiskBound
-from sklsdm.seen import SEEN, seen_text
+from sklsdm.draws.seen import SEEN, seen_text
 from sklsdm.shift import Shift
 
 TOO_FAVOURABLE = "on pairs that it has, all judgements are too favourable"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from sklsdm.blocks import row_slices
-from sklsdm.drawing import Sampler
+from sklsdm.draws.drawing import Sampler
 
 Array = NDArray[Any]
 

@@ -19,10 +19,10 @@ from sklearn.utils import _safe_indexing
 
 from sklsdm._validation import check_integer, check_numeric
 from sklsdm.displays.base import Array, panel
+from sklsdm.inputs.responses import Unpaired, check_unpaired
 from sklsdm.owner import without_advice
 from sklsdm.pipeline import SamplingPipeline
 from sklsdm.randomness import RandomState, as_generator
-from sklsdm.responses import Unpaired, check_unpaired
 from sklsdm.scorers import refuse_scorer_name
 
 __all__ = ["UnpairedCurveDisplay"]

@@ -13,8 +13,8 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
-from sklsdm.boosting import CrossFittedBoosting, boosted_components
 from sklsdm.encoders.base import BaseConditionEncoder, Groups, Rows
+from sklsdm.encoders.boosting import CrossFittedBoosting, boosted_components
 from sklsdm.parameters import flag, integer, or_auto, parameter
 
 _TREES_TIMES_ROWS = 500_000  # pairs times trees, by which the size of a saved forest is bounded

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from skorch.callbacks import Callback, LRScheduler
 
-from sklsdm.fit_folder import FitFolder, SharedFolder
 from sklsdm.nets.base import TrainingNet
+from sklsdm.storage.fit_folder import FitFolder, SharedFolder
 
 
 class Checkpoint(Callback):

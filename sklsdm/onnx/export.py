@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from sklsdm._version import __version__
 from sklsdm.autoencoders import TransformerAutoencoder
 from sklsdm.ensemble import SamplingEnsemble
-from sklsdm.files import write_atomically
 from sklsdm.generator import LSDMGenerator
 from sklsdm.onnx.graph import CodeGraph, ConditionGraph, DrawGraph, ResponseGraph, has_torch_form
 from sklsdm.onnx.operators import translations
 from sklsdm.public_calls import as_it_is, own_modes
 from sklsdm.regressor import LSDMRegressor
+from sklsdm.storage.files import write_atomically
 
 OLDEST_TORCH = "2.13"  # that of 2.9 stops at these networks; those between were not tried
 _EXAMPLE_ROWS = 3  # not 1, which the exporter would take for a fixed length

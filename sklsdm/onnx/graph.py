@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sklsdm.drawing import Sampler
+from sklsdm.draws.drawing import Sampler
 from sklsdm.encoders import (
     BaseConditionEncoder,
     FlattenConditionEncoder,
     PeriodicConditionEncoder,
 )
+from sklsdm.inputs.standardising import Standardiser
 from sklsdm.modules import PotentialGenerator
 from sklsdm.onnx.operators import use_traced_slope
-from sklsdm.standardising import Standardiser
 
 _CPU = torch.device("cpu")
 

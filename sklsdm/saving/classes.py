@@ -26,17 +26,17 @@ from sklearn.tree import ExtraTreeRegressor
 
 from sklsdm import scorers
 from sklsdm.autoencoders.wrapped import TransformerCoder
-from sklsdm.boosting import CrossFittedBoosting
-from sklsdm.categories import CategoryColumns
-from sklsdm.conditions import ConditionFormat
-from sklsdm.conformal import ConformalScores
+from sklsdm.draws.conformal import ConformalScores
+from sklsdm.encoders.boosting import CrossFittedBoosting
 from sklsdm.ensemble import SamplingEnsemble
 from sklsdm.generator import LSDMGenerator
+from sklsdm.inputs.categories import CategoryColumns
+from sklsdm.inputs.conditions import ConditionFormat
+from sklsdm.inputs.responses import ResponseFormat, Standardiser
 from sklsdm.modules import PackedModule, RebuildableModule
 from sklsdm.parameters import Declared
 from sklsdm.pipeline import SamplingPipeline
 from sklsdm.regressor import LSDMRegressor
-from sklsdm.responses import ResponseFormat, Standardiser
 from sklsdm.search import LSDMRegressorCV
 from sklsdm.shift import Shift
 

@@ -17,13 +17,13 @@ from torch import nn
 
 from sklsdm._validation import warn_user
 from sklsdm._version import __version__
-from sklsdm.files import write_atomically
 from sklsdm.forwarding import inner
 from sklsdm.public_calls import in_own_modes
 from sklsdm.saving.classes import MODELS
 from sklsdm.saving.container import pack, read_file, unpack
 from sklsdm.saving.decode import Decoder
 from sklsdm.saving.encode import Encoder
+from sklsdm.storage.files import write_atomically
 
 FORMAT = 2  # raised by a change after which older versions of this package cannot read the file
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sklsdm._validation import warn_user
 from sklsdm.blocks import row_blocks
-from sklsdm.responses import flat_rows
+from sklsdm.inputs.responses import flat_rows
 
 EXTREME = 1e6  # usual distances from the median, beyond which a value is extreme
 _SAMPLED = 1 << 18  # numbers from which medians and usual distances are taken

@@ -18,12 +18,12 @@ from torch import Tensor
 from sklsdm._validation import check_integer
 from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.blocks import row_blocks, rows_per_block
+from sklsdm.draws.memory import available_memory
+from sklsdm.draws.out_of_memory import in_batches
 from sklsdm.functional.scores import energy_score, energy_score_shared, multiscale_score
-from sklsdm.mapped import check_whole, reserve
+from sklsdm.inputs.responses import ResponseFormat, Standardiser, flat_rows
 from sklsdm.matchers import BaseMatcher
-from sklsdm.memory import available_memory
-from sklsdm.out_of_memory import in_batches
-from sklsdm.responses import ResponseFormat, Standardiser, flat_rows
+from sklsdm.storage.mapped import check_whole, reserve
 
 # Draws for each condition:
 N_MEAN_DRAWS = 256

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from sklsdm._validation import check_finite, check_numeric, described, number_kind
 from sklsdm.blocks import row_slices
-from sklsdm.mapped import check_whole
 from sklsdm.reading import as_numbers, named_in_errors, read_numbers, read_plain
+from sklsdm.storage.mapped import check_whole
 
 NAME = "Y_unpaired"  # the argument, in messages
 

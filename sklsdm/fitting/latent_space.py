@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklsdm.autoencoders import BaseAutoencoder
-from sklsdm.drawing import Sampler
+from sklsdm.draws.drawing import Sampler
+from sklsdm.inputs.responses import ResponseFormat, Responses, Standardiser
 from sklsdm.matchers import BaseMatcher
-from sklsdm.responses import ResponseFormat, Responses, Standardiser
 
 _SMALLEST_SPREAD = 1e-6  # codes that vary less are not divided by their standard deviation
 

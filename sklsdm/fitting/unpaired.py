@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import torch
 
+from sklsdm.fitting.pairing import draw_pseudo_pairs
 from sklsdm.matchers import MatchingData
-from sklsdm.pairing import draw_pseudo_pairs
 from sklsdm.run import Run, Stream
 
 USES = ("none", "latent", "match", "pair")  # the safest first, which ties go to

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklsdm.drawing import Bank
+from sklsdm.draws.drawing import Bank
 
 _LEAST_SPREAD = 0.1  # of the training responses' spread; draws may have none at all
 # Ends are moved outwards a little, since a repeated value must not fall out of its interval by

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklsdm.autoencoders import MAX_HELD_OUT
-from sklsdm.responses import Responses
+from sklsdm.inputs.responses import Responses
 
 MIN_ROWS_TO_HOLD_OUT = 20  # with fewer rows, none are held out
 N_FOLDS = 3  # of a cross-fitted choice

@@ -25,8 +25,8 @@ from sklsdm._validation import (
     warn_user,
 )
 from sklsdm.blocks import row_blocks, row_slices, rows_per_block
-from sklsdm.sources import Rows, open_rows
-from sklsdm.standardising import Standardiser, fit_standardiser
+from sklsdm.inputs.sources import Rows, open_rows
+from sklsdm.inputs.standardising import Standardiser, fit_standardiser
 
 _FAR = 1e3  # standard deviations from the mean, within which draws lie
 _ROUNDING = 1e-6  # relative, of a constant

@@ -18,18 +18,18 @@ from sklearn.base import clone
 from torch import Tensor
 
 from sklsdm.batches import room_for
-from sklsdm.drawing import multiscale_scores
+from sklsdm.draws.drawing import multiscale_scores
 from sklsdm.encoders import BaseConditionEncoder
 from sklsdm.exceptions import DivergenceError
+from sklsdm.fitting.holding_out import folds_of
+from sklsdm.fitting.latent_space import LatentSpace
+from sklsdm.fitting.unpaired import data_for, first_use
 from sklsdm.functional.categorical import are_labels
-from sklsdm.holding_out import folds_of
-from sklsdm.latent_space import LatentSpace
+from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import BaseMatcher, EnergyMatcher, MatchingData, MDNMatcher
 from sklsdm.nets import is_as_good
 from sklsdm.progress import Progress, write_line
-from sklsdm.responses import Responses
 from sklsdm.run import Run
-from sklsdm.unpaired import data_for, first_use
 
 # Condition encoders are compared by mixture densities, which learn quickest how a law follows x:
 # after 200 steps they tell a law that turns with x from one that does not (docs/lessons.md).

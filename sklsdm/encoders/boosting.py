@@ -8,8 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import GroupKFold, KFold
 
-Rows = NDArray[np.float32]
-Groups = NDArray[np.intp] | None
+from sklsdm.encoders.base import Groups, Rows
 
 _N_FOLDS = 5
 _MOST_TREES = 300  # of one booster

@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import NotFittedError
 
 from sklsdm._validation import check_levels, check_real, check_same_rows
-from sklsdm.conformal import ConformalScores, calibrate, conformal_intervals
-from sklsdm.drawing import Bank, check_n_quantile_draws, estimate_moments, estimate_quantiles
-from sklsdm.frames import AsFrame, framed
+from sklsdm.draws.conformal import ConformalScores, calibrate, conformal_intervals
+from sklsdm.draws.drawing import Bank, check_n_quantile_draws, estimate_moments, estimate_quantiles
+from sklsdm.draws.frames import AsFrame, framed
+from sklsdm.draws.seen import share_seen, warn_if_seen
+from sklsdm.inputs.responses import flat_rows
 from sklsdm.parameters import flag
 from sklsdm.public_calls import in_own_modes, on_one_fit
-from sklsdm.responses import flat_rows
-from sklsdm.seen import share_seen, warn_if_seen
 
 BOUNDS = ("lower", "upper")  # ends of an interval, in a frame
 
@@ -289,7 +289,7 @@ class ForecastMixin(ABC):
         References
         ----------
         Romano, Patterson & Candès 2019, "Conformalized quantile regression" (arXiv 1905.03222);
-        the scores are those of :mod:`sklsdm.conformal`.
+        the scores are those of :mod:`sklsdm.draws.conformal`.
         """
         condition, bank = self._check_condition(X), self._sampler()
         single = self._fit_of_responses()

@@ -11,14 +11,14 @@ from typing import Any
 from sklsdm._validation import warn_user
 from sklsdm._version import __version__
 from sklsdm.distributed import Group
-from sklsdm.files import (
+from sklsdm.storage.files import (
     DamagedFileError,
     drafts_of,
     make_private_folder,
     read_checked,
     write_checked,
 )
-from sklsdm.hashing import content_hash
+from sklsdm.storage.hashing import content_hash
 
 # Changing these parameters does not change the result, so a fit may be resumed with other values.
 _NO_EFFECT_ON_RESULT = ("checkpoint", "verbose")

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from sklsdm._validation import check_float32, shape_text, warn_user
 from sklsdm.exceptions import DistributionShiftWarning
-from sklsdm.responses import flat_rows
-from sklsdm.standardising import Standardiser, are_constant, fit_standardiser
+from sklsdm.inputs.responses import flat_rows
+from sklsdm.inputs.standardising import Standardiser, are_constant, fit_standardiser
 
 _FAR = 6.0  # standard deviations between a column's median and its mean in training
 

@@ -1,0 +1,1 @@
+"""Draws in bounded memory, and the forecasts and intervals made from them."""

@@ -1,0 +1,1 @@
+"""How a fit goes through both stages: held-out pairs, latent space, choices, pseudo-pairs."""

@@ -1,0 +1,1 @@
+"""What users hand in, as numbers: conditions and responses, their formats and units."""
