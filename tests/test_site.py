@@ -34,7 +34,7 @@ LONG = {
 }
 # Folders that are no interface: `save`, `load` and the displays are names of sklsdm itself, nets
 # are internal, and the formulas are listed file by file.
-INTERNAL = {"displays", "nets", "saving", "functional"}
+INTERNAL = {"displays", "draws", "fitting", "functional", "inputs", "nets", "saving", "storage"}
 
 
 @pytest.fixture
