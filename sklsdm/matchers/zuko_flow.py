@@ -17,7 +17,7 @@ from sklsdm.run import Stream
 class ZukoFlowMatcher(LikelihoodMatcher):
     r"""Neural spline flow in latent space, by maximum likelihood; needs the package zuko.
 
-    .. math:: p(z | x) = N(f(u; x); 0, I) \, |\det ∂f / ∂u|,
+    .. math:: p(z | x) = N(f(u; x); 0, I) \, |\det \partial f / \partial u|,
 
     where u is the whitened residual of z from ridge regression on x, and f a chain of
     autoregressive monotonic splines (`zuko.flows.NSF`). Codes without a condition add their

@@ -141,6 +141,6 @@ class MixtureDensity(WhitenedResidual):
     def log_prob(self, condition: Tensor, latent: Tensor) -> Tensor:
         """ln p(u | x), (...), of the residuals of codes (..., k), for conditions (m, p).
 
-        It is ln p(z | x) up to the constant ln |det L|.
+        It is ln p(z | x) up to a constant, the logarithm of the determinant of L.
         """
         return log_density(self.residual(condition, latent), *self(condition))

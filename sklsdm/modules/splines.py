@@ -63,7 +63,7 @@ class SplineFlow(WhitenedResidual):
     def log_prob(self, condition: Tensor, latent: Tensor) -> Tensor:
         """ln p(u | x), (...), of the residuals of codes (..., k), for conditions (m, p).
 
-        It is ln p(z | x) up to the constant ln |det L|.
+        It is ln p(z | x) up to a constant, the logarithm of the determinant of L.
         """
         residual = self.residual(condition, latent)
         rows = condition.expand(*residual.shape[:-1], condition.shape[-1])
