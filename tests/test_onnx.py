@@ -186,7 +186,7 @@ def test_every_way_to_draw(tmp_path, matcher, settings):
         (RNG.normal(size=(40, 2, 9, 8)).astype(np.float32), {"condition_encoder": "conv"}),
         (RNG.normal(size=(40, 2, 9, 8)).astype(np.float32), {}),
         (np.ones((40, 2), dtype=np.float32), {}),
-        (1e4 + X, {"scale_X": False}),
+        (3 + 2 * X, {"scale_X": False}),
     ],
     ids=["periodic", "conv", "flat images", "constant", "unscaled"],
 )
