@@ -46,7 +46,7 @@ class CrossFittedBoosting:
             codes = self.components_.transform(codes)
         self.boosters_ = []
         predicted = np.empty(codes.shape)
-        for kept, held in _folds(len(codes), seed, groups):
+        for kept, held in folds(len(codes), seed, groups):
             fitted = [_booster(len(kept), seed) for _ in codes.T]
             for booster, code in zip(fitted, codes[kept].T, strict=True):
                 booster.fit(condition[kept], code)
@@ -65,14 +65,19 @@ def boosted_components(n_pairs: int, n_columns: int, n_codes: int) -> int:
     return min(_MOST_COMPONENTS, n_codes, affordable)
 
 
-def _folds(
+def are_several(groups: Groups) -> bool:
+    """Whether pairs come in groups; of a single one, there is no other to learn from."""
+    return groups is not None and len(np.unique(groups)) > 1
+
+
+def folds(
     n_pairs: int, seed: int, groups: Groups
 ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """The pairs that are kept and those that are held out, for each fold."""
-    n_groups = 0 if groups is None else len(np.unique(groups))
-    if n_groups < 2:  # of one group, there is no other to learn from
+    """The pairs that are kept and those that are held out, for each fold; groups stay whole."""
+    if groups is None or not are_several(groups):
         return list(KFold(_N_FOLDS, shuffle=True, random_state=seed).split(np.empty(n_pairs)))
-    return list(GroupKFold(min(_N_FOLDS, n_groups)).split(np.empty(n_pairs), groups=groups))
+    n_folds = min(_N_FOLDS, len(np.unique(groups)))
+    return list(GroupKFold(n_folds).split(np.empty(n_pairs), groups=groups))
 
 
 def _booster(n_pairs: int, seed: int) -> HistGradientBoostingRegressor:

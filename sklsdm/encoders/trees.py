@@ -11,16 +11,15 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.ensemble import ExtraTreesRegressor
-from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.model_selection import cross_val_predict
 
 from sklsdm.encoders.base import BaseConditionEncoder, Groups, Rows
-from sklsdm.encoders.boosting import CrossFittedBoosting, boosted_components
+from sklsdm.encoders.boosting import CrossFittedBoosting, are_several, boosted_components, folds
 from sklsdm.parameters import flag, integer, or_auto, parameter
 
 _TREES_TIMES_ROWS = 500_000  # pairs times trees, by which the size of a saved forest is bounded
 _TREES = (50, 200)  # least and most trees of "auto"
 _MOST_SEED = 2**32
-_N_FOLDS = 5  # where pairs come in groups
 _FEWEST_TO_BOOST = 50  # pairs
 
 
@@ -125,14 +124,14 @@ class TreesConditionEncoder(BaseConditionEncoder):
             int(n_trees), min_samples_leaf=int(leaf), bootstrap=True, random_state=seed
         )
         target = codes[:, 0] if codes.shape[1] == 1 else codes
-        n_groups = 0 if groups is None else len(np.unique(groups))
-        if n_groups < 2:  # of one group, there is no other to learn from
+        if not are_several(groups):
             self.forest_ = forest.set_params(oob_score=True).fit(condition, target)
             predicted = self.forest_.oob_prediction_
         else:
             self.forest_ = forest.fit(condition, target)
-            folds = GroupKFold(min(_N_FOLDS, n_groups))
-            predicted = cross_val_predict(forest, condition, target, groups=groups, cv=folds)
+            predicted = cross_val_predict(
+                forest, condition, target, cv=folds(n_pairs, seed, groups)
+            )
         predicted = predicted.reshape(n_pairs, -1)
         self.components_ = None
         if predicted.shape[1] > self.n_components:
