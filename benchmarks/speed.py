@@ -358,6 +358,8 @@ def main() -> None:
     parser.add_argument("--part", choices=("training", "drawing", "user", "skill"))
     parser.add_argument("--against", metavar="FOLDER", help="a checkout of other code")
     arguments = parser.parse_args()
+    if arguments.part == "skill" and not arguments.against:
+        parser.error("--part skill compares with other code; name its folder by --against")
     rounds = 2 if arguments.quick else arguments.rounds
     parts = {
         "training": lambda: training_rows(rounds),

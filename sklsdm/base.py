@@ -25,11 +25,11 @@ from sklsdm._validation import (
 )
 from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.blocks import row_blocks
-from sklsdm.distributed import current_group, is_first
+from sklsdm.distributed import current_group
 from sklsdm.draws.drawing import Sampler, check_out, check_outcome
-from sklsdm.fitting.choosing import Coded, Fold, Pairs, Setting, StageTwo
+from sklsdm.fitting.choosing import Fold, Pairs, Setting, StageTwo
 from sklsdm.fitting.holding_out import hold_out_pairs, hold_out_rows
-from sklsdm.fitting.latent_space import LatentSpace
+from sklsdm.fitting.latent_space import Coded, LatentSpace
 from sklsdm.fitting.stage_one import begin, go_on, stay
 from sklsdm.fitting.unpaired import data_for
 from sklsdm.going_on import (
@@ -165,13 +165,12 @@ class LatentSpaceEstimator(PartsOwner):
     def _run(self, seed: int, *arrays: Any) -> Run:
         """Settings of this fit; if it resumes one from a checkpoint, with the seed of that one."""
         device, group = resolve_device(self.device), current_group()
-        verbose = self.verbose if is_first() else 0
         if self.checkpoint is None:
-            return Run(device, seed, verbose, group=group)
+            return Run(device, seed, self.verbose, group=group)
         contents = [*arrays, *weights_of(self)]
         path = fit_path(self.checkpoint, self.get_params(deep=True), contents)
         folder = FitFolder(path, seed) if group is None else SharedFolder(path, seed, group)
-        return Run(device, folder.seed, verbose, folder, group=group)
+        return Run(device, folder.seed, self.verbose, folder, group=group)
 
     def _open_responses(self, y: NDArray[Any], unpaired: Any, y_range: Any = None) -> Responses:
         """All responses; stores their format and the standard deviations of the paired ones.

@@ -130,6 +130,8 @@ class StreamedBatches:
         order = torch.randperm(n_runs, generator=self._cpu_generator()).numpy()
         left = len(self)
         for runs in np.array_split(order, n_blocks):
+            if left == 0:  # blocks that are smaller than a batch were one batch each
+                return
             places = [np.arange(borders[run], borders[run + 1]) for run in runs]
             here = self.rows[np.concatenate(places) % len(self.rows)]
             numbers = torch.from_numpy(here)
@@ -138,7 +140,7 @@ class StreamedBatches:
             )
             steps = [chosen for (chosen,) in batches][:left]
             left -= len(steps)
-            block = self.responses.take(torch.cat(steps).numpy()) if steps else numbers[:0]
+            block = self.responses.take(torch.cat(steps).numpy())
             if self.device.type == "cuda":
                 block = block.pin_memory()
             block = block.to(self.device, non_blocking=True)

@@ -104,9 +104,9 @@ def processes(backend: str | None = None) -> Iterator[Group]:
     Parameters
     ----------
     backend : str or None, default=None
-        How processes talk, see `torch.distributed`: None is "nccl" where each process has a GPU of
-        its own, which "auto" and "cuda" as `device` then stand for, else "gloo". A group that the
-        script has made already is used as it is.
+        How processes talk, see `torch.distributed`: None is "cpu:gloo,cuda:nccl" where each process
+        has a GPU of its own, which "auto" and "cuda" as `device` then stand for, else "gloo". A
+        group that the script has made already is used as it is.
 
     Yields
     ------
@@ -145,7 +145,9 @@ def processes(backend: str | None = None) -> Iterator[Group]:
 
 def _backend() -> str:
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return "nccl" if dist.is_nccl_available() and torch.cuda.device_count() >= here else "gloo"
+    if not dist.is_nccl_available() or torch.cuda.device_count() < here:
+        return "gloo"
+    return "cpu:gloo,cuda:nccl"  # by nccl alone, what is on the CPU could not be exchanged
 
 
 class _Loss(nn.Module):

@@ -36,7 +36,7 @@ from sklsdm.parameters import (
 )
 from sklsdm.progress import Progress
 from sklsdm.public_calls import on_one_fit, take_over
-from sklsdm.randomness import RandomState, as_generator, draw_seed
+from sklsdm.randomness import RandomState, agreed_seed, as_generator, draw_seed
 from sklsdm.regressor import LSDMRegressor
 
 
@@ -119,7 +119,7 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
         check_parameters(self)
         given = dict(zip(FIT_EXTRAS, (Y_unpaired, X_val, y_val, groups), strict=True))
         extras = {name: value for name, value in given.items() if value is not None}
-        random = as_generator(draw_seed(self.random_state))
+        random = as_generator(agreed_seed(self.random_state))
         seeds = random.integers(2**31 - 1, size=self.n_estimators).tolist()
         single, found = self._choose(X, y, extras, int(random.integers(2**31 - 1)))
         fits = Parallel(n_jobs=self.n_jobs, return_as="generator")(

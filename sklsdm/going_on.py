@@ -70,10 +70,12 @@ def check_unchanged(estimator: PartsOwner, before: Mapping[str, Any]) -> None:
 
 def _are_equal(first: Any, second: Any) -> bool:
     """Whether two values of a parameter are the same; they may be arrays or hold some."""
-    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
-        both = zip(first, second, strict=False)
-        return len(first) == len(second) and all(_are_equal(a, b) for a, b in both)
-    return bool(np.array_equal(np.asarray(first), np.asarray(second)))
+    first, second = (v.tolist() if isinstance(v, np.ndarray) else v for v in (first, second))
+    kinds = [isinstance(value, list | tuple) for value in (first, second)]
+    if not all(kinds):
+        return not any(kinds) and bool(first == second)
+    both = zip(first, second, strict=False)
+    return len(first) == len(second) and all(_are_equal(a, b) for a, b in both)
 
 
 def _changed(name: str, now: Any, before: Any) -> ValueError:

@@ -12,6 +12,8 @@ from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
+from sklsdm.distributed import is_first
+
 _MOST_LINES = 10  # of one loop at verbose=1, where no bar can be drawn
 
 
@@ -32,8 +34,11 @@ def _bars() -> Any:
 
 
 def write_line(line: str) -> None:
-    """Write a line to standard error, above the bars that are shown."""
-    if sys.stderr is not None:  # there is none under pythonw
+    """Write a line to standard error, above the bars that are shown.
+
+    Of processes that fit together only the first one writes.
+    """
+    if sys.stderr is not None and is_first():  # there is no stderr under pythonw
         _bars().write(line, file=sys.stderr)
 
 
@@ -60,7 +65,7 @@ class Progress:
         self.done = self.done_before = done
         self.start = time.perf_counter()
         self.bar: Any = None
-        if verbose == 1 and _can_redraw():
+        if verbose == 1 and is_first() and _can_redraw():
             self.bar = _bars()(
                 total=total,
                 initial=done,

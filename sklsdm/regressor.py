@@ -21,8 +21,9 @@ from sklsdm.diagnosing import DiagnoseMixin
 from sklsdm.draws.drawing import Bank, check_outcome, energy_scores, marginal_energy_scores
 from sklsdm.draws.forecasts import ForecastMixin
 from sklsdm.exceptions import DistributionShiftWarning
-from sklsdm.fitting.choosing import Coded, Pairs, Setting, StageTwo, choose_setting
+from sklsdm.fitting.choosing import Pairs, Setting, StageTwo, choose_setting
 from sklsdm.fitting.holding_out import MIN_ROWS_TO_HOLD_OUT, hold_out_rows
+from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.unpaired import USES, check_weight, first_use, uses_to_try
 from sklsdm.functional.categorical import are_labels
 from sklsdm.inputs.extremes import warn_of_extremes
@@ -243,7 +244,8 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             self._conditions_ = self._learn_conditions(X)
         used = None if self.unpaired == "none" else unpaired
         if self.unpaired == "auto" and used is not None and len(used) <= len(y):
-            used = None if Responses(y, used, self.y_range).are_all_paired() else used
+            form = getattr(self, "_response_format_", None)
+            used = None if Responses(y, used, self.y_range, form).are_all_paired() else used
         responses = self._open_responses(y, used, self.y_range)
         warn_of_extremes({"y": y, "Y_unpaired": used}, responses.format.standardiser.scale)
         self.y_shape_ = responses.format.shape

@@ -87,7 +87,8 @@ class Stage:
 def resolve_device(name: str | torch.device) -> torch.device:
     """The torch device that `name` stands for; "auto" is CUDA where available, else the CPU.
 
-    In a group of processes on one machine, each has a GPU of its own, as far as there are so many.
+    In a group of processes on one machine, each has a GPU of its own where there are as many, and
+    they share those there are where there are fewer.
     """
     group = current_group()
     if group is not None and str(name) in ("auto", "cuda") and torch.cuda.is_available():

@@ -174,8 +174,8 @@ def with_nodes(field, change):
     return edit
 
 
-def with_boosted_nodes(field, change):
-    """Change one field of the nodes of the first booster that has more than a root."""
+def with_boosted_nodes(field, change, changed=None):
+    """Change one field of the nodes, or `changed`, of the first booster with more than a root."""
 
     def edit(document, arrays):
         for node in containers(document):
@@ -183,7 +183,7 @@ def with_boosted_nodes(field, change):
                 packed = dict(node["content"]["items"])
                 name = dict(packed["nodes"]["items"])[field]["name"]
                 if len(arrays[name]) > len(arrays[packed["counts"]["name"]]):
-                    change(arrays[name])
+                    change(arrays[packed[changed]["name"] if changed else name])
                     return
         raise LookupError("no booster of more than roots")
 
@@ -253,6 +253,7 @@ HOSTILE = [
     ("lead to no later node", with_boosted_nodes("right", far_away)),
     ("lead to no later node", with_boosted_nodes("feature_idx", far_away)),
     ("lead to no later node", with_boosted_nodes("is_categorical", set_all)),
+    ("do not fit their nodes", with_boosted_nodes("left", far_away, "counts")),
     ("OneHotEncoder do not fit", with_setting("OneHotEncoder", "state", _n_features_outs=[3])),
     ("OneHotEncoder do not fit", with_setting("OneHotEncoder", "state",
                                               _infrequent_enabled=False)),

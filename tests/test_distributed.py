@@ -50,6 +50,17 @@ def test_shares_are_disjoint_and_make_up_the_batches(kind, n_ranks):
         assert len(set(batch)) == 48
 
 
+@pytest.mark.parametrize("batch_size", [48, 128, 1000])
+def test_no_streamed_batch_is_empty(batch_size):
+    """Also where a block holds one batch, and is then mostly smaller than it."""
+    responses = Responses(np.arange(3.0), np.arange(1000.0))
+    rows = np.arange(1003)
+    batches = StreamedBatches(responses, rows, batch_size, seeded(), CPU, block_rows=128)
+    sizes = [len(rows) for (rows,) in batches]
+    assert len(sizes) <= len(batches)
+    assert 0 < min(sizes) <= max(sizes) <= batch_size
+
+
 def test_batches_that_cannot_be_shared():
     assert RowBatches(torch.zeros(9, 1), 7, seeded(), n_ranks=2).batch_size == 6
     with pytest.raises(ValueError, match="Batches of 1 rows cannot be shared by 2 processes"):

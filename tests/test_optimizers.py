@@ -50,6 +50,21 @@ def test_steps_are_those_of_torch(ours, torchs, settings):
     assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
 
 
+@pytest.mark.parametrize(("ours", "torchs", "settings"), CASES)
+def test_a_parameter_may_pause(ours, torchs, settings):
+    ends = []
+    for kind, further in ((ours, {}), (torchs, {"fused": True})):
+        weights = parameters()
+        optimizer = kind(weights, **settings, **further)
+        for moves in (True, False, True):
+            weights[1].requires_grad_(moves)
+            move(optimizer, weights, 3)
+        ends.append((weights, [float(optimizer.state[w]["step"]) for w in weights]))
+    (found, mine), (wanted, theirs) = ends
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    assert mine == theirs == [9.0, 6.0, 9.0]
+
+
 def test_parameters_without_gradients_stay():
     weights = parameters()
     Adam(weights).step()

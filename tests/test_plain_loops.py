@@ -32,6 +32,7 @@ class BothSteps(Callback):
         net.optimizer_ = torch.optim.SGD(net.module_.parameters(), lr=0.1)
         if hasattr(net, "critic_"):
             net.critic_optimizer_ = torch.optim.SGD(net.critic_.parameters(), lr=0.1)
+        self.start_ = [p.detach().clone() for p in net.module_.parameters()]
         state, batch = net.snapshot(), next(iter(self.batches_))
         random = net.random.get_state()
         ends = []
@@ -44,7 +45,6 @@ class BothSteps(Callback):
                 moved += [p.detach().clone() for p in net.critic_.parameters()]
             ends.append(moved)
         self.ends_ = ends
-        self.start_ = list(state["modules"]["module"].values())
         raise StopTraining
 
     def __sklearn_clone__(self):
@@ -64,4 +64,4 @@ def test_one_step_is_the_same(matcher, unpaired, monkeypatch):
     plain, ours = both.ends_
     assert any(not torch.equal(a, b) for a, b in zip(plain, both.start_, strict=False))
     # Plans of Sinkhorn are equal up to the tolerance of POT, and so are the gradients.
-    assert_close(plain, ours, rtol=0, atol=3e-3 if matcher == "sinkhorn" else 1e-6)
+    assert_close(plain, ours, rtol=0, atol=1e-3 if matcher == "sinkhorn" else 1e-6)

@@ -174,6 +174,7 @@ def test_images_as_bytes_and_generators():
         ({"latent_dim": 3}, r"latent_dim=3 has changed.*had 4.*warm_start=False"),
         ({"scale_X": False}, r"scale_X=False has changed"),
         ({"y_range": (-9, 9)}, r"y_range=\(-9, 9\) has changed"),
+        ({"y_range": (np.full(60, -9.0), None)}, r"(?s)y_range=\(array.* has changed"),
     ],
 )
 def test_changes_that_do_not_fit(params, message):

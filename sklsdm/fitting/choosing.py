@@ -15,14 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
-from torch import Tensor
 
 from sklsdm.batches import room_for
 from sklsdm.draws.drawing import multiscale_scores
 from sklsdm.encoders import BaseConditionEncoder
 from sklsdm.exceptions import DivergenceError
 from sklsdm.fitting.holding_out import folds_of
-from sklsdm.fitting.latent_space import LatentSpace
+from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.unpaired import data_for, first_use
 from sklsdm.functional.categorical import are_labels
 from sklsdm.inputs.responses import Responses
@@ -71,19 +70,6 @@ class Fold:
 
     kept: NDArray[np.intp]
     held: Pairs
-
-
-@dataclass(frozen=True)
-class Coded:
-    """A latent space, with the standardised codes (n + N, k) of the responses it was learnt from.
-
-    Where it was learnt from the pairs alone, N is 0. Rows `held_out` chose the state of its
-    networks, which did not learn from them.
-    """
-
-    space: LatentSpace
-    codes: Tensor
-    held_out: NDArray[np.intp]
 
 
 @dataclass(frozen=True)

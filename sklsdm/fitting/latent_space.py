@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -86,3 +87,16 @@ def _shared_by_channel(mean: Tensor, std: Tensor, n_channels: int) -> tuple[Tens
     shared = means.mean(dim=1, keepdim=True)
     total = (variances + (means - shared).square()).mean(dim=1, keepdim=True)
     return shared.expand_as(means).flatten(), total.sqrt().expand_as(means).flatten()
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A latent space, with the standardised codes (n + N, k) of the responses it was learnt from.
+
+    Where it was learnt from the pairs alone, N is 0. Rows `held_out` chose the state of its
+    networks, which did not learn from them.
+    """
+
+    space: LatentSpace
+    codes: Tensor
+    held_out: NDArray[np.intp]

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from sklsdm._validation import check_integer, warn_user
 from sklsdm.autoencoders import FEW_OUTPUTS, BaseAutoencoder, intrinsic_dimension
-from sklsdm.fitting.choosing import Coded
-from sklsdm.fitting.latent_space import LatentSpace
+from sklsdm.fitting.latent_space import Coded, LatentSpace
 from sklsdm.inputs.responses import Responses
 from sklsdm.run import Run
 from sklsdm.starting import started

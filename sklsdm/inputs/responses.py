@@ -283,7 +283,7 @@ def holds_bytes(array: NDArray[Any]) -> bool:
     return array.ndim >= 3 and array.dtype == np.uint8
 
 
-def _row_keys(rows: NDArray[np.float32]) -> NDArray[Any]:
+def row_keys(rows: NDArray[Any]) -> NDArray[Any]:
     """The bytes of each row as one value, so that rows can be compared and sorted."""
     return np.ascontiguousarray(rows).view(f"V{rows.shape[1] * rows.itemsize}")[:, 0]
 
@@ -411,16 +411,16 @@ class Responses:
         """
         if len(rows) == 0 or len(self) == self.n_paired:
             return np.arange(0)
-        wanted, left = np.unique(_row_keys(rows), return_counts=True)
+        wanted, left = np.unique(row_keys(rows), return_counts=True)
         found, offset = [], 0
         for block in self.blocks():
-            place = offset + np.flatnonzero(np.isin(_row_keys(block.numpy()), wanted))
+            place = offset + np.flatnonzero(np.isin(row_keys(block.numpy()), wanted))
             found.append(place[place >= self.n_paired])
             offset += len(block)
         places = np.concatenate(found)
         if len(places) == 0:
             return places
-        kind = np.searchsorted(wanted, _row_keys(self.take(places).numpy()))
+        kind = np.searchsorted(wanted, row_keys(self.take(places).numpy()))
         order = np.argsort(kind, kind="stable")
         first = np.searchsorted(kind[order], kind[order], side="left")
         return np.sort(places[order[np.arange(len(order)) - first < left[kind[order]]]])

@@ -28,6 +28,8 @@ class _OneCounter:
             moved = [p for p in group["params"] if p.grad is not None]
             if moved:
                 self._start([p for p in moved if p not in self.state])
+                if len(moved) < len(group["params"]):
+                    self._pause([p for p in group["params"] if p.grad is None and p in self.state])
                 states = [self.state[p] for p in moved]
                 counts = [state["step"] for state in states]
                 torch._foreach_add_(list({id(count): count for count in counts}.values()), 1.0)
@@ -59,6 +61,11 @@ class _OneCounter:
                 "exp_avg": torch.zeros_like(parameter),
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
+
+    def _pause(self, parameters: list[torch.Tensor]) -> None:
+        """A count of its own for each parameter that has moved before and does not move now."""
+        for parameter in parameters:
+            self.state[parameter]["step"] = self.state[parameter]["step"].clone()
 
 
 class Adam(_OneCounter, torch.optim.Adam):

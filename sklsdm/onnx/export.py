@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sklsdm._version import __version__
 from sklsdm.autoencoders import TransformerAutoencoder
+from sklsdm.draws.out_of_memory import is_out_of_memory
 from sklsdm.ensemble import SamplingEnsemble
 from sklsdm.generator import LSDMGenerator
 from sklsdm.onnx.graph import CodeGraph, ConditionGraph, DrawGraph, ResponseGraph, has_torch_form
@@ -151,6 +152,8 @@ def _content(est: Any) -> bytes:
     try:
         program = _program(graph, *examples)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         *conditions, noise = examples
         for_matcher = noise[:, : graph.noise_dims[0]]
         fails_later = _works(graph.codes, conditions[0] if conditions else None, for_matcher)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,13 +35,13 @@ def unpack_booster(packed: dict[str, Any]) -> HistGradientBoostingRegressor:
     Raises ValueError where compiled code would read outside an array, or follow nodes in a circle.
     """
     n_features, counts, fields = packed["n_features"], packed["counts"], packed["nodes"]
-    nodes = _nodes(fields, int(counts.sum()))
-    if counts.ndim != 1 or (counts < 1).any() or type(n_features) is not int or n_features < 1:
+    fits = counts.ndim == 1 and (counts >= 1).all() and counts.sum() == len(fields["left"])
+    if not fits or type(n_features) is not int or n_features < 1:
         raise ValueError("the boosted trees do not fit their nodes")
+    nodes = _nodes(fields, len(fields["left"]))
     _check_nodes(nodes, counts, n_features)
-    # A booster of no tree brings whatever else this scikit-learn keeps; then it gets the trees.
-    booster = HistGradientBoostingRegressor(max_iter=1, min_samples_leaf=1, early_stopping=False)
-    booster.fit(np.zeros((2, n_features)), np.zeros(2))
+    # A small booster brings whatever else this scikit-learn keeps; then it gets the trees.
+    booster = copy.deepcopy(_small_booster(n_features))
     if not set(packed["settings"]) <= set(booster.get_params()):
         raise ValueError("the boosted trees have settings that this scikit-learn does not know")
     booster.set_params(**packed["settings"])
@@ -50,6 +52,13 @@ def unpack_booster(packed: dict[str, Any]) -> HistGradientBoostingRegressor:
         for start, count in zip(starts, counts, strict=True)
     ]
     return booster
+
+
+@lru_cache(maxsize=8)
+def _small_booster(n_features: int) -> HistGradientBoostingRegressor:
+    """A fitted booster for so many features."""
+    booster = HistGradientBoostingRegressor(max_iter=1, min_samples_leaf=1, early_stopping=False)
+    return booster.fit(np.zeros((2, n_features)), np.zeros(2))
 
 
 def _nodes(fields: dict[str, NDArray[Any]], n_nodes: int) -> NDArray[Any]:
