@@ -64,4 +64,4 @@ def test_one_step_is_the_same(matcher, unpaired, monkeypatch):
     plain, ours = both.ends_
     assert any(not torch.equal(a, b) for a, b in zip(plain, both.start_, strict=False))
     # Plans of Sinkhorn are equal up to the tolerance of POT, and so are the gradients.
-    assert_close(plain, ours, rtol=0, atol=1e-3 if matcher == "sinkhorn" else 1e-6)
+    assert_close(plain, ours, rtol=0, atol=3e-3 if matcher == "sinkhorn" else 1e-6)
