@@ -65,10 +65,22 @@ class TrainedPart(StartsWarm, CallbackHolder, ModuleHolder, Declared):
         "list of skorch callbacks",
     )
 
-    def _note_training(self, net: Any) -> None:
-        """Take from a trained net what it tells of its training."""
+    def _note_training(self, net: Any, before: Any = None) -> None:
+        """Take from a trained net what it tells of its training, and of that of a net before."""
         self.history_ = history_arrays(net.history)
-        self.n_steps_ = int(sum(row.get("train_batch_count", 0) for row in net.history))
+        self.n_steps_ = _steps(net)
         self.callbacks_ = check_callbacks(self.callbacks)
         self.best_step_, self.best_score_, self.start_score_ = net.choice_
         self.far_share_ = net.far_share_
+        if before is None:
+            return
+        earlier = history_arrays(before.history)
+        self.history_ |= {f"distil_{name}": values for name, values in earlier.items()}
+        self.n_steps_ += _steps(before)
+        self.best_step_ += before.choice_.step
+        self.start_score_ = before.choice_.start
+
+
+def _steps(net: Any) -> int:
+    """Training steps that a net has taken."""
+    return int(sum(row.get("train_batch_count", 0) for row in net.history))

@@ -84,8 +84,11 @@ OLD = ("", ".previous")  # the latest state of a training, and the one before it
 
 
 def left_in(folder):
+    """Names in the only folder there; the states of a diffusion to start from do not count."""
     (state,) = folder.iterdir()
-    return sorted(path.name for path in state.iterdir())
+    return sorted(
+        path.name for path in state.iterdir() if not path.name.startswith("diffusion.state")
+    )
 
 
 def run_and_kill(folder, part, epoch, matcher):

@@ -111,8 +111,8 @@ def test_distillation_is_looked_at_too(monkeypatch):
         whole(self, data, run)
 
     monkeypatch.setattr(FlowMatcher, "_distil", faster)
-    monkeypatch.setattr("sklsdm.matchers.flow._TAUGHT_DRAWS", 100)
-    with pytest.raises(DivergenceError, match=r"stage 3 \(distillation\): .*draws"):
+    monkeypatch.setattr("sklsdm.matchers.distillation._DRAWS", 100)
+    with pytest.raises(DivergenceError, match=r"stage 2 \(distillation\): .*draws"):
         matcher.fit(matching_data(rows(60, 2), rows(60, 2, seed=1)), RUN)
 
 

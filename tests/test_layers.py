@@ -43,14 +43,29 @@ LAYERS = [
     {"displays", "dask", "onnx"},
     {"saving"},
 ]
-# In these folders a module may import of its folder only base classes ...
+# In these folders a module may import of its folder only base classes and what they share ...
 SIBLINGS_BY_BASE = {
     "autoencoders": {"base", "trained"},
-    "matchers": {"base", "adversarial", "field", "likelihood"},
+    "matchers": {
+        "base",
+        "adversarial",
+        "field",
+        "likelihood",
+        "linear_start",
+        "diffusion_start",
+        "distillation",
+    },
     "encoders": {"base", "boosting"},
 }
 # ... but for those that list or pick among the others.
-REGISTRIES = {"autoencoders", "autoencoders.auto", "matchers", "encoders", "encoders.auto"}
+REGISTRIES = {
+    "autoencoders",
+    "autoencoders.auto",
+    "matchers",
+    "matchers.diffusion_start",
+    "encoders",
+    "encoders.auto",
+}
 # Third-party packages with one home.
 ONLY_IN = {"skorch": "nets"}
 # What every installation has (`dependencies` in pyproject.toml). All others are optional, such as

@@ -20,14 +20,16 @@ from sklsdm.matchers.base import (
     Plan,
     several_draws,
 )
+from sklsdm.matchers.diffusion_start import STEPS_OF_DIFFUSION, StartingDiffusion, learn_draws
 from sklsdm.modules import Critic, Critics
-from sklsdm.nets import Adam, AdversarialNet
+from sklsdm.nets import Adam, AdversarialNet, TrainingNet
 from sklsdm.parameters import (
     above,
     at_least,
     between,
     integer,
     learnt,
+    one_of,
     pair_of,
     parameter,
     sequence_of,
@@ -180,6 +182,16 @@ class AdversarialMatcher(GeneratorMatcher):
         doc="""Initial learning rate of the generator's Adam. It falls to zero along half a cosine,
         as the critic's does.""",
     )
+    start: str = parameter(
+        default="linear",
+        rule=one_of("linear", "diffusion"),
+        doc="""Where the generator starts. "linear" is ridge regression with Gaussian noise. With
+        "diffusion" it then learns, by regression, what a `diffusion` matcher of the same data
+        draws for equal noise, where held-out pairs do not find these draws worse; the critic moves
+        on from there. The diffusion takes up to three times `max_steps`, the regression as many as
+        the critic. Short fits that compare settings, codes that are images, and a `noise_dim`
+        below the latent dimension start at "linear".""",
+    )
     n_critic: int = parameter(
         default=1,
         rule=integer(1),
@@ -226,6 +238,25 @@ class AdversarialMatcher(GeneratorMatcher):
         "torch.nn.Module",
     )
     code_critic_: Any = learnt("The same of the critic of all codes, or None.", "torch.nn.Module")
+
+    def _noise_dim(self, latent_dim: int) -> int:
+        if self.start == "diffusion" and self.noise_dim == "auto":
+            return latent_dim
+        return super()._noise_dim(latent_dim)
+
+    def _prepare(self, module: Any, data: MatchingData, plan: Plan) -> TrainingNet | None:
+        one_noise_for_both = plan.noise_dim >= data.latent_dim and data.code_shape is None
+        if self.start == "linear" or plan.run.is_trial or not one_noise_for_both:
+            return None
+        diffusion = StartingDiffusion(
+            widths=self.widths,
+            activation=self.activation,
+            max_steps=STEPS_OF_DIFFUSION * self.max_steps,
+            condition_noise=self.condition_noise,
+            unpaired_weight=self.unpaired_weight,
+        )
+        held_out = self._score_of_draws(data, plan, self.held_out_score)
+        return learn_draws(module, diffusion, data, plan, held_out, self.ema_decay)
 
     def _check_further(self, prefix: str) -> None:
         if self.energy_weight > 0 and self.n_draws < 2:
@@ -291,8 +322,8 @@ class AdversarialMatcher(GeneratorMatcher):
             **self._net_settings(data, plan, self._stage, self._held_out(objective, data, plan)),
         )
 
-    def _note_training(self, net: Any) -> None:
-        super()._note_training(net)
+    def _note_training(self, net: Any, before: Any = None) -> None:
+        super()._note_training(net, before)
         if self._start_of_training is not None:
             self.critic_, self.code_critic_ = net.critic_.joint, net.critic_.marginal
 

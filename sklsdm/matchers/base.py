@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
 from sklsdm.batches import PairBatches
 from sklsdm.functional.categorical import are_labels
 from sklsdm.functional.scores import energy_score, multiscale_score
+from sklsdm.matchers.linear_start import start_linear
 from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, widest_output
 from sklsdm.nets import (
     Adam,
@@ -152,14 +151,18 @@ class BaseMatcher(TrainedPart, ABC):
     def fit(self, data: MatchingData, run: Run) -> BaseMatcher:
         """Train on the pairs (and, where given, all codes)."""
         plan = self._plan(data, run)
-        net = self._net(self._at_start("network_", self._module(data, plan)), data, plan)
+        module = self._at_start("network_", self._module(data, plan))
+        before = None if self._goes_on else self._prepare(module, data, plan)
+        if before is not None and before.interrupted_:
+            plan = replace(plan, n_epochs=0)
+        net = self._net(module, data, plan)
         net.fit(self._batches(data, plan))
         self.noise_dim_ = plan.noise_dim
         self.network_ = net.module_.eval()
         one = data.condition[:1], data.latent.new_zeros((1, plan.noise_dim))
         self.numbers_per_draw_ = widest_output([self.network_], lambda: self.draw(*one))
-        self.interrupted_ = net.interrupted_
-        self._note_training(net)
+        self.interrupted_ = net.interrupted_ or plan.n_epochs == 0
+        self._note_training(net, before)
         return self
 
     _stage: ClassVar[Stage] = MATCHING
@@ -200,6 +203,10 @@ class BaseMatcher(TrainedPart, ABC):
         tensor. `module` is that of `_module`; `plan.unpaired_weight` is the weight of the term of
         codes without a condition (`batch.other`, which is None where the weight is 0).
         """
+
+    def _prepare(self, module: Any, data: MatchingData, plan: Plan) -> TrainingNet | None:
+        """Train a new module on something else first; the net that did it, if one did."""
+        return None
 
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
         """The batches of one epoch."""
@@ -421,30 +428,3 @@ def several_draws(generator: Any, condition: Tensor, noise: Tensor) -> Tensor:
     if not isinstance(generator, ConditionalGenerator):  # a network of a user's
         condition = condition.repeat_interleave(len(noise) // len(condition), dim=0)
     return generator(condition, noise)
-
-
-def start_linear(
-    module: Any, condition: Tensor, latent: Tensor, *, invertible: bool = False
-) -> None:
-    """Set the linear path of a module to ridge regression with its residual covariance.
-
-    `invertible` shrinks that covariance towards a multiple of the identity, so that it can be
-    inverted also where pairs are few or codes do not vary.
-    """
-    x, z = condition.cpu().double().numpy(), latent.cpu().double().numpy()
-    coef, intercept = np.zeros((z.shape[1], x.shape[1])), z.mean(axis=0)
-    if x.shape[1]:
-        ridge = RidgeCV(alphas=np.logspace(-2, 4, 13)).fit(x, z)
-        coef, intercept = ridge.coef_.reshape(coef.shape), np.atleast_1d(ridge.intercept_)
-    residual = z - x @ coef.T - intercept
-    covariance = np.atleast_2d(np.cov(residual.T))
-    if invertible:
-        share = len(covariance) / (len(z) + len(covariance))
-        mean_variance = np.trace(covariance) / len(covariance) + 1e-6
-        covariance = (1 - share) * covariance + share * mean_variance * np.eye(len(covariance))
-    values, vectors = np.linalg.eigh(covariance)
-    order = np.argsort(values)[::-1]
-    factor = vectors[:, order] * np.sqrt(np.maximum(values[order], 0.0))
-    module.set_linear(
-        torch.as_tensor(coef), torch.as_tensor(intercept), torch.as_tensor(factor.copy())
-    )

@@ -20,8 +20,8 @@ from sklsdm.matchers.base import (
     BaseMatcher,
     MatchingData,
     Plan,
-    start_linear,
 )
+from sklsdm.matchers.linear_start import start_linear
 from sklsdm.modules import ConvField, TimeConditionedField, widest_output
 from sklsdm.nets import HeldOutScore
 from sklsdm.parameters import at_least, integer, learnt, multiple_of, or_auto, parameter

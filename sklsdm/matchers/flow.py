@@ -5,23 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-import torch
 from torch import Tensor
 
-from sklsdm.batches import PairBatch, PairBatches
-from sklsdm.blocks import rows_per_block
 from sklsdm.functional.flow import SAMPLERS, couple, flow_residual, integrate
 from sklsdm.matchers.base import MatchingData, Plan
+from sklsdm.matchers.distillation import DISTILLATION, DistillationObjective, draws_to_learn
 from sklsdm.matchers.field import Field, FieldMatcher, FieldObjective
 from sklsdm.modules import TimeConditionedField
 from sklsdm.nets import SingleNet, history_arrays
 from sklsdm.parameters import at_least, flag, integer, learnt, one_of, parameter
-from sklsdm.run import Run, Stage, Stream
-
-DISTILLATION = Stage("stage 3 (distillation)", "stage-3.state", "Lower the matcher's lr")
-
-# Draws of the flow, at least, from which its one-step form learns; fewer where codes are images.
-_TAUGHT_DRAWS, _TAUGHT_IMAGES = 1 << 15, 1 << 12
+from sklsdm.run import Run, Stream
 
 
 class FlowObjective(FieldObjective):
@@ -49,16 +42,9 @@ class FlowObjective(FieldObjective):
         return (time * flow_residual(field, target, noise, time)).square().sum(dim=1)
 
 
-class DistillationObjective:
-    """Mean squared difference of one Euler step from what the whole flow gave for the same noise.
-
-    The columns of `batch.latent` are noise (b, k) and the flow's residuals (b, k), side by side.
-    """
-
-    def __call__(self, field: TimeConditionedField, batch: PairBatch) -> Tensor:
-        noise, taught = batch.latent.chunk(2, dim=1)
-        found = integrate(partial(field, field.features(batch.condition)), noise, 1, "euler")
-        return (found - taught).square().mean()
+def _one_euler_step(field: TimeConditionedField, condition: Tensor, noise: Tensor) -> Tensor:
+    """Residuals (b, k) from noise (b, k) in one step of the flow."""
+    return integrate(partial(field, field.features(condition)), noise, 1, "euler")
 
 
 class FlowMatcher(FieldMatcher):
@@ -125,37 +111,24 @@ class FlowMatcher(FieldMatcher):
 
     def _distil(self, data: MatchingData, run: Run) -> None:
         """Train the network further, to give in one Euler step what it gave in `n_steps`."""
-        random = run.stream(Stream.DISTILLATION)
-        plan = replace(self._plan(data, run), random=random)
-        n_taught = _TAUGHT_DRAWS if data.code_shape is None else _TAUGHT_IMAGES
-        condition = data.condition.repeat(-(-n_taught // len(data.condition)), 1)
-        dim = data.latent.shape[1]
-        noise = torch.randn(
-            (len(condition), dim), generator=random, dtype=torch.float32, device=random.device
+        plan = replace(self._plan(data, run), random=run.stream(Stream.DISTILLATION))
+        batches = draws_to_learn(
+            self._residual,
+            data,
+            plan,
+            numbers_per_draw=self.numbers_per_draw_,
+            batch_size=plan.batch_size,
         )
-        with torch.no_grad():
-            size = rows_per_block(2 * self.numbers_per_draw_)
-            parts = zip(condition.split(size), noise.split(size), strict=True)
-            taught = torch.cat([self._residual(x, n) for x, n in parts])
         self.distilled_ = True
         self.guidance_ = 0.0  # what is taught is guided already
         held_out = self._score_of_draws(data, plan)
+        objective = DistillationObjective(_one_euler_step, data.latent_dim)
         net = SingleNet(
             self.network_,
-            criterion=DistillationObjective,
+            criterion=lambda: objective,
             **self._net_settings(data, plan, DISTILLATION, held_out),
         )
-        net.fit(
-            PairBatches(
-                condition,
-                torch.cat([noise, taught], dim=1),
-                None,
-                batch_size=plan.batch_size,
-                n_steps=plan.epoch_steps,
-                noise_dim=0,
-                random=random,
-            )
-        )
+        net.fit(batches)
         self.network_ = net.module_.eval()
         self.interrupted_ = net.interrupted_
         self.far_share_ = net.far_share_

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from sklsdm.functional.mixtures import draw_mixture
-from sklsdm.matchers.base import MatchingData, Plan, start_linear
+from sklsdm.matchers.base import MatchingData, Plan
 from sklsdm.matchers.likelihood import LikelihoodMatcher
+from sklsdm.matchers.linear_start import start_linear
 from sklsdm.modules import MixtureDensity
 from sklsdm.parameters import integer, one_of, parameter
 from sklsdm.run import Stream

@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from sklsdm.matchers.base import MatchingData, Plan, start_linear
+from sklsdm.matchers.base import MatchingData, Plan
 from sklsdm.matchers.likelihood import LikelihoodMatcher
+from sklsdm.matchers.linear_start import start_linear
 from sklsdm.modules import SplineFlow, import_zuko
 from sklsdm.parameters import integer, parameter
 from sklsdm.run import Stream

@@ -1,0 +1,148 @@
+"""Generators that start at the draws of a diffusion (`start="diffusion"`)."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import plain_regressor
+from numpy.testing import assert_array_equal
+from skorch.callbacks import Callback
+
+from sklsdm import NotImprovedWarning
+from sklsdm.datasets import make_arms
+from sklsdm.matchers import FGANMatcher, MatchingData, WGANMatcher
+from sklsdm.matchers.diffusion_start import StartingDiffusion
+from sklsdm.run import Run, Stream
+
+RUN = Run(torch.device("cpu"), 0)
+
+
+def two_modes(n, seed=0):
+    """Codes near -1 or 1, whatever the condition."""
+    random = torch.Generator().manual_seed(seed)
+    condition = torch.randn((n, 1), generator=random)
+    side = torch.randint(2, (n, 1), generator=random) * 2.0 - 1
+    return condition, side + 0.1 * torch.randn((n, 1), generator=random)
+
+
+def data(n=600, seed=0, held=None):
+    held_condition, held_latent = two_modes(200, seed + 1) if held is None else held
+    return MatchingData(*two_modes(n, seed), held_condition, held_latent)
+
+
+def near_a_mode(matcher):
+    """Share of the draws within 0.4 of -1 or 1."""
+    random = torch.Generator().manual_seed(9)
+    noise = torch.randn((2000, matcher.noise_dim_), generator=random)
+    draws = matcher.draw(torch.zeros(2000, 1), noise)
+    return ((draws.abs() - 1).abs() < 0.4).float().mean().item()
+
+
+@pytest.mark.parametrize("kind", [WGANMatcher, FGANMatcher])
+def test_what_the_generator_learns_before_the_critic(kind):
+    """After one step of the critic, draws lie in the two modes; from "linear" they do not."""
+    tiny = {"lr": 1e-9, "max_steps": 400}
+    started = kind(start="diffusion", **tiny).fit(data(), RUN)
+    assert near_a_mode(started) > 0.9
+    assert near_a_mode(kind(start="linear", **tiny).fit(data(), RUN)) < 0.7
+    assert started.best_score_[0] < started.start_score_[0] - started.start_score_[1]
+    assert started.best_step_ > 0
+    assert len(started.history_["distil_train_loss"]) == 4
+    assert (
+        started.history_["distil_train_loss"][-1] < 0.2 * started.history_["distil_train_loss"][0]
+    )
+
+
+def test_the_noise_is_that_of_the_diffusion():
+    """Equal noise gives equal draws, up to the regression's error."""
+    found = WGANMatcher(lr=1e-9, max_steps=600).fit(data(), RUN)
+    diffusion = StartingDiffusion(max_steps=1800).fit(data(), RUN)
+    assert found.noise_dim_ == diffusion.noise_dim_ == 1
+    noise = torch.linspace(-1.5, 1.5, 200)[:, None]
+    condition = torch.zeros(200, 1)
+    draws = found.draw(condition, noise / found.noise_scale_)
+    off = (draws - diffusion.draw(condition, noise)).abs()
+    assert off.mean() < 0.15
+
+
+@pytest.mark.parametrize(
+    "matcher",
+    [WGANMatcher(start="linear", max_steps=100), WGANMatcher(noise_dim=1, max_steps=100)],
+    ids=["asked for", "less noise than codes"],
+)
+def test_where_it_starts_at_ridge_regression(matcher):
+    X, y = np.random.default_rng(0).normal(size=(2, 80, 2))
+    est = plain_regressor(matcher=matcher, random_state=0, validation_fraction=0).fit(X, y)
+    assert est.matcher_.n_steps_ == 100
+    assert "distil_train_loss" not in est.history_["matcher"]
+
+
+def test_draws_that_held_out_pairs_find_worse_are_not_learnt():
+    """The held-out codes lie between the modes that the pairs have."""
+    condition = torch.zeros(200, 1)
+    held = condition, 0.05 * torch.randn((200, 1), generator=torch.Generator().manual_seed(3))
+    found = WGANMatcher(lr=1e-9, critic_lr=1e-9, max_steps=200).fit(data(held=held), RUN)
+    assert found.best_step_ == 0
+    assert found.best_score_ == found.start_score_
+
+
+def test_a_warm_start_goes_on_with_the_critic():
+    arms = make_arms(200, random_state=0)
+    est = plain_regressor(matcher="wgan", random_state=0, warm_start=True, validation_fraction=0)
+    est.set_params(matcher__max_steps=100).fit(arms.X, arms.y)
+    assert est.matcher_.n_steps_ == 200
+    est.fit(arms.X, arms.y)
+    assert est.matcher_.n_steps_ == 100
+
+
+def test_an_interrupted_diffusion_ends_the_fit_with_what_there_is(monkeypatch):
+    whole = StartingDiffusion.fit
+
+    def interrupted(self, *args):
+        whole(self, *args).interrupted_ = True
+        return self
+
+    monkeypatch.setattr(StartingDiffusion, "fit", interrupted)
+    arms = make_arms(200, random_state=0)
+    est = plain_regressor(matcher="wgan", random_state=0).set_params(matcher__max_steps=100)
+    with pytest.warns(NotImprovedWarning), pytest.raises(KeyboardInterrupt):
+        est.fit(arms.X, arms.y)
+    assert est.interrupted_
+    assert est.matcher_.n_steps_ == est.matcher_.best_step_ == 0
+    assert np.isfinite(est.sample(arms.X[:3], 4, random_state=0)).all()
+
+
+class BreakOff(Callback):
+    armed = True
+
+    def on_epoch_begin(self, net, **kwargs):
+        if self.armed and len(net.history) == 2:
+            raise RuntimeError
+
+
+def test_a_fit_broken_off_resumes_with_the_draws_that_were_learnt(tmp_path, monkeypatch):
+    monkeypatch.setattr("sklsdm.matchers.base.EPOCH_STEPS", 20)
+    arms = make_arms(150, random_state=0)
+
+    def fit(folder):
+        est = plain_regressor(
+            matcher="wgan", random_state=0, checkpoint=folder, validation_fraction=0
+        )
+        est.set_params(matcher__max_steps=60, matcher__callbacks=[BreakOff()])
+        return est.fit(arms.X, arms.y)
+
+    with pytest.raises(RuntimeError):
+        fit(tmp_path)
+    (folder,) = tmp_path.iterdir()
+    assert {"diffusion.state", "distillation.state"} <= {path.name for path in folder.iterdir()}
+    monkeypatch.setattr(BreakOff, "armed", False)
+    resumed, whole = fit(tmp_path), fit(None)
+    draws = [est.sample(arms.X[:5], 3, random_state=0) for est in (resumed, whole)]
+    assert_array_equal(*draws)
+    assert resumed.matcher_.best_step_ == whole.matcher_.best_step_ == 120
+
+
+def test_equal_streams_of_equal_fits():
+    """The diffusion and the generator use the same streams; a second fit gives the same."""
+    first, second = (WGANMatcher(max_steps=100).fit(data(200), RUN) for _ in range(2))
+    noise = torch.randn((20, 1), generator=RUN.stream(Stream.LOOKS))
+    assert torch.equal(*(m.draw(torch.zeros(20, 1), noise) for m in (first, second)))
