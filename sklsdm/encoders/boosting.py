@@ -15,6 +15,8 @@ _MOST_TREES = 300  # of one booster
 _MOST_COMPONENTS = 8  # of the codes that are predicted, each by boosters of its own
 # Pairs times columns times components: beyond, boosting would take longer than the networks.
 _MOST_NUMBERS = 4_000_000
+_LEAVES = (31, 127)  # least and most of one tree: one for each `_PAIRS_OF_A_LEAF` pairs
+_PAIRS_OF_A_LEAF = 100
 _FEWEST_FOR_STOPPING = 20  # pairs; with fewer, a tenth of them cannot tell when to stop
 
 
@@ -83,6 +85,7 @@ def folds(
 def _booster(n_pairs: int, seed: int) -> HistGradientBoostingRegressor:
     return HistGradientBoostingRegressor(
         max_iter=_MOST_TREES,
+        max_leaf_nodes=int(np.clip(n_pairs // _PAIRS_OF_A_LEAF, *_LEAVES)),
         early_stopping=n_pairs >= _FEWEST_FOR_STOPPING,
         n_iter_no_change=15,
         max_features=0.5,
