@@ -24,6 +24,8 @@ CRITIC_ALONE: dict[str, Any] = {
     "matcher__lr": 5e-4,
     "matcher__max_steps": 3000,
     "matcher__n_draws": 1,
+    "matcher__n_iter_no_change": 10,
+    "matcher__start": "linear",
 }
 RESULTS = Path(__file__).parent / "results"
 

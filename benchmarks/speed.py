@@ -131,6 +131,8 @@ def stage_two(matcher: str, unpaired: str, n_rounds: int, fused: bool = True) ->
     rounds = Rounds(STEPS[matcher], n_rounds, fused)
     model = LSDMRegressor(matcher=matcher, unpaired=unpaired, condition_encoder="flatten")
     model.set_params(matcher__callbacks=[rounds], random_state=0)
+    if matcher == "wgan":
+        model.set_params(matcher__start="linear")  # no other training comes first
     if unpaired == "match":
         model.fit(arms.X[:300], arms.y[:300], arms.y[300:])
     else:

@@ -163,7 +163,10 @@ def warn_if_not_improved(matcher: BaseMatcher, encoder: BaseConditionEncoder | N
     start, rows = "ridge regression with Gaussian noise", "pairs"
     if encoder is None:
         start, rows = "a Gaussian law", "rows"
-    others = [name for name in _FOR_FEW_ROWS if type(matcher) is not MATCHERS[name]]
+    tried = "diffusion" if getattr(matcher, "start", None) == "diffusion" else None
+    others = [
+        name for name in _FOR_FEW_ROWS if name != tried and type(matcher) is not MATCHERS[name]
+    ]
     learn = "learn" if len(others) > 1 else "learns"
     ways = [
         f"another matcher ({' or '.join(map(repr, others))} {learn} from few {rows})",

@@ -18,6 +18,7 @@ from sklsdm.matchers import (
     EnergyMatcher,
     MatchingData,
     MDNMatcher,
+    WGANMatcher,
 )
 from sklsdm.owner import warn_if_not_improved
 
@@ -55,6 +56,10 @@ def test_the_advice_applies_to_the_estimator_and_its_matcher():
         assert f"'{other}'" not in text
         assert "learns from few pairs" in text
         assert "condition_encoder='trees'" in text
+    assert "'mdn' learns" in advice_for(WGANMatcher(), FlattenConditionEncoder())
+    assert "'diffusion' or 'mdn'" in advice_for(
+        WGANMatcher(start="linear"), FlattenConditionEncoder()
+    )
     assert "condition_encoder" not in advice_for(MDNMatcher(), TreesConditionEncoder())
     text = advice_for(MDNMatcher(), None)  # of an LSDMGenerator
     assert "a Gaussian law" in text

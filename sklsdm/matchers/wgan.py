@@ -25,8 +25,9 @@ class WGANMatcher(AdversarialMatcher):
 
     with a critic f held near 1-Lipschitz by a gradient penalty, or 1-Lipschitz by construction. The
     generator's loss also has a share of the energy score of draws for each pair (`energy_weight`),
-    which keeps draws from narrowing; 0 is the paper's loss. `loss="r3gan"` replaces the difference
-    by a relativistic pairing at the same x,
+    which keeps draws from narrowing; 0 is the paper's loss. By default the generator has learnt the
+    draws of a diffusion before the critic's first step (`start`). `loss="r3gan"` replaces the
+    difference by a relativistic pairing at the same x,
 
     .. math:: \max_f -E \log(1 + e^{f(X, H(X, η)) - f(X, E(Y))}) - \frac{γ}{2} (R_1 + R_2),
 
@@ -43,7 +44,8 @@ class WGANMatcher(AdversarialMatcher):
     ----------
     Chong & Feng 2026 (arXiv 2603.04223), stage 2; Gulrajani et al. 2017 (arXiv 1704.00028);
     Petzka et al. 2018 (arXiv 1709.08894) for the one-sided penalty; Song et al. 2023 (arXiv
-    2306.15163) for the idea of a second loss beside the critic's; Huang, Gokaslan, Kuleshov &
+    2306.15163) for the idea of a second loss beside the critic's; Luhman & Luhman 2021 (arXiv
+    2101.02388) for learning a diffusion's draws by regression; Huang, Gokaslan, Kuleshov &
     Tompkin 2025 (arXiv 2501.05441) for "r3gan"; Anil, Lucas & Grosse 2019 (arXiv 1811.05381) for
     "groupsort".
     """
