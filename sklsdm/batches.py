@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sklsdm.blocks import rows_per_block
+from sklsdm.functional.noise import standard_normal, standard_uniform
 from sklsdm.inputs.responses import Responses
 from sklsdm.storage.mapped import reserve
 
@@ -211,16 +212,12 @@ class PairBatches:
         return tuple(part + self.condition_noise * self._noise(*part.shape) for part in parts)
 
     def _noise(self, *shape: int) -> Tensor:
-        return torch.randn(
-            shape, generator=self.random, dtype=torch.float32, device=self.latent.device
-        )
+        return standard_normal(shape, self.random)
 
     def __iter__(self) -> Iterator[list[PairBatch]]:
         pairs = self._indices(len(self.latent))
         others = None if self.codes is None else self._indices(len(self.codes))
-        mix = torch.rand(
-            (*pairs.shape, 1), generator=self.random, dtype=torch.float32, device=self.latent.device
-        )
+        mix = standard_uniform((*pairs.shape, 1), self.random)
         for step, rows in enumerate(pairs.unbind()):
             noise = self._noise(self.per_step, self.batch_size * self.n_draws, self.noise_dim)
             parts = [

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sklsdm.autoencoders.base import principal_coder, some_rows
 from sklsdm.autoencoders.trained import DenseAutoencoder, Inside, Loss
+from sklsdm.functional.noise import standard_normal
 from sklsdm.functional.scores import energy_score
 from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.modules import Coder, linear, mlp
@@ -72,7 +73,7 @@ class DistributionalLoss:
         latent = coder.encode(target).repeat_interleave(self.n_draws, dim=0)
         noise_dim = coder.bank.shape[1]
         shape = (len(latent), noise_dim)
-        noise = torch.randn(shape, generator=self.random, dtype=torch.float32, device=latent.device)
+        noise = standard_normal(shape, self.random)
         draws = self.inside(coder.decode(latent, noise)).view(len(target), self.n_draws, -1)
         return energy_score(draws, target).mean() / target.shape[1] ** 0.5
 

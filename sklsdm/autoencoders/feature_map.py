@@ -16,6 +16,7 @@ from sklsdm.autoencoders.trained import (
     TrainedAutoencoder,
     automatic_channels,
 )
+from sklsdm.functional.noise import standard_normal
 from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.modules import ACTIVATIONS, FeatureMapCoder
 from sklsdm.parameters import at_least, integer, one_of, or_auto, parameter, some
@@ -34,9 +35,7 @@ class NoisyCodeLoss:
 
     def __call__(self, coder: Any, target: Tensor) -> Tensor:
         codes = coder.encode(target)
-        noise = torch.randn(
-            codes.shape, generator=self.random, dtype=torch.float32, device=codes.device
-        )
+        noise = standard_normal(codes.shape, self.random)
         moved = codes + self.noise * codes.detach().std(correction=0) * noise
         return (self.inside(coder.decode(moved)) - target).square().mean()
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklsdm.autoencoders.trained import DenseAutoencoder, Inside, Loss
+from sklsdm.functional.noise import standard_normal
 from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.modules import Coder, mlp
 from sklsdm.parameters import above, at_least, parameter
@@ -70,9 +71,7 @@ class VariationalLoss:
 
     def __call__(self, coder: VAECoder, target: Tensor) -> Tensor:
         mean, log_spread = coder.posterior(target)
-        noise = torch.randn(
-            mean.shape, generator=self.random, dtype=torch.float32, device=mean.device
-        )
+        noise = standard_normal(mean.shape, self.random)
         rows = self.inside(coder.decode(mean + log_spread.exp() * noise))
         divergence = 0.5 * (mean.square() + (2 * log_spread).exp() - 1) - log_spread
         penalty = divergence.mean(dim=0).clamp(min=self.free_bits).sum()

@@ -20,6 +20,7 @@ from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.blocks import row_blocks, rows_per_block
 from sklsdm.draws.memory import available_memory
 from sklsdm.draws.out_of_memory import in_batches
+from sklsdm.functional.noise import standard_normal
 from sklsdm.functional.scores import energy_score, energy_score_shared, multiscale_score
 from sklsdm.inputs.responses import ResponseFormat, Standardiser, flat_rows
 from sklsdm.matchers import BaseMatcher
@@ -46,7 +47,6 @@ class NoiseStream:
 
     def __init__(self, dim: int, seed: int, device: torch.device) -> None:
         self.dim = dim
-        self.device = device
         self.random = torch.Generator(device=device).manual_seed(seed)
         self.left = torch.empty((0, dim), dtype=torch.float32, device=device)
 
@@ -54,14 +54,7 @@ class NoiseStream:
         """The next `n_rows` rows of noise, (n_rows, dim)."""
         parts, found = [self.left], len(self.left)
         while found < n_rows:
-            parts.append(
-                torch.randn(
-                    (self.BLOCK, self.dim),
-                    generator=self.random,
-                    dtype=torch.float32,
-                    device=self.device,
-                )
-            )
+            parts.append(standard_normal((self.BLOCK, self.dim), self.random))
             found += self.BLOCK
         rows = torch.cat(parts) if len(parts) > 1 else parts[0]
         self.left = rows[n_rows:]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sklsdm.functional.noise import standard_uniform
+
 __all__ = ["are_labels", "distinct_rows", "draw_index"]
 
 _ROWS_PER_LABEL = 4  # average number of rows with one condition from which it is a label
@@ -31,8 +33,6 @@ def draw_index(log_weight: Tensor, random: torch.Generator) -> Tensor:
     The column with the largest sum of weight and Gumbel noise has this distribution. No
     exponential of a weight is taken, so large weights do not overflow.
     """
-    uniform = torch.rand(
-        log_weight.shape, generator=random, dtype=torch.float32, device=log_weight.device
-    )
+    uniform = standard_uniform(log_weight.shape, random)
     gumbel = -(-uniform.clamp(min=1e-20).log()).log()
     return (log_weight + gumbel).argmax(dim=1)

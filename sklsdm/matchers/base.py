@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sklsdm.batches import PairBatches
 from sklsdm.functional.categorical import are_labels
+from sklsdm.functional.noise import standard_normal
 from sklsdm.functional.scores import energy_score, multiscale_score
 from sklsdm.matchers.linear_start import start_linear
 from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, widest_output
@@ -227,7 +228,7 @@ class BaseMatcher(TrainedPart, ABC):
         repeated = data.held_condition[:MAX_SCORED].repeat_interleave(HELD_OUT_DRAWS, dim=0)
         random = plan.run.stream(Stream.MATCHER_HELD_OUT)
         shape = (len(repeated), plan.noise_dim)
-        noise = torch.randn(shape, generator=random, dtype=torch.float32, device=latent.device)
+        noise = standard_normal(shape, random)
 
         score_of = {"energy": energy_score, "multiscale": multiscale_score}[kind]
 
@@ -326,7 +327,7 @@ class BaseMatcher(TrainedPart, ABC):
         rows = torch.randint(len(data.condition), (n_final,), generator=random, device=device)
         condition = data.condition[rows]
         shape = (n_final, plan.noise_dim)
-        noise = torch.randn(shape, generator=random, dtype=torch.float32, device=device)
+        noise = standard_normal(shape, random)
         known = (data.latent, data.held_latent, *(() if data.codes is None else (data.codes,)))
         return Look(
             lambda module, count: self._draw(module, condition[:count], noise[:count]),
@@ -382,7 +383,7 @@ class GeneratorMatcher(BaseMatcher):
         repeated = data.held_condition[:MAX_SCORED].repeat_interleave(_SCALING_DRAWS, dim=0)
         random = run.stream(Stream.MATCHER_HELD_OUT)
         shape = (len(repeated), self.noise_dim_)
-        noise = torch.randn(shape, generator=random, dtype=torch.float32, device=latent.device)
+        noise = standard_normal(shape, random)
         levels = torch.tensor([0.05, 0.95], dtype=latent.dtype, device=latent.device)
         scores, misses = {}, {}
         for scale in _NOISE_SCALES:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.blocks import rows_per_block
+from sklsdm.functional.noise import standard_normal
 from sklsdm.matchers.base import MatchingData, Plan
 from sklsdm.run import Stage
 
@@ -58,9 +59,7 @@ def draws_to_learn(
         condition = condition[order[:_MOST_PAIRS]]
     condition = condition.repeat(-(-n_draws // len(condition)), 1)
     shape = (len(condition), plan.noise_dim)
-    noise = torch.randn(
-        shape, generator=plan.random, dtype=torch.float32, device=plan.random.device
-    )
+    noise = standard_normal(shape, plan.random)
     size = rows_per_block(2 * numbers_per_draw)
     parts = zip(condition.split(size), noise.split(size), strict=True)
     drawn = torch.cat([sample(*part) for part in parts])

@@ -14,6 +14,7 @@ from torch import Tensor
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.blocks import rows_per_block
 from sklsdm.functional.categorical import are_labels, distinct_rows, draw_index
+from sklsdm.functional.noise import standard_normal, standard_uniform
 from sklsdm.matchers.base import (
     HELD_OUT_DRAWS,
     MAX_SCORED,
@@ -118,9 +119,7 @@ class FieldObjective(ABC):
             return None
         condition = data.held_condition[:MAX_SCORED].repeat(HELD_OUT_DRAWS, 1)
         latent = data.held_latent[:MAX_SCORED].repeat(HELD_OUT_DRAWS, 1)
-        noise = torch.randn(
-            latent.shape, generator=random, dtype=torch.float32, device=latent.device
-        )
+        noise = standard_normal(latent.shape, random)
         count = torch.arange(HELD_OUT_DRAWS, dtype=torch.float32, device=latent.device)
         times = (count + 0.5) / HELD_OUT_DRAWS
         uniform = times.repeat_interleave(len(latent) // HELD_OUT_DRAWS)[:, None]
@@ -156,14 +155,10 @@ class FieldObjective(ABC):
         return rows[draw_index(log_weight, self.random)]
 
     def _normal(self, like: Tensor) -> Tensor:
-        return torch.randn(
-            like.shape, generator=self.random, dtype=torch.float32, device=like.device
-        )
+        return standard_normal(like.shape, self.random)
 
     def _uniform(self, *shape: int) -> Tensor:
-        return torch.rand(
-            shape, generator=self.random, dtype=torch.float32, device=self.random.device
-        )
+        return standard_uniform(shape, self.random)
 
 
 class FieldMatcher(BaseMatcher):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.categorical import distinct_rows
+from sklsdm.functional.noise import standard_uniform
 from sklsdm.matchers.base import BaseMatcher, MatchingData, Plan
 from sklsdm.nets import HeldOutScore
 
@@ -37,12 +38,7 @@ class LikelihoodObjective:
 
     def _marginal(self, density: Any, latent: Tensor) -> Tensor:
         """ln p(z), (b,), at codes (b, k)."""
-        order = torch.rand(
-            len(self.conditions),
-            generator=self.random,
-            dtype=torch.float32,
-            device=self.random.device,
-        ).argsort()
+        order = standard_uniform((len(self.conditions),), self.random).argsort()
         some = order[:_CANDIDATES]
         rows, log_shares = self.conditions[some], self.log_shares[some].log_softmax(dim=0)
         return (log_shares + density.log_prob(rows, latent[:, None])).logsumexp(dim=1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sklsdm.batches import PairBatch
+from sklsdm.functional.noise import standard_normal
 from sklsdm.functional.transport import (
     condition_scale,
     exact_plan,
@@ -73,12 +74,7 @@ class CodePotentials:
         total = latent.new_zeros(len(latent))
         for _ in range(n_plans):
             rows = torch.randint(len(latent), (n_starts,), generator=random, device=random.device)
-            noise = torch.randn(
-                (n_starts, latent.shape[1]),
-                generator=random,
-                dtype=torch.float32,
-                device=random.device,
-            )
+            noise = standard_normal((n_starts, latent.shape[1]), random)
             with torch.no_grad():
                 start = module.start(condition[rows], noise)
             cost = self._cost(condition[rows], start, condition, latent)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sklsdm.functional.noise import standard_normal
 from sklsdm.modules.layers import ACTIVATIONS, conv, conv_transpose, mlp
 from sklsdm.modules.packing import RebuildableModule
 
@@ -172,7 +173,7 @@ def _spectral_norm(layer: Any, shape: torch.Size, n_iterations: int) -> Tensor:
         return torch.linalg.matrix_norm(layer.weight, 2)
     with torch.no_grad():
         random = torch.Generator().manual_seed(0)
-        vector = torch.randn(shape, generator=random, dtype=torch.float32).to(layer.weight.device)
+        vector = standard_normal(shape, random).to(layer.weight.device)
         for _ in range(n_iterations):
             moved = _unit(_apply(layer, vector))
             vector = _unit(_apply_adjoint(layer, moved))

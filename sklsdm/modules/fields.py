@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sklsdm.functional.mixtures import log_density
+from sklsdm.functional.noise import standard_normal
 from sklsdm.modules.conditioned import ConditionedModule
 from sklsdm.modules.layers import mlp
 
@@ -122,7 +123,7 @@ class MixtureDensity(WhitenedResidual):
         self.start = nn.Parameter(torch.zeros(n_components, sum(self.sizes), dtype=torch.float32))
         if n_components > 1 and generator is not None:
             shape = (n_components, latent_dim)
-            means = torch.randn(shape, generator=generator, dtype=torch.float32)
+            means = standard_normal(shape, generator)
             with torch.no_grad():
                 self.start[:, 1 : 1 + latent_dim] = (means - means.mean(dim=0)) * math.sqrt(0.5)
                 self.start[:, 1 + latent_dim : 1 + 2 * latent_dim] = 0.5 * math.log(2)
