@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from sklsdm.blocks import rows_per_block
-from sklsdm.functional.noise import standard_normal, standard_uniform
 from sklsdm.inputs.responses import Responses
+from sklsdm.noise import standard_normal, standard_uniform
 from sklsdm.storage.mapped import reserve
 
 RESIDENT_BYTES = 2 * 2**30  # kept in memory at most, where there is no GPU

@@ -17,6 +17,7 @@ LAYERS = [
         "_version",
         "blocks",
         "distributed",
+        "noise",
         "public_calls",
         "reading",
         "starting",

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from sklsdm.autoencoders.base import principal_coder, some_rows
 from sklsdm.autoencoders.trained import DenseAutoencoder, Inside, Loss
-from sklsdm.functional.noise import standard_normal
 from sklsdm.functional.scores import energy_score
 from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.modules import Coder, linear, mlp
+from sklsdm.noise import standard_normal
 from sklsdm.parameters import integer, or_auto, parameter
 from sklsdm.run import Run
 

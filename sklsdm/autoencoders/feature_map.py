@@ -16,9 +16,9 @@ from sklsdm.autoencoders.trained import (
     TrainedAutoencoder,
     automatic_channels,
 )
-from sklsdm.functional.noise import standard_normal
 from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.modules import ACTIVATIONS, FeatureMapCoder
+from sklsdm.noise import standard_normal
 from sklsdm.parameters import at_least, integer, one_of, or_auto, parameter, some
 from sklsdm.run import Run
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklsdm.autoencoders.trained import DenseAutoencoder, Inside, Loss
-from sklsdm.functional.noise import standard_normal
 from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.modules import Coder, mlp
+from sklsdm.noise import standard_normal
 from sklsdm.parameters import above, at_least, parameter
 from sklsdm.run import Run
 

@@ -20,10 +20,10 @@ from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.blocks import row_blocks, rows_per_block
 from sklsdm.draws.memory import available_memory
 from sklsdm.draws.out_of_memory import in_batches
-from sklsdm.functional.noise import standard_normal
 from sklsdm.functional.scores import energy_score, energy_score_shared, multiscale_score
 from sklsdm.inputs.responses import ResponseFormat, Standardiser, flat_rows
 from sklsdm.matchers import BaseMatcher
+from sklsdm.noise import standard_normal
 from sklsdm.storage.mapped import check_whole, reserve
 
 # Draws for each condition:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sklsdm.functional.noise import standard_uniform
+from sklsdm.noise import standard_uniform
 
 __all__ = ["are_labels", "distinct_rows", "draw_index"]
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from sklsdm.batches import PairBatches
 from sklsdm.functional.categorical import are_labels
-from sklsdm.functional.noise import standard_normal
 from sklsdm.functional.scores import energy_score, multiscale_score
 from sklsdm.matchers.linear_start import start_linear
 from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, widest_output
@@ -26,6 +25,7 @@ from sklsdm.nets import (
     is_as_good,
     range_of,
 )
+from sklsdm.noise import standard_normal
 from sklsdm.parameters import (
     at_least,
     between,

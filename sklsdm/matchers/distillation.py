@@ -10,8 +10,8 @@ from torch import Tensor
 
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.blocks import rows_per_block
-from sklsdm.functional.noise import standard_normal
 from sklsdm.matchers.base import MatchingData, Plan
+from sklsdm.noise import standard_normal
 from sklsdm.run import Stage
 
 DISTILLATION = Stage("stage 2 (distillation)", "distillation.state", "Lower the matcher's lr")

@@ -14,7 +14,6 @@ from torch import Tensor
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.blocks import rows_per_block
 from sklsdm.functional.categorical import are_labels, distinct_rows, draw_index
-from sklsdm.functional.noise import standard_normal, standard_uniform
 from sklsdm.matchers.base import (
     HELD_OUT_DRAWS,
     MAX_SCORED,
@@ -25,6 +24,7 @@ from sklsdm.matchers.base import (
 from sklsdm.matchers.linear_start import start_linear
 from sklsdm.modules import ConvField, TimeConditionedField, widest_output
 from sklsdm.nets import HeldOutScore
+from sklsdm.noise import standard_normal, standard_uniform
 from sklsdm.parameters import at_least, integer, learnt, multiple_of, or_auto, parameter
 from sklsdm.run import Run, Stream
 

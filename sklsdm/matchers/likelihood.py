@@ -9,9 +9,9 @@ from torch import Tensor
 
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.categorical import distinct_rows
-from sklsdm.functional.noise import standard_uniform
 from sklsdm.matchers.base import BaseMatcher, MatchingData, Plan
 from sklsdm.nets import HeldOutScore
+from sklsdm.noise import standard_uniform
 
 _MATCHED_ROWS = 64  # codes of a batch at which p(z) is evaluated
 _CANDIDATES = 128  # conditions of the pairs over which p(z | x) is averaged for it

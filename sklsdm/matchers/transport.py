@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from sklsdm.batches import PairBatch
-from sklsdm.functional.noise import standard_normal
 from sklsdm.functional.transport import (
     condition_scale,
     exact_plan,
@@ -20,6 +19,7 @@ from sklsdm.matchers.base import BaseMatcher, MatchingData, Plan
 from sklsdm.matchers.linear_start import start_linear
 from sklsdm.modules import ConditionalGenerator, PotentialGenerator
 from sklsdm.nets import HeldOutScore
+from sklsdm.noise import standard_normal
 from sklsdm.parameters import at_least, integer, one_of, parameter
 from sklsdm.run import Stream
 

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sklsdm.functional.noise import standard_normal
 from sklsdm.modules.layers import ACTIVATIONS, conv, conv_transpose, mlp
 from sklsdm.modules.packing import RebuildableModule
+from sklsdm.noise import standard_normal
 
 _SLOPES = {nn.SiLU: 1.0999, nn.GELU: 1.1290}  # largest derivatives; that of the others is 1
 FULL_ITERATIONS = 200  # power iterations from which a norm counts as exact to 1 %

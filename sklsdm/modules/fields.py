@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from sklsdm.functional.mixtures import log_density
-from sklsdm.functional.noise import standard_normal
 from sklsdm.modules.conditioned import ConditionedModule
 from sklsdm.modules.layers import mlp
+from sklsdm.noise import standard_normal
 
 # Bound on |ln P_ii|: the standard deviation 1 / P_ii lies between exp(-4.6) = 0.01 and 100.
 _MAX_LOG_PRECISION = 4.6
