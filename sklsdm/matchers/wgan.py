@@ -53,7 +53,7 @@ class WGANMatcher(AdversarialMatcher):
     n_critic: int = parameter(default=1, kw_only=False)
     start: str = "diffusion"
     n_iter_no_change: int | None = 5
-    lr: float = 1e-3
+    lr: float = 2e-3
     critic_lr: float = 4e-3
     batch_size: int = 128
     max_steps: int = 1500
