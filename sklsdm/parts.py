@@ -42,9 +42,13 @@ class TrainedPart(StartsWarm, CallbackHolder, ModuleHolder, Declared):
         keep; see docs/callbacks.md.""",
     )
     history_: dict[str, NDArray[np.float64]] = learnt(
-        "Losses and held-out scores by epoch.", "dict of str to ndarray"
+        """Losses and held-out scores by epoch; names that begin with "start_" are of a training
+        that went before, as with `start="diffusion"`.""",
+        "dict of str to ndarray",
     )
-    n_steps_: int = learnt("Number of training steps taken.")
+    n_steps_: int = learnt(
+        "Number of training steps that this network has taken, those of its start included."
+    )
     best_step_: int = learnt(
         "Training steps after which the state was reached that is kept; 0 is the start."
     )
@@ -75,9 +79,11 @@ class TrainedPart(StartsWarm, CallbackHolder, ModuleHolder, Declared):
         if before is None:
             return
         earlier = history_arrays(before.history)
-        self.history_ |= {f"distil_{name}": values for name, values in earlier.items()}
+        self.history_ |= {f"start_{name}": values for name, values in earlier.items()}
         self.n_steps_ += _steps(before)
-        self.best_step_ += before.choice_.step
+        self.best_step_ = (
+            self.best_step_ + _steps(before) if self.best_step_ else before.choice_.step
+        )
         self.start_score_ = before.choice_.start
 
 

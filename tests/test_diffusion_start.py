@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from helpers import plain_regressor
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
 
 from sklsdm import NotImprovedWarning
 from sklsdm.datasets import make_arms
+from sklsdm.displays import TrainingDisplay
 from sklsdm.matchers import FGANMatcher, MatchingData, WGANMatcher
 from sklsdm.matchers.diffusion_start import StartingDiffusion
 from sklsdm.run import Run, Stream
@@ -46,10 +47,8 @@ def test_what_the_generator_learns_before_the_critic(kind):
     assert near_a_mode(kind(start="linear", **tiny).fit(data(), RUN)) < 0.7
     assert started.best_score_[0] < started.start_score_[0] - started.start_score_[1]
     assert started.best_step_ > 0
-    assert len(started.history_["distil_train_loss"]) == 4
-    assert (
-        started.history_["distil_train_loss"][-1] < 0.2 * started.history_["distil_train_loss"][0]
-    )
+    assert len(started.history_["start_train_loss"]) == 4
+    assert started.history_["start_train_loss"][-1] < 0.2 * started.history_["start_train_loss"][0]
 
 
 def test_the_noise_is_that_of_the_diffusion():
@@ -73,7 +72,7 @@ def test_where_it_starts_at_ridge_regression(matcher):
     X, y = np.random.default_rng(0).normal(size=(2, 80, 2))
     est = plain_regressor(matcher=matcher, random_state=0, validation_fraction=0).fit(X, y)
     assert est.matcher_.n_steps_ == 100
-    assert "distil_train_loss" not in est.history_["matcher"]
+    assert "start_train_loss" not in est.history_["matcher"]
 
 
 def test_draws_that_held_out_pairs_find_worse_are_not_learnt():
@@ -83,6 +82,20 @@ def test_draws_that_held_out_pairs_find_worse_are_not_learnt():
     found = WGANMatcher(lr=1e-9, critic_lr=1e-9, max_steps=200).fit(data(held=held), RUN)
     assert found.best_step_ == 0
     assert found.best_score_ == found.start_score_
+
+
+def test_the_training_display_shows_both_parts(monkeypatch):
+    monkeypatch.setattr("sklsdm.matchers.base.EPOCH_STEPS", 20)
+    arms = make_arms(300, random_state=0)
+    est = plain_regressor(matcher="wgan", random_state=0).set_params(matcher__max_steps=100)
+    losses, scores = TrainingDisplay.from_estimator(est.fit(arms.X, arms.y)).content
+    found = est.matcher_
+    assert_allclose(scores.steps, 20 * np.arange(1, len(scores.steps) + 1))
+    assert scores.steps[-1] == losses.steps[-1] == found.n_steps_
+    assert losses.steps[0] == 120
+    (curve,) = scores.curves.values()
+    assert found.best_step_ > 0
+    assert_allclose(curve[scores.steps == found.best_step_], found.best_score_[0], rtol=1e-4)
 
 
 def test_a_warm_start_goes_on_with_the_critic():

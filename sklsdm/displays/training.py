@@ -138,11 +138,16 @@ def _panels_of(stage: int, part: Any, history: Mapping[str, Array]) -> list[Pane
     """The panels of one stage; none where it was not trained by steps."""
     if not isinstance(part, TrainedPart) or "train_loss" not in history:
         return []
-    n_epochs = len(history["train_loss"])
-    steps = part.n_steps_ / n_epochs * np.arange(1, n_epochs + 1)
+    n_before = len(history.get("start_train_loss", ()))  # epochs of a training that went before
+    n_epochs = n_before + len(history["train_loss"])
+    every = part.n_steps_ / n_epochs * np.arange(1, n_epochs + 1)
+    steps = every[n_before:]
     marks = Marks(_pair(part.start_score_), _pair(part.best_score_), part.best_step_)
     losses = {k: v for k, v in history.items() if k in ("train_loss", "train_critic_loss")}
-    scores = {"valid_loss": history["valid_loss"]} if "valid_loss" in history else {}
+    scores = {}
+    if "valid_loss" in history:
+        before = history.get("start_valid_loss", np.empty(0))
+        scores = {"valid_loss": np.concatenate([before, history["valid_loss"]])}
     if stage == 1:
         curves = {_LABELS[name]: values for name, values in (losses | scores).items()}
         return [Panel("Stage 1: autoencoder", "loss", steps, curves, marks)]
@@ -151,7 +156,7 @@ def _panels_of(stage: int, part: Any, history: Mapping[str, Array]) -> list[Pane
         named = [k.removeprefix("valid_") for k in history if k.endswith("_score")]
         name = named[0].replace("_", " ") if named else "held-out loss"
         curves = {name: scores["valid_loss"]}
-        found.append(Panel("Stage 2: held-out pairs", name, steps, curves, marks))
+        found.append(Panel("Stage 2: held-out pairs", name, every, curves, marks))
     return found
 
 
