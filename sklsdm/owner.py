@@ -163,7 +163,7 @@ def warn_if_not_improved(matcher: BaseMatcher, encoder: BaseConditionEncoder | N
     start, rows = "ridge regression with Gaussian noise", "pairs"
     if encoder is None:
         start, rows = "a Gaussian law", "rows"
-    tried = "diffusion" if getattr(matcher, "start", None) == "diffusion" else None
+    tried = "diffusion" if getattr(matcher, "diffusion_steps_", 0) else None
     others = [
         name for name in _FOR_FEW_ROWS if name != tried and type(matcher) is not MATCHERS[name]
     ]

@@ -31,6 +31,12 @@ class StartsWarm:
         start = self._start_of_training
         return start is not None and start.earlier is not None
 
+    @property
+    def _is_trained(self) -> bool:
+        """Whether it starts from an earlier fit that has taken steps, which Ctrl-C may prevent."""
+        start = self._start_of_training
+        return start is not None and getattr(start.earlier, "n_steps_", 0) > 0
+
     def _at_start(self, name: str, module: Module) -> Module:
         """`module`, just made, with the weights that the earlier fit has in its attribute `name`.
 

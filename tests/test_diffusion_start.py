@@ -1,5 +1,7 @@
 """Generators that start at the draws of a diffusion (`start="diffusion"`)."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from sklsdm.datasets import make_arms
 from sklsdm.displays import TrainingDisplay
 from sklsdm.matchers import FGANMatcher, MatchingData, WGANMatcher
 from sklsdm.matchers.diffusion_start import StartingDiffusion
+from sklsdm.matchers.distillation import draws_to_learn
 from sklsdm.run import Run, Stream
 
 RUN = Run(torch.device("cpu"), 0)
@@ -107,7 +110,8 @@ def test_a_warm_start_goes_on_with_the_critic():
     assert est.matcher_.n_steps_ == 100
 
 
-def test_an_interrupted_diffusion_ends_the_fit_with_what_there_is(monkeypatch):
+def interrupted_diffusion(monkeypatch):
+    """Let every diffusion end as if by Ctrl-C, with what it has learnt until then."""
     whole = StartingDiffusion.fit
 
     def interrupted(self, *args):
@@ -115,13 +119,75 @@ def test_an_interrupted_diffusion_ends_the_fit_with_what_there_is(monkeypatch):
         return self
 
     monkeypatch.setattr(StartingDiffusion, "fit", interrupted)
-    arms = make_arms(200, random_state=0)
-    est = plain_regressor(matcher="wgan", random_state=0).set_params(matcher__max_steps=100)
+
+
+def wgan(**params):
+    est = plain_regressor(matcher="wgan", random_state=0, **params)
+    return est.set_params(matcher__max_steps=100)
+
+
+def test_what_an_interrupted_diffusion_has_learnt_is_kept(monkeypatch):
+    interrupted_diffusion(monkeypatch)
+    arms = make_arms(400, random_state=0)
+    est = wgan()
+    with pytest.raises(KeyboardInterrupt):
+        est.fit(arms.X, arms.y)
+    assert est.interrupted_
+    found = est.matcher_
+    assert found.best_step_ == found.n_steps_ == 100  # of the regression; no critic
+    assert found.best_score_[0] < found.start_score_[0]
+    assert found.diffusion_steps_ == 300
+    assert np.isfinite(est.sample(arms.X[:3], 4, random_state=0)).all()
+    (held_out,) = TrainingDisplay.from_estimator(est).content
+    assert held_out.steps[-1] == 100
+
+
+def test_a_warm_start_makes_up_for_a_start_that_was_interrupted(monkeypatch):
+    monkeypatch.setattr(
+        "sklsdm.matchers.diffusion_start.draws_to_learn", Mock(side_effect=KeyboardInterrupt)
+    )
+    arms = make_arms(400, random_state=0)
+    est = wgan(warm_start=True)
     with pytest.warns(NotImprovedWarning), pytest.raises(KeyboardInterrupt):
         est.fit(arms.X, arms.y)
     assert est.interrupted_
-    assert est.matcher_.n_steps_ == est.matcher_.best_step_ == 0
-    assert np.isfinite(est.sample(arms.X[:3], 4, random_state=0)).all()
+    assert est.matcher_.n_steps_ == 0
+    monkeypatch.undo()
+    est.fit(arms.X, arms.y)
+    assert len(est.matcher_.history_["start_train_loss"]) == 1
+
+
+def test_draws_that_are_not_finite_or_far_are_not_learnt(monkeypatch):
+    def broken(condition, noise):
+        draws = torch.zeros(len(noise), 1)
+        draws[::3], draws[1::3] = torch.nan, 1e5
+        return draws
+
+    run_plan = WGANMatcher(max_steps=100)._plan(data(), RUN)
+    batches = draws_to_learn(broken, data(), run_plan, numbers_per_draw=1, batch_size=64)
+    assert len(batches.rows) == 6400 // 3
+    (batch,) = next(iter(batches))
+    assert torch.equal(batch.latent, torch.zeros(64, 1))
+    monkeypatch.setattr(
+        StartingDiffusion, "draw", lambda self, x, noise: torch.full_like(noise, torch.nan)
+    )
+    found = WGANMatcher(max_steps=100).fit(data(), RUN)
+    assert found.n_steps_ == 100  # the critic's, from ridge regression on
+
+
+def test_conditions_are_not_repeated():
+    """They may be images; draws and noise are bounded by what the steps see."""
+    few = data(50)
+    plan = WGANMatcher(max_steps=100)._plan(few, RUN)
+    batches = draws_to_learn(
+        lambda x, noise: x[:, :1] + 100 * noise, few, plan, numbers_per_draw=1, batch_size=32
+    )
+    assert batches.condition is few.condition
+    assert len(batches.rows) <= 100 * 32
+    (batch,) = next(iter(batches))
+    assert batch.condition.shape == (32, 1)
+    expected = batch.condition + 100 * batch.noise
+    assert torch.equal(batch.latent, expected)  # each draw has its own condition and noise
 
 
 class BreakOff(Callback):

@@ -136,26 +136,31 @@ class TrainingDisplay:
 
 def _panels_of(stage: int, part: Any, history: Mapping[str, Array]) -> list[Panel]:
     """The panels of one stage; none where it was not trained by steps."""
-    if not isinstance(part, TrainedPart) or "train_loss" not in history:
-        return []
     n_before = len(history.get("start_train_loss", ()))  # epochs of a training that went before
-    n_epochs = n_before + len(history["train_loss"])
+    n_epochs = n_before + len(history.get("train_loss", ()))
+    if not isinstance(part, TrainedPart) or n_epochs == 0:
+        return []
     every = part.n_steps_ / n_epochs * np.arange(1, n_epochs + 1)
     steps = every[n_before:]
     marks = Marks(_pair(part.start_score_), _pair(part.best_score_), part.best_step_)
     losses = {k: v for k, v in history.items() if k in ("train_loss", "train_critic_loss")}
-    scores = {}
-    if "valid_loss" in history:
-        before = history.get("start_valid_loss", np.empty(0))
-        scores = {"valid_loss": np.concatenate([before, history["valid_loss"]])}
+    scores = [history[name] for name in ("start_valid_loss", "valid_loss") if name in history]
     if stage == 1:
-        curves = {_LABELS[name]: values for name, values in (losses | scores).items()}
-        return [Panel("Stage 1: autoencoder", "loss", steps, curves, marks)]
-    found = [Panel("Stage 2: losses", "loss", steps, {_LABELS[k]: v for k, v in losses.items()})]
+        curves = losses | ({"valid_loss": scores[0]} if scores else {})
+        shown = {_LABELS[name]: values for name, values in curves.items()}
+        return [Panel("Stage 1: autoencoder", "loss", steps, shown, marks)]
+    found = []
+    if losses:
+        shown = {_LABELS[name]: values for name, values in losses.items()}
+        found.append(Panel("Stage 2: losses", "loss", steps, shown))
     if scores:
-        named = [k.removeprefix("valid_") for k in history if k.endswith("_score")]
+        named = [
+            k.removeprefix("start_").removeprefix("valid_")
+            for k in history
+            if k.endswith("_score") and not k.startswith("distil_")
+        ]
         name = named[0].replace("_", " ") if named else "held-out loss"
-        curves = {name: scores["valid_loss"]}
+        curves = {name: np.concatenate(scores)}
         found.append(Panel("Stage 2: held-out pairs", name, every, curves, marks))
     return found
 

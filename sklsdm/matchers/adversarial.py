@@ -18,11 +18,12 @@ from sklsdm.matchers.base import (
     GeneratorMatcher,
     MatchingData,
     Plan,
+    Prepared,
     several_draws,
 )
 from sklsdm.matchers.diffusion_start import STEPS_OF_DIFFUSION, StartingDiffusion, learn_draws
 from sklsdm.modules import Critic, Critics
-from sklsdm.nets import Adam, AdversarialNet, TrainingNet
+from sklsdm.nets import Adam, AdversarialNet
 from sklsdm.parameters import (
     above,
     at_least,
@@ -187,10 +188,12 @@ class AdversarialMatcher(GeneratorMatcher):
         rule=one_of("linear", "diffusion"),
         doc="""Where the generator starts. "linear" is ridge regression with Gaussian noise. With
         "diffusion" it then learns, by regression, what a `diffusion` matcher of the same data
-        draws for equal noise, where held-out pairs do not find these draws worse; the critic moves
-        on from there. The diffusion takes up to three times `max_steps`, the regression as many as
-        the critic. Short fits that compare settings, codes that are images, and a `noise_dim`
-        below the latent dimension start at "linear".""",
+        draws for equal noise, unless held-out pairs find these draws worse by more than a standard
+        error; the critic moves on from there. The diffusion takes up to three times `max_steps`,
+        the regression as many as the critic, both with rates and batches of their own and without
+        `callbacks`. The short fits by which `fit` chooses, codes that are images, and a
+        `noise_dim` below the latent dimension start at "linear". After Ctrl-C in the diffusion
+        its draws are still learnt, which takes some seconds, but there is no critic.""",
     )
     n_critic: int = parameter(
         default=1,
@@ -233,6 +236,9 @@ class AdversarialMatcher(GeneratorMatcher):
         draws and all codes. "auto" is twice the unpaired share, 2 N / (n + N).""",
     )
 
+    diffusion_steps_: int = learnt(
+        "Steps of the diffusion whose draws the generator has learnt; 0 where none was fitted."
+    )
     critic_: Any = learnt(
         "With `warm_start=True`, the critic of the pairs, with which the next fit goes on.",
         "torch.nn.Module",
@@ -244,10 +250,11 @@ class AdversarialMatcher(GeneratorMatcher):
             return latent_dim
         return super()._noise_dim(latent_dim)
 
-    def _prepare(self, module: Any, data: MatchingData, plan: Plan) -> TrainingNet | None:
+    def _prepare(self, module: Any, data: MatchingData, plan: Plan) -> Prepared:
+        self.diffusion_steps_ = 0
         one_noise_for_both = plan.noise_dim >= data.latent_dim and data.code_shape is None
         if self.start == "linear" or plan.run.is_trial or not one_noise_for_both:
-            return None
+            return Prepared()
         diffusion = StartingDiffusion(
             widths=self.widths,
             activation=self.activation,
@@ -256,7 +263,9 @@ class AdversarialMatcher(GeneratorMatcher):
             unpaired_weight=self.unpaired_weight,
         )
         held_out = self._score_of_draws(data, plan, self.held_out_score)
-        return learn_draws(module, diffusion, data, plan, held_out, self.ema_decay)
+        ready = learn_draws(module, diffusion, data, plan, held_out, self.ema_decay)
+        self.diffusion_steps_ = diffusion.n_steps_
+        return ready
 
     def _check_further(self, prefix: str) -> None:
         if self.energy_weight > 0 and self.n_draws < 2:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,6 +91,13 @@ class Plan:
     tolerance: float  # standard errors by which the state kept may be worse than the best
 
 
+class Prepared(NamedTuple):
+    """What came of a training of the module that went before its own."""
+
+    net: TrainingNet | None = None  # that trained it; None where nothing did
+    interrupted: bool = False  # by Ctrl-C, which ends the whole fit
+
+
 class BaseMatcher(TrainedPart, ABC):
     """Base of all matchers, with the same `fit` for each.
 
@@ -153,8 +160,8 @@ class BaseMatcher(TrainedPart, ABC):
         """Train on the pairs (and, where given, all codes)."""
         plan = self._plan(data, run)
         module = self._at_start("network_", self._module(data, plan))
-        before = None if self._goes_on else self._prepare(module, data, plan)
-        if before is not None and before.interrupted_:
+        ready = Prepared() if self._is_trained else self._prepare(module, data, plan)
+        if ready.interrupted:
             plan = replace(plan, n_epochs=0)
         net = self._net(module, data, plan)
         net.fit(self._batches(data, plan))
@@ -162,8 +169,8 @@ class BaseMatcher(TrainedPart, ABC):
         self.network_ = net.module_.eval()
         one = data.condition[:1], data.latent.new_zeros((1, plan.noise_dim))
         self.numbers_per_draw_ = widest_output([self.network_], lambda: self.draw(*one))
-        self.interrupted_ = net.interrupted_ or plan.n_epochs == 0
-        self._note_training(net, before)
+        self.interrupted_ = net.interrupted_ or ready.interrupted
+        self._note_training(net, ready.net)
         return self
 
     _stage: ClassVar[Stage] = MATCHING
@@ -205,9 +212,9 @@ class BaseMatcher(TrainedPart, ABC):
         codes without a condition (`batch.other`, which is None where the weight is 0).
         """
 
-    def _prepare(self, module: Any, data: MatchingData, plan: Plan) -> TrainingNet | None:
-        """Train a new module on something else first; the net that did it, if one did."""
-        return None
+    def _prepare(self, module: Any, data: MatchingData, plan: Plan) -> Prepared:
+        """Train a new module on something else first."""
+        return Prepared()
 
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
         """The batches of one epoch."""
@@ -347,7 +354,8 @@ class GeneratorMatcher(BaseMatcher):
     noise_dim: int | str = parameter(
         default="auto",
         rule=or_auto(integer(1)),
-        doc='Dimension of the noise η; "auto" is the latent dimension, but at least 8.',
+        doc="""Dimension of the noise η. "auto" is the latent dimension, but at least 8 unless the
+        generator may start at a diffusion's draws (`start`).""",
     )
 
     held_out_score: str = parameter(

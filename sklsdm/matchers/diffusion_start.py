@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from sklsdm.matchers.base import MatchingData, Plan
+from sklsdm.matchers.base import MatchingData, Plan, Prepared
 from sklsdm.matchers.diffusion import DiffusionMatcher
 from sklsdm.matchers.distillation import DISTILLATION, DistillationObjective, draws_to_learn
 from sklsdm.nets import Adam, HeldOutScore, SingleNet, default_callbacks
@@ -14,15 +14,14 @@ from sklsdm.run import Stage, Stream
 # Steps of the diffusion for each step that the generator may take.
 STEPS_OF_DIFFUSION = 3
 _RATE, _BATCH_SIZE = 5e-3, 128  # of the regression
+_ADVICE = "Set the matcher's start='linear'"
 
 
 class StartingDiffusion(DiffusionMatcher):
     """The diffusion whose draws a generator learns before its own training."""
 
     lr: float = 1.5e-3
-    _stage: ClassVar[Stage] = Stage(
-        "stage 2 (diffusion)", "diffusion.state", "Set the matcher's start='linear'"
-    )
+    _stage: ClassVar[Stage] = Stage("stage 2 (diffusion)", "diffusion.state", _ADVICE)
 
 
 def learn_draws(
@@ -32,37 +31,43 @@ def learn_draws(
     plan: Plan,
     held_out: HeldOutScore | None,
     ema_decay: float,
-) -> SingleNet | None:
+) -> Prepared:
     """Fit `diffusion` to the data and let `generator` learn what it draws for equal noise.
 
-    The state of the generator is the last one that `held_out` does not find worse than the best,
-    which may be that before the first step. None stands for a diffusion that learnt nothing; the
-    generator is then as it was. (Luhman & Luhman 2021, arXiv 2101.02388.)
+    The state of the generator is the last one that `held_out` finds worse than the best by no more
+    than a standard error; the state before the first step counts, too. Of a diffusion that learnt
+    nothing, or gives no finite draws, nothing is learnt. After Ctrl-C in the diffusion its best
+    state is still learnt; another Ctrl-C ends that. (Luhman & Luhman 2021, arXiv 2101.02388.)
     """
     diffusion.fit(data, plan.run)
-    if diffusion.best_step_ == 0 and not diffusion.interrupted_:
-        return None
+    if diffusion.best_step_ == 0:
+        return Prepared(None, diffusion.interrupted_)
     plan = replace(plan, random=plan.run.stream(Stream.DISTILLATION))
-    batches = draws_to_learn(
-        lambda condition, noise: diffusion.draw(condition, noise[:, : diffusion.noise_dim_]),
-        data,
-        plan,
-        numbers_per_draw=diffusion.numbers_per_draw_,
-        batch_size=_BATCH_SIZE,
-    )
-    objective = DistillationObjective(lambda module, x, noise: module(x, noise), plan.noise_dim)
+    try:
+        batches = draws_to_learn(
+            lambda condition, noise: diffusion.draw(condition, noise[:, : diffusion.noise_dim_]),
+            data,
+            plan,
+            numbers_per_draw=diffusion.numbers_per_draw_,
+            batch_size=_BATCH_SIZE,
+        )
+    except KeyboardInterrupt:
+        return Prepared(None, True)
+    if len(batches.rows) == 0:
+        return Prepared(None, diffusion.interrupted_)
+    objective = DistillationObjective(lambda module, x, noise: module(x, noise))
+    stage = replace(DISTILLATION, advice=_ADVICE)
     net = SingleNet(
         generator,
         criterion=lambda: objective,
         optimizer=Adam,
         lr=_RATE,
-        max_epochs=0 if diffusion.interrupted_ else plan.n_epochs,
+        max_epochs=plan.n_epochs,
         ema_decay=ema_decay,
         random=plan.random,
         device=str(plan.run.device),
         verbose=0,
-        callbacks=default_callbacks(DISTILLATION, run=plan.run, held_out=held_out, tolerance=1.0),
+        callbacks=default_callbacks(stage, run=plan.run, held_out=held_out, tolerance=1.0),
     )
     net.fit(batches)
-    net.interrupted_ |= diffusion.interrupted_
-    return net
+    return Prepared(net, diffusion.interrupted_ or net.interrupted_)

@@ -2,41 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sklsdm.batches import PairBatch, PairBatches
+from sklsdm.batches import PairBatch
 from sklsdm.blocks import rows_per_block
 from sklsdm.matchers.base import MatchingData, Plan
+from sklsdm.nets import FARTHEST, range_of
 from sklsdm.noise import standard_normal
 from sklsdm.run import Stage
 
 DISTILLATION = Stage("stage 2 (distillation)", "distillation.state", "Lower the matcher's lr")
 
-# Draws of the sampler that are learnt: so many at least; fewer where codes are images. Of more
-# pairs than `_MOST_PAIRS`, only so many teach.
-_DRAWS, _DRAWS_OF_IMAGES, _MOST_PAIRS = 1 << 15, 1 << 12, 1 << 17
+# Draws of the sampler that are learnt: one for each pair and so many at least, fewer where codes
+# are images; but no more than so many, than the steps can see, or numbers in them and their noise.
+_DRAWS, _DRAWS_OF_IMAGES, _MOST_DRAWS, _MOST_NUMBERS = 1 << 15, 1 << 12, 1 << 17, 1 << 26
 
 # One-step draws (b, k) of a module for conditions (b, p) and noise (b, d).
 OneStep = Callable[[Any, Tensor, Tensor], Tensor]
 
 
 class DistillationObjective:
-    """Mean squared difference of one-step draws from the sampler's, for the same noise.
+    """Mean squared difference of one-step draws, `batch.latent`, from the sampler's."""
 
-    The columns of `batch.latent` are noise (b, `noise_dim`) and the sampler's draws, side by side.
-    """
-
-    def __init__(self, draw: OneStep, noise_dim: int) -> None:
+    def __init__(self, draw: OneStep) -> None:
         self.draw = draw
-        self.noise_dim = noise_dim
 
     def __call__(self, module: Any, batch: PairBatch) -> Tensor:
-        noise, drawn = batch.latent[:, : self.noise_dim], batch.latent[:, self.noise_dim :]
-        return (self.draw(module, batch.condition, noise) - drawn).square().mean()
+        drawn = self.draw(module, batch.condition, batch.noise)
+        return (drawn - batch.latent).square().mean()
+
+
+class TaughtBatches:
+    """Batches of draws with their noise and conditions, taken with replacement.
+
+    Of draw i the condition is row `rows[i]` of `condition`, so that conditions, which may be
+    images, are not repeated.
+    """
+
+    def __init__(
+        self,
+        condition: Tensor,
+        rows: Tensor,
+        noise: Tensor,
+        drawn: Tensor,
+        *,
+        batch_size: int,
+        n_steps: int,
+        random: torch.Generator,
+    ) -> None:
+        self.condition = condition
+        self.rows, self.noise, self.drawn = rows, noise, drawn
+        self.batch_size = batch_size
+        self.n_steps = n_steps
+        self.random = random
+
+    def __len__(self) -> int:
+        return self.n_steps
+
+    def __iter__(self) -> Iterator[list[PairBatch]]:
+        shape = (self.n_steps, self.batch_size)
+        device = self.random.device
+        for chosen in torch.randint(
+            len(self.rows), shape, generator=self.random, device=device
+        ).unbind():
+            condition = self.condition[self.rows[chosen]]
+            mix = condition.new_empty((len(chosen), 0))
+            yield [PairBatch(condition, self.drawn[chosen], self.noise[chosen], mix, None)]
 
 
 @torch.no_grad()
@@ -47,28 +82,32 @@ def draws_to_learn(
     *,
     numbers_per_draw: int,
     batch_size: int,
-) -> PairBatches:
-    """Batches of the pairs' conditions, noise and what `sample(condition, noise)` gives for them.
+) -> TaughtBatches:
+    """What `sample(condition, noise)` gives for the pairs' conditions, as batches.
 
-    `numbers_per_draw` bounds how many draws are made at once.
+    Draws that are not finite, or far off, are left out. `numbers_per_draw` bounds how many draws
+    are made at once.
     """
-    n_draws = _DRAWS if data.code_shape is None else _DRAWS_OF_IMAGES
-    condition = data.condition
-    if len(condition) > _MOST_PAIRS:
-        order = torch.randperm(len(condition), generator=plan.random, device=plan.random.device)
-        condition = condition[order[:_MOST_PAIRS]]
-    condition = condition.repeat(-(-n_draws // len(condition)), 1)
-    shape = (len(condition), plan.noise_dim)
-    noise = standard_normal(shape, plan.random)
-    size = rows_per_block(2 * numbers_per_draw)
-    parts = zip(condition.split(size), noise.split(size), strict=True)
-    drawn = torch.cat([sample(*part) for part in parts])
-    return PairBatches(
-        condition,
-        torch.cat([noise, drawn], dim=1),
-        None,
+    n_pairs = len(data.condition)
+    seen = plan.n_epochs * plan.epoch_steps * batch_size
+    most = min(_MOST_DRAWS, seen, _MOST_NUMBERS // (plan.noise_dim + data.latent_dim))
+    fewest = _DRAWS if data.code_shape is None else _DRAWS_OF_IMAGES
+    n_draws = max(batch_size, min(max(n_pairs, fewest), most))
+    order = torch.randperm(n_pairs, generator=plan.random, device=plan.random.device)
+    rows = order.repeat(-(-n_draws // n_pairs))[:n_draws]
+    noise = standard_normal((n_draws, plan.noise_dim), plan.random)
+    size = rows_per_block(2 * numbers_per_draw + data.condition_dim)
+    parts = zip(rows.split(size), noise.split(size), strict=True)
+    drawn = torch.cat([sample(data.condition[which], each) for which, each in parts])
+    low, high = range_of(data.latent)
+    half = ((high - low) / 2).clamp(min=1.0)
+    near = (((drawn - (low + high) / 2).abs() / half) <= FARTHEST).all(dim=1)  # NaN is not
+    return TaughtBatches(
+        data.condition,
+        rows[near],
+        noise[near],
+        drawn[near],
         batch_size=batch_size,
         n_steps=plan.epoch_steps,
-        noise_dim=0,
         random=plan.random,
     )

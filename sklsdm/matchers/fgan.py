@@ -49,8 +49,8 @@ class FGANMatcher(AdversarialMatcher):
     - "pearson": :math:`\int (p - q)^2 / q`, T = v, f* = t + t²/4.
     - "hellinger": squared, :math:`\int (\sqrt p - \sqrt q)^2`, T = 1 − exp(−v).
 
-    When to use: to compare divergences; "kl" is the one of GCDS. Cost: that of `wgan` with as many
-    critic steps.
+    When to use: to compare divergences; "kl" is the one of GCDS. Cost: that of `wgan` with
+    `start="linear"` and as many critic steps.
 
     References
     ----------

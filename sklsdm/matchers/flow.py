@@ -122,7 +122,7 @@ class FlowMatcher(FieldMatcher):
         self.distilled_ = True
         self.guidance_ = 0.0  # what is taught is guided already
         held_out = self._score_of_draws(data, plan)
-        objective = DistillationObjective(_one_euler_step, data.latent_dim)
+        objective = DistillationObjective(_one_euler_step)
         net = SingleNet(
             self.network_,
             criterion=lambda: objective,

@@ -35,10 +35,10 @@ class WGANMatcher(AdversarialMatcher):
     the draws. Near its solution this game converges, while the plain one may circle around it.
 
     When to use: this is the paper's choice. It keeps modes apart that score-based losses blur, and
-    stays sharp in ten dimensions and more. Intervals are a little narrow: a larger `energy_weight`
-    or `critic="groupsort"` widens them. "r3gan" needs longer fits: on arms it is worse than the
-    default after 1,500 steps. Cost: `n_critic` critic steps (two backward passes each; one with
-    "groupsort") for each generator step.
+    stays sharp in ten dimensions and more. A larger `energy_weight` or `critic="groupsort"` widens
+    intervals. "r3gan" needs longer fits. Cost: a diffusion and a regression on its draws, then
+    `n_critic` critic steps (two backward passes each; one with "groupsort") for each generator
+    step.
 
     References
     ----------

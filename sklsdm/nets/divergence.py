@@ -122,7 +122,7 @@ class FinalLook(Callback):
         distances = self.look.distances(net.module_, self.look.n_final)
         share = (~(distances <= FARTHEST)).to(distances).mean()
         net.far_share_, farthest = torch.stack([share, distances.amax()]).tolist()
-        if net.far_share_ <= MOST_FAR or net.interrupted_:
+        if net.far_share_ <= MOST_FAR or net.interrupted_ or net.max_epochs == 0:
             return
         raise DivergenceError(
             f"{self.stage.title}: no good state was reached in {_n_steps(net)} steps "
