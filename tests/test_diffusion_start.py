@@ -18,6 +18,7 @@ from sklsdm.matchers.distillation import draws_to_learn
 from sklsdm.run import Run, Stream
 
 RUN = Run(torch.device("cpu"), 0)
+SMALL = {"widths": (64, 64), "critic_widths": (16,)}
 
 
 def two_modes(n, seed=0):
@@ -44,7 +45,7 @@ def near_a_mode(matcher):
 @pytest.mark.parametrize("kind", [WGANMatcher, FGANMatcher])
 def test_what_the_generator_learns_before_the_critic(kind):
     """After one step of the critic, draws lie in the two modes; from "linear" they do not."""
-    tiny = {"lr": 1e-9, "max_steps": 400}
+    tiny = SMALL | {"lr": 1e-9, "max_steps": 400, "n_iter_no_change": 1}
     started = kind(start="diffusion", **tiny).fit(data(), RUN)
     assert near_a_mode(started) > 0.9
     assert near_a_mode(kind(start="linear", **tiny).fit(data(), RUN)) < 0.7
@@ -56,8 +57,8 @@ def test_what_the_generator_learns_before_the_critic(kind):
 
 def test_the_noise_is_that_of_the_diffusion():
     """Equal noise gives equal draws, up to the regression's error."""
-    found = WGANMatcher(lr=1e-9, max_steps=600).fit(data(), RUN)
-    diffusion = StartingDiffusion(max_steps=1800).fit(data(), RUN)
+    found = WGANMatcher(**SMALL, lr=1e-9, max_steps=400, n_iter_no_change=1).fit(data(), RUN)
+    diffusion = StartingDiffusion(widths=SMALL["widths"], max_steps=1200).fit(data(), RUN)
     assert found.noise_dim_ == diffusion.noise_dim_ == 1
     noise = torch.linspace(-1.5, 1.5, 200)[:, None]
     condition = torch.zeros(200, 1)
@@ -82,7 +83,7 @@ def test_draws_that_held_out_pairs_find_worse_are_not_learnt():
     """The held-out codes lie between the modes that the pairs have."""
     condition = torch.zeros(200, 1)
     held = condition, 0.05 * torch.randn((200, 1), generator=torch.Generator().manual_seed(3))
-    found = WGANMatcher(lr=1e-9, critic_lr=1e-9, max_steps=200).fit(data(held=held), RUN)
+    found = WGANMatcher(**SMALL, lr=1e-9, critic_lr=1e-9, max_steps=200).fit(data(held=held), RUN)
     assert found.best_step_ == 0
     assert found.best_score_ == found.start_score_
 
@@ -222,6 +223,6 @@ def test_a_fit_broken_off_resumes_with_the_draws_that_were_learnt(tmp_path, monk
 
 def test_equal_streams_of_equal_fits():
     """The diffusion and the generator use the same streams; a second fit gives the same."""
-    first, second = (WGANMatcher(max_steps=100).fit(data(200), RUN) for _ in range(2))
+    first, second = (WGANMatcher(**SMALL, max_steps=100).fit(data(200), RUN) for _ in range(2))
     noise = torch.randn((20, 1), generator=RUN.stream(Stream.LOOKS))
     assert torch.equal(*(m.draw(torch.zeros(20, 1), noise) for m in (first, second)))
