@@ -28,7 +28,7 @@ from sklsdm.blocks import row_blocks
 from sklsdm.distributed import current_group
 from sklsdm.draws.drawing import Sampler, check_out, check_outcome
 from sklsdm.fitting.choosing import Fold, Pairs, Setting, StageTwo
-from sklsdm.fitting.holding_out import hold_out_pairs, hold_out_rows
+from sklsdm.fitting.holding_out import are_few_labelled_images, hold_out_pairs, hold_out_rows
 from sklsdm.fitting.latent_space import Coded, LatentSpace
 from sklsdm.fitting.stage_one import begin, go_on, stay
 from sklsdm.fitting.unpaired import data_for
@@ -76,9 +76,10 @@ class LatentSpaceEstimator(PartsOwner):
     validation_fraction: float = parameter(
         default=0.1,
         rule=between(0.0, 1.0),
-        doc="""Share of the data held out to choose the best state of both networks. Nothing is held
-        out of fewer than 20 pairs (rows, where there are no conditions). With 0 training uses all
-        data and all steps, and keeps the last state.""",
+        doc="""Share of the data held out to choose the best state of both networks. No pairs are
+        held out of fewer than 20 (rows, where there are no conditions), nor of fewer than 300
+        labelled images without others. With 0 training uses all data and all steps, and keeps the
+        last state.""",
     )
     device: str | torch.device = parameter(
         default="auto",
@@ -208,7 +209,7 @@ class LatentSpaceEstimator(PartsOwner):
         encoder was fitted before.
         """
         held = np.arange(0)
-        if validation is None:
+        if validation is None and not are_few_labelled_images(pairs.condition, responses):
             held = hold_out_pairs(len(pairs), self.validation_fraction, run.seed, groups)
         held_rows = hold_out_rows(held, responses, self.validation_fraction, run.seed)
         coded = self._fit_latent_space(responses, held_rows, run)

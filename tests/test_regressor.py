@@ -1,5 +1,7 @@
 """What LSDMRegressor does beyond the contract: latent dimension, validation, score, interrupts."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, GradientNormClipping
 
-from sklsdm import DivergenceError, LSDMRegressor, SamplingEnsemble
+from sklsdm import DivergenceError, LSDMRegressor, NotImprovedWarning, SamplingEnsemble
 from sklsdm.autoencoders import MLPAutoencoder, PCAAutoencoder
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import EnergyMatcher, WGANMatcher
@@ -130,6 +132,34 @@ def test_nothing_held_out_learns_from_all_pairs_to_the_last_step(matcher, n_step
     assert model.matcher_.n_steps_ == n_steps
     assert all("valid" not in name for part in model.history_.values() for name in part)
     assert model.held_out_scores_ == {}
+
+
+@pytest.mark.parametrize(
+    ("n", "labels", "side", "n_unpaired", "judged"),
+    [
+        (60, True, 4, 0, False),
+        (60, True, None, 0, True),  # no images
+        (60, False, 4, 0, True),
+        (60, True, 4, 50, True),
+        (300, True, 4, 0, True),
+    ],
+)
+def test_few_labelled_images_all_teach(n, labels, side, n_unpaired, judged):
+    """A tenth of them cannot tell which state draws best; user's own pairs still do."""
+    random = np.random.default_rng(0)
+    conditions = np.eye(3)[np.arange(n) % 3] if labels else random.normal(size=(n, 3))
+    shape = (n + n_unpaired, 12) if side is None else (n + n_unpaired, side, side)
+    responses = random.uniform(size=shape)
+    few = {"autoencoder": "pca", "latent_dim": 2, "unpaired": "latent"}
+    est = plain_regressor(matcher="energy", random_state=0, **few)
+    est.set_params(matcher__max_steps=10)
+    extra = responses[n:] if n_unpaired else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotImprovedWarning)
+        est.fit(conditions, responses[:n], extra)
+        assert (est.matcher_.best_score_ is not None) == judged
+        est.fit(conditions, responses[:n], extra, X_val=conditions[:9], y_val=responses[:9])
+    assert est.matcher_.best_score_ is not None
 
 
 def test_the_state_is_chosen_on_the_validation_pairs():

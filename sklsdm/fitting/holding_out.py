@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sklsdm.autoencoders import MAX_HELD_OUT
+from sklsdm.functional.categorical import are_labels
 from sklsdm.inputs.responses import Responses
 
 MIN_ROWS_TO_HOLD_OUT = 20  # with fewer rows, none are held out
+FEW_LABELLED_IMAGES = 300  # a tenth of fewer cannot tell which state draws best (docs/lessons.md)
 N_FOLDS = 3  # of a cross-fitted choice
 CROSS_FITTED = 3000  # from so many pairs on, a choice is made on one fold
 MAX_JUDGED = 1024  # pairs in that fold
@@ -31,6 +34,16 @@ def hold_out_pairs(
     held_before = np.concatenate([[0], np.bincount(groups)[order].cumsum()[:-1]])
     chosen = order[held_before < count][: groups.max()]  # one group is learnt from
     return np.flatnonzero(np.isin(groups, chosen))
+
+
+def are_few_labelled_images(condition: NDArray[np.float32], responses: Responses) -> bool:
+    """Whether there are fewer than 300 images, all with conditions (n, p) that are labels."""
+    return (
+        responses.format.is_image
+        and len(condition) == len(responses) < FEW_LABELLED_IMAGES
+        and condition.shape[1] > 0
+        and are_labels(torch.from_numpy(condition))
+    )
 
 
 def hold_out_rows(
