@@ -77,7 +77,7 @@ class LatentSpaceEstimator(PartsOwner):
         default=0.1,
         rule=between(0.0, 1.0),
         doc="""Share of the data held out to choose the best state of both networks. No pairs are
-        held out of fewer than 20 (rows, where there are no conditions), nor of fewer than 300
+        held out of fewer than 20 (rows, where there are no conditions), nor of fewer than 2,000
         labelled images without others. With 0 training uses all data and all steps, and keeps the
         last state.""",
     )

@@ -141,7 +141,7 @@ def test_nothing_held_out_learns_from_all_pairs_to_the_last_step(matcher, n_step
         (60, True, None, 0, True),  # no images
         (60, False, 4, 0, True),
         (60, True, 4, 50, True),
-        (300, True, 4, 0, True),
+        (2000, True, 4, 0, True),
     ],
 )
 def test_few_labelled_images_all_teach(n, labels, side, n_unpaired, judged):

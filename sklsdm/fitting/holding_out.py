@@ -11,7 +11,7 @@ from sklsdm.functional.categorical import are_labels
 from sklsdm.inputs.responses import Responses
 
 MIN_ROWS_TO_HOLD_OUT = 20  # with fewer rows, none are held out
-FEW_LABELLED_IMAGES = 300  # a tenth of fewer cannot tell which state draws best (docs/lessons.md)
+FEW_LABELLED_IMAGES = 2000  # a tenth of fewer cannot tell which state draws best (docs/lessons.md)
 N_FOLDS = 3  # of a cross-fitted choice
 CROSS_FITTED = 3000  # from so many pairs on, a choice is made on one fold
 MAX_JUDGED = 1024  # pairs in that fold
@@ -37,7 +37,7 @@ def hold_out_pairs(
 
 
 def are_few_labelled_images(condition: NDArray[np.float32], responses: Responses) -> bool:
-    """Whether there are fewer than 300 images, all with conditions (n, p) that are labels."""
+    """Whether there are fewer than 2,000 images, all with conditions (n, p) that are labels."""
     return (
         responses.format.is_image
         and len(condition) == len(responses) < FEW_LABELLED_IMAGES
