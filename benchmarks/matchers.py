@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import print_table, save_results
+from common import kept_rows, print_table, replace_row, save_results
 from sklearn.svm import SVC
 
 from sklsdm import LSDMGenerator, LSDMRegressor
@@ -90,21 +90,20 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for problem in arguments.problems:
-        rows, table = [], []
+        name = f"matchers_{problem}"
+        rows, table = [] if arguments.quick else kept_rows(name), []
         for matcher in arguments.matchers:
             mine = [PROBLEMS[problem](matcher, s, arguments.quick) for s in arguments.seeds]
-            rows += [
-                {"matcher": matcher, "seed": seed, **row}
-                for seed, row in zip(arguments.seeds, mine, strict=True)
-            ]
+            for seed, row in zip(arguments.seeds, mine, strict=True):
+                replace_row(rows, {"matcher": matcher, "seed": seed, **row}, ("matcher", "seed"))
             columns = {key: np.array([row[key] for row in mine]) for key in mine[0]}
             cells = [f"{v.mean():.3f} ± {v.std():.3f}" for v in columns.values()]
             print(matcher, dict(zip(columns, cells, strict=True)), flush=True)
             table.append([matcher, *cells])
         print_table(["matcher", *columns], table)
         if not arguments.quick:
-            name = f"matchers_{problem}"
-            print(f"written: {save_results(name, arguments.seeds, rows).name}")
+            seeds = sorted({row["seed"] for row in rows})
+            print(f"written: {save_results(name, seeds, rows).name}")
 
 
 if __name__ == "__main__":
