@@ -438,6 +438,13 @@ def test_transformer_sees_flat_standardised_rows():
     assert est.sample(np.zeros((2, 1)), 3).shape == (2, 3, 12, 11)
 
 
+def test_a_transformer_where_nothing_is_held_out():
+    y = np.random.default_rng(0).normal(size=(40, 6))
+    est = plain_regressor(2, "energy", autoencoder=PCA(2), random_state=0, validation_fraction=0)
+    est.set_params(matcher__max_steps=2).fit(y[:, :1], y)
+    assert np.isfinite(est.sample(y[:3, :1], 2)).all()
+
+
 def test_nested_parameters_of_transformers():
     est = plain_regressor(autoencoder=FastICA(2))
     assert est.get_params()["autoencoder__n_components"] == 2

@@ -131,6 +131,8 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
 
     def encode_block(self, rows: Tensor, device: torch.device) -> Tensor:
         """Codes of rows (n, q), on the device; encoded in parts, so that memory is bounded."""
+        if len(rows) == 0:  # scikit-learn's transformers refuse none
+            return torch.empty((0, self.latent_dim_), dtype=torch.float32, device=device)
         parts = rows.split(rows_per_block(2 * self.numbers_per_row_))
         return torch.cat([self.encode(part.to(device)) for part in parts])
 
