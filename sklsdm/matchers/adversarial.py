@@ -237,7 +237,7 @@ class AdversarialMatcher(GeneratorMatcher):
     )
 
     diffusion_steps_: int = learnt(
-        "Steps of the diffusion whose draws the generator has learnt; 0 where none was fitted."
+        "Steps of the diffusion that was fitted first, to learn its draws; 0 where none was."
     )
     critic_: Any = learnt(
         "With `warm_start=True`, the critic of the pairs, with which the next fit goes on.",
