@@ -220,7 +220,8 @@ class LatentSpaceEstimator(PartsOwner):
         fold = Fold(kept, pairs.take(held) if validation is None else validation)
         data = stage.data(setting.coded, setting.encoder, fold)
         matcher = self._new_part("matcher")
-        data = data_for(setting.use, data, run, matcher.max_steps)
+        only_sure = matcher.learns_sure_labels(data)
+        data = data_for(setting.use, data, run, matcher.max_steps, only_sure)
         earlier = getattr(self, "matcher_", None)
         with started(matcher, earlier, "matcher__") if self.warm_start else nullcontext():
             self.matcher_ = matcher.fit(data, run)

@@ -111,10 +111,11 @@ def cosine(start):
 )
 def test_a_rate_scheduler_of_the_users_replaces_ours(kind, arguments, factors):
     spy = Spy()
-    make(kind, theirs.LRScheduler(**arguments), spy, lr=1e-3).fit(X, Y)
+    est = make(kind, theirs.LRScheduler(**arguments), spy, lr=1e-3).fit(X, Y)
     assert_allclose(spy.rates["optimizer"], np.repeat(1e-3 * np.array(factors), STEPS))
     if kind == "wgan":  # ours stays on the critic's
-        assert_allclose(spy.rates["critic_optimizer"], cosine(WGANMatcher().critic_lr), rtol=1e-6)
+        rates = cosine(est.matcher_.settings_["critic_lr"])
+        assert_allclose(spy.rates["critic_optimizer"], rates, rtol=1e-6)
 
 
 @NETS

@@ -123,6 +123,7 @@ def test_written_out_slopes_are_those_of_autograd(activation, widths, shape):
 @pytest.mark.parametrize("loss", ["wgan", "r3gan"])
 def test_the_generator_sees_real_codes_only_where_its_loss_does(loss):
     matcher = WGANMatcher(loss=loss)
+    matcher.settings_ = {"loss": loss, "gradient_penalty": 1.0}
     _, of_generator = matcher._losses()
     objective = AdversarialObjective(
         *matcher._losses(), matcher._penalty(), 0.0, 2, 0.0, matcher._is_relativistic()
@@ -296,12 +297,16 @@ def test_group_sort_computes_no_penalty(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"loss": "gan"}, "loss='gan' is unknown; choose one of 'r3gan', 'wgan'"),
+        ({"loss": "gan"}, "loss='gan' is unknown; choose one of 'auto', 'r3gan', 'wgan'"),
         ({"critic": "conv"}, "critic='conv' is unknown; choose one of 'groupsort', 'mlp'"),
         ({"critic": "groupsort", "critic_widths": (64, 33)}, r"even numbers .* got \(64, 33\)"),
         ({"critic": "groupsort", "critic_widths": ()}, "one or more even numbers"),
         ({"n_draws": 0}, "n_draws must be at least 1, got 0"),
-        ({"n_draws": 1}, r"matcher__n_draws must be at least 2 with matcher__energy_weight=2\.5"),
+        (
+            {"n_draws": 1, "energy_weight": 2.5},
+            r"matcher__n_draws must be at least 2 with matcher__energy_weight=2\.5",
+        ),
+        ({"lr": "fast"}, r"matcher__lr must be float > 0 or 'auto', got 'fast'"),
         ({"energy_weight": -1.0}, "energy_weight must be at least 0"),
     ],
 )

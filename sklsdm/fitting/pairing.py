@@ -76,13 +76,17 @@ class PseudoPairs:
 
 
 def draw_pseudo_pairs(
-    data: MatchingData, unpaired: Tensor, run: Run, max_steps: int = 3000
+    data: MatchingData,
+    unpaired: Tensor,
+    run: Run,
+    max_steps: int = 3000,
+    min_confidence: float = MIN_CONFIDENCE,
 ) -> PseudoPairs:
     """Assign conditions to `unpaired` codes (N, k).
 
-    If conditions repeat, only codes with a confidence of at least .9 are returned, each with its
-    most probable condition. Otherwise a condition is drawn for every code: without the uncertain
-    ones, the remaining codes would follow another law.
+    If conditions repeat, only codes with a confidence of at least `min_confidence` are returned,
+    each with its most probable condition. Otherwise a condition is drawn for every code: without
+    the uncertain ones, the remaining codes would follow another law.
 
     Parameters
     ----------
@@ -94,6 +98,8 @@ def draw_pseudo_pairs(
         Device and seed.
     max_steps : int
         Upper bound on the training steps of the model of x given the code.
+    min_confidence : float
+        Of labels that are kept, in [0, 1].
 
     Returns
     -------
@@ -120,7 +126,7 @@ def draw_pseudo_pairs(
         confidence.append(1 - variance_given_code / variance)
         drawn.append(log_weight.argmax(dim=1) if repeats else draw_index(log_weight, random))
     found = torch.cat(confidence)
-    kept = found >= MIN_CONFIDENCE if repeats else torch.ones_like(found, dtype=torch.bool)
+    kept = found >= min_confidence if repeats else torch.ones_like(found, dtype=torch.bool)
     return PseudoPairs(repeats, rows[torch.cat(drawn)[kept]], unpaired[kept], found[kept])
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
-from sklsdm.fitting.pairing import draw_pseudo_pairs
+from sklsdm.fitting.pairing import MIN_CONFIDENCE, draw_pseudo_pairs
 from sklsdm.matchers import MatchingData
 from sklsdm.run import Run, Stream
 
@@ -80,17 +81,21 @@ def check_weight(asked: str, weight: float | str) -> None:
         )
 
 
-def data_for(use: str, data: MatchingData, run: Run, max_steps: int) -> MatchingData:
+def data_for(
+    use: str, data: MatchingData, run: Run, max_steps: int, only_sure: bool = True
+) -> MatchingData:
     """The data on which stage 2 trains, for one use of the unpaired responses.
 
-    `max_steps` bounds the training of the model of x given the code, which "pair" needs.
+    `max_steps` bounds the training of the model of x given the code, which "pair" needs. Unless
+    `only_sure`, "pair" keeps every label that is guessed, and no code is left without one.
     """
     if use in ("none", "latent") or data.codes is None:
         return replace(data, codes=None)
     if use == "match":
         return data
     n_pairs = len(data.latent)
-    pseudo = draw_pseudo_pairs(data, data.codes[n_pairs:], run, max_steps)
+    bound = MIN_CONFIDENCE if only_sure else -math.inf
+    pseudo = draw_pseudo_pairs(data, data.codes[n_pairs:], run, max_steps, bound)
     condition, latent, times = pseudo.condition, pseudo.latent, 1
     held_condition, held_latent = data.held_condition, data.held_latent
     if pseudo.by_label:
@@ -112,5 +117,6 @@ def data_for(use: str, data: MatchingData, run: Run, max_steps: int) -> Matching
         latent=torch.cat([data.latent.repeat(times, 1), latent]),
         held_condition=held_condition,
         held_latent=held_latent,
+        codes=data.codes if only_sure else None,
         n_pseudo=len(pseudo.latent),
     )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sklsdm.batches import PairBatch, PairBatches
+from sklsdm.functional.categorical import are_labels
 from sklsdm.functional.penalties import flatness_penalty, gradient_penalty, input_gradient
 from sklsdm.functional.scores import energy_score
 from sklsdm.matchers.base import (
@@ -22,20 +23,23 @@ from sklsdm.matchers.base import (
     several_draws,
 )
 from sklsdm.matchers.diffusion_start import STEPS_OF_DIFFUSION, StartingDiffusion, learn_draws
-from sklsdm.modules import Critic, Critics
-from sklsdm.nets import Adam, AdversarialNet
+from sklsdm.modules import ConvCritic, ConvGenerator, Critic, Critics
+from sklsdm.nets import Adam, AdversarialNet, HeldOutScore
 from sklsdm.parameters import (
     above,
     at_least,
     between,
     integer,
     learnt,
+    multiple_of,
     one_of,
     pair_of,
     parameter,
     sequence_of,
 )
-from sklsdm.run import Stage, Stream
+from sklsdm.run import Run, Stage, Stream
+
+_NOISE_OF_IMAGES = 64  # numbers from which a code that is an image is drawn, unless told
 
 Loss = Callable[[Any, Tensor], Tensor]  # of critic values: real (b, 1), drawn (b, n_draws)
 
@@ -70,7 +74,7 @@ class SlopePenalty:
             points = torch.cat([features.detach(), latent], dim=1).requires_grad_(True)
             sizes = [features.shape[1], latent.shape[1]]
             return input_gradient(critic(*points.split(sizes, dim=1)), points)
-        if isinstance(critic, Critic):
+        if isinstance(critic, Critic | ConvCritic):
             return critic.slopes(features, latent)
         points = latent.detach().requires_grad_(True)
         return input_gradient(critic(features, points), points)
@@ -191,9 +195,10 @@ class AdversarialMatcher(GeneratorMatcher):
         draws for equal noise, unless held-out pairs find these draws worse by more than a standard
         error; the critic moves on from there. The diffusion takes up to three times `max_steps`,
         the regression as many as the critic, both with rates and batches of their own and without
-        `callbacks`. The short fits by which `fit` chooses, codes that are images, and a
-        `noise_dim` below the latent dimension start at "linear". After Ctrl-C in the diffusion
-        its draws are still learnt, which takes some seconds, but there is no critic.""",
+        `callbacks`. The short fits by which `fit` chooses, and a `noise_dim` below the latent
+        dimension, start at "linear". After Ctrl-C in the diffusion its draws are still learnt,
+        which takes some seconds, but there is no critic. Where codes are images, the generator
+        has neither start: the critic alone teaches it.""",
     )
     n_critic: int = parameter(
         default=1,
@@ -218,6 +223,13 @@ class AdversarialMatcher(GeneratorMatcher):
     critic_widths: Sequence[int] = parameter(
         default=(128, 128, 128), rule=sequence_of(integer(1)), doc="Hidden widths of the critic."
     )
+    channels: int = parameter(
+        default=32,
+        rule=multiple_of(8),
+        doc="""Channels of the convolutions of critic and generator, a multiple of 8, where codes
+        are images (`autoencoder="feature-map"`); `widths`, `critic_widths` and `activation` are
+        not used then.""",
+    )
     critic_lr: float = parameter(
         default=1e-3,
         rule=above(0.0),
@@ -236,6 +248,10 @@ class AdversarialMatcher(GeneratorMatcher):
         draws and all codes. "auto" is twice the unpaired share, 2 N / (n + N).""",
     )
 
+    settings_: dict[str, Any] = learnt(
+        """`lr`, `critic_lr`, `betas`, `n_draws`, `energy_weight` and `gradient_penalty` in use
+        (with `wgan` also `loss`): a value stands in place of each "auto"."""
+    )
     diffusion_steps_: int = learnt(
         "Steps of the diffusion that was fitted first, to learn its draws; 0 where none was."
     )
@@ -244,6 +260,21 @@ class AdversarialMatcher(GeneratorMatcher):
         "torch.nn.Module",
     )
     code_critic_: Any = learnt("The same of the critic of all codes, or None.", "torch.nn.Module")
+
+    _settings: ClassVar[tuple[str, ...]] = (
+        *("lr", "critic_lr", "betas"),
+        *("n_draws", "energy_weight", "gradient_penalty"),
+    )
+
+    def fit(self, data: MatchingData, run: Run) -> AdversarialMatcher:
+        self.settings_ = self._settings_for(data)
+        super().fit(data, run)
+        return self
+
+    def _settings_for(self, data: MatchingData) -> dict[str, Any]:
+        """The values of `_settings`; a subclass puts numbers in place of "auto"."""
+        found = {name: getattr(self, name) for name in self._settings}
+        return found | {"betas": [float(beta) for beta in found["betas"]]}
 
     def _noise_dim(self, latent_dim: int) -> int:
         if self.start == "diffusion" and self.noise_dim == "auto":
@@ -268,10 +299,11 @@ class AdversarialMatcher(GeneratorMatcher):
         return ready
 
     def _check_further(self, prefix: str) -> None:
-        if self.energy_weight > 0 and self.n_draws < 2:
+        weight: Any = self.energy_weight
+        if weight != "auto" and weight > 0 and self.n_draws == 1:
             raise ValueError(
                 f"{prefix}n_draws must be at least 2 with {prefix}energy_weight="
-                f"{self.energy_weight}, which compares draws with each other; got {self.n_draws}. "
+                f"{weight}, which compares draws with each other; got {self.n_draws}. "
                 f"Set {prefix}energy_weight=0 for the critic alone."
             )
 
@@ -287,16 +319,40 @@ class AdversarialMatcher(GeneratorMatcher):
     def _penalty(self) -> SlopePenalty:
         """The penalty on the critic's slope."""
 
-    def _critic(
-        self,
-        condition_dim: int,
-        latent_dim: int,
-        image_shape: tuple[int, ...] | None,
-        random: torch.Generator,
-    ) -> Any:
-        """A critic f(x, z), or f(z) where `condition_dim` is 0."""
+    def learns_sure_labels(self, data: MatchingData) -> bool:
+        return data.code_shape is None
+
+    def _held_out(self, objective: Any, data: MatchingData, plan: Plan) -> HeldOutScore | None:
+        # Draws of labels vary too much for a score of few held-out codes to tell states apart.
+        if data.code_shape is not None and are_labels(data.condition):
+            return None
+        return super()._held_out(objective, data, plan)
+
+    def _plan(self, data: MatchingData, run: Run) -> Plan:
+        plan = super()._plan(data, run)
+        if data.code_shape is None or self.noise_dim != "auto":
+            return plan
+        return replace(plan, noise_dim=_NOISE_OF_IMAGES)
+
+    def _module(self, data: MatchingData, plan: Plan) -> Any:
+        if data.code_shape is None:
+            return super()._module(data, plan)
+        return ConvGenerator(
+            data.condition_dim,
+            data.code_shape,
+            plan.noise_dim,
+            self.channels,
+            image_shape=data.image_shape,
+            generator=plan.run.weights(Stream.MATCHER_WEIGHTS),
+        )
+
+    def _critic(self, data: MatchingData, random: torch.Generator) -> Any:
+        """A critic f(x, z), or f(z) where the data have no conditions."""
+        dim, image_shape = data.condition_dim, data.image_shape
+        if data.code_shape is not None:
+            return ConvCritic(dim, data.code_shape, self.channels, image_shape, random)
         return Critic(
-            condition_dim, latent_dim, self.critic_widths, self.activation, image_shape, random
+            dim, data.latent_dim, self.critic_widths, self.activation, image_shape, random
         )
 
     def _auto_weight(self, unpaired_share: float) -> float:
@@ -307,16 +363,16 @@ class AdversarialMatcher(GeneratorMatcher):
             *self._losses(),
             self._penalty(),
             plan.unpaired_weight,
-            self.n_draws,
-            self.energy_weight,
+            self.settings_["n_draws"],
+            self.settings_["energy_weight"],
             self._is_relativistic(),
         )
 
     def _net(self, module: Any, data: MatchingData, plan: Plan) -> AdversarialNet:
         random = plan.run.weights(Stream.CRITIC_WEIGHTS)
-        joint = self._critic(data.condition_dim, data.latent_dim, data.image_shape, random)
+        joint = self._critic(data, random)
         matches_codes = plan.unpaired_weight > 0
-        marginal = self._critic(0, data.latent_dim, None, random) if matches_codes else None
+        marginal = self._critic(data.without_conditions(), random) if matches_codes else None
         joint = self._at_start("critic_", joint)
         marginal = None if marginal is None else self._at_start("code_critic_", marginal)
         objective = self._objective(module, data, plan)
@@ -324,11 +380,12 @@ class AdversarialMatcher(GeneratorMatcher):
             module,
             Critics(joint, marginal),
             criterion=lambda: objective,
-            optimizer__betas=tuple(map(float, self.betas)),
+            optimizer__betas=tuple(self.settings_["betas"]),
             critic_optimizer=Adam,
-            critic_optimizer__lr=self.critic_lr,
-            critic_optimizer__betas=tuple(map(float, self.betas)),
-            **self._net_settings(data, plan, self._stage, self._held_out(objective, data, plan)),
+            critic_optimizer__lr=self.settings_["critic_lr"],
+            critic_optimizer__betas=tuple(self.settings_["betas"]),
+            **self._net_settings(data, plan, self._stage, self._held_out(objective, data, plan))
+            | {"lr": self.settings_["lr"]},
         )
 
     def _note_training(self, net: Any, before: Any = None) -> None:
@@ -337,4 +394,5 @@ class AdversarialMatcher(GeneratorMatcher):
             self.critic_, self.code_critic_ = net.critic_.joint, net.critic_.marginal
 
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
-        return self._pair_batches(data, plan, per_step=self.n_critic + 1, n_draws=self.n_draws)
+        n_draws = self.settings_["n_draws"]
+        return self._pair_batches(data, plan, per_step=self.n_critic + 1, n_draws=n_draws)

@@ -14,7 +14,7 @@ from sklsdm.batches import PairBatches
 from sklsdm.functional.categorical import are_labels
 from sklsdm.functional.scores import energy_score, multiscale_score
 from sklsdm.matchers.linear_start import start_linear
-from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, widest_output
+from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, ConvGenerator, widest_output
 from sklsdm.nets import (
     Adam,
     HeldOutScore,
@@ -75,6 +75,11 @@ class MatchingData:
     def latent_dim(self) -> int:
         """k, the dimension of a code."""
         return self.latent.shape[1]
+
+    def without_conditions(self) -> MatchingData:
+        """The same codes, with conditions of no columns."""
+        none, held = self.condition[:, :0], self.held_condition[:, :0]
+        return replace(self, condition=none, held_condition=held, image_shape=None)
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,10 @@ class BaseMatcher(TrainedPart, ABC):
     def n_passes(self) -> int:
         """Passes of the network that one draw takes."""
         return 1
+
+    def learns_sure_labels(self, data: MatchingData) -> bool:
+        """Whether only sure labels of unpaired codes are learnt, and other codes without one."""
+        return True
 
     @torch.no_grad()
     def draw(self, condition: Tensor, noise: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -355,7 +364,8 @@ class GeneratorMatcher(BaseMatcher):
         default="auto",
         rule=or_auto(integer(1)),
         doc="""Dimension of the noise η. "auto" is the latent dimension, but at least 8 unless the
-        generator may start at a diffusion's draws (`start`).""",
+        generator may start at a diffusion's draws (`start`), and 64 where a generator of
+        convolutions draws codes that are images.""",
     )
 
     held_out_score: str = parameter(
@@ -376,7 +386,8 @@ class GeneratorMatcher(BaseMatcher):
         """Train on the pairs (and, where given, all codes); then choose the noise's scale."""
         self.noise_scale_ = 1.0
         super().fit(data, run)
-        if len(data.held_latent) >= _FEWEST_TO_SCALE and (self.best_step_ > 0 or self._goes_on):
+        can_judge = len(data.held_latent) >= _FEWEST_TO_SCALE and data.code_shape is None
+        if can_judge and (self.best_step_ > 0 or self._goes_on):
             self.noise_scale_ = self._best_scale(data, run)
         return self
 
@@ -434,6 +445,6 @@ class GeneratorMatcher(BaseMatcher):
 
 def several_draws(generator: Any, condition: Tensor, noise: Tensor) -> Tensor:
     """Draws (b m, k) for conditions (b, p) and noise (b m, d), those of each one in turn."""
-    if not isinstance(generator, ConditionalGenerator):  # a network of a user's
+    if not isinstance(generator, ConditionalGenerator | ConvGenerator):  # a network of a user's
         condition = condition.repeat_interleave(len(noise) // len(condition), dim=0)
     return generator(condition, noise)

@@ -8,14 +8,43 @@ from typing import Any
 import torch
 
 from sklsdm.functional import critic_losses
+from sklsdm.functional.categorical import are_labels
 from sklsdm.matchers.adversarial import AdversarialMatcher, Loss, SlopePenalty
+from sklsdm.matchers.base import MatchingData
 from sklsdm.modules import GroupSortCritic
-from sklsdm.parameters import one_of, parameter
+from sklsdm.parameters import (
+    above,
+    at_least,
+    between,
+    integer,
+    one_of,
+    or_auto,
+    pair_of,
+    parameter,
+)
 
 LOSSES: dict[str, tuple[Loss, Loss]] = {
     "wgan": (critic_losses.wasserstein_critic_loss, critic_losses.wasserstein_generator_loss),
     "r3gan": (critic_losses.relativistic_critic_loss, critic_losses.relativistic_generator_loss),
 }
+# What "auto" stands for, by the kind of code.
+_OF_VECTORS: dict[str, Any] = {
+    "lr": 2e-3,
+    "critic_lr": 4e-3,
+    "betas": (0.5, 0.9),
+    "gradient_penalty": 1.0,
+    "n_draws": 2,
+    "loss": "wgan",
+}
+_OF_IMAGES: dict[str, Any] = {
+    "lr": 4e-3,
+    "critic_lr": 4e-3,
+    "betas": (0.0, 0.99),
+    "gradient_penalty": 0.3,
+    "n_draws": 2,
+    "loss": "r3gan",
+}
+_ENERGY_WEIGHT = 2.5
 
 
 class WGANMatcher(AdversarialMatcher):
@@ -50,27 +79,58 @@ class WGANMatcher(AdversarialMatcher):
     "groupsort".
     """
 
+    draws_code_images = True
+
     n_critic: int = parameter(default=1, kw_only=False)
     start: str = "diffusion"
     n_iter_no_change: int | None = 5
-    lr: float = 2e-3
-    critic_lr: float = 4e-3
     batch_size: int = 128
     max_steps: int = 1500
-    n_draws: int = 2
-    energy_weight: float = 2.5
+    lr: Any = parameter(
+        default="auto",
+        rule=or_auto(above(0.0)),
+        doc="""Initial learning rate of the generator's Adam. It falls to zero along half a cosine,
+        as the critic's does. "auto" is 2e-3, or 4e-3 where codes are images.""",
+    )
+    critic_lr: Any = parameter(
+        default="auto",
+        rule=or_auto(above(0.0)),
+        doc="""Initial learning rate of the critic's Adam. If it is larger than `lr`, the critic
+        keeps up with the generator in fewer steps. "auto" is 4e-3.""",
+    )
+    betas: Any = parameter(
+        default="auto",
+        rule=or_auto(pair_of(between(0.0, 1.0))),
+        doc="""Decay rates (β1, β2) of the gradient's first and second moments in Adam, for critic
+        and generator. "auto" is (0.5, 0.9), or (0, 0.99) where codes are images.""",
+    )
+    n_draws: Any = parameter(
+        default="auto",
+        rule=or_auto(integer(1)),
+        doc="""Draws for each condition in one step, all of which the critic sees. More make the
+        steps less noisy and slower. "auto" is 2, or 1 where codes are images and the weight of
+        the energy score is 0.""",
+    )
+    energy_weight: Any = parameter(
+        default="auto",
+        rule=or_auto(at_least(0.0)),
+        doc="""Weight of the energy score of the draws for each pair in the generator's loss, beside
+        the critic's. It needs at least two `n_draws`. "auto" is 2.5, or 0 where `n_draws` is 1
+        and for labels where codes are images.""",
+    )
     critic_widths: Sequence[int] = (128, 128)
-    gradient_penalty: float = parameter(
-        default=1.0,
+    gradient_penalty: Any = parameter(
+        default="auto",
+        rule=or_auto(at_least(0.0)),
         doc="""Weight of the penalty on the critic's slope (γ for "r3gan"). Not used with
-        `critic="groupsort"`.""",
+        `critic="groupsort"`. "auto" is 1, or 0.3 where codes are images.""",
         kw_only=False,
     )
     loss: str = parameter(
-        default="wgan",
-        rule=one_of(*LOSSES),
+        default="auto",
+        rule=one_of("auto", *LOSSES),
         doc="""Loss of critic and generator: "wgan" is the first formula above, "r3gan" the
-        second.""",
+        second. "auto" is "wgan", or "r3gan" where codes are images.""",
     )
     critic: str = parameter(
         default="mlp",
@@ -101,27 +161,39 @@ class WGANMatcher(AdversarialMatcher):
                 f"which sorts pairs of units; got {tuple(self.critic_widths)}."
             )
 
-    def _critic(
-        self,
-        condition_dim: int,
-        latent_dim: int,
-        image_shape: tuple[int, ...] | None,
-        random: torch.Generator,
-    ) -> Any:
+    def _critic(self, data: MatchingData, random: torch.Generator) -> Any:
         if self.critic == "mlp":
-            return super()._critic(condition_dim, latent_dim, image_shape, random)
-        joint = self.penalty_on == "joint"
+            return super()._critic(data, random)
         return GroupSortCritic(
-            condition_dim, latent_dim, self.critic_widths, image_shape, random, joint=joint
+            data.condition_dim,
+            data.latent_dim,
+            self.critic_widths,
+            data.image_shape,
+            random,
+            joint=self.penalty_on == "joint",
         )
 
+    _settings = (*AdversarialMatcher._settings, "loss")
+
+    def _settings_for(self, data: MatchingData) -> dict[str, Any]:
+        usual = _OF_VECTORS if data.code_shape is None else _OF_IMAGES
+        given = {name: getattr(self, name) for name in self._settings}
+        found = usual | {name: value for name, value in given.items() if value != "auto"}
+        if given["energy_weight"] == "auto":
+            # Given a label, images differ so much that the score blurs them.
+            blurs = data.code_shape is not None and are_labels(data.condition)
+            found["energy_weight"] = 0.0 if blurs or found["n_draws"] == 1 else _ENERGY_WEIGHT
+        if given["n_draws"] == "auto":
+            found["n_draws"] = 2 if data.code_shape is None or found["energy_weight"] > 0 else 1
+        return found | {"betas": [float(beta) for beta in found["betas"]]}
+
     def _losses(self) -> tuple[Loss, Loss]:
-        return LOSSES[self.loss]
+        return LOSSES[self.settings_["loss"]]
 
     def _is_relativistic(self) -> bool:
-        return self.loss == "r3gan"
+        return self.settings_["loss"] == "r3gan"
 
     def _penalty(self) -> SlopePenalty:
-        kind = "flat" if self.loss == "r3gan" else self.penalty
-        weight = self.gradient_penalty if self.critic == "mlp" else 0.0
+        kind = "flat" if self._is_relativistic() else self.penalty
+        weight = self.settings_["gradient_penalty"] if self.critic == "mlp" else 0.0
         return SlopePenalty(kind, weight, self.penalty_on == "joint")

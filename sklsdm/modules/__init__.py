@@ -1,5 +1,6 @@
 """Torch modules: layers, generators, critics, fields, coders, and how they are pickled."""
 
+from sklsdm.modules.code_images import ConvCritic, ConvGenerator
 from sklsdm.modules.coders import FULL_ITERATIONS, Coder, ConvCoder, LinearCoder, MLPCoder
 from sklsdm.modules.critics import (
     CodeClassifier,
@@ -24,7 +25,9 @@ __all__ = [
     "Coder",
     "ConditionalGenerator",
     "ConvCoder",
+    "ConvCritic",
     "ConvField",
+    "ConvGenerator",
     "Critic",
     "Critics",
     "FeatureMapCoder",

@@ -18,8 +18,8 @@ from sklsdm.modules.fields import N_TIME_FEATURES, time_features
 from sklsdm.modules.layers import ACTIVATIONS, conv, conv_transpose, linear, mlp
 from sklsdm.modules.packing import RebuildableModule
 
-_GROUPS = 8  # of channels that are normalised together
-_EMBEDDING = 128  # numbers that stand for time and condition
+GROUPS = 8  # of channels that are normalised together
+EMBEDDING = 128  # numbers that stand for what scales the channels: time, condition, noise
 
 
 class FeatureMapCoder(RebuildableModule):
@@ -84,15 +84,15 @@ class FeatureMapCoder(RebuildableModule):
 
 
 class ConvBlock(nn.Module):
-    """Two convolutions around which a code image passes; time and condition scale its channels.
+    """Two convolutions around which a code image passes; an embedding scales its channels.
 
     The last convolution is zero at first, so that the block changes nothing.
     """
 
     def __init__(self, channels: int, generator: torch.Generator | None) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(_GROUPS, channels, dtype=torch.float32)
-        self.scale_and_shift = linear(_EMBEDDING, 2 * channels, generator)
+        self.norm = nn.GroupNorm(GROUPS, channels, dtype=torch.float32)
+        self.scale_and_shift = linear(EMBEDDING, 2 * channels, generator)
         self.first = conv(channels, channels, 3, 1, generator)
         self.second = conv(channels, channels, 3, 1, generator)
         with torch.no_grad():
@@ -106,7 +106,51 @@ class ConvBlock(nn.Module):
         return image + self.second(nn.functional.silu(self.first(hidden)))
 
 
-class ConvField(ConditionedModule):
+class CodeImageModule(ConditionedModule):
+    """Base of the networks of codes that are images (k, h, w), flat in the rows.
+
+    A condition that is an image gives features, as everywhere, and also enters as channels,
+    resized to (h, w), so that it keeps its place.
+    """
+
+    def _set_shapes(
+        self,
+        condition_dim: int,
+        code_shape: Sequence[int],
+        image_shape: Sequence[int] | None,
+        generator: torch.Generator | None,
+    ) -> None:
+        """Make the condition encoder and set the numbers of its features and resized pixels."""
+        self.code_shape = tuple(code_shape)
+        self.image_shape = None if image_shape is None else tuple(image_shape)
+        self.n_features = self._set_condition_encoder(image_shape, condition_dim, generator)
+        self.seen_channels = 0 if self.image_shape is None else self.image_shape[0]
+        self.n_seen = self.seen_channels * math.prod(self.code_shape[1:])
+
+    @property
+    def dim(self) -> int:
+        """Numbers of one code."""
+        return math.prod(self.code_shape)
+
+    def features(self, condition: Tensor) -> Tensor:
+        """Features (n, f) of the condition, and for an image its resized pixels."""
+        found = super().features(condition)
+        if self.image_shape is None:
+            return found
+        images = condition.reshape(-1, *self.image_shape)
+        seen = nn.functional.interpolate(
+            images, self.code_shape[1:], mode="bilinear", antialias=True, align_corners=False
+        )
+        return torch.cat([found, seen.flatten(1)], dim=1)
+
+    def _split(self, features: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
+        """Features (n_rows, f) and resized images (n_rows, c, h, w), each repeated in turn."""
+        repeated = features.repeat_interleave(n_rows // max(1, len(features)), dim=0)
+        found, seen = repeated.split([self.n_features, self.n_seen], dim=1)
+        return found, seen.reshape(n_rows, self.seen_channels, *self.code_shape[1:])
+
+
+class ConvField(CodeImageModule):
     """F(x, u, t) for codes that are images (k, h, w), flat in the rows: residual convolutions.
 
     Codes are taken as they are, without a regression on x. In the middle a hidden layer sees the
@@ -126,19 +170,16 @@ class ConvField(ConditionedModule):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.code_shape = tuple(code_shape)
-        self.image_shape = None if image_shape is None else tuple(image_shape)
+        self._set_shapes(condition_dim, code_shape, image_shape, generator)
+        self.n_features += 1  # the one that tells a condition from none
         n_channels, height, width = self.code_shape
-        seen = 0 if self.image_shape is None else self.image_shape[0]
-        self.n_features = self._set_condition_encoder(image_shape, condition_dim, generator) + 1
-        self.n_seen = seen * height * width
         sides = [torch.linspace(-1, 1, side, dtype=torch.float32) for side in (height, width)]
         self.register_buffer("place", torch.stack(torch.meshgrid(*sides, indexing="ij"))[None])
         self.embed = nn.Sequential(
-            *mlp(N_TIME_FEATURES + self.n_features, _EMBEDDING, [_EMBEDDING], "silu", generator),
+            *mlp(N_TIME_FEATURES + self.n_features, EMBEDDING, [EMBEDDING], "silu", generator),
             nn.SiLU(),
         )
-        self.inwards = conv(n_channels + 2 + seen, channels, 3, 1, generator)
+        self.inwards = conv(n_channels + 2 + self.seen_channels, channels, 3, 1, generator)
         self.before = nn.ModuleList(ConvBlock(channels, generator) for _ in range(n_blocks))
         few = max(1, channels // 4)
         self.narrow = conv(channels, few, 1, 1, generator)
@@ -153,22 +194,10 @@ class ConvField(ConditionedModule):
         module: Any = self
         module.to(memory_format=torch.channels_last)
 
-    @property
-    def dim(self) -> int:
-        """Numbers of one code."""
-        return math.prod(self.code_shape)
-
     def features(self, condition: Tensor) -> Tensor:
         """Features (n, f) of the condition and a one, and for an image its resized pixels."""
-        found = super().features(condition)
-        parts = [found, found.new_ones((len(found), 1))]
-        if self.image_shape is not None:
-            images = condition.reshape(-1, *self.image_shape)
-            seen = nn.functional.interpolate(
-                images, self.code_shape[1:], mode="bilinear", antialias=True, align_corners=False
-            )
-            parts.append(seen.flatten(1))
-        return torch.cat(parts, dim=1)
+        found, seen = super().features(condition).split([self.n_features - 1, self.n_seen], dim=1)
+        return torch.cat([found, found.new_ones((len(found), 1)), seen], dim=1)
 
     def residual(self, condition: Tensor, latent: Tensor) -> Tensor:
         """u = z: codes are not whitened, which would mix their pixels."""
@@ -181,13 +210,13 @@ class ConvField(ConditionedModule):
     def forward(self, features: Tensor, residual: Tensor, time: Tensor) -> Tensor:
         """The field (n, k h w) at residuals of that shape and times (n, 1) or (1, 1)."""
         n_rows = len(residual)
-        given, seen = features.split([self.n_features, self.n_seen], dim=1)
+        given, seen = self._split(features, n_rows)
         embedding = self.embed(torch.cat([time_features(time).expand(n_rows, -1), given], dim=1))
         image = torch.cat(
             [
                 residual.reshape(n_rows, *self.code_shape),
                 self.place.expand(n_rows, -1, -1, -1),
-                seen.reshape(n_rows, -1, *self.code_shape[1:]),
+                seen,
             ],
             dim=1,
         )

@@ -1,0 +1,195 @@
+"""Generator and critic of codes that are images, and draws of `wgan` made with them."""
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers import RUN
+from numpy.testing import assert_array_equal
+from test_feature_maps import SHAPE, data, rows, shades
+from torch.testing import assert_close
+
+from sklsdm import LSDMGenerator, LSDMRegressor
+from sklsdm.fitting.unpaired import data_for
+from sklsdm.functional.penalties import input_gradient
+from sklsdm.matchers import FGANMatcher, WGANMatcher
+from sklsdm.modules import ConvCritic, ConvGenerator, GroupSortCritic
+
+LOW = (1, 6, 8)  # an image that is a condition
+SHORT = {"matcher__max_steps": 200, "matcher__batch_size": 32, "matcher__channels": 16}
+
+
+def generator(condition_dim=2, image_shape=None):
+    seeded = torch.Generator().manual_seed(0)
+    return ConvGenerator(condition_dim, SHAPE, 5, 8, image_shape=image_shape, generator=seeded)
+
+
+def critic(condition_dim=2, image_shape=None):
+    seeded = torch.Generator().manual_seed(0)
+    return ConvCritic(condition_dim, SHAPE, 8, image_shape, seeded)
+
+
+# ------------------------------------------------------------------ the modules
+@pytest.mark.parametrize(("dim", "image_shape"), [(2, None), (48, LOW), (0, None)])
+def test_several_draws_of_a_condition_are_those_of_the_condition_repeated(dim, image_shape):
+    found, condition, noise = generator(dim, image_shape), rows(3, dim), rows(6, 5)
+    together = found(condition, noise)
+    assert together.shape == (6, 24)
+    assert_close(together, found(condition.repeat_interleave(2, dim=0), noise))
+    judge = critic(dim, image_shape)
+    features = judge.features(condition)
+    values = judge(features, together)
+    assert values.shape == (6,)
+    assert_close(values, judge(features.repeat_interleave(2, dim=0), together))
+
+
+def test_draws_and_values_do_not_depend_on_what_else_is_in_the_batch():
+    found, condition, noise = generator(), rows(4, 2), rows(4, 5)
+    codes = found(condition, noise)
+    assert_close(codes[1:2], found(condition[1:2], noise[1:2]))
+    judge = critic()
+    values = judge(judge.features(condition), codes)
+    assert_close(values[1:2], judge(judge.features(condition[1:2]), codes[1:2]))
+
+
+def test_an_image_condition_enters_where_it_lies():
+    """Changing one corner of the condition changes draws there most."""
+    found = generator(48, LOW)
+    image = rows(1, 48)
+    changed = image.clone().view(LOW)
+    changed[0, :2, :2] += 5.0
+    noise = rows(1, 5)
+    seen = [found._split(found.features(x.view(1, 48)), 1)[1] for x in (image, changed)]
+    moved = (seen[0] - seen[1]).abs()[0, 0]
+    assert moved.argmax() == 0
+    assert moved[-1, -1] < 1e-6
+    assert not torch.equal(found(image, noise), found(changed.view(1, 48), noise))
+
+
+def test_the_critic_of_codes_alone_is_the_one_without_conditions():
+    judge, codes = critic(), rows(4, 24)
+    nothing = torch.zeros(4, 2)
+    assert_close(judge(nothing, codes), judge.alone(judge.reduce(codes.view(4, *SHAPE)))[:, 0])
+    alone = critic(0)
+    assert alone.together is None
+    assert alone(torch.zeros(4, 0), codes).shape == (4,)
+
+
+def test_slopes_of_the_critic():
+    judge, condition, codes = critic(), rows(4, 2), rows(4, 24)
+    features = judge.features(condition)
+    points = codes.clone().requires_grad_(True)
+    wanted = input_gradient(judge(features, points), points)
+    found = judge.slopes(features, codes)
+    assert_close(found, wanted)
+    found.square().sum().backward()  # can be differentiated once more
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in judge.parameters())
+
+
+# ------------------------------------------------------------------ the matchers
+@pytest.mark.parametrize("kind", [WGANMatcher, FGANMatcher])
+def test_codes_that_are_images_get_convolutions(kind):
+    matcher = kind(max_steps=2, batch_size=16, channels=8).fit(data(), RUN)
+    assert isinstance(matcher.network_, ConvGenerator)
+    assert matcher.noise_dim_ == 64
+    flat = kind(max_steps=2, batch_size=16).fit(replace(data(), code_shape=None), RUN)
+    assert not isinstance(flat.network_, ConvGenerator)
+
+
+def test_what_auto_stands_for():
+    labels = data()
+    numbers = replace(labels, condition=rows(200, 2))
+    flat = replace(labels, code_shape=None)
+    found = {}
+    for name, some in {"labels": labels, "numbers": numbers, "vectors": flat}.items():
+        matcher = WGANMatcher(max_steps=1, channels=8, batch_size=16, start="linear")
+        found[name] = matcher.fit(some, RUN).settings_
+    assert {name: s["loss"] for name, s in found.items()} == {
+        "labels": "r3gan",
+        "numbers": "r3gan",
+        "vectors": "wgan",
+    }
+    assert [found[name]["energy_weight"] for name in found] == [0.0, 2.5, 2.5]
+    assert [found[name]["n_draws"] for name in found] == [1, 2, 2]
+    assert [found[name]["betas"] for name in found] == [[0.0, 0.99], [0.0, 0.99], [0.5, 0.9]]
+    own = {"lr": 1e-3, "critic_lr": 1e-4, "betas": (0.1, 0.2), "n_draws": 3, "loss": "wgan"}
+    own |= {"energy_weight": 0.5, "gradient_penalty": 7.0}
+    matcher = WGANMatcher(max_steps=1, channels=8, batch_size=16, **own).fit(labels, RUN)
+    assert matcher.settings_ == own | {"betas": [0.1, 0.2]}
+    alone = WGANMatcher(max_steps=1, channels=8, batch_size=16, n_draws=1).fit(flat, RUN)
+    assert alone.settings_["energy_weight"] == 0
+
+
+def test_the_last_state_is_kept_for_labels_and_the_best_for_other_conditions():
+    held = {"held_condition": data().condition[:40], "held_latent": data().latent[:40]}
+    labels = replace(data(), **held)
+    settings = {"max_steps": 20, "channels": 8, "batch_size": 16}
+    assert WGANMatcher(**settings).fit(labels, RUN).best_score_ is None
+    numbers = replace(labels, condition=rows(200, 2), held_condition=rows(40, 2))
+    assert WGANMatcher(**settings).fit(numbers, RUN).best_score_ is not None
+
+
+def test_every_guessed_label_is_learnt():
+    pairs = data()
+    some = replace(pairs, codes=torch.cat([pairs.latent, 0.3 * rows(100, 16)]))
+    sure = data_for("pair", some, RUN, 50)
+    every = data_for("pair", some, RUN, 50, only_sure=False)
+    assert every.n_pseudo == 100 > sure.n_pseudo
+    assert every.codes is None
+    assert sure.codes is not None
+    assert not WGANMatcher().learns_sure_labels(pairs)
+    assert WGANMatcher().learns_sure_labels(replace(pairs, code_shape=None))
+
+
+def test_groupsort_stays_a_critic_of_vectors():
+    matcher = WGANMatcher(critic="groupsort", max_steps=2, batch_size=16, channels=8)
+    matcher.fit(data(), RUN)
+    assert isinstance(matcher.network_, ConvGenerator)
+    assert isinstance(matcher._critic(data(), torch.Generator()), GroupSortCritic)
+
+
+def test_the_unconditional_critic_of_unpaired_codes(monkeypatch):
+    made = []
+
+    class Noted(ConvCritic):
+        def __init__(self, *args):
+            super().__init__(*args)
+            made.append(self)
+
+    monkeypatch.setattr("sklsdm.matchers.adversarial.ConvCritic", Noted)
+    with_codes = replace(data(), codes=torch.cat([data().latent, rows(50, 16)]))
+    WGANMatcher(max_steps=2, batch_size=16, channels=8).fit(with_codes, RUN)
+    assert [judge.n_features for judge in made] == [2, 0]
+
+
+# ------------------------------------------------------------------ the estimators
+def test_draws_follow_the_class():
+    X, y = shades()
+    model = LSDMRegressor(autoencoder="feature-map", random_state=0, condition_encoder="flatten")
+    model.set_params(**SHORT).fit(X, y)
+    draws = model.sample(np.eye(2), 50, random_state=0).mean(axis=(2, 3))
+    assert draws[0].max() < 0 < draws[1].min()
+    copied = pickle.loads(pickle.dumps(model))
+    assert_array_equal(copied.sample(X[:3], random_state=1), model.sample(X[:3], random_state=1))
+
+
+def test_draws_follow_an_image():
+    _, y = shades()
+    low = y.reshape(-1, 1, 4, 2, 4, 2).mean(axis=(3, 5))
+    model = LSDMRegressor(autoencoder="feature-map", random_state=0)
+    model.set_params(**SHORT).fit(low[:300], y[:300])
+    draws = model.sample(low[300:], random_state=0)[:, 0]
+    again = draws.reshape(-1, 1, 4, 2, 4, 2).mean(axis=(3, 5))
+    other = np.square(again - np.roll(low[300:], 1, axis=0)).mean()
+    assert np.square(again - low[300:]).mean() < 0.5 * other
+
+
+def test_images_are_drawn_without_conditions():
+    _, y = shades()
+    model = LSDMGenerator(matcher="wgan", autoencoder="feature-map", random_state=0)
+    model.set_params(**SHORT).fit(y)
+    draws = model.sample(200).mean(axis=(1, 2))
+    assert 0.25 < (draws > 0).mean() < 0.75
+    assert np.abs(draws).mean() > 0.4
