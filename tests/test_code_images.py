@@ -113,11 +113,13 @@ def test_what_auto_stands_for():
     }
     assert [found[name]["energy_weight"] for name in found] == [0.0, 2.5, 2.5]
     assert [found[name]["n_draws"] for name in found] == [1, 2, 2]
-    assert [found[name]["betas"] for name in found] == [[0.0, 0.99], [0.0, 0.99], [0.5, 0.9]]
+    assert [found[name]["betas"] for name in found] == [[0.0, 0.99], [0.5, 0.9], [0.5, 0.9]]
     own = {"lr": 1e-3, "critic_lr": 1e-4, "betas": (0.1, 0.2), "n_draws": 3, "loss": "wgan"}
     own |= {"energy_weight": 0.5, "gradient_penalty": 7.0}
     matcher = WGANMatcher(max_steps=1, channels=8, batch_size=16, **own).fit(labels, RUN)
     assert matcher.settings_ == own | {"betas": [0.1, 0.2]}
+    scored = WGANMatcher(max_steps=1, channels=8, batch_size=16, energy_weight=1.0)
+    assert scored.fit(labels, RUN).settings_["n_draws"] == 2
     alone = WGANMatcher(max_steps=1, channels=8, batch_size=16, n_draws=1).fit(flat, RUN)
     assert alone.settings_["energy_weight"] == 0
 

@@ -27,24 +27,20 @@ LOSSES: dict[str, tuple[Loss, Loss]] = {
     "wgan": (critic_losses.wasserstein_critic_loss, critic_losses.wasserstein_generator_loss),
     "r3gan": (critic_losses.relativistic_critic_loss, critic_losses.relativistic_generator_loss),
 }
-# What "auto" stands for, by the kind of code.
-_OF_VECTORS: dict[str, Any] = {
+# What "auto" stands for, what differs where codes are images, and what else if X holds labels.
+_USUAL: dict[str, Any] = {
     "lr": 2e-3,
     "critic_lr": 4e-3,
     "betas": (0.5, 0.9),
     "gradient_penalty": 1.0,
-    "n_draws": 2,
     "loss": "wgan",
-}
-_OF_IMAGES: dict[str, Any] = {
-    "lr": 4e-3,
-    "critic_lr": 4e-3,
-    "betas": (0.0, 0.99),
-    "gradient_penalty": 0.3,
     "n_draws": 2,
-    "loss": "r3gan",
+    "energy_weight": 2.5,
 }
-_ENERGY_WEIGHT = 2.5
+_OF_IMAGES = {"gradient_penalty": 0.3, "loss": "r3gan"}
+# Given a label, images differ so much that the energy score blurs them. The critic then teaches
+# alone, and momentum makes its game with the generator circle.
+_OF_LABELLED_IMAGES = {"lr": 4e-3, "betas": (0.0, 0.99), "n_draws": 1, "energy_weight": 0.0}
 
 
 class WGANMatcher(AdversarialMatcher):
@@ -90,7 +86,7 @@ class WGANMatcher(AdversarialMatcher):
         default="auto",
         rule=or_auto(above(0.0)),
         doc="""Initial learning rate of the generator's Adam. It falls to zero along half a cosine,
-        as the critic's does. "auto" is 2e-3, or 4e-3 where codes are images.""",
+        as the critic's does. "auto" is 2e-3, or 4e-3 for labels where codes are images.""",
     )
     critic_lr: Any = parameter(
         default="auto",
@@ -102,14 +98,14 @@ class WGANMatcher(AdversarialMatcher):
         default="auto",
         rule=or_auto(pair_of(between(0.0, 1.0))),
         doc="""Decay rates (β1, β2) of the gradient's first and second moments in Adam, for critic
-        and generator. "auto" is (0.5, 0.9), or (0, 0.99) where codes are images.""",
+        and generator. "auto" is (0.5, 0.9), or (0, 0.99) for labels where codes are images.""",
     )
     n_draws: Any = parameter(
         default="auto",
         rule=or_auto(integer(1)),
         doc="""Draws for each condition in one step, all of which the critic sees. More make the
-        steps less noisy and slower. "auto" is 2, or 1 where codes are images and the weight of
-        the energy score is 0.""",
+        steps less noisy and slower. "auto" is 2, or 1 for labels where codes are images, unless
+        the energy score is asked for.""",
     )
     energy_weight: Any = parameter(
         default="auto",
@@ -176,15 +172,16 @@ class WGANMatcher(AdversarialMatcher):
     _settings = (*AdversarialMatcher._settings, "loss")
 
     def _settings_for(self, data: MatchingData) -> dict[str, Any]:
-        usual = _OF_VECTORS if data.code_shape is None else _OF_IMAGES
+        found = dict(_USUAL)
+        if data.code_shape is not None:
+            found |= _OF_IMAGES
+            found |= _OF_LABELLED_IMAGES if are_labels(data.condition) else {}
         given = {name: getattr(self, name) for name in self._settings}
-        found = usual | {name: value for name, value in given.items() if value != "auto"}
-        if given["energy_weight"] == "auto":
-            # Given a label, images differ so much that the score blurs them.
-            blurs = data.code_shape is not None and are_labels(data.condition)
-            found["energy_weight"] = 0.0 if blurs or found["n_draws"] == 1 else _ENERGY_WEIGHT
-        if given["n_draws"] == "auto":
-            found["n_draws"] = 2 if data.code_shape is None or found["energy_weight"] > 0 else 1
+        found |= {name: value for name, value in given.items() if value != "auto"}
+        if given["energy_weight"] == "auto" and found["n_draws"] == 1:
+            found["energy_weight"] = 0.0
+        if given["n_draws"] == "auto" and found["energy_weight"] > 0:
+            found["n_draws"] = 2
         return found | {"betas": [float(beta) for beta in found["betas"]]}
 
     def _losses(self) -> tuple[Loss, Loss]:
