@@ -15,6 +15,7 @@ from sklsdm.draws.out_of_memory import is_out_of_memory
 from sklsdm.encoders import ENCODERS, BaseConditionEncoder
 from sklsdm.exceptions import DivergenceWarning, NotImprovedWarning
 from sklsdm.matchers import MATCHERS, BaseMatcher
+from sklsdm.modules.feature_maps import CodeImageModule
 from sklsdm.nets import FARTHEST, clone_to_fit
 from sklsdm.parameters import (
     Declared,
@@ -163,6 +164,8 @@ def warn_if_not_improved(matcher: BaseMatcher, encoder: BaseConditionEncoder | N
     start, rows = "ridge regression with Gaussian noise", "pairs"
     if encoder is None:
         start, rows = "a Gaussian law", "rows"
+    if isinstance(matcher.network_, CodeImageModule):
+        start = "a network that has learnt nothing"
     tried = "diffusion" if getattr(matcher, "diffusion_steps_", 0) else None
     others = [
         name for name in _FOR_FEW_ROWS if name != tried and type(matcher) is not MATCHERS[name]

@@ -20,7 +20,7 @@ import sklsdm
 from sklsdm import LSDMGenerator, LSDMRegressor, SamplingEnsemble, make_sampling_pipeline, onnx
 from sklsdm.autoencoders import AUTOENCODERS
 from sklsdm.draws.drawing import NoiseStream
-from sklsdm.matchers import MATCHERS, EnergyMatcher, FlowMatcher
+from sklsdm.matchers import MATCHERS, EnergyMatcher, FlowMatcher, WGANMatcher
 from sklsdm.onnx.export import OLDEST_TORCH, graph_of
 from sklsdm.randomness import draw_seed
 
@@ -152,9 +152,11 @@ def test_every_matcher(tmp_path, matcher, autoencoder):
 @pytest.mark.parametrize("autoencoder", sorted(set(AUTOENCODERS) - {"auto", "identity", "vae"}))
 def test_every_latent_space(tmp_path, autoencoder):
     if autoencoder == "feature-map":
-        est = make(FlowMatcher(n_steps=2, channels=8), autoencoder, latent_dim="auto")
-    else:
-        est = make("energy", autoencoder, latent_dim=3)
+        for matcher in (FlowMatcher(n_steps=2, channels=8), WGANMatcher(channels=8)):
+            est = make(matcher, autoencoder, latent_dim="auto").fit(X, IMAGES)
+            assert largest_difference(est, tmp_path / "a.onnx", X) < CLOSE
+        return
+    est = make("energy", autoencoder, latent_dim=3)
     est.fit(X, IMAGES)
     assert largest_difference(est, tmp_path / "a.onnx", X) < CLOSE
 

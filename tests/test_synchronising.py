@@ -130,11 +130,13 @@ def test_other_settings_never_wait(matcher, options, epochs):
     check_draws(est, X)
 
 
-def test_guided_code_images_never_wait(epochs):
+@pytest.mark.parametrize(("matcher", "options"), [("diffusion", {"n_steps": 2}), ("wgan", {})])
+def test_code_images_never_wait(epochs, matcher, options):
     images = np.random.default_rng(0).integers(0, 255, (40, 8, 8)).astype(np.uint8)
     labels = np.eye(2)[np.arange(40) % 2]
-    est = plain_regressor(matcher="diffusion", autoencoder="feature-map", random_state=0)
-    est.set_params(matcher__max_steps=2, matcher__channels=8, matcher__n_steps=2)
+    est = plain_regressor(matcher=matcher, autoencoder="feature-map", random_state=0)
+    est.set_params(matcher__max_steps=2, matcher__channels=8)
+    est.set_params(**{f"matcher__{name}": value for name, value in options.items()})
     est.set_params(autoencoder__max_epochs=1).fit(labels[:20], images[:20], images[20:])
     check_epochs(epochs)
     check_draws(est, labels)

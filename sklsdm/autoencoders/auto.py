@@ -34,7 +34,7 @@ class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
 
     Up to 50 outputs it is the identity, unless `latent_dim` is another number than theirs. For
     images whose shorter side has at least 16 pixels it is :class:`ConvAutoencoder`; with the
-    matchers "diffusion" and "flow" and at least 5,000 responses it is
+    matchers "wgan", "diffusion" and "flow" and at least 5,000 responses it is
     :class:`FeatureMapAutoencoder`, unless `latent_dim` is given. For all else it is
     :class:`MLPAutoencoder`.
     """

@@ -46,10 +46,10 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
     A code of 28×28 pixels has 4×7×7 = 196 numbers: prints, stripes and edges, which a vector of 10
     to 20 numbers cannot hold, stay. `latent_dim` follows from the image's size and must be "auto".
 
-    When to use: for sharp images, with `matcher="diffusion"` or "flow", whose network then is
-    convolutional too. Other matchers have networks for vectors, which such codes are too long for.
-    Cost: stage 1 is faster than :class:`ConvAutoencoder`; stage 2 and drawing are slower, by the
-    convolutions of the field.
+    When to use: for sharp images, with `matcher="wgan"`, "diffusion" or "flow", whose networks then
+    are convolutional too. Other matchers but "fgan" have networks for vectors, which such codes are
+    too long for. Cost: stage 1 is faster than :class:`ConvAutoencoder`; stage 2 and drawing are
+    slower, by the convolutions.
 
     References
     ----------

@@ -59,8 +59,11 @@ class WGANMatcher(AdversarialMatcher):
     with the mean squared slope :math:`R_1 = E\|∇_z f(X, E(Y))\|^2` at the codes and :math:`R_2` at
     the draws. Near its solution this game converges, while the plain one may circle around it.
 
+    Where codes are images, generator and critic are convolutions, started anew, with other values of
+    "auto" (`settings_`); the critic's value is v(z) + e(x)·h(z) (Miyato & Koyama 2018).
+
     When to use: this is the paper's choice. It keeps modes apart that score-based losses blur, and
-    stays sharp in ten dimensions and more. A larger `energy_weight` or `critic="groupsort"` widens
+    stays sharp in ten dimensions and more, images included. A larger `energy_weight` or `critic="groupsort"` widens
     intervals. "r3gan" needs longer fits. Cost: a diffusion and a regression on its draws, then
     `n_critic` critic steps (two backward passes each; one with "groupsort") for each generator
     step.
@@ -70,7 +73,8 @@ class WGANMatcher(AdversarialMatcher):
     Chong & Feng 2026 (arXiv 2603.04223), stage 2; Gulrajani et al. 2017 (arXiv 1704.00028);
     Petzka et al. 2018 (arXiv 1709.08894) for the one-sided penalty; Song et al. 2023 (arXiv
     2306.15163) for the idea of a second loss beside the critic's; Luhman & Luhman 2021 (arXiv
-    2101.02388) for learning a diffusion's draws by regression; Huang, Gokaslan, Kuleshov &
+    2101.02388) for learning a diffusion's draws by regression; Miyato & Koyama 2018 (arXiv
+    1802.05637) for the critic of images; Huang, Gokaslan, Kuleshov &
     Tompkin 2025 (arXiv 2501.05441) for "r3gan"; Anil, Lucas & Grosse 2019 (arXiv 1811.05381) for
     "groupsort".
     """
