@@ -59,14 +59,14 @@ class WGANMatcher(AdversarialMatcher):
     with the mean squared slope :math:`R_1 = E\|∇_z f(X, E(Y))\|^2` at the codes and :math:`R_2` at
     the draws. Near its solution this game converges, while the plain one may circle around it.
 
-    Where codes are images, generator and critic are convolutions, started anew, with other values of
-    "auto" (`settings_`); the critic's value is v(z) + e(x)·h(z) (Miyato & Koyama 2018).
+    Where codes are images, generator and critic are convolutions, started anew, with other values
+    of "auto" (`settings_`); the critic's value is v(z) + e(x)·h(z) (Miyato & Koyama 2018).
 
     When to use: this is the paper's choice. It keeps modes apart that score-based losses blur, and
-    stays sharp in ten dimensions and more, images included. A larger `energy_weight` or `critic="groupsort"` widens
-    intervals. "r3gan" needs longer fits. Cost: a diffusion and a regression on its draws, then
-    `n_critic` critic steps (two backward passes each; one with "groupsort") for each generator
-    step.
+    stays sharp in ten dimensions and more, images included. A larger `energy_weight` or
+    `critic="groupsort"` widens intervals. "r3gan" needs longer fits. Cost: a diffusion and a
+    regression on its draws, then `n_critic` critic steps (two backward passes each; one with
+    "groupsort") for each generator step.
 
     References
     ----------
