@@ -220,6 +220,8 @@ def test_uses_to_try():
 
     assert tried() == ("none", "latent", "match", "pair")
     assert tried(is_image=True) == ("latent", "match", "pair")
+    assert tried(is_image=True, are_labels=True) == ("pair", "match", "latent")
+    assert tried(is_image=True, are_labels=True, can_judge=False) == ("latent",)
     assert tried(is_image=True, has_code_images=True) == ("latent",)
     assert tried(is_image=True, has_code_images=True, are_labels=True) == ("pair",)
     assert tried(learns_space=False) == ("none", "match", "pair")

@@ -148,7 +148,7 @@ def choose_setting(
 ) -> Choice:
     """Compare condition encoders, then the uses of unpaired responses with the best of them.
 
-    Ties go to the simpler encoder (within a standard error) and to the safer use (within two).
+    Ties go to the simpler encoder (within a standard error) and to the first use (within two).
 
     Parameters
     ----------
