@@ -221,6 +221,7 @@ class LatentSpaceEstimator(PartsOwner):
         data = stage.data(setting.coded, setting.encoder, fold)
         matcher = self._new_part("matcher")
         only_sure = matcher.learns_sure_labels(data)
+        data = data if only_sure or validation is not None else data.with_held_out()
         data = data_for(setting.use, data, run, matcher.max_steps, only_sure)
         earlier = getattr(self, "matcher_", None)
         with started(matcher, earlier, "matcher__") if self.warm_start else nullcontext():

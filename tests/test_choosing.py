@@ -18,7 +18,7 @@ from sklsdm.encoders import (
     TreesConditionEncoder,
 )
 from sklsdm.fitting import choosing
-from sklsdm.fitting.choosing import choose_best, choose_safest
+from sklsdm.fitting.choosing import choose_best, choose_first_as_good
 from sklsdm.fitting.holding_out import folds_of
 from sklsdm.fitting.unpaired import check_weight, uses_to_try
 from sklsdm.inputs.responses import Responses
@@ -90,9 +90,9 @@ def test_on_a_linear_gaussian_law_conditions_enter_as_they_are_or_as_well():
     x = rng.normal(size=(200, 3))
     est = quick(200).fit(x, x @ rng.normal(size=(3, 2)) + 0.5 * rng.normal(size=(200, 2)))
     chosen = choose_best(est.encoder_scores_)
-    assert choose_safest({name: est.encoder_scores_[name] for name in ("flatten", chosen)}) == (
-        "flatten"
-    )
+    assert choose_first_as_good(
+        {name: est.encoder_scores_[name] for name in ("flatten", chosen)}
+    ) == ("flatten")
 
 
 def test_labels_and_few_pairs_are_not_compared():
@@ -258,21 +258,21 @@ def test_a_weight_without_effect_is_refused(asked):
 
 def test_ties_go_to_the_safer_use():
     worse = np.arange(5.0) % 2
-    assert choose_safest({"none": worse + 1, "match": worse}) == "match"
-    assert choose_safest({"none": worse, "match": worse[::-1] + 0.0}) == "none"
-    assert choose_safest({"none": worse, "match": worse}) == "none"
+    assert choose_first_as_good({"none": worse + 1, "match": worse}) == "match"
+    assert choose_first_as_good({"none": worse, "match": worse[::-1] + 0.0}) == "none"
+    assert choose_first_as_good({"none": worse, "match": worse}) == "none"
     noise = np.random.default_rng(0).normal(size=100)
     noise -= noise.mean()  # the standard error of its mean is near .1
-    assert choose_safest({"none": noise + 0.05, "latent": np.zeros(100)}) == "none"
-    assert choose_safest({"none": noise + 0.2, "latent": np.zeros(100)}) == "latent"
-    assert choose_safest({"none": noise + 0.15, "latent": np.zeros(100)}, 2.0) == "none"
+    assert choose_first_as_good({"none": noise + 0.05, "latent": np.zeros(100)}) == "none"
+    assert choose_first_as_good({"none": noise + 0.2, "latent": np.zeros(100)}) == "latent"
+    assert choose_first_as_good({"none": noise + 0.15, "latent": np.zeros(100)}, 2.0) == "none"
     assert choose_best({"none": noise + 1, "latent": noise, "match": noise}) == "latent"
 
 
 def test_the_use_is_chosen_by_the_scores():
     est = quick(condition_encoder="flatten").fit(X, Y, MORE)
     assert list(est.held_out_scores_) == ["none", "match", "pair"]  # stage 1 learns nothing
-    assert est.unpaired_ == choose_safest(est.held_out_scores_, 2.0)
+    assert est.unpaired_ == choose_first_as_good(est.held_out_scores_, 2.0)
 
 
 def test_copies_of_the_pairs_tell_nothing():

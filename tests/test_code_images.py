@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from sklsdm import LSDMGenerator, LSDMRegressor
 from sklsdm.fitting.unpaired import data_for
 from sklsdm.functional.penalties import input_gradient
-from sklsdm.matchers import FGANMatcher, WGANMatcher
+from sklsdm.matchers import FGANMatcher, MatchingData, WGANMatcher
 from sklsdm.modules import ConvCritic, ConvGenerator, GroupSortCritic
 
 LOW = (1, 6, 8)  # an image that is a condition
@@ -55,17 +55,19 @@ def test_draws_and_values_do_not_depend_on_what_else_is_in_the_batch():
 
 
 def test_an_image_condition_enters_where_it_lies():
-    """Changing one corner of the condition changes draws there most."""
+    """A change of one corner of the condition changes the draw there, and not the far corner."""
     found = generator(48, LOW)
-    image = rows(1, 48)
+    for parameter in found.condition_encoder.parameters():
+        torch.nn.init.zeros_(parameter)  # features tell nothing; the resized image is left
+    image, noise = rows(1, 48), rows(1, 5)
     changed = image.clone().view(LOW)
-    changed[0, :2, :2] += 5.0
-    noise = rows(1, 5)
-    seen = [found._split(found.features(x.view(1, 48)), 1)[1] for x in (image, changed)]
-    moved = (seen[0] - seen[1]).abs()[0, 0]
+    changed[0, 0, 0] += 5.0
+    flat = changed.view(1, 48)
+    seen = [found._split(found.features(x), 1)[1][0, 0] for x in (image, flat)]
+    moved = (seen[0] - seen[1]).abs()
     assert moved.argmax() == 0
     assert moved[-1, -1] < 1e-6
-    assert not torch.equal(found(image, noise), found(changed.view(1, 48), noise))
+    assert (found(image, noise) != found(flat, noise)).any()
 
 
 def test_the_critic_of_codes_alone_is_the_one_without_conditions():
@@ -103,17 +105,31 @@ def test_what_auto_stands_for():
     numbers = replace(labels, condition=rows(200, 2))
     flat = replace(labels, code_shape=None)
     found = {}
-    for name, some in {"labels": labels, "numbers": numbers, "vectors": flat}.items():
+    nothing = replace(labels, condition=rows(200, 0), held_condition=rows(0, 0))
+    for name, some in {
+        "labels": labels,
+        "numbers": numbers,
+        "vectors": flat,
+        "none": nothing,
+    }.items():
         matcher = WGANMatcher(max_steps=1, channels=8, batch_size=16, start="linear")
         found[name] = matcher.fit(some, RUN).settings_
     assert {name: s["loss"] for name, s in found.items()} == {
         "labels": "r3gan",
         "numbers": "r3gan",
         "vectors": "wgan",
+        "none": "r3gan",
     }
-    assert [found[name]["energy_weight"] for name in found] == [0.0, 2.5, 2.5]
-    assert [found[name]["n_draws"] for name in found] == [1, 2, 2]
-    assert [found[name]["betas"] for name in found] == [[0.0, 0.99], [0.5, 0.9], [0.5, 0.9]]
+    assert [found[name]["energy_weight"] for name in found] == [0.0, 2.5, 2.5, 0.0]
+    assert [found[name]["n_draws"] for name in found] == [1, 2, 2, 1]
+    assert [found[name]["betas"] for name in found] == [
+        [0.0, 0.99],
+        [0.5, 0.9],
+        [0.5, 0.9],
+        [0.0, 0.99],
+    ]
+    plain = WGANMatcher(max_steps=1, channels=8, batch_size=16, loss="wgan").fit(labels, RUN)
+    assert (plain.settings_["loss"], plain.settings_["gradient_penalty"]) == ("wgan", 1.0)
     own = {"lr": 1e-3, "critic_lr": 1e-4, "betas": (0.1, 0.2), "n_draws": 3, "loss": "wgan"}
     own |= {"energy_weight": 0.5, "gradient_penalty": 7.0}
     matcher = WGANMatcher(max_steps=1, channels=8, batch_size=16, **own).fit(labels, RUN)
@@ -124,13 +140,24 @@ def test_what_auto_stands_for():
     assert alone.settings_["energy_weight"] == 0
 
 
-def test_the_last_state_is_kept_for_labels_and_the_best_for_other_conditions():
-    held = {"held_condition": data().condition[:40], "held_latent": data().latent[:40]}
-    labels = replace(data(), **held)
-    settings = {"max_steps": 20, "channels": 8, "batch_size": 16}
-    assert WGANMatcher(**settings).fit(labels, RUN).best_score_ is None
-    numbers = replace(labels, condition=rows(200, 2), held_condition=rows(40, 2))
-    assert WGANMatcher(**settings).fit(numbers, RUN).best_score_ is not None
+def test_all_labelled_images_are_learnt_to_the_last_step_unless_the_user_judges(monkeypatch):
+    X, y = shades(120)
+    est = LSDMRegressor(autoencoder="feature-map", unpaired="none", random_state=0)
+    est.set_params(matcher__max_steps=20, matcher__channels=8, autoencoder__max_epochs=1)
+    sizes, fit = [], WGANMatcher.fit
+
+    def noted(self, data, run):
+        if not run.is_trial:
+            sizes.append(len(data.latent))
+        return fit(self, data, run)
+
+    monkeypatch.setattr(WGANMatcher, "fit", noted)
+    assert est.fit(X[:100], y[:100]).matcher_.best_score_ is None
+    judged = {"X_val": X[100:], "y_val": y[100:]}
+    assert est.fit(X[:100], y[:100], **judged).matcher_.best_score_ is not None
+    numbers = np.random.default_rng(0).normal(size=(100, 2))
+    assert est.fit(numbers, y[:100]).matcher_.best_score_ is not None
+    assert sizes == [100, 100, 90]
 
 
 def test_every_guessed_label_is_learnt():
@@ -138,10 +165,10 @@ def test_every_guessed_label_is_learnt():
     some = replace(pairs, codes=torch.cat([pairs.latent, 0.3 * rows(100, 16)]))
     sure = data_for("pair", some, RUN, 50)
     every = data_for("pair", some, RUN, 50, only_sure=False)
-    assert every.n_pseudo == 100 > sure.n_pseudo
-    assert every.codes is None
-    assert sure.codes is not None
+    assert len(every.latent) == 300 > len(sure.latent)
+    assert len(every.held_latent) == 0
     assert not WGANMatcher().learns_sure_labels(pairs)
+    assert WGANMatcher().learns_sure_labels(replace(pairs, condition=rows(200, 2)))
     assert WGANMatcher().learns_sure_labels(replace(pairs, code_shape=None))
 
 
@@ -164,6 +191,24 @@ def test_the_unconditional_critic_of_unpaired_codes(monkeypatch):
     with_codes = replace(data(), codes=torch.cat([data().latent, rows(50, 16)]))
     WGANMatcher(max_steps=2, batch_size=16, channels=8).fit(with_codes, RUN)
     assert [judge.n_features for judge in made] == [2, 0]
+
+
+@pytest.mark.parametrize(("weight", "has_critic"), [("auto", False), (1.0, True)])
+def test_a_weight_that_is_asked_for_is_used_with_pseudo_pairs(weight, has_critic):
+    X, y = shades(60)
+    est = LSDMRegressor(autoencoder="feature-map", unpaired="pair", warm_start=True)
+    est.set_params(matcher__max_steps=2, matcher__channels=8, autoencoder__max_epochs=1)
+    est.set_params(matcher__unpaired_weight=weight).fit(X[:40], y[:40], y[40:])
+    assert (est.matcher_.code_critic_ is not None) == has_critic
+    before = est.matcher_.network_.first.weight.clone()
+    est.fit(X[:40], y[:40], y[40:])  # goes on with both networks
+    assert not torch.equal(est.matcher_.network_.first.weight, before)
+
+
+def test_codes_of_one_pixel_are_drawn():
+    one = MatchingData(rows(40, 2), rows(40, 3), rows(0, 2), rows(0, 3), code_shape=(3, 1, 1))
+    matcher = WGANMatcher(max_steps=2, channels=8, batch_size=1).fit(one, RUN)
+    assert matcher.draw(rows(20, 2), rows(20, 64)).std(dim=0).min() > 1e-3
 
 
 # ------------------------------------------------------------------ the estimators

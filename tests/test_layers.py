@@ -53,6 +53,7 @@ SIBLINGS_BY_BASE = {
         "field",
         "likelihood",
         "linear_start",
+        "data",
         "diffusion_start",
         "distillation",
     },

@@ -42,8 +42,8 @@ _SHARE_OF_STEPS = 0.4
 _PAIRING_STEPS, _LABELLING_STEPS = 500, 1000
 _MOST_TO_PAIR = 2000  # unpaired codes that get a condition in a short fit
 _FEWEST_STEPS = 100  # of a short fit of a use, where the final one takes as many
-# Standard errors by which a use must be better than a safer one: short fits flatter a use that only
-# learns faster.
+# Standard errors by which a use must be better than one before it: short fits flatter a use that
+# only learns faster.
 _DOUBT_OF_USES = 2.0
 
 Scores = dict[str, NDArray[np.float64]]
@@ -155,7 +155,7 @@ def choose_setting(
     stage : StageTwo
         What is fitted on.
     spaces : mapping of str to Coded
-        The latent space for each use, the safest use first.
+        The latent space for each use, in the order of `uses_to_try`.
     encoders : mapping of str to BaseConditionEncoder
         The encoders by name, the simplest first.
     new_matcher : callable
@@ -185,7 +185,7 @@ def choose_setting(
                     quick, spaces[first], encoders[key], "none", best_state=True
                 ),
             )
-        name = choose_safest(encoder_scores)
+        name = choose_first_as_good(encoder_scores)
     if len(uses) > 1:
         share = int(_SHARE_OF_STEPS * budget / (len(uses) * len(fits.folds)))
         n_steps = min(budget, max(_FEWEST_STEPS, share))
@@ -197,7 +197,7 @@ def choose_setting(
                 uses,
                 lambda key: fits.scores(short, spaces[key], encoders[name], key, pairing_steps),
             )
-        use = choose_safest(use_scores, _DOUBT_OF_USES)
+        use = choose_first_as_good(use_scores, _DOUBT_OF_USES)
     return Choice(Setting(use, spaces[use], encoders[name]), encoder_scores, use_scores)
 
 
@@ -311,7 +311,7 @@ def choose_best(scores: Mapping[str, NDArray[np.float64]]) -> str:
     return min(scores, key=lambda name: float(scores[name].mean()))
 
 
-def choose_safest(scores: Mapping[str, NDArray[np.float64]], tolerance: float = 1.0) -> str:
+def choose_first_as_good(scores: Mapping[str, NDArray[np.float64]], tolerance: float = 1.0) -> str:
     """The first candidate, in the order of `scores`, that is not clearly worse than the best one.
 
     It is clearly worse if its mean is higher by more than `tolerance` standard errors of the mean

@@ -29,7 +29,8 @@ from sklsdm.functional.virtual_adversarial import (
     divergence_of_classes,
     virtual_adversary,
 )
-from sklsdm.matchers.base import EPOCH_STEPS, MatchingData
+from sklsdm.matchers.base import EPOCH_STEPS
+from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.mdn import MDNMatcher
 from sklsdm.modules import CodeClassifier
 from sklsdm.nets import AdamW, SingleNet, default_callbacks

@@ -90,7 +90,7 @@ def data_for(
     """The data on which stage 2 trains, for one use of the unpaired responses.
 
     `max_steps` bounds the training of the model of x given the code, which "pair" needs. Unless
-    `only_sure`, "pair" keeps every label that is guessed, and no code is left without one.
+    `only_sure`, "pair" keeps every label that is guessed, and holds none out.
     """
     if use in ("none", "latent") or data.codes is None:
         return replace(data, codes=None)
@@ -104,7 +104,8 @@ def data_for(
     if pseudo.by_label:
         # A few held-out pairs choose the state badly (docs/lessons.md). These labels are mostly
         # right, so up to a tenth of the pseudo-pairs is held out too.
-        count = max(0, min(len(latent) // 10, _MAX_HELD_WITH_PSEUDO - len(held_latent)))
+        most = _MAX_HELD_WITH_PSEUDO - len(held_latent) if only_sure else 0
+        count = max(0, min(len(latent) // 10, most))
         random = run.stream(Stream.PSEUDO_HELD_OUT)
         order = torch.randperm(len(latent), generator=random, device=random.device)
         held, kept = order[:count], order[count:]
@@ -120,6 +121,5 @@ def data_for(
         latent=torch.cat([data.latent.repeat(times, 1), latent]),
         held_condition=held_condition,
         held_latent=held_latent,
-        codes=data.codes if only_sure else None,
         n_pseudo=len(pseudo.latent),
     )

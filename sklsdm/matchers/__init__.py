@@ -1,6 +1,7 @@
 """Stage 2: matchers, which learn to draw codes given a condition."""
 
-from sklsdm.matchers.base import BaseMatcher, MatchingData
+from sklsdm.matchers.base import BaseMatcher
+from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.diffusion import DiffusionMatcher
 from sklsdm.matchers.energy import EnergyMatcher
 from sklsdm.matchers.fgan import FGANMatcher

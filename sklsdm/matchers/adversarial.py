@@ -14,17 +14,11 @@ from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.categorical import are_labels
 from sklsdm.functional.penalties import flatness_penalty, gradient_penalty, input_gradient
 from sklsdm.functional.scores import energy_score
-from sklsdm.matchers.base import (
-    MATCHING,
-    GeneratorMatcher,
-    MatchingData,
-    Plan,
-    Prepared,
-    several_draws,
-)
+from sklsdm.matchers.base import MATCHING, GeneratorMatcher, Plan, Prepared, several_draws
+from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.diffusion_start import STEPS_OF_DIFFUSION, StartingDiffusion, learn_draws
 from sklsdm.modules import ConvCritic, ConvGenerator, Critic, Critics
-from sklsdm.nets import Adam, AdversarialNet, HeldOutScore
+from sklsdm.nets import Adam, AdversarialNet
 from sklsdm.parameters import (
     above,
     at_least,
@@ -198,7 +192,7 @@ class AdversarialMatcher(GeneratorMatcher):
         `callbacks`. The short fits by which `fit` chooses, and a `noise_dim` below the latent
         dimension, start at "linear". After Ctrl-C in the diffusion its draws are still learnt,
         which takes some seconds, but there is no critic. Where codes are images, the generator
-        has neither start: the critic alone teaches it.""",
+        has neither start.""",
     )
     n_critic: int = parameter(
         default=1,
@@ -320,13 +314,9 @@ class AdversarialMatcher(GeneratorMatcher):
         """The penalty on the critic's slope."""
 
     def learns_sure_labels(self, data: MatchingData) -> bool:
-        return data.code_shape is None
-
-    def _held_out(self, objective: Any, data: MatchingData, plan: Plan) -> HeldOutScore | None:
-        # Draws of labels vary too much for a score of few held-out codes to tell states apart.
-        if data.code_shape is not None and are_labels(data.condition):
-            return None
-        return super()._held_out(objective, data, plan)
+        # Images of a class vary too much for a score of few held-out codes to tell states apart,
+        # and those whose class is hard to tell belong to the law as well.
+        return data.code_shape is None or not are_labels(data.condition)
 
     def _plan(self, data: MatchingData, run: Run) -> Plan:
         plan = super()._plan(data, run)

@@ -13,6 +13,7 @@ from torch import Tensor
 from sklsdm.batches import PairBatches
 from sklsdm.functional.categorical import are_labels
 from sklsdm.functional.scores import energy_score, multiscale_score
+from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.linear_start import start_linear
 from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, ConvGenerator, widest_output
 from sklsdm.nets import (
@@ -51,35 +52,6 @@ MAX_SCORED = 256  # held-out pairs that are scored after an epoch
 # Draws in a look after an epoch, in one pass of the network and in several; codes that are images.
 _LOOKED_AT, _SLOW_LOOKED_AT, _IMAGES_LOOKED_AT = 256, 64, 8
 _LOOKED_AT_IN_THE_END = 16  # times as many
-
-
-@dataclass(frozen=True)
-class MatchingData:
-    """What stage 2 learns from, standardised and on the device."""
-
-    condition: Tensor  # (n, p)
-    latent: Tensor  # (n, k): codes of the pairs, those of pseudo-pairs last
-    held_condition: Tensor  # (v, p): pairs kept apart to choose the state; v may be 0
-    held_latent: Tensor  # (v, k)
-    codes: Tensor | None = None  # (n + N, k): codes of all responses, where stage 2 uses them
-    image_shape: tuple[int, ...] | None = None  # (c, h, w) of image conditions, flat in the rows
-    code_shape: tuple[int, ...] | None = None  # of codes that are images, flat in the rows
-    n_pseudo: int = 0  # how many of the pairs are pseudo-pairs, whose condition is a guess
-
-    @property
-    def condition_dim(self) -> int:
-        """p, the number of columns of a condition."""
-        return self.condition.shape[1]
-
-    @property
-    def latent_dim(self) -> int:
-        """k, the dimension of a code."""
-        return self.latent.shape[1]
-
-    def without_conditions(self) -> MatchingData:
-        """The same codes, with conditions of no columns."""
-        none, held = self.condition[:, :0], self.held_condition[:, :0]
-        return replace(self, condition=none, held_condition=held, image_shape=None)
 
 
 @dataclass(frozen=True)
@@ -187,7 +159,10 @@ class BaseMatcher(TrainedPart, ABC):
         return 1
 
     def learns_sure_labels(self, data: MatchingData) -> bool:
-        """Whether only sure labels of unpaired codes are learnt, and other codes without one."""
+        """Whether only sure labels of unpaired codes are learnt, and other codes without one.
+
+        Otherwise all are, with all pairs and to the last step.
+        """
         return True
 
     @torch.no_grad()
@@ -379,15 +354,16 @@ class GeneratorMatcher(BaseMatcher):
     noise_scale_: float = learnt(
         """Factor of the noise η in draws, 1 to 1.6, by the multiscale score and the coverage of
         held-out pairs. Where pairs are few, the generator narrows onto them, and more noise
-        widens its draws again."""
+        widens its draws again. A generator of convolutions keeps 1."""
     )
 
     def fit(self, data: MatchingData, run: Run) -> GeneratorMatcher:
         """Train on the pairs (and, where given, all codes); then choose the noise's scale."""
         self.noise_scale_ = 1.0
         super().fit(data, run)
-        can_judge = len(data.held_latent) >= _FEWEST_TO_SCALE and data.code_shape is None
-        if can_judge and (self.best_step_ > 0 or self._goes_on):
+        scales = not isinstance(self.network_, ConvGenerator)
+        scales = scales and len(data.held_latent) >= _FEWEST_TO_SCALE
+        if scales and (self.best_step_ > 0 or self._goes_on):
             self.noise_scale_ = self._best_scale(data, run)
         return self
 

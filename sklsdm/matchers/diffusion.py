@@ -14,7 +14,8 @@ from sklsdm.functional.diffusion import (
     noise_levels,
     solve,
 )
-from sklsdm.matchers.base import MatchingData, Plan
+from sklsdm.matchers.base import Plan
+from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.field import Field, FieldMatcher, FieldObjective
 from sklsdm.parameters import above, integer, learnt, one_of, or_auto, parameter, within
 from sklsdm.run import Run

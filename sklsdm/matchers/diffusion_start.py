@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from sklsdm.matchers.base import MatchingData, Plan, Prepared
+from sklsdm.matchers.base import Plan, Prepared
+from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.diffusion import DiffusionMatcher
 from sklsdm.matchers.distillation import DISTILLATION, DistillationObjective, draws_to_learn
 from sklsdm.nets import Adam, HeldOutScore, SingleNet, default_callbacks

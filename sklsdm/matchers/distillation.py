@@ -10,7 +10,8 @@ from torch import Tensor
 
 from sklsdm.batches import PairBatch
 from sklsdm.blocks import rows_per_block
-from sklsdm.matchers.base import MatchingData, Plan
+from sklsdm.matchers.base import Plan
+from sklsdm.matchers.data import MatchingData
 from sklsdm.nets import FARTHEST, range_of
 from sklsdm.noise import standard_normal
 from sklsdm.run import Stage

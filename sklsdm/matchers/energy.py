@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.scores import energy_distance, energy_score
-from sklsdm.matchers.base import GeneratorMatcher, MatchingData, Plan, several_draws
+from sklsdm.matchers.base import GeneratorMatcher, Plan, several_draws
+from sklsdm.matchers.data import MatchingData
 from sklsdm.parameters import integer, parameter
 
 

@@ -14,13 +14,8 @@ from torch import Tensor
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.blocks import rows_per_block
 from sklsdm.functional.categorical import are_labels, distinct_rows, draw_index
-from sklsdm.matchers.base import (
-    HELD_OUT_DRAWS,
-    MAX_SCORED,
-    BaseMatcher,
-    MatchingData,
-    Plan,
-)
+from sklsdm.matchers.base import HELD_OUT_DRAWS, MAX_SCORED, BaseMatcher, Plan
+from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.linear_start import start_linear
 from sklsdm.modules import ConvField, TimeConditionedField, widest_output
 from sklsdm.nets import HeldOutScore

@@ -8,7 +8,8 @@ from functools import partial
 from torch import Tensor
 
 from sklsdm.functional.flow import SAMPLERS, couple, flow_residual, integrate
-from sklsdm.matchers.base import MatchingData, Plan
+from sklsdm.matchers.base import Plan
+from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.distillation import DISTILLATION, DistillationObjective, draws_to_learn
 from sklsdm.matchers.field import Field, FieldMatcher, FieldObjective
 from sklsdm.modules import TimeConditionedField

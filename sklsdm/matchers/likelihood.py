@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.categorical import distinct_rows
-from sklsdm.matchers.base import BaseMatcher, MatchingData, Plan
+from sklsdm.matchers.base import BaseMatcher, Plan
+from sklsdm.matchers.data import MatchingData
 from sklsdm.nets import HeldOutScore
 from sklsdm.noise import standard_uniform
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from sklsdm.functional.mixtures import draw_mixture
-from sklsdm.matchers.base import MatchingData, Plan
+from sklsdm.matchers.base import Plan
+from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.likelihood import LikelihoodMatcher
 from sklsdm.matchers.linear_start import start_linear
 from sklsdm.modules import MixtureDensity

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.transport import condition_scale, sinkhorn_divergence
-from sklsdm.matchers.base import GeneratorMatcher, MatchingData, Plan, several_draws
+from sklsdm.matchers.base import GeneratorMatcher, Plan, several_draws
+from sklsdm.matchers.data import MatchingData
 from sklsdm.parameters import above, at_least, integer, parameter
 
 

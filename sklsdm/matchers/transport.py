@@ -15,7 +15,8 @@ from sklsdm.functional.transport import (
     squared_cost,
     transport_cost,
 )
-from sklsdm.matchers.base import BaseMatcher, MatchingData, Plan
+from sklsdm.matchers.base import BaseMatcher, Plan
+from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.linear_start import start_linear
 from sklsdm.modules import ConditionalGenerator, PotentialGenerator
 from sklsdm.nets import HeldOutScore

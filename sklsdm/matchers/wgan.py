@@ -10,7 +10,7 @@ import torch
 from sklsdm.functional import critic_losses
 from sklsdm.functional.categorical import are_labels
 from sklsdm.matchers.adversarial import AdversarialMatcher, Loss, SlopePenalty
-from sklsdm.matchers.base import MatchingData
+from sklsdm.matchers.data import MatchingData
 from sklsdm.modules import GroupSortCritic
 from sklsdm.parameters import (
     above,
@@ -27,7 +27,8 @@ LOSSES: dict[str, tuple[Loss, Loss]] = {
     "wgan": (critic_losses.wasserstein_critic_loss, critic_losses.wasserstein_generator_loss),
     "r3gan": (critic_losses.relativistic_critic_loss, critic_losses.relativistic_generator_loss),
 }
-# What "auto" stands for, what differs where codes are images, and what else if X holds labels.
+# What "auto" stands for, what differs where codes are images, and what else if the conditions are
+# labels or there are none.
 _USUAL: dict[str, Any] = {
     "lr": 2e-3,
     "critic_lr": 4e-3,
@@ -50,9 +51,9 @@ class WGANMatcher(AdversarialMatcher):
 
     with a critic f held near 1-Lipschitz by a gradient penalty, or 1-Lipschitz by construction. The
     generator's loss also has a share of the energy score of draws for each pair (`energy_weight`),
-    which keeps draws from narrowing; 0 is the paper's loss. By default the generator has learnt the
-    draws of a diffusion before the critic's first step (`start`). `loss="r3gan"` replaces the
-    difference by a relativistic pairing at the same x,
+    which keeps draws from narrowing; 0 is the paper's loss. By default a generator of vectors has
+    learnt the draws of a diffusion before the critic's first step (`start`). `loss="r3gan"`
+    replaces the difference by a relativistic pairing at the same x,
 
     .. math:: \max_f -E \log(1 + e^{f(X, H(X, η)) - f(X, E(Y))}) - \frac{γ}{2} (R_1 + R_2),
 
@@ -64,9 +65,9 @@ class WGANMatcher(AdversarialMatcher):
 
     When to use: this is the paper's choice. It keeps modes apart that score-based losses blur, and
     stays sharp in ten dimensions and more, images included. A larger `energy_weight` or
-    `critic="groupsort"` widens intervals. "r3gan" needs longer fits. Cost: a diffusion and a
-    regression on its draws, then `n_critic` critic steps (two backward passes each; one with
-    "groupsort") for each generator step.
+    `critic="groupsort"` widens intervals. For vectors "r3gan" needs longer fits. Cost: for vectors
+    a diffusion and a regression on its draws, then `n_critic` critic steps (two backward passes
+    each; one with "groupsort") for each generator step.
 
     References
     ----------
@@ -90,7 +91,8 @@ class WGANMatcher(AdversarialMatcher):
         default="auto",
         rule=or_auto(above(0.0)),
         doc="""Initial learning rate of the generator's Adam. It falls to zero along half a cosine,
-        as the critic's does. "auto" is 2e-3, or 4e-3 for labels where codes are images.""",
+        as the critic's does. "auto" is 2e-3. Where codes are images it is 4e-3
+        for labels and without conditions.""",
     )
     critic_lr: Any = parameter(
         default="auto",
@@ -102,28 +104,29 @@ class WGANMatcher(AdversarialMatcher):
         default="auto",
         rule=or_auto(pair_of(between(0.0, 1.0))),
         doc="""Decay rates (β1, β2) of the gradient's first and second moments in Adam, for critic
-        and generator. "auto" is (0.5, 0.9), or (0, 0.99) for labels where codes are images.""",
+        and generator. "auto" is (0.5, 0.9). Where codes are images it is (0, 0.99) for labels and
+        without conditions.""",
     )
     n_draws: Any = parameter(
         default="auto",
         rule=or_auto(integer(1)),
         doc="""Draws for each condition in one step, all of which the critic sees. More make the
-        steps less noisy and slower. "auto" is 2, or 1 for labels where codes are images, unless
-        the energy score is asked for.""",
+        steps less noisy and slower. "auto" is 2, or 1 where the weight of the energy score is 0
+        by "auto".""",
     )
     energy_weight: Any = parameter(
         default="auto",
         rule=or_auto(at_least(0.0)),
         doc="""Weight of the energy score of the draws for each pair in the generator's loss, beside
-        the critic's. It needs at least two `n_draws`. "auto" is 2.5, or 0 where `n_draws` is 1
-        and for labels where codes are images.""",
+        the critic's. It needs at least two `n_draws`. "auto" is 2.5, or 0 where `n_draws` is 1.
+        Where codes are images it is 0 for labels and without conditions, too.""",
     )
     critic_widths: Sequence[int] = (128, 128)
     gradient_penalty: Any = parameter(
         default="auto",
         rule=or_auto(at_least(0.0)),
         doc="""Weight of the penalty on the critic's slope (γ for "r3gan"). Not used with
-        `critic="groupsort"`. "auto" is 1, or 0.3 where codes are images.""",
+        `critic="groupsort"`. "auto" is 1, or 0.3 for "r3gan" where codes are images.""",
         kw_only=False,
     )
     loss: str = parameter(
@@ -181,7 +184,11 @@ class WGANMatcher(AdversarialMatcher):
             found |= _OF_IMAGES
             found |= _OF_LABELLED_IMAGES if are_labels(data.condition) else {}
         given = {name: getattr(self, name) for name in self._settings}
-        found |= {name: value for name, value in given.items() if value != "auto"}
+        found |= {name: value for name, value in given.items() if not isinstance(value, str)}
+        if self.loss != "auto":
+            found["loss"] = self.loss
+        if found["loss"] == "wgan" and given["gradient_penalty"] == "auto":
+            found["gradient_penalty"] = _USUAL["gradient_penalty"]
         if given["energy_weight"] == "auto" and found["n_draws"] == 1:
             found["energy_weight"] = 0.0
         if given["n_draws"] == "auto" and found["energy_weight"] > 0:

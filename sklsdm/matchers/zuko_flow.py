@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from sklsdm.matchers.base import MatchingData, Plan
+from sklsdm.matchers.base import Plan
+from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.likelihood import LikelihoodMatcher
 from sklsdm.matchers.linear_start import start_linear
 from sklsdm.modules import SplineFlow, import_zuko

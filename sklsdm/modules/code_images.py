@@ -39,8 +39,10 @@ class ConvGenerator(CodeImageModule):
         self.first = linear(n_given, channels * height * width, generator)
         self.inwards = conv(channels + self.seen_channels, channels, 1, 1, generator)
         self.embed = nn.Sequential(linear(n_given, EMBEDDING, generator), nn.SiLU())
-        self.blocks = nn.ModuleList(ConvBlock(channels, generator) for _ in range(n_blocks))
-        self.norm = nn.GroupNorm(GROUPS, channels, dtype=torch.float32)
+        # A group has several channels, so that a code of one pixel is not normalised to nothing.
+        groups = min(GROUPS, channels // 4)
+        self.blocks = nn.ModuleList(ConvBlock(channels, generator, groups) for _ in range(n_blocks))
+        self.norm = nn.GroupNorm(groups, channels, dtype=torch.float32)
         self.outwards = conv(channels, n_channels, 3, 1, generator)
         module: Any = self
         module.to(memory_format=torch.channels_last)

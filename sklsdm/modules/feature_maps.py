@@ -89,9 +89,11 @@ class ConvBlock(nn.Module):
     The last convolution is zero at first, so that the block changes nothing.
     """
 
-    def __init__(self, channels: int, generator: torch.Generator | None) -> None:
+    def __init__(
+        self, channels: int, generator: torch.Generator | None, groups: int = GROUPS
+    ) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(GROUPS, channels, dtype=torch.float32)
+        self.norm = nn.GroupNorm(groups, channels, dtype=torch.float32)
         self.scale_and_shift = linear(EMBEDDING, 2 * channels, generator)
         self.first = conv(channels, channels, 3, 1, generator)
         self.second = conv(channels, channels, 3, 1, generator)

@@ -1,0 +1,47 @@
+"""What stage 2 learns from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class MatchingData:
+    """What stage 2 learns from, standardised and on the device."""
+
+    condition: Tensor  # (n, p)
+    latent: Tensor  # (n, k): codes of the pairs, those of pseudo-pairs last
+    held_condition: Tensor  # (v, p): pairs kept apart to choose the state; v may be 0
+    held_latent: Tensor  # (v, k)
+    codes: Tensor | None = None  # (n + N, k): codes of all responses, where stage 2 uses them
+    image_shape: tuple[int, ...] | None = None  # (c, h, w) of image conditions, flat in the rows
+    code_shape: tuple[int, ...] | None = None  # of codes that are images, flat in the rows
+    n_pseudo: int = 0  # how many of the pairs are pseudo-pairs, whose condition is a guess
+
+    @property
+    def condition_dim(self) -> int:
+        """p, the number of columns of a condition."""
+        return self.condition.shape[1]
+
+    @property
+    def latent_dim(self) -> int:
+        """k, the dimension of a code."""
+        return self.latent.shape[1]
+
+    def with_held_out(self) -> MatchingData:
+        """The same pairs, all of them to learn from."""
+        return replace(
+            self,
+            condition=torch.cat([self.condition, self.held_condition]),
+            latent=torch.cat([self.latent, self.held_latent]),
+            held_condition=self.held_condition[:0],
+            held_latent=self.held_latent[:0],
+        )
+
+    def without_conditions(self) -> MatchingData:
+        """The same codes, with conditions of no columns."""
+        none, held = self.condition[:, :0], self.held_condition[:, :0]
+        return replace(self, condition=none, held_condition=held, image_shape=None)
