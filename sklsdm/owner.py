@@ -164,7 +164,7 @@ def warn_if_not_improved(matcher: BaseMatcher, encoder: BaseConditionEncoder | N
     start, rows = "ridge regression with Gaussian noise", "pairs"
     if encoder is None:
         start, rows = "a Gaussian law", "rows"
-    if isinstance(matcher.network_, CodeImageModule):
+    if isinstance(getattr(matcher, "network_", None), CodeImageModule):
         start = "a network that has learnt nothing"
     tried = "diffusion" if getattr(matcher, "diffusion_steps_", 0) else None
     others = [

@@ -13,6 +13,7 @@ from sklsdm import LSDMGenerator, NotImprovedWarning
 from sklsdm.datasets import make_arms
 from sklsdm.encoders import FlattenConditionEncoder, TreesConditionEncoder
 from sklsdm.matchers import (
+from sklsdm.modules import ConvGenerator
     MATCHERS,
     DiffusionMatcher,
     EnergyMatcher,
@@ -65,6 +66,8 @@ def test_the_advice_applies_to_the_estimator_and_its_matcher():
     assert "a Gaussian law" in text
     assert "pair" not in text
     assert "condition" not in text
+    tried.network_ = ConvGenerator(0, (1, 4, 4), 8, 8)
+    assert "a network that has learnt nothing" in advice_for(tried, None)
 
 
 @pytest.mark.parametrize("matcher", list(MATCHERS))
