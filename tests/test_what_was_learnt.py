@@ -13,7 +13,6 @@ from sklsdm import LSDMGenerator, NotImprovedWarning
 from sklsdm.datasets import make_arms
 from sklsdm.encoders import FlattenConditionEncoder, TreesConditionEncoder
 from sklsdm.matchers import (
-from sklsdm.modules import ConvGenerator
     MATCHERS,
     DiffusionMatcher,
     EnergyMatcher,
@@ -21,6 +20,7 @@ from sklsdm.modules import ConvGenerator
     MDNMatcher,
     WGANMatcher,
 )
+from sklsdm.modules import ConvGenerator
 from sklsdm.owner import warn_if_not_improved
 
 
