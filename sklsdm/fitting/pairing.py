@@ -100,7 +100,7 @@ def draw_pseudo_pairs(
     max_steps : int
         Upper bound on the training steps of the model of x given the code.
     min_confidence : float
-        Of labels that are kept, in [0, 1].
+        Of labels that are kept, at most 1; -inf keeps all.
 
     Returns
     -------

@@ -68,7 +68,7 @@ class SlopePenalty:
             points = torch.cat([features.detach(), latent], dim=1).requires_grad_(True)
             sizes = [features.shape[1], latent.shape[1]]
             return input_gradient(critic(*points.split(sizes, dim=1)), points)
-        if isinstance(critic, Critic | ConvCritic):
+        if isinstance(critic, Critic):
             return critic.slopes(features, latent)
         points = latent.detach().requires_grad_(True)
         return input_gradient(critic(features, points), points)

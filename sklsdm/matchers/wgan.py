@@ -39,8 +39,8 @@ _USUAL: dict[str, Any] = {
     "energy_weight": 2.5,
 }
 _OF_IMAGES = {"gradient_penalty": 0.3, "loss": "r3gan"}
-# Given a label, images differ so much that the energy score blurs them. The critic then teaches
-# alone, and momentum makes its game with the generator circle.
+# Given a label, the energy score and the usual betas gave draws further from real images
+# (docs/lessons.md).
 _OF_LABELLED_IMAGES = {"lr": 4e-3, "betas": (0.0, 0.99), "n_draws": 1, "energy_weight": 0.0}
 
 
@@ -81,6 +81,7 @@ class WGANMatcher(AdversarialMatcher):
     """
 
     draws_code_images = True
+    _settings = (*AdversarialMatcher._settings, "loss")
 
     n_critic: int = parameter(default=1, kw_only=False)
     start: str = "diffusion"
@@ -91,8 +92,8 @@ class WGANMatcher(AdversarialMatcher):
         default="auto",
         rule=or_auto(above(0.0)),
         doc="""Initial learning rate of the generator's Adam. It falls to zero along half a cosine,
-        as the critic's does. "auto" is 2e-3. Where codes are images it is 4e-3
-        for labels and without conditions.""",
+        as the critic's does. "auto" is 2e-3. Where codes are images it is 4e-3 for labels and
+        without conditions.""",
     )
     critic_lr: Any = parameter(
         default="auto",
@@ -175,8 +176,6 @@ class WGANMatcher(AdversarialMatcher):
             random,
             joint=self.penalty_on == "joint",
         )
-
-    _settings = (*AdversarialMatcher._settings, "loss")
 
     def _settings_for(self, data: MatchingData) -> dict[str, Any]:
         found = dict(_USUAL)

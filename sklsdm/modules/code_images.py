@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sklsdm.functional.penalties import input_gradient
 from sklsdm.modules.feature_maps import EMBEDDING, GROUPS, CodeImageModule, ConvBlock
 from sklsdm.modules.layers import conv, linear
 
@@ -105,8 +104,3 @@ class ConvCritic(CodeImageModule):
         if self.together is None:
             return values
         return values + (self.together(given) * reduced).sum(dim=1)
-
-    def slopes(self, features: Tensor, latent: Tensor) -> Tensor:
-        """Gradient ∇_z f (n, k h w), from which training can go backward once more."""
-        points = latent.detach().requires_grad_(True)
-        return input_gradient(self(features, points), points)
