@@ -35,6 +35,9 @@ N_SCORE_DRAWS = 64
 N_CHOICE_DRAWS = 32
 N_CHOICE_DRAWS_OF_VERY_MANY_PASSES = 8
 VERY_MANY_PASSES = 16
+_ROWS_ON_CPU, _BLOCKS_ON_GPU = 2048, 4  # draws made at once
+
+_NUMPYS = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 
 
 class NoiseStream:
@@ -150,22 +153,22 @@ class Sampler:
         step = self._chunk() if batch_size == "auto" else int(batch_size)
         noise = NoiseStream(sum(self.noise_dims), seed, self.device)
 
-        def draw(places: slice) -> NDArray[Any]:
-            rows = np.arange(places.start, places.stop) // n_samples
-            first = rows[0]
-            needed = torch.from_numpy(condition[first : rows[-1] + 1]).to(self.device)
-            which = torch.from_numpy(rows - first).to(self.device)
+        def draw(places: slice) -> None:
+            first, last = places.start // n_samples, (places.stop - 1) // n_samples
+            needed = torch.from_numpy(condition[first : last + 1]).to(self.device)
+            which = torch.arange(places.start, places.stop, device=self.device) // n_samples - first
             with noise.undone_on_error():
-                matcher_noise, decoder_noise = self._split(noise.take(len(rows)))
+                matcher_noise, decoder_noise = self._split(noise.take(len(which)))
                 latent = self.draw_latent(needed, matcher_noise, which)
-                return finish(latent, decoder_noise).cpu().numpy()
+                draws = finish(latent, decoder_noise)
+                total = draws.sum().cpu().numpy()
+            if not np.isfinite(total):  # the sum of finite numbers is, unless they are huge
+                rows = np.arange(places.start, places.stop) // n_samples
+                check_outcome("X" if condition.shape[1] else "", draws.cpu().numpy(), "draw", rows)
+            store(draws, flat[places])
 
-        for places, draws in in_batches(len(flat), step, draw):
-            rows = np.arange(places.start, places.stop) // n_samples
-            check_outcome("X" if condition.shape[1] else "", draws, "draw", rows)
-            with np.errstate(over="ignore"):
-                flat[places] = draws
-            check_stored(flat[places], draws)
+        for _ in in_batches(len(flat), step, draw):
+            pass
 
     def draws_with_shared_noise(
         self, condition: NDArray[np.float32], n_draws: int, share: slice = slice(None)
@@ -210,14 +213,14 @@ class Sampler:
         return torch.cat([self.decode(part.to(self.device)).cpu() for part in parts]).numpy()
 
     def _chunk(self) -> int:
-        """Draws made at once, so that input and output of the widest layer make a block.
+        """Draws made at once, so that input and output of the widest layer make a block, or four.
 
-        On a CPU at most as many as a block of noise has rows: in larger chunks the layers of small
-        networks leave the cache, and draws take a fifth longer.
+        On a CPU they are few: in larger chunks the layers of small networks leave the cache, and
+        the system takes their memory back after each chunk. Draws then take up to twice as long.
         """
         widest = max(self.matcher.numbers_per_draw_, self.autoencoder.numbers_per_row_)
         rows = rows_per_block(2 * widest)
-        return min(rows, NoiseStream.BLOCK) if self.device.type == "cpu" else rows
+        return min(rows, _ROWS_ON_CPU) if self.device.type == "cpu" else _BLOCKS_ON_GPU * rows
 
     def _split(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The columns of `noise` for the matcher, and those for the decoder."""
@@ -387,9 +390,20 @@ def check_outcome(
     )
 
 
+def store(draws: Tensor, out: NDArray[Any]) -> None:
+    """Write finite draws (b, q) into `out`; raises where its dtype is too narrow for them."""
+    if out.dtype == _NUMPYS[draws.dtype]:
+        torch.from_numpy(out).copy_(draws)  # without another copy on the way
+        return
+    found = draws.cpu().numpy()
+    with np.errstate(over="ignore"):
+        out[...] = found
+    check_stored(out, found)
+
+
 def check_stored(stored: NDArray[Any], drawn: NDArray[Any]) -> None:
     """Raise if finite draws became infinite in `out`, whose dtype is too narrow for them."""
-    if np.isfinite(stored).all():
+    if np.can_cast(drawn.dtype, stored.dtype) or np.isfinite(stored).all():
         return
     raise ValueError(
         f"out has dtype {stored.dtype}, whose largest number is {np.finfo(stored.dtype).max:.3g}, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ _ROUNDING = 16 * np.finfo(np.float64).eps  # of equal numbers that were computed
 _FAR_FROM_ZERO = 1e8  # times its spread: a column's mean, whose squares would lose all digits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # so that each is a key of its own
 class Standardiser:
     """The map (value - mean) / scale of flat rows; `scale` is a standard deviation, or 0.
 
@@ -40,11 +41,20 @@ class Standardiser:
             return found.astype(np.float32)
 
     def tensors(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and scale on the device and in the dtype of `like`."""
-        return (
-            torch.as_tensor(self.mean, dtype=like.dtype, device=like.device),
-            torch.as_tensor(self.scale, dtype=like.dtype, device=like.device),
-        )
+        """Mean and scale on the device and in the dtype of `like`, moved there once."""
+        known, kind = _MOVED.setdefault(self, {}), (like.dtype, like.device)
+        if kind not in known:
+            known[kind] = (
+                torch.as_tensor(self.mean, dtype=like.dtype, device=like.device),
+                torch.as_tensor(self.scale, dtype=like.dtype, device=like.device),
+            )
+        return known[kind]
+
+
+# The numbers of standardisers as tensors, for as long as these are in use.
+_MOVED: WeakKeyDictionary[
+    Standardiser, dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]]
+] = WeakKeyDictionary()
 
 
 def fit_standardiser(blocks: Iterator[NDArray[Any]], *, shared: bool) -> Standardiser:
