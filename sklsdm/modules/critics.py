@@ -73,7 +73,8 @@ class OrthonormalLinear(nn.Module):
         else:
             skew = self.turn - self.turn.T
             eye = torch.eye(len(skew), dtype=skew.dtype, device=skew.device)
-            tall = torch.linalg.solve(eye - skew, (eye + skew) @ self.base)
+            # No check, for which a GPU would be waited for: I − S is never singular.
+            tall, _ = torch.linalg.solve_ex(eye - skew, (eye + skew) @ self.base)
         return tall.T if self.wide else tall
 
     def forward(self, rows: Tensor) -> Tensor:
