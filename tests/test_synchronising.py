@@ -1,7 +1,4 @@
-"""No step and no batch of draws makes a GPU wait for the CPU, as torch's dispatcher sees it.
-
-The operations counted here return what lies on the device to the CPU, or have a result whose shape
-depends on it. On a GPU each of them waits until everything before it is done.
+"""In no step and no batch of draws the CPU waits for a GPU, as torch's dispatcher sees it.
 
 Two steps do solve an assignment on the CPU, which the dispatcher does not show: that of `flow` with
 coupling="conditional-ot" (`functional.flow.couple`), and that of `transport` with unpaired="match"
@@ -14,37 +11,9 @@ import numpy as np
 import pytest
 import torch
 from helpers import ALL_MATCHERS, plain_regressor, two_sided
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklsdm.nets import TrainingNet
-
-SYNCHRONISING = (
-    "_local_scalar_dense",  # item(), float(), bool(), and an index by one number on the device
-    "_unique",
-    "equal",
-    "is_nonzero",
-    "masked_select",
-    "nonzero",
-    "unique_consecutive",
-    "unique_dim",
-)
-
-
-class CountSynchronising(TorchDispatchMode):
-    """Counts synchronising operations, by name, and those that index by booleans."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = Counter()
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        name = operation.name().removeprefix("aten::").split(".")[0]
-        indices = args[1] if name in ("index", "index_put", "index_put_") else ()
-        if name.rstrip("2") in SYNCHRONISING:
-            self.found[name] += 1
-        elif any(index is not None and index.dtype == torch.bool for index in indices):
-            self.found["boolean index"] += 1
-        return operation(*args, **(kwargs or {}))
+from sklsdm.nets.waiting import CountWaiting
 
 
 @pytest.mark.parametrize(
@@ -60,7 +29,7 @@ class CountSynchronising(TorchDispatchMode):
     ],
 )
 def test_the_counter_sees(use):
-    with CountSynchronising() as counter:
+    with CountWaiting() as counter:
         use(torch.arange(3.0))
     assert counter.found.total() > 0
 
@@ -72,7 +41,7 @@ def epochs(monkeypatch):
     real = TrainingNet.run_single_epoch
 
     def counted(net, iterator, training, prefix, step_fn, **fit_params):
-        with CountSynchronising() as counter, monkeypatch.context() as within:
+        with CountWaiting() as counter, monkeypatch.context() as within:
             # A list of a tensor's numbers is not seen by the dispatcher.
             within.setattr(torch.Tensor, "tolist", lambda tensor: pytest.fail("tolist() in a step"))
             real(net, iterator, training, prefix, step_fn, **fit_params)
@@ -91,7 +60,7 @@ def check_epochs(epochs):
 
 
 def check_draws(est, X):
-    with CountSynchronising() as counter:
+    with CountWaiting() as counter:
         est.sample(X[:4], 6, batch_size=8, random_state=0)
     assert counter.found == Counter()
 

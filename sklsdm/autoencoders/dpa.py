@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -63,6 +64,8 @@ class DPACoder(Coder):
 
 class DistributionalLoss:
     """Energy score of `n_draws` draws of the decoder for each row, divided by √q."""
+
+    recordable: ClassVar[bool] = True
 
     def __init__(self, n_draws: int, inside: Inside, random: torch.Generator) -> None:
         self.n_draws = n_draws

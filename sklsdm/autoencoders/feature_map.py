@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ _MOST_PIXELS = 8  # of a code's shorter side, with channels="auto"
 
 class NoisyCodeLoss:
     """Mean squared error of D(E(y) + noise), with noise in units of the codes' spread."""
+
+    recordable: ClassVar[bool] = True
 
     def __init__(self, noise: float, inside: Inside, random: torch.Generator) -> None:
         self.noise = noise

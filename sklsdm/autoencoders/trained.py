@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from sklsdm.nets import (
     Look,
     SingleNet,
     default_callbacks,
+    is_recordable,
 )
 from sklsdm.parameters import (
     above,
@@ -64,6 +65,8 @@ _LEAK = 0.3  # share of what exceeds the range that stays in training, to keep a
 class ReconstructionLoss:
     """Mean squared error of D(E(y)), in units of the responses' variance."""
 
+    recordable: ClassVar[bool] = True
+
     def __init__(self, inside: Inside) -> None:
         self.inside = inside
 
@@ -78,6 +81,7 @@ class AugmentedLoss:
         self, loss: Loss, image_shape: tuple[int, ...], strength: float, random: torch.Generator
     ) -> None:
         self.loss = loss
+        self.recordable = is_recordable(loss)
         self.image_shape = image_shape
         self.strength = strength
         self.random = random
@@ -225,7 +229,7 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
             held_out = HeldOutScore("valid_loss", self._held_out_loss(form, check, limit, run))
         return SingleNet(
             coder,
-            criterion=lambda: loss if limit is None else limit.within(loss),
+            criterion=lambda: loss if limit is None else LimitedLoss(loss, limit),
             optimizer=AdamW,
             optimizer__weight_decay=self.weight_decay,
             lr=self.lr,
@@ -363,21 +367,25 @@ class SlopeLimit:
         self.limit = limit
         self.reference = reference
 
-    def _gain(self, coder: Coder, target: Tensor, n_iterations: int) -> Tensor:
+    def gain(self, coder: Coder, target: Tensor, n_iterations: int = FULL_ITERATIONS) -> Tensor:
         """The factor, at most 1, that brings the slope down to the limit."""
         spread = coder.encode(target).std(dim=0, correction=0)
         return (self.limit / coder.slope(spread, n_iterations)).clamp(max=1.0)
 
-    def within(self, loss: Loss) -> Loss:
-        """`loss`, with the gain set anew for the weights of each step."""
-
-        def limited(coder: Any, target: Tensor) -> Tensor:
-            coder.gain = self._gain(coder, target, _QUICK_ITERATIONS)
-            return loss(coder, target)
-
-        return limited
-
     @torch.no_grad()
     def settle(self, coder: Coder) -> None:
         """Set the gain that the fitted coder keeps, from the codes' spread over reference rows."""
-        coder.gain = self._gain(coder, self.reference, FULL_ITERATIONS)
+        coder.gain = self.gain(coder, self.reference)
+
+
+class LimitedLoss:
+    """A loss of a coder whose gain is set anew for the weights of each step."""
+
+    def __init__(self, loss: Loss, limit: SlopeLimit) -> None:
+        self.loss = loss
+        self.recordable = is_recordable(loss)
+        self.limit = limit
+
+    def __call__(self, coder: Any, target: Tensor) -> Tensor:
+        coder.gain = self.limit.gain(coder, target, _QUICK_ITERATIONS)
+        return self.loss(coder, target)

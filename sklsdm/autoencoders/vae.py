@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -60,6 +61,8 @@ class VAECoder(Coder):
 
 class VariationalLoss:
     """Squared error at a drawn code, plus 2 β / q times the posterior's KL from N(0, I)."""
+
+    recordable: ClassVar[bool] = True
 
     def __init__(
         self, beta: float, free_bits: float, inside: Inside, random: torch.Generator

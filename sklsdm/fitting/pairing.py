@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -140,6 +140,8 @@ class LabelObjective:
     that they change smoothly; their entropy, so that they are near 0 or 1; and the KL divergence
     between their mean and the class shares in the pairs, so that the classes keep their shares.
     """
+
+    recordable: ClassVar[bool] = True
 
     def __init__(self, log_shares: Tensor) -> None:
         self.log_shares = log_shares

@@ -95,6 +95,8 @@ class AdversarialObjective:
         are not computed for it, and it gets None in their place.
     """
 
+    recordable: ClassVar[bool] = True
+
     def __init__(
         self,
         critic_loss: Loss,

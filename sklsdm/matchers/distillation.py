@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ OneStep = Callable[[Any, Tensor, Tensor], Tensor]
 
 class DistillationObjective:
     """Mean squared difference of one-step draws, `batch.latent`, from the sampler's."""
+
+    recordable: ClassVar[bool] = True
 
     def __init__(self, draw: OneStep) -> None:
         self.draw = draw

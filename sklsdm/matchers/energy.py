@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -18,6 +18,8 @@ class EnergyObjective:
 
     That is the energy distance between draws and all codes, times `unpaired_weight`.
     """
+
+    recordable: ClassVar[bool] = True
 
     def __init__(self, n_draws: int, unpaired_weight: float) -> None:
         self.n_draws = n_draws

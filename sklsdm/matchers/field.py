@@ -43,6 +43,8 @@ class FieldObjective(ABC):
     the pairs' x to all codes, and each code is learnt with a condition that is plausible for it.
     """
 
+    recordable: bool = True
+
     def __init__(self, data: MatchingData, plan: Plan) -> None:
         self.weight = plan.unpaired_weight
         self.random = plan.random

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,8 @@ class LikelihoodObjective:
     p(z) is the mean of p(z | x) over the conditions of the pairs. The density has a method
     `log_prob(condition, latent)`, for codes (..., k) and conditions (m, p) that broadcast.
     """
+
+    recordable: ClassVar[bool] = True
 
     def __init__(self, data: MatchingData, plan: Plan) -> None:
         self.weight = plan.unpaired_weight

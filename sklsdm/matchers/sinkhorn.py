@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ class SinkhornObjective:
 
     The first is between (scale · x, z) and (scale · x, H), the second between all codes and H.
     """
+
+    recordable: ClassVar[bool] = True
 
     def __init__(self, epsilon: float, scale: float, n_draws: int, unpaired_weight: float) -> None:
         self.epsilon = epsilon

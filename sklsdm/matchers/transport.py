@@ -115,6 +115,7 @@ class TransportObjective:
     def __init__(self, potentials: CodePotentials, unpaired_weight: float) -> None:
         self.potentials = potentials
         self.unpaired_weight = unpaired_weight
+        self.recordable = unpaired_weight == 0  # an exact plan is found on the CPU
 
     def __call__(self, module: Any, batch: PairBatch) -> Tensor:
         start = module.start(batch.condition, batch.noise)

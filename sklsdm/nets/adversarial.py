@@ -46,5 +46,4 @@ class AdversarialNet(TrainingNet):
         self.update("module_", self.optimizer_, loss, last)
         for parameter in trained:
             parameter.requires_grad_(True)
-        self.average()
         return {"loss": loss.detach(), "critic_loss": critic_loss.detach()}

@@ -6,8 +6,9 @@ import copy
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 
 from sklsdm.distributed import Group, is_first
 from sklsdm.nets.progress import EpochProgress
+from sklsdm.nets.recording import StepRecorder
+from sklsdm.nets.repeatable import repeatable_convolutions
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
@@ -39,6 +42,8 @@ class TrainingNet(NeuralNet):
     moving average of the parameters of `module_`. `random` is the generator that the batches draw
     from; its state is part of a snapshot. With a `group` of processes, each trains on its share of
     every batch; losses are means over all, and decisions are made by what the first process has.
+    A criterion that says `recordable = True` consists of operations on tensors alone, so that a GPU
+    can repeat a step by itself (`StepRecorder`).
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class TrainingNet(NeuralNet):
         self._batch_callbacks = {
             hook: [cb for _, cb in self.callbacks_ if _defines(cb, hook)] for hook in _BATCH_HOOKS
         }
+        self._recorder = StepRecorder(self)
         return self
 
     def initialize_callbacks(self) -> TrainingNet:
@@ -100,7 +106,7 @@ class TrainingNet(NeuralNet):
 
     def run_single_epoch(
         self,
-        iterator: Iterable[Any] | None,
+        iterator: Any,
         training: bool,
         prefix: str,
         step_fn: Callable[..., dict[str, Tensor]],
@@ -112,9 +118,12 @@ class TrainingNet(NeuralNet):
         self.history.new_batch()  # one per epoch: some callbacks read the last batch
         totals: dict[str, Tensor] = {}
         count = 0
+        self._recorder.begin_epoch(len(iterator))
         for batch in iterator:
             self._notify_batch("on_batch_begin", batch=batch, training=training)
-            step = step_fn(batch, **fit_params)
+            step = self._recorder.take(batch, partial(step_fn, **fit_params))
+            if training:
+                self.average()
             for name, value in step.items():
                 totals[name] = totals[name] + value if name in totals else value
             self._notify_batch("on_batch_end", batch=batch, training=training, **step)
@@ -131,11 +140,13 @@ class TrainingNet(NeuralNet):
             self.initialize()
         fit_params.pop("_routing_method", None)
         try:
-            self._train(X, y, fit_params)
+            with repeatable_convolutions(torch.device(self.device)):
+                self._train(X, y, fit_params)
         finally:
             for _, callback in self.callbacks_:
                 if isinstance(callback, EpochProgress):
                     callback.close()
+            self._recorder.forget()
         for _, callback in self.callbacks_:
             if isinstance(callback, LRScheduler):
                 callback.lr_scheduler_ = None  # it holds the optimizer, which must not be pickled

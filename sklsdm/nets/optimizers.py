@@ -18,21 +18,23 @@ class _OneCounter:
     """
 
     kernel: ClassVar[Callable[..., None]]
+    _rates: list[torch.Tensor] | None = None  # on the device, where steps read them there
     param_groups: list[dict[str, Any]]
     state: defaultdict[torch.Tensor, Any]
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """Move all parameters that have a gradient; a closure is not called."""
-        for group in self.param_groups:
+        for index, group in enumerate(self.param_groups):
             moved = [p for p in group["params"] if p.grad is not None]
             if moved:
                 self._start([p for p in moved if p not in self.state])
-                if len(moved) < len(group["params"]):
-                    self._pause([p for p in group["params"] if p.grad is None and p in self.state])
                 states = [self.state[p] for p in moved]
                 counts = [state["step"] for state in states]
-                torch._foreach_add_(list({id(count): count for count in counts}.values()), 1.0)
+                distinct = {id(count): count for count in counts}
+                if len(moved) < len(group["params"]):
+                    self._pause([p for p in group["params"] if p.grad is None], distinct)
+                torch._foreach_add_(list(distinct.values()), 1.0)
                 beta1, beta2 = group["betas"]
                 type(self).kernel(
                     moved,
@@ -41,7 +43,7 @@ class _OneCounter:
                     [state["exp_avg_sq"] for state in states],
                     [],
                     counts,
-                    lr=group["lr"],
+                    lr=group["lr"] if self._rates is None else self._rates[index],
                     beta1=beta1,
                     beta2=beta2,
                     weight_decay=group["weight_decay"],
@@ -49,6 +51,21 @@ class _OneCounter:
                     amsgrad=False,
                     maximize=False,
                 )
+
+    def read_rates_from_device(self) -> None:
+        """Let steps read the learning rates from tensors () beside the parameters.
+
+        A step that is recorded and replayed then has later rates, once they are written there.
+        """
+        self._rates = [
+            torch.tensor(group["lr"], dtype=torch.float32, device=group["params"][0].device)
+            for group in self.param_groups
+        ]
+
+    def read_own_rates(self) -> list[torch.Tensor]:
+        """Let steps read the groups' own learning rates again; returns the tensors."""
+        rates, self._rates = self._rates or [], None
+        return rates
 
     def _start(self, parameters: list[torch.Tensor]) -> None:
         """Zero moments, as torch names them, for parameters that are moved for the first time."""
@@ -62,10 +79,11 @@ class _OneCounter:
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
 
-    def _pause(self, parameters: list[torch.Tensor]) -> None:
-        """A count of its own for each parameter that has moved before and does not move now."""
-        for parameter in parameters:
-            self.state[parameter]["step"] = self.state[parameter]["step"].clone()
+    def _pause(self, parameters: list[torch.Tensor], raised: dict[int, torch.Tensor]) -> None:
+        """A count of its own for each parameter that does not move now and shares a raised one."""
+        for state in (self.state[p] for p in parameters if p in self.state):
+            if id(state["step"]) in raised:
+                state["step"] = state["step"].clone()
 
 
 class Adam(_OneCounter, torch.optim.Adam):

@@ -31,5 +31,4 @@ class SingleNet(TrainingNet):
         else:
             loss = self._parallel(batch)
         self.update("module_", self.optimizer_, loss, batch)
-        self.average()
         return {"loss": loss.detach()}

@@ -1,0 +1,229 @@
+"""Training steps on CUDA: one is recorded as a graph, and the others are replays of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sklsdm.nets.optimizers import Adam, AdamW
+from sklsdm.nets.waiting import CountWaiting
+
+Losses = dict[str, Tensor]
+
+_DEVICES = ("cuda",)
+_FEWEST_STEPS = 100  # recording takes as long as tens of steps: it pays where so many follow
+_STEPS_BEFORE = 3  # taken one by one first: they make the optimizers' moments
+
+_LOG = logging.getLogger("sklsdm")
+
+
+class StepRecorder:
+    """Takes the training steps of a net; on CUDA it records one and replays it.
+
+    The kernels of small networks run for microseconds, and a GPU then waits for the CPU, which
+    launches some hundred of them one by one in each step. A CUDA graph holds the kernels of a
+    whole step, with losses, gradients and optimizers, and is launched by one call. Results are
+    those of steps taken one by one, but for rounding: a graph reads learning rates as float32.
+
+    A replay repeats what the GPU did and runs no Python. So a step is recorded only if the
+    criterion says that it consists of operations on tensors alone (`recordable = True`), all
+    modules are of this package or of PyTorch, no callback asks for batches or gradients, and one
+    process trains. What else a recording depends on is looked at before each epoch; where it has
+    changed, a step is recorded anew. Where the CPU waits for the GPU within a step, or recording
+    fails, steps are taken one by one.
+
+    Parameters
+    ----------
+    net : TrainingNet
+        The net that trains, initialised.
+    """
+
+    def __init__(self, net: Any) -> None:
+        self.net = net
+        self.recording: Recording | None = None
+        kind = torch.device(net.device).type
+        self._may_record = kind in _DEVICES and _has_recordable_steps(net)
+        self._n_taken = 0
+        self._known: list[Any] = []
+
+    def begin_epoch(self, n_steps: int) -> None:
+        """Drop a recording that is out of date; an epoch has `n_steps` steps."""
+        if self.recording is not None:
+            if _dependencies(self.net) == self._known:
+                self.recording.set_rates()
+            else:
+                self.forget()
+        left = n_steps * (self.net.max_epochs - len(self.net.history) + 1)
+        self._worth_it = self._may_record and left >= _FEWEST_STEPS
+
+    def take(self, step: list[Any], train_step: Callable[[Any], Losses]) -> Losses:
+        """One training step, by `train_step(step)` or by a replay of it; its losses."""
+        if self.recording is not None and self.recording.suits(step):
+            return self.recording.replay(step)
+        if self.recording is not None or not self._worth_it:
+            return train_step(step)
+        self._n_taken += 1
+        if self._n_taken < _STEPS_BEFORE:
+            return train_step(step)
+        with CountWaiting() as waiting:
+            losses = train_step(step)
+        if waiting.found.total():
+            self._give_up(", ".join(waiting.found))
+        else:
+            self._record(step, train_step)
+        return losses
+
+    def forget(self) -> None:
+        """Free the recording and the gradients that lie in its memory."""
+        if self.recording is not None:
+            self.recording = None
+            for optimizer in optimizers_of(self.net):
+                optimizer.zero_grad(set_to_none=True)
+        self._n_taken = 0
+
+    def _record(self, step: list[Any], train_step: Callable[[Any], Losses]) -> None:
+        try:
+            self.recording = Recording(self.net, step, train_step)
+            self._known = _dependencies(self.net)
+        except RuntimeError as error:  # what torch raises for work that a graph cannot hold
+            self._give_up(str(error))
+
+    def _give_up(self, reason: str) -> None:
+        _LOG.info("Steps are taken one by one, since one cannot be recorded: %s", reason)
+        self._may_record = self._worth_it = False
+
+
+class Recording:
+    """One training step as a CUDA graph.
+
+    Parameters
+    ----------
+    net : TrainingNet
+        The net; its optimizers have moments for all parameters that a step moves.
+    step : list of Tensor or of named tuples of tensors
+        Batches like those of the steps to come.
+    train_step : callable
+        Takes the step; it is recorded, not carried out.
+
+    Raises
+    ------
+    RuntimeError
+        The step has an operation that makes the CPU wait for the GPU.
+    """
+
+    def __init__(self, net: Any, step: list[Any], train_step: Callable[[Any], Losses]) -> None:
+        self._step = [_copy_of(batch) for batch in step]
+        self._inputs = _tensors_in(self._step)
+        self._optimizers = optimizers_of(net)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)  # so that gradients lie in the graph's memory
+            optimizer.read_rates_from_device()
+        try:
+            self._launch, self._losses = record(
+                lambda: train_step(self._step), torch.device(net.device), net.random
+            )
+        finally:
+            self._rates = [optimizer.read_own_rates() for optimizer in self._optimizers]
+
+    def suits(self, step: list[Any]) -> bool:
+        """Whether the batches have the shapes that were recorded."""
+        return [part.shape for part in _tensors_in(step)] == [part.shape for part in self._inputs]
+
+    def replay(self, step: list[Any]) -> Losses:
+        """Take one step, and return its losses in tensors of their own."""
+        torch._foreach_copy_(self._inputs, _tensors_in(step))
+        self._launch()
+        return {name: loss.clone() for name, loss in self._losses.items()}
+
+    def set_rates(self) -> None:
+        """Let later replays have the present learning rates."""
+        for optimizer, rates in zip(self._optimizers, self._rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                rate.fill_(group["lr"])
+
+
+def record(
+    compute: Callable[[], Losses], device: torch.device, random: torch.Generator | None
+) -> tuple[Callable[[], None], Losses]:
+    """Record what `compute` does on the GPU; a call that repeats it, and the results' tensors.
+
+    `random` is the generator that `compute` draws from; replays go on in its stream. Other threads
+    may give work to the GPU meanwhile.
+    """
+    try:
+        return _capture(compute, device, random)
+    except RuntimeError:
+        # A recording that was broken off leaves generators as if it went on; a short one ends that.
+        _capture(
+            lambda: {"none": torch.zeros(1, dtype=torch.float32, device=device)}, device, random
+        )
+        raise
+
+
+def _capture(
+    compute: Callable[[], Losses], device: torch.device, random: torch.Generator | None
+) -> tuple[Callable[[], None], Losses]:
+    with torch.cuda.device(device):
+        graph = torch.cuda.CUDAGraph()
+        if random is not None:
+            graph.register_generator_state(random)
+        stream = torch.cuda.Stream(device)
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            results = compute()
+    return graph.replay, results
+
+
+def is_recordable(criterion: Any) -> bool:
+    """Whether a criterion says that it consists of operations on tensors alone."""
+    return bool(getattr(criterion, "recordable", False))
+
+
+def optimizers_of(net: Any) -> list[Any]:
+    """The optimizers of a net."""
+    return [getattr(net, name + "_") for name in net._optimizers]
+
+
+def _has_recordable_steps(net: Any) -> bool:
+    """Whether the steps of a net are known to be operations on tensors alone."""
+    parts = [getattr(net, name + "_") for name in net._modules]
+    modules = [each for part in parts if isinstance(part, nn.Module) for each in part.modules()]
+    return bool(
+        is_recordable(net.criterion_)
+        and net.group is None
+        and not any(net._batch_callbacks.values())
+        and all(isinstance(optimizer, Adam | AdamW) for optimizer in optimizers_of(net))
+        and all(type(module).__module__.startswith(("sklsdm.", "torch.")) for module in modules)
+    )
+
+
+def _dependencies(net: Any) -> list[Any]:
+    """What a recording has taken as it was: settings, addresses, and which weights are trained."""
+    values = getattr(net.criterion_, "__dict__", {})
+    plain = {name: v for name, v in values.items() if isinstance(v, bool | int | float | str)}
+    found: list[Any] = [id(net.criterion_), plain]
+    for optimizer in optimizers_of(net):
+        for group in optimizer.param_groups:
+            found.append([group[name] for name in ("betas", "eps", "weight_decay")])
+            for parameter in group["params"]:
+                moments = optimizer.state.get(parameter, {}).values()
+                addresses = [value.data_ptr() for value in (parameter, *moments)]
+                found.append((addresses, parameter.requires_grad))
+    return found
+
+
+def _tensors_in(step: list[Any]) -> list[Tensor]:
+    return [part for batch in step for part in _parts(batch) if part is not None]
+
+
+def _parts(batch: Any) -> Iterable[Tensor | None]:
+    return (batch,) if isinstance(batch, Tensor) else batch
+
+
+def _copy_of(batch: Any) -> Any:
+    if isinstance(batch, Tensor):
+        return batch.clone()
+    return type(batch)(*(None if part is None else part.clone() for part in batch))
