@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import ot
 import torch
 from torch import Tensor
 
 from sklsdm.functional.divergences import DIVERGENCES, variational_bound
+from sklsdm.functional.transport import import_pot
 
 Step = Callable[[Any, Any], None]
 
@@ -160,7 +160,7 @@ def entropic_cost(a: Tensor, b: Tensor, epsilon: float) -> Tensor:
     exact = cost.detach().double()
     weights = [exact.new_full((n,), 1 / n) for n in cost.shape]
     method = "sinkhorn" if exact.max() < 300 * epsilon else "sinkhorn_log"
-    plan = ot.sinkhorn(
+    plan = import_pot().sinkhorn(
         *weights,
         exact,
         epsilon,

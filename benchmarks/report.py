@@ -61,6 +61,7 @@ SECTIONS: Sequence[tuple[str, str, str, Summarise]] = (
     ("Colour images of three classes", "colour.py", "colour", colour.summarise),
     ("Scaling: unpaired responses in files", "scaling.py", "scaling", scaling.summarise),
     ("Speed, beside the same work in plain torch", "speed.py", "speed", speed.summarise),
+    ("Speed on a GPU", "speed.py --device cuda", "speed_cuda", speed.summarise),
     ("Soak: is anything left after many fits and draws?", "soak.py", "soak", soak.summarise),
 )
 HEAD = """# Benchmarks

@@ -1,10 +1,11 @@
 """How fast training and drawing are, each beside the same work in a few lines of plain torch.
 
     python benchmarks/speed.py [--quick] [--part training|drawing|user|skill] [--against FOLDER]
+    python benchmarks/speed.py --device cuda [--part training|drawing|user]
 
-Everything runs on one thread and is measured in CPU time, in rounds in which the two sides take
-turns; printed are medians, and the median of the ratios round by round. A ratio below 1 says that
-sklsdm is the faster one.
+Everything runs on one thread and is measured in CPU time (on CUDA in wall time, with the device
+waited for), in rounds in which the two sides take turns; printed are medians, and the median of the
+ratios round by round. A ratio below 1 says that sklsdm is the faster one.
 
 Training: a default fit is stopped in its first epoch, and its networks and batches are handed to
 the plain loop, with torch's own fused Adam, so that an epoch of 100 steps differs only in the loop,
@@ -17,7 +18,8 @@ callbacks.
 Drawing: 100,000 draws by `sample`, beside the generator's and the decoder's forward pass on the
 same noise, with units restored, in batches of the same size, into one array.
 
-User: seconds of what users wait for. They have no plain side.
+User: seconds of what users wait for. They have no plain side. On CUDA these are `LSDMRegressor()`
+on 250 labelled and 29,750 unlabelled digits, and 10,000 draws from it.
 
 Skill: with `--against`, which names a checkout of other code (such as a `git worktree`), seconds
 that either code takes to fit the arms to an energy skill of .88 of the oracle's: whole fits with
@@ -45,6 +47,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np
 import torch
 from common import kept_rows, print_table, replace_row, save_results
+from mnist_matchers import one_hot, split_mnist
 from plain_loops import STEPS, reconstruction_step
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
@@ -55,6 +58,14 @@ from sklsdm.matchers import MATCHERS
 from sklsdm.nets.base import StopTraining, one_thread
 
 Pairs = list[tuple[float, float]]  # seconds of the plain side and of ours
+
+
+def seconds(device: str) -> float:
+    """CPU seconds of this process; on CUDA the time on the clock when the device has finished."""
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 class Rounds(Callback):
@@ -87,7 +98,10 @@ class Rounds(Callback):
             for name, optimizer in ours.items():
                 setattr(net, name + "_", optimizer)
 
-        self.times_ = alternate(plain, lambda: net.fit_loop(self.batches_, epochs=1), self.n_rounds)
+        def ours_too() -> None:
+            net.fit_loop(self.batches_, epochs=1)
+
+        self.times_ = alternate(plain, ours_too, self.n_rounds, torch.device(net.device).type)
         raise StopTraining
 
     def __sklearn_clone__(self) -> Rounds:
@@ -102,35 +116,37 @@ def torchs_own(optimizer: torch.optim.Optimizer, fused: bool) -> torch.optim.Opt
     return kind(group["params"], fused=fused or None, **settings)
 
 
-def alternate(plain: Callable[[], Any], ours: Callable[[], Any], n_rounds: int) -> Pairs:
-    """CPU seconds of both sides, in turn; a first round warms up and does not count."""
+def alternate(
+    plain: Callable[[], Any], ours: Callable[[], Any], n_rounds: int, device: str
+) -> Pairs:
+    """Seconds of both sides, in turn; a first round warms up and does not count."""
     times = []
     for _ in range(n_rounds + 1):
-        start = time.process_time()
+        start = seconds(device)
         plain()
-        middle = time.process_time()
+        middle = seconds(device)
         ours()
-        times.append((middle - start, time.process_time() - middle))
+        times.append((middle - start, seconds(device) - middle))
     return times[1:]
 
 
 # ------------------------------------------------------------------ training
-def stage_one(n_rounds: int) -> Pairs:
+def stage_one(n_rounds: int, device: str) -> Pairs:
     """Stage 1 on 18,000 responses of 64 numbers."""
     y = np.random.default_rng(0).normal(size=(20_000, 64)).astype(np.float32)
     rounds = Rounds(reconstruction_step, n_rounds)
     model = LSDMRegressor(13, autoencoder="mlp", random_state=0)
-    model.set_params(autoencoder__callbacks=[rounds], matcher__max_steps=1)
+    model.set_params(autoencoder__callbacks=[rounds], matcher__max_steps=1, device=device)
     model.fit(y[:50, :2], y[:50], y[50:])
     return rounds.times_
 
 
-def stage_two(matcher: str, unpaired: str, n_rounds: int, fused: bool = True) -> Pairs:
+def stage_two(matcher: str, unpaired: str, n_rounds: int, device: str, fused: bool = True) -> Pairs:
     """Stage 2 on the arms: 1,500 pairs or, with "match", 300 pairs and 1,200 responses."""
     arms = make_arms(1500, random_state=1000)
     rounds = Rounds(STEPS[matcher], n_rounds, fused)
     model = LSDMRegressor(matcher=matcher, unpaired=unpaired, condition_encoder="flatten")
-    model.set_params(matcher__callbacks=[rounds], random_state=0)
+    model.set_params(matcher__callbacks=[rounds], random_state=0, device=device)
     if matcher == "wgan":
         model.set_params(matcher__start="linear")  # no other training comes first
     if unpaired == "match":
@@ -150,57 +166,59 @@ def few_steps(X: Any, y: Any, **params: Any) -> LSDMRegressor:
     return model.fit(X, y)
 
 
-def image_model(matcher: str) -> tuple[LSDMRegressor, Any]:
+def image_model(matcher: str, device: str) -> tuple[LSDMRegressor, Any]:
     """Images of 28 x 28 pixels from conditions of five columns, by ten latent dimensions."""
     random = np.random.default_rng(0)
     X = random.normal(size=(400, 5))
     y = (255 * random.uniform(size=(400, 28, 28))).astype(np.uint8)
-    return few_steps(X, y, latent_dim=10, matcher=matcher, autoencoder="mlp"), X
+    return few_steps(X, y, latent_dim=10, matcher=matcher, autoencoder="mlp", device=device), X
 
 
-def two_output_model(matcher: str) -> tuple[LSDMRegressor, Any]:
+def two_output_model(matcher: str, device: str) -> tuple[LSDMRegressor, Any]:
     """The arms: two outputs, one column of conditions."""
     arms = make_arms(400, random_state=0)
-    return few_steps(arms.X, arms.y, matcher=matcher), arms.X
+    return few_steps(arms.X, arms.y, matcher=matcher, device=device), arms.X
 
 
 @torch.no_grad()
 def bare_pass(model: LSDMRegressor, X: Any, n_draws: int) -> np.ndarray:
     """Draws by the two networks alone, in batches as large as those of `sample`."""
-    sampler = model._sampler()
+    sampler, device = model._sampler(), model.device_
     mean, scale = (
-        torch.as_tensor(part, dtype=torch.float32)
+        torch.as_tensor(part, dtype=torch.float32, device=device)
         for part in (sampler.latent_standardiser.mean, sampler.latent_standardiser.scale)
     )
     form = sampler.form
     y_mean, y_scale = (
-        torch.as_tensor(part, dtype=torch.from_numpy(np.empty(0, form.dtype)).dtype)
+        torch.as_tensor(part, device=device).to(torch.from_numpy(np.empty(0, form.dtype)).dtype)
         for part in (form.standardiser.mean, form.standardiser.scale)
     )
-    condition = torch.from_numpy(model._check_condition(X)).repeat_interleave(
-        n_draws // len(X), dim=0
-    )
-    random = torch.Generator().manual_seed(0)
+    condition = torch.from_numpy(model._check_condition(X)).to(device)
+    condition = condition.repeat_interleave(n_draws // len(X), dim=0)
+    random = torch.Generator(device).manual_seed(0)
     out = np.empty((len(condition), form.width), form.dtype)
     matcher, batch = sampler.matcher, sampler._chunk()
     for start in range(0, len(condition), batch):
         rows = condition[start : start + batch]
-        noise = torch.randn((len(rows), matcher.noise_dim_), generator=random)
+        noise = torch.randn((len(rows), matcher.noise_dim_), generator=random, device=device)
         latent = matcher._draw(matcher.network_, rows, noise) * scale + mean
         values = sampler.autoencoder.decode(latent) * y_scale + y_mean
-        out[start : start + batch] = (values.clamp(0, 1) if form.is_bytes else values).numpy()
+        out[start : start + batch] = (values.clamp(0, 1) if form.is_bytes else values).cpu().numpy()
     return out
 
 
-def drawing(make: Callable[[str], Any], matcher: str, n_draws: int, n_rounds: int) -> Pairs:
-    """CPU seconds of the bare pass and of `sample`."""
-    model, X = make(matcher)
+def drawing(
+    make: Callable[[str, str], Any], matcher: str, n_draws: int, n_rounds: int, device: str
+) -> Pairs:
+    """Seconds of the bare pass and of `sample`."""
+    model, X = make(matcher, device)
     X = X[:100]
     with one_thread():
         return alternate(
             lambda: bare_pass(model, X, n_draws),
             lambda: model.sample(X, n_draws // len(X), random_state=0),
             n_rounds,
+            device,
         )
 
 
@@ -258,6 +276,18 @@ USER: dict[str, tuple[str, Callable[[], float], int]] = {
 }
 
 
+def digits_seconds(device: str) -> tuple[float, float]:
+    """Wall seconds of `LSDMRegressor()` on 250 labelled and 29,750 other digits, and of draws."""
+    split = split_mnist(0, 25, 29_750, 0)
+    conditions = one_hot(split.pair_labels)
+    start = time.perf_counter()
+    model = LSDMRegressor(random_state=0, device=device)
+    model.fit(conditions, split.pairs, split.unlabelled)
+    middle = time.perf_counter()
+    model.sample(np.eye(10), 1000, random_state=0)
+    return middle - start, time.perf_counter() - middle
+
+
 # ------------------------------------------------------------------ time to equal skill
 def seconds_to_skill(checkout: Path, seed: int) -> float:
     """CPU seconds until the code in a checkout has reached the skill; infinity where it does not.
@@ -303,21 +333,21 @@ def row_of(part: str, case: str, pairs: Pairs, unit: float) -> dict[str, Any]:
     }
 
 
-def training_rows(n_rounds: int) -> Any:
-    yield row_of("training", "stage 1, mlp, 18,000 x 64", stage_one(n_rounds), 1e3)
+def training_rows(n_rounds: int, device: str) -> Any:
+    yield row_of("training", "stage 1, mlp, 18,000 x 64", stage_one(n_rounds, device), 1e3)
     for matcher in MATCHERS:
         for use in ("latent", "match"):
             case = f"{matcher}, {use}"
-            yield row_of("training", case, stage_two(matcher, use, n_rounds), 10)
+            yield row_of("training", case, stage_two(matcher, use, n_rounds, device), 10)
     for use in ("latent", "match"):
-        pairs = stage_two("wgan", use, n_rounds, fused=False)
+        pairs = stage_two("wgan", use, n_rounds, device, fused=False)
         yield row_of("training", f"wgan, {use}, by Adam's defaults", pairs, 10)
 
 
-def drawing_rows(n_rounds: int, n_draws: int) -> Any:
+def drawing_rows(n_rounds: int, n_draws: int, device: str) -> Any:
     for name, make in (("28 x 28 images", image_model), ("two outputs", two_output_model)):
         for matcher in ("wgan", "diffusion"):
-            pairs = drawing(make, matcher, n_draws, n_rounds)
+            pairs = drawing(make, matcher, n_draws, n_rounds, device)
             yield row_of("drawing", f"{name}, {matcher}", pairs, 1e6 / n_draws)
 
 
@@ -330,6 +360,14 @@ def user_rows(n_rounds: int) -> Any:
         }
 
 
+def digits_rows(device: str) -> Any:
+    """One fit, the first of its process, which also loads CUDA's libraries."""
+    cases = ("LSDMRegressor().fit, 250 of 30,000 digits labelled", "10,000 draws of digits")
+    for case, value in zip(cases, digits_seconds(device), strict=True):
+        row = {"part": "user", "case": case, "ours": value, "unit": "wall s", "rounds": 1}
+        yield row | {"date": time.strftime("%Y-%m-%d")}
+
+
 UNITS = {
     "training": "ms a step (stage 1: an epoch)",
     "drawing": "µs a draw",
@@ -339,6 +377,10 @@ UNITS = {
 
 def summarise(rows: list[dict[str, Any]]) -> None:
     """A table for each part."""
+    device = next((row["device"] for row in rows if "device" in row), None)
+    clock = "CPU " if device is None else ""
+    if device is not None:
+        print(f"On one {device}:\n")
     for part, unit in UNITS.items():
         here = [row for row in rows if row["part"] == part]
         cells = [
@@ -347,7 +389,7 @@ def summarise(rows: list[dict[str, Any]]) -> None:
         ]
         if cells:
             other = "other code" if part == "skill" else "plain torch"
-            print_table([f"{part}, CPU {unit}", other, "sklsdm", "ratio"], cells)
+            print_table([f"{part}, {clock}{unit}", other, "sklsdm", "ratio"], cells)
             print()
     here = [row for row in rows if row["part"] == "user"]
     if here:
@@ -355,10 +397,16 @@ def summarise(rows: list[dict[str, Any]]) -> None:
         print_table(["what users wait for", "median"], cells)
 
 
+def gpu() -> dict[str, str]:
+    """The name of the GPU, for the rows."""
+    return {"device": torch.cuda.get_device_name()}
+
+
 def main() -> None:
     """Time every case, print and save the rows."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--quick", action="store_true", help="two rounds; nothing is saved")
     parser.add_argument("--part", choices=("training", "drawing", "user", "skill"))
     parser.add_argument("--against", metavar="FOLDER", help="a checkout of other code")
@@ -366,20 +414,22 @@ def main() -> None:
     if arguments.part == "skill" and not arguments.against:
         parser.error("--part skill compares with other code; name its folder by --against")
     rounds = 2 if arguments.quick else arguments.rounds
-    parts = {
-        "training": lambda: training_rows(rounds),
-        "drawing": lambda: drawing_rows(rounds, 10_000 if arguments.quick else 100_000),
-        "user": lambda: user_rows(rounds),
+    device, n_draws = arguments.device, 10_000 if arguments.quick else 100_000
+    parts: dict[str, Callable[[], Any]] = {
+        "training": lambda: training_rows(rounds, device),
+        "drawing": lambda: drawing_rows(rounds, n_draws, device),
+        "user": lambda: user_rows(rounds) if device == "cpu" else digits_rows(device),
         "skill": lambda: skill_rows(min(rounds, 3), arguments.against) if arguments.against else (),
     }
+    name, where = ("speed", {}) if device == "cpu" else ("speed_cuda", gpu())
     warnings.simplefilter("ignore")
-    rows = kept_rows("speed")
+    rows = kept_rows(name)
     for part, measure in parts.items():
         for row in measure() if arguments.part in (None, part) else ():
             print(row["case"], f"{row.get('ratio', row['ours']):.3f}", flush=True)
-            replace_row(rows, row, ("part", "case"))
+            replace_row(rows, row | where, ("part", "case"))
             if not arguments.quick:
-                save_results("speed", [0], rows)
+                save_results(name, [0], rows)
     summarise(rows)
 
 
