@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import copy
-import os
-import threading
-import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -67,7 +63,6 @@ class TrainingNet(NeuralNet):
         return []  # `default_callbacks` gives the built-in and the user's callbacks in one list
 
     def initialize(self) -> TrainingNet:
-        _import_dynamo()
         super().initialize()
         self.interrupted_ = False
         self._restart_average()
@@ -271,25 +266,6 @@ def _copied(state: Any) -> Any:
     if isinstance(state, list):
         return [_copied(value) for value in state]
     return state
-
-
-_DYNAMO = threading.Lock()
-
-
-def _import_dynamo() -> None:
-    """Import what torch's optimizers import at their first use, and undo what that changes.
-
-    The import of torch._dynamo sets an environment variable, which child processes would inherit,
-    and adds a filter to those of `warnings`.
-    """
-    name = "TORCHINDUCTOR_CACHE_DIR"
-    with _DYNAMO:
-        value, filters = os.environ.get(name), list(warnings.filters)
-        import_module("torch._dynamo")
-        if value is None:
-            os.environ.pop(name, None)
-        for added in [entry for entry in warnings.filters if entry not in filters]:
-            warnings.filters.remove(added)  # type: ignore[attr-defined]
 
 
 _THREADS = ThreadpoolController()

@@ -9,13 +9,24 @@ from typing import Any, ClassVar
 import torch
 
 
+def _undecorated(method: Any) -> Any:
+    """A method of torch's Optimizer without its decorator, which imports torch._dynamo."""
+    return getattr(method, "__wrapped__", method)
+
+
 class _OneCounter:
     """Mixin for an optimizer of torch: parameters that start together share their count of steps.
 
     With ``fused=True`` torch's own step sorts the parameters by device and raises the count of each
     by an operation of its own, which for small networks on a CPU takes several times as long as the
-    kernel. Results are equal bit by bit.
+    kernel. Results are equal bit by bit. Its other methods import torch._dynamo, for compilers,
+    which takes most of a second of the first fit in a process.
     """
+
+    add_param_group = _undecorated(torch.optim.Optimizer.add_param_group)
+    state_dict = _undecorated(torch.optim.Optimizer.state_dict)
+    load_state_dict = _undecorated(torch.optim.Optimizer.load_state_dict)
+    zero_grad = _undecorated(torch.optim.Optimizer.zero_grad)
 
     kernel: ClassVar[Callable[..., None]]
     _rates: list[torch.Tensor] | None = None  # on the device, where steps read them there
