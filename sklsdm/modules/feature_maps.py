@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -203,7 +204,7 @@ class ConvField(CodeImageModule):
 
     def residual(self, condition: Tensor, latent: Tensor) -> Tensor:
         """u = z: codes are not whitened, which would mix their pixels."""
-        return latent.expand(*torch.broadcast_shapes(condition.shape[:-1], latent.shape[:-1]), -1)
+        return latent.expand(*np.broadcast_shapes(condition.shape[:-1], latent.shape[:-1]), -1)
 
     def latent(self, condition: Tensor, residual: Tensor) -> Tensor:
         """z = u."""
