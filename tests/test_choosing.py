@@ -1,6 +1,7 @@
 """What `fit` chooses by cross-fitting: the condition encoder and the use of unpaired responses."""
 
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -147,11 +148,11 @@ def test_each_pair_is_judged_once_by_a_fit_that_did_not_see_it(monkeypatch, grou
     for place, (data, rows) in enumerate(zip(fits, judged, strict=True)):
         assert len(data.held_latent) == len(rows)  # they choose its state, and are not learnt from
         assert_array_equal(np.sort(np.r_[rows_of(data.condition), rows]), np.arange(60))
-        assert_array_equal(rows, judged[place % 3])  # all candidates have the same folds
+        assert_array_equal(rows, judged[place // 2 * 2])  # both candidates have the same folds
         if grouped:
             assert not set(groups[rows]) & set(groups[rows_of(data.condition)])
-    assert_array_equal(np.sort(np.concatenate(judged[:3])), np.arange(60))
-    expected = np.repeat([1.0, 2.0, 3.0], list(map(len, judged[:3])))
+    assert_array_equal(np.sort(np.concatenate(judged[::2])), np.arange(60))
+    expected = np.repeat([1.0, 3.0, 5.0], list(map(len, judged[::2])))
     assert_array_equal(est.encoder_scores_["flatten"], expected)
 
 
@@ -412,8 +413,9 @@ def test_short_fits_of_uses_take_a_share_of_the_final_steps(monkeypatch):
     monkeypatch.setattr(choosing, "_FEWEST_STEPS", 100)
     taken = []
 
-    def noted(self, matcher, *args):
+    def noted(self, fold, matcher, *args):
         taken.append(matcher.max_steps)
+        self.progress.advance()
         return np.zeros(9)
 
     monkeypatch.setattr(choosing.ShortFits, "scores", noted)
@@ -430,6 +432,26 @@ def test_short_fits_of_uses_take_a_share_of_the_final_steps(monkeypatch):
             np.ones(2),
         )
         assert taken == [expected] * 3
+
+
+@pytest.mark.parametrize(
+    ("n_pairs", "behind", "judged"),
+    [(200, 1.0, (1, 1, 1)), (200, 0.2, (3, 3, 1)), (50, 1.0, (2, 2, 2))],
+)
+def test_who_falls_far_behind_is_dropped(n_pairs, behind, judged):
+    """Here a is best, b is behind it, with an error of .1 for 200 pairs, and c is far behind."""
+    random = np.random.default_rng(0)
+    at = {"a": 0.0, "b": behind, "c": 9.0}
+    calls = Counter()
+
+    def score(name, fold):
+        calls[name] += 1
+        return at[name] + random.normal(size=n_pairs)
+
+    found = choosing.compare(at, [0, 1, 2], score)
+    assert tuple(calls.values()) == judged
+    assert tuple(len(scores) // n_pairs for scores in found.values()) == judged
+    assert choose_best(found) == choose_first_as_good(found) == "a"
 
 
 # ------------------------------------------------------------------ checkpoints

@@ -251,14 +251,14 @@ def test_looks_leave_training_as_it_is(matcher, monkeypatch):
 
 # ------------------------------------------------------------------ the choice among candidates
 def test_a_candidate_that_diverges_is_left_out():
-    def score(name):
-        if name == "bad":
+    def score(name, fold):
+        if name == "bad" and fold == 1:
             raise DivergenceError("this one")
         return np.zeros(3)
 
-    assert list(compare(["bad", "good"], score)) == ["good"]
+    assert list(compare(["bad", "good"], [0, 1], score)) == ["good"]
     with pytest.raises(DivergenceError, match="this one"):
-        compare(["bad"], score)
+        compare(["bad"], [0, 1], score)
 
 
 # ------------------------------------------------------------------ extreme values

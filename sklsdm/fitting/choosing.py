@@ -1,7 +1,8 @@
 """The choice of condition encoder and use of unpaired responses, by cross-fitting over the pairs.
 
 Each candidate is fitted for a few steps on all folds but one, in a latent space that all share,
-and judged on the fold left out. So every pair has its say, also where pairs are few.
+and judged on the fold left out. So every pair has its say, also where pairs are few. A candidate
+that falls far behind is dropped after a fold.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ _FEWEST_STEPS = 100  # of a short fit of a use, where the final one takes as man
 # Standard errors by which a use must be better than one before it: short fits flatter a use that
 # only learns faster.
 _DOUBT_OF_USES = 2.0
+# A candidate that is worse than the best by so many standard errors is not fitted on further folds,
+# once it has been judged on so many pairs.
+_HOPELESS, _FEWEST_TO_DROP = 4.0, 100
 
 Scores = dict[str, NDArray[np.float64]]
 
@@ -179,10 +183,10 @@ def choose_setting(
     if len(encoders) > 1:
         quick = _quick_matcher(spaces[first].codes.shape[1], min(budget, _ENCODER_STEPS))
         with fits.shown("condition encoders", len(encoders), quick.max_steps):
-            encoder_scores = compare(
+            encoder_scores = fits.compare(
                 encoders,
-                lambda key: fits.scores(
-                    quick, spaces[first], encoders[key], "none", best_state=True
+                lambda key, fold: fits.scores(
+                    fold, quick, spaces[first], encoders[key], "none", best_state=True
                 ),
             )
         name = choose_first_as_good(encoder_scores)
@@ -193,29 +197,54 @@ def choose_setting(
         pairing_steps = min(budget, _LABELLING_STEPS if labels else _PAIRING_STEPS)
         short = new_matcher().set_params(max_steps=n_steps, callbacks=None)
         with fits.shown("uses of the unpaired responses", len(uses), n_steps):
-            use_scores = compare(
+            use_scores = fits.compare(
                 uses,
-                lambda key: fits.scores(short, spaces[key], encoders[name], key, pairing_steps),
+                lambda key, fold: fits.scores(
+                    fold, short, spaces[key], encoders[name], key, pairing_steps
+                ),
             )
         use = choose_first_as_good(use_scores, _DOUBT_OF_USES)
     return Choice(Setting(use, spaces[use], encoders[name]), encoder_scores, use_scores)
 
 
-def compare(candidates: Iterable[str], score: Callable[[str], NDArray[np.float64]]) -> Scores:
-    """The scores of the candidates by name.
+def compare(
+    candidates: Iterable[str],
+    folds: Sequence[Fold],
+    score: Callable[[str, Fold], NDArray[np.float64]],
+) -> Scores:
+    """The scores of the candidates by name, on one fold after another.
 
-    A candidate whose training diverges is left out; if all do, the last error is raised.
+    A candidate that has fallen far behind has scores of the first folds only. One whose training
+    diverges is left out; if all do, the last error is raised.
     """
-    found: Scores = {}
+    found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in candidates}
     error: DivergenceError | None = None
-    for name in candidates:
-        try:
-            found[name] = score(name)
-        except DivergenceError as diverged:
-            error = diverged
+    running = list(found)
+    for fold in folds:
+        if len(running) == 1 < len(found):
+            break  # all others are far behind
+        for name in running:
+            try:
+                found[name].append(score(name, fold))
+            except DivergenceError as diverged:
+                error = diverged
+                del found[name]
+        running = in_the_running(
+            {name: np.concatenate(found[name]) for name in running if name in found}
+        )
     if error is not None and not found:
         raise error
-    return found
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def in_the_running(scores: Scores) -> list[str]:
+    """The candidates that are not far behind the best; all have scores of the same pairs."""
+    if not scores:
+        return []
+    best = torch.from_numpy(scores[choose_best(scores)])
+    if len(best) < _FEWEST_TO_DROP:
+        return list(scores)
+    return [n for n, own in scores.items() if is_as_good(torch.from_numpy(own), best, _HOPELESS)]
 
 
 def _quick_matcher(latent_dim: int, n_steps: int) -> BaseMatcher:
@@ -254,8 +283,17 @@ class ShortFits:
         with Progress(what, n_fits, "fit", verbose) as self.progress:
             yield
 
+    def compare(
+        self, candidates: Iterable[str], score: Callable[[str, Fold], NDArray[np.float64]]
+    ) -> Scores:
+        """The scores of candidates by name, see :func:`compare`."""
+        found = compare(candidates, self.folds, score)
+        self.progress.close("decided" if self.progress.done < self.progress.total else "")
+        return found
+
     def scores(
         self,
+        fold: Fold,
         matcher: BaseMatcher,
         coded: Coded,
         encoder: BaseConditionEncoder,
@@ -263,32 +301,29 @@ class ShortFits:
         pairing_steps: int = 0,
         best_state: bool = False,
     ) -> NDArray[np.float64]:
-        """Multiscale scores (v,) of the pairs of all folds, those of one fold after another.
+        """Multiscale scores (v,) of the pairs of a fold.
 
-        A copy of `matcher` is fitted for each fold on the pairs that are not held out, for all its
-        steps. With `best_state` the held-out pairs choose its state, too: otherwise a candidate
-        that learns faster, and overfits sooner, loses to one that has hardly begun.
-        `pairing_steps` bounds the model of x given the code, where `use` is "pair".
+        A copy of `matcher` is fitted on the pairs that are not held out, for all its steps. With
+        `best_state` the held-out pairs choose its state, too: otherwise a candidate that learns
+        faster, and overfits sooner, loses to one that has hardly begun. `pairing_steps` bounds the
+        model of x given the code, where `use` is "pair".
         """
         run = replace(self.stage.run, checkpoint=None, verbose=0, is_trial=True)
-        found = []
-        for fold in self.folds:
-            data = self.stage.data(coded, encoder.for_trials(), fold)
-            held_condition = data.held_condition.cpu().numpy()
-            if not best_state:
-                data = replace(
-                    data, held_condition=data.held_condition[:0], held_latent=data.held_latent[:0]
-                )
-            if use == "pair":
-                data = _with_fewer_codes(data)
-            fitted = clone(matcher)
-            fitted.fit(data_for(use, data, run, pairing_steps), run)
-            if fitted.interrupted_:
-                raise KeyboardInterrupt
-            sampler = coded.space.sampler(fitted)
-            found.append(multiscale_scores(sampler, held_condition, fold.held.y, self.spread))
-            self.progress.advance()
-        return np.concatenate(found)
+        data = self.stage.data(coded, encoder.for_trials(), fold)
+        held_condition = data.held_condition.cpu().numpy()
+        if not best_state:
+            data = replace(
+                data, held_condition=data.held_condition[:0], held_latent=data.held_latent[:0]
+            )
+        if use == "pair":
+            data = _with_fewer_codes(data)
+        fitted = clone(matcher)
+        fitted.fit(data_for(use, data, run, pairing_steps), run)
+        if fitted.interrupted_:
+            raise KeyboardInterrupt
+        self.progress.advance()
+        sampler = coded.space.sampler(fitted)
+        return multiscale_scores(sampler, held_condition, fold.held.y, self.spread)
 
 
 def _with_fewer_codes(data: MatchingData) -> MatchingData:
@@ -307,16 +342,21 @@ def _with_fewer_codes(data: MatchingData) -> MatchingData:
 
 
 def choose_best(scores: Mapping[str, NDArray[np.float64]]) -> str:
-    """The candidate with the lowest mean score."""
-    return min(scores, key=lambda name: float(scores[name].mean()))
+    """The candidate with the lowest mean score, of those that were judged on most pairs."""
+    most = max(map(len, scores.values()))
+    judged = [name for name, by_pair in scores.items() if len(by_pair) == most]
+    return min(judged, key=lambda name: float(scores[name].mean()))
 
 
 def choose_first_as_good(scores: Mapping[str, NDArray[np.float64]], tolerance: float = 1.0) -> str:
     """The first candidate, in the order of `scores`, that is not clearly worse than the best one.
 
     It is clearly worse if its mean is higher by more than `tolerance` standard errors of the mean
-    difference, pair by pair.
+    difference, pair by pair, or if it was judged on fewer pairs since it had fallen behind.
     """
-    tensors = {name: torch.from_numpy(by_pair) for name, by_pair in scores.items()}
-    best = tensors[choose_best(scores)]
-    return next(name for name, by_pair in tensors.items() if is_as_good(by_pair, best, tolerance))
+    best = torch.from_numpy(scores[choose_best(scores)])
+    return next(
+        name
+        for name, by_pair in scores.items()
+        if len(by_pair) == len(best) and is_as_good(torch.from_numpy(by_pair), best, tolerance)
+    )
