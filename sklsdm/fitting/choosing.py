@@ -48,7 +48,7 @@ _FEWEST_STEPS = 100  # of a short fit of a use, where the final one takes as man
 _DOUBT_OF_USES = 2.0
 # A candidate that is worse than the best by so many standard errors is not fitted on further folds,
 # once it has been judged on so many pairs.
-_HOPELESS, _FEWEST_TO_DROP = 4.0, 100
+_HOPELESS, _FEWEST_TO_DROP = 3.0, 100
 
 Scores = dict[str, NDArray[np.float64]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,6 +19,7 @@ _DEVICES = ("cuda",)
 _FEWEST_STEPS = 100  # recording takes as long as tens of steps: it pays where so many follow
 _STEPS_BEFORE = 3  # taken one by one first: they make the optimizers' moments
 
+_ONE_AT_A_TIME = threading.Lock()  # recordings of several threads
 _LOG = logging.getLogger("sklsdm")
 
 
@@ -167,7 +169,7 @@ def record(
 def _capture(
     compute: Callable[[], Losses], device: torch.device, random: torch.Generator | None
 ) -> tuple[Callable[[], None], Losses]:
-    with torch.cuda.device(device):
+    with _ONE_AT_A_TIME, torch.cuda.device(device):
         graph = torch.cuda.CUDAGraph()
         if random is not None:
             graph.register_generator_state(random)
