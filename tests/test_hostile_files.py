@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from sklsdm.saving.boosters import pack_booster, unpack_booster
 
 SCRIPT = Path(__file__).with_name("hostile_files.py")
 
@@ -21,3 +25,9 @@ def test_hostile_files_run_nothing_hang_nowhere_and_take_little_memory(n_files):
     assert found["refused"] + found["equal"] + found["loaded"] == 2 * n_files
     assert found["equal"] < n_files / 20  # alterations that change nothing are rare
     assert found["grown_MB"] < 200
+
+
+def test_a_claim_of_many_features_takes_no_memory():
+    booster = HistGradientBoostingRegressor(max_iter=2).fit(np.zeros((2, 3)), np.zeros(2))
+    claimed = pack_booster(booster) | {"n_features": 10**12}
+    assert unpack_booster(claimed).n_features_in_ == 10**12

@@ -40,8 +40,10 @@ def unpack_booster(packed: dict[str, Any]) -> HistGradientBoostingRegressor:
         raise ValueError("the boosted trees do not fit their nodes")
     nodes = _nodes(fields, len(fields["left"]))
     _check_nodes(nodes, counts, n_features)
-    # A small booster brings whatever else this scikit-learn keeps; then it gets the trees.
-    booster = copy.deepcopy(_small_booster(n_features))
+    # A small booster brings whatever else this scikit-learn keeps; then it gets the trees. It is
+    # fitted to one feature, since a file may claim millions: others differ in categories only.
+    booster = copy.deepcopy(_small_booster())
+    booster.n_features_in_ = n_features
     if not set(packed["settings"]) <= set(booster.get_params()):
         raise ValueError("the boosted trees have settings that this scikit-learn does not know")
     booster.set_params(**packed["settings"])
@@ -54,11 +56,11 @@ def unpack_booster(packed: dict[str, Any]) -> HistGradientBoostingRegressor:
     return booster
 
 
-@lru_cache(maxsize=8)
-def _small_booster(n_features: int) -> HistGradientBoostingRegressor:
-    """A fitted booster for so many features."""
+@lru_cache(maxsize=1)
+def _small_booster() -> HistGradientBoostingRegressor:
+    """A booster that is fitted to one feature."""
     booster = HistGradientBoostingRegressor(max_iter=1, min_samples_leaf=1, early_stopping=False)
-    return booster.fit(np.zeros((2, n_features)), np.zeros(2))
+    return booster.fit(np.zeros((2, 1)), np.zeros(2))
 
 
 def _nodes(fields: dict[str, NDArray[Any]], n_nodes: int) -> NDArray[Any]:
