@@ -1,11 +1,11 @@
-"""Seconds of a default fit of the arms that reaches an energy skill of .88 of the oracle's.
+"""Seconds of a default fit of the arms that reaches an energy skill, of the oracle's.
 
-    PYTHONPATH=checkout python benchmarks/equal_skill.py SEED
+    PYTHONPATH=checkout python benchmarks/equal_skill.py SEED [PEER]
 
 Fits with more and more steps of stage 2, each from the start, on 1,500 pairs; the first that
-reaches the skill counts, with the CPU seconds of that fit alone. It is started by
-`speed.py --against` for two versions of the package, so it needs only what all of them have, and
-prints JSON.
+reaches the skill counts, with the CPU seconds of that fit alone. The skill is .88, or that of a
+peer (`peers.py`), whose seconds are printed too. It is started by `speed.py` for two versions of
+the package, so it needs only what all of them have, and prints JSON.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import math
 import os
 import sys
 import time
+from typing import Any
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
@@ -39,20 +40,33 @@ def main() -> None:
     marginal = train.y[random.integers(len(train.y), size=(len(test.y), N_DRAWS))]
     worst = energy_score(test.y, marginal)
     best = energy_score(test.y, test.sample(test.X, N_DRAWS, random_state=seed))
+
+    def skill_of(draws: Any) -> float:
+        return float((worst - energy_score(test.y, draws)) / (worst - best))
+
+    found: dict[str, Any] = {"package": sklsdm.__file__}
+    needed = SKILL
+    if len(sys.argv) > 2:
+        from peers import available_peers  # not where only a checkout is measured
+
+        peer = available_peers([sys.argv[2]])[sys.argv[2]]
+        peer(train.X[:50], train.y[:50], seed)  # imports its package
+        start = time.process_time()
+        draw = peer(train.X, train.y, seed)
+        found["peer_seconds"] = time.process_time() - start
+        needed = found["peer_skill"] = skill_of(draw(test.X, N_DRAWS, seed))
     seconds, skill, n_steps = math.inf, 0.0, 0
     for n_steps in STEPS:
         model = LSDMRegressor(random_state=seed).set_params(matcher__max_steps=n_steps)
         start = time.process_time()
         model.fit(train.X, train.y)
         seconds = time.process_time() - start
-        draws = model.sample(test.X, N_DRAWS, random_state=seed)
-        skill = (worst - energy_score(test.y, draws)) / (worst - best)
-        if skill >= SKILL:
+        skill = skill_of(model.sample(test.X, N_DRAWS, random_state=seed))
+        if skill >= needed:
             break
     else:
         seconds = math.inf
-    found = {"seconds": seconds, "skill": skill, "steps": n_steps, "package": sklsdm.__file__}
-    print(json.dumps(found))
+    print(json.dumps(found | {"seconds": seconds, "skill": skill, "steps": n_steps}))
 
 
 if __name__ == "__main__":

@@ -160,15 +160,19 @@ def entropic_cost(a: Tensor, b: Tensor, epsilon: float) -> Tensor:
     exact = cost.detach().double()
     weights = [exact.new_full((n,), 1 / n) for n in cost.shape]
     method = "sinkhorn" if exact.max() < 300 * epsilon else "sinkhorn_log"
-    plan = import_pot().sinkhorn(
-        *weights,
-        exact,
-        epsilon,
-        method=method,
-        numItermax=200,
-        stopThr=1e-3 / len(b) ** 0.5,
-        warn=False,
-    ).to(cost.dtype)
+    plan = (
+        import_pot()
+        .sinkhorn(
+            *weights,
+            exact,
+            epsilon,
+            method=method,
+            numItermax=200,
+            stopThr=1e-3 / len(b) ** 0.5,
+            warn=False,
+        )
+        .to(cost.dtype)
+    )
     return (plan * cost).sum() + epsilon * torch.xlogy(plan, plan * plan.numel()).sum()
 
 

@@ -21,9 +21,10 @@ same noise, with units restored, in batches of the same size, into one array.
 User: seconds of what users wait for. They have no plain side. On CUDA these are `LSDMRegressor()`
 on 250 labelled and 29,750 unlabelled digits, and 10,000 draws from it.
 
-Skill: with `--against`, which names a checkout of other code (such as a `git worktree`), seconds
-that either code takes to fit the arms to an energy skill of .88 of the oracle's: whole fits with
-more and more steps, the first that gets there counts. "plain" is the other code.
+Skill: seconds that a peer takes to fit the arms, and that ours takes to reach its energy skill:
+whole fits with more and more steps, the first that gets there counts. With `--against`, which names a
+checkout of other code (such as a `git worktree`), also those that either takes to a skill of .88 of
+the oracle's. "plain" is the peer or the other code.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -289,32 +291,42 @@ def digits_seconds(device: str) -> tuple[float, float]:
 
 
 # ------------------------------------------------------------------ time to equal skill
-def seconds_to_skill(checkout: Path, seed: int) -> float:
-    """CPU seconds until the code in a checkout has reached the skill; infinity where it does not.
+PEER = "zuko mixture density"
 
-    A process of its own imports the package from the checkout.
+
+def seconds_to_skill(checkout: Path, seed: int, *peer: str) -> dict[str, Any]:
+    """CPU seconds until the code in a checkout has reached a skill; infinity where it does not.
+
+    A process of its own imports the package from the checkout. The skill is .88, or a peer's.
     """
     script = Path(__file__).with_name("equal_skill.py")
     environment = os.environ | {"PYTHONPATH": str(checkout)}
     found = subprocess.run(
-        [sys.executable, str(script), str(seed)],
+        [sys.executable, str(script), str(seed), *peer],
         env=environment,
         check=True,
         capture_output=True,
         text=True,
     )
-    result = json.loads(found.stdout.splitlines()[-1])
+    result: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
     if Path(result["package"]).parents[1] != checkout.resolve():
         raise SystemExit(f"{result['package']} was imported, not the package in {checkout}")
-    return float(result["seconds"])
+    return result
 
 
-def skill_rows(n_rounds: int, against: str) -> Any:
-    """The other code and ours in turn, each on as many data sets."""
-    checkouts = Path(against), Path(__file__).parents[1]
+def skill_rows(n_rounds: int, against: str | None) -> Any:
+    """A peer, and where told the other code, beside ours, in turn on as many data sets."""
+    here = Path(__file__).parents[1]
+    if find_spec(PEER.split()[0]) is not None:
+        beside = [seconds_to_skill(here, seed, PEER) for seed in range(n_rounds)]
+        pairs = [(each["peer_seconds"], each["seconds"]) for each in beside]
+        yield row_of("skill", f"arms to the skill of {PEER}", pairs, 1)
+    if against is None:
+        return
+    checkouts = Path(against), here
     pairs = []
     for seed in range(n_rounds):
-        other, ours = (seconds_to_skill(checkout, seed) for checkout in checkouts)
+        other, ours = (seconds_to_skill(checkout, seed)["seconds"] for checkout in checkouts)
         pairs.append((other, ours))
     commit = subprocess.run(
         ["git", "-C", against, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
@@ -411,15 +423,13 @@ def main() -> None:
     parser.add_argument("--part", choices=("training", "drawing", "user", "skill"))
     parser.add_argument("--against", metavar="FOLDER", help="a checkout of other code")
     arguments = parser.parse_args()
-    if arguments.part == "skill" and not arguments.against:
-        parser.error("--part skill compares with other code; name its folder by --against")
     rounds = 2 if arguments.quick else arguments.rounds
     device, n_draws = arguments.device, 10_000 if arguments.quick else 100_000
     parts: dict[str, Callable[[], Any]] = {
         "training": lambda: training_rows(rounds, device),
         "drawing": lambda: drawing_rows(rounds, n_draws, device),
         "user": lambda: user_rows(rounds) if device == "cpu" else digits_rows(device),
-        "skill": lambda: skill_rows(min(rounds, 3), arguments.against) if arguments.against else (),
+        "skill": lambda: skill_rows(min(rounds, 3), arguments.against),
     }
     name, where = ("speed", {}) if device == "cpu" else ("speed_cuda", gpu())
     warnings.simplefilter("ignore")
