@@ -22,9 +22,9 @@ User: seconds of what users wait for. They have no plain side. On CUDA these are
 on 250 labelled and 29,750 unlabelled digits, and 10,000 draws from it.
 
 Skill: seconds that a peer takes to fit the arms, and that ours takes to reach its energy skill:
-whole fits with more and more steps, the first that gets there counts. With `--against`, which names a
-checkout of other code (such as a `git worktree`), also those that either takes to a skill of .88 of
-the oracle's. "plain" is the peer or the other code.
+whole fits with more and more steps, the first that gets there counts. With `--against`, which names
+a checkout of other code (such as a `git worktree`), also those that either takes to a skill of .88
+of the oracle's. "plain" is the peer or the other code.
 """
 
 from __future__ import annotations
