@@ -55,6 +55,7 @@ def state():
             torch.are_deterministic_algorithms_enabled(),
             torch.utils.deterministic.fill_uninitialized_memory,
         ),
+        "cuDNN": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
         "torch anomaly detection": torch.is_anomaly_enabled(),
         "torch matmul precision": torch.get_float32_matmul_precision(),
         "torch autocast": [torch.is_autocast_enabled(device) for device in AUTOCAST],
