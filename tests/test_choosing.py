@@ -156,6 +156,17 @@ def test_each_pair_is_judged_once_by_a_fit_that_did_not_see_it(monkeypatch, grou
     assert_array_equal(est.encoder_scores_["flatten"], expected)
 
 
+def test_encoders_that_give_equal_conditions_are_fitted_once(monkeypatch):
+    def twice(self, condition, codes, seed):
+        return {"flatten": FlattenConditionEncoder(), "again": FlattenConditionEncoder()}
+
+    monkeypatch.setattr(AutoConditionEncoder, "candidates", twice)
+    fits = of_patched(monkeypatch, MDNMatcher)
+    scores = quick().fit(X, Y).encoder_scores_
+    assert len(fits) == 3
+    assert_array_equal(scores["again"], scores["flatten"])
+
+
 def test_copies_of_the_pairs_that_judge_are_kept_from_the_short_fits(monkeypatch):
     fits = of_patched(monkeypatch, EnergyMatcher)
     quick(1, condition_encoder="flatten").fit(X, Y, np.concatenate([Y, MORE]))
