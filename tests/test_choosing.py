@@ -14,6 +14,7 @@ from skorch.callbacks import Callback
 from sklsdm import LSDMRegressor
 from sklsdm.datasets import make_pinwheel
 from sklsdm.encoders import (
+    AutoConditionEncoder,
     FlattenConditionEncoder,
     PeriodicConditionEncoder,
     TreesConditionEncoder,
