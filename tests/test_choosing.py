@@ -168,6 +168,13 @@ def test_encoders_that_give_equal_conditions_are_fitted_once(monkeypatch):
     assert_array_equal(scores["again"], scores["flatten"])
 
 
+def test_uses_are_not_judged_by_the_fits_of_the_encoders(monkeypatch):
+    short = of_patched(monkeypatch, EnergyMatcher)
+    est = quick().fit(X, Y, MORE)
+    assert est.encoder_scores_
+    assert len(short) == 3 * len(est.held_out_scores_) + 1  # every use on three folds, and the end
+
+
 def test_copies_of_the_pairs_that_judge_are_kept_from_the_short_fits(monkeypatch):
     fits = of_patched(monkeypatch, EnergyMatcher)
     quick(1, condition_encoder="flatten").fit(X, Y, np.concatenate([Y, MORE]))

@@ -31,3 +31,5 @@ def test_a_claim_of_many_features_takes_no_memory():
     booster = HistGradientBoostingRegressor(max_iter=2).fit(np.zeros((2, 3)), np.zeros(2))
     claimed = pack_booster(booster) | {"n_features": 10**12}
     assert unpack_booster(claimed).n_features_in_ == 10**12
+    staged = unpack_booster(pack_booster(booster)).staged_predict(np.zeros((4, 3)))
+    assert len(list(staged)) == 2

@@ -9,6 +9,7 @@ from helpers import plain_regressor
 from numpy.testing import assert_array_equal
 
 from sklsdm import LSDMGenerator
+from sklsdm.draws.drawing import store
 from sklsdm.draws.out_of_memory import in_batches, is_out_of_memory
 from sklsdm.matchers.base import BaseMatcher
 
@@ -91,6 +92,23 @@ def test_memory_that_runs_out_later(fitted, monkeypatch, small_memory):
         draws = fitted.sample(X, 300, random_state=0, batch_size=400)
     np.testing.assert_allclose(draws, expected, rtol=1e-4, atol=1e-5)
     assert len(caught) == 1
+
+
+def test_memory_that_runs_out_while_draws_are_stored(fitted, monkeypatch):
+    expected = fitted.sample(X, 7, random_state=0, batch_size=105)
+    calls = []
+
+    def once(draws, out):
+        calls.append(len(out))
+        if len(calls) == 1:
+            raise MemoryError
+        store(draws, out)
+
+    monkeypatch.setattr("sklsdm.draws.drawing.store", once)
+    with pytest.warns(UserWarning, match="Memory ran out for batches of 210"):
+        found = fitted.sample(X, 7, random_state=0)
+    assert calls == [210, 105, 105]
+    assert_array_equal(found, expected)
 
 
 def test_forecasts_take_fewer_rows_at_once(fitted, small_memory):

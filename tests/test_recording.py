@@ -14,6 +14,8 @@ from helpers import ALL_MATCHERS, plain_regressor, two_sided
 from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
 
+from sklsdm.matchers import WGANMatcher
+from sklsdm.matchers.adversarial import AdversarialObjective
 from sklsdm.matchers.base import EPOCH_STEPS
 from sklsdm.matchers.energy import EnergyObjective
 from sklsdm.modules import ConditionalGenerator
@@ -147,8 +149,17 @@ def weigh(net):
     net.criterion_.energy_weight *= 2
 
 
+def penalise(net):
+    net.criterion_.penalty.weight *= 10
+
+
+def hook(net):
+    net.module_.register_forward_hook(lambda module, inputs, output: 1.1 * output)
+
+
 @pytest.mark.parametrize(
-    ("change", "n_recordings"), [(halve, 1), (spoil, 2), (freeze, 2), (weigh, 2)]
+    ("change", "n_recordings"),
+    [(halve, 1), (spoil, 2), (freeze, 2), (weigh, 2), (penalise, 2), (hook, 1)],
 )
 def test_changes_between_epochs_are_seen(change, n_recordings, records, monkeypatch):
     replayed = draws(fitted_with(AtEpoch(change)))
@@ -185,6 +196,27 @@ def test_modules_of_a_user(records, monkeypatch):
     assert records == []
 
 
+def test_losses_of_a_user(records, monkeypatch):
+    class Own(WGANMatcher):
+        def _losses(self):
+            critic, generator = super()._losses()
+            return lambda real, drawn: critic(real, drawn), generator
+
+    class Inherits(EnergyObjective):
+        pass
+
+    class Says(EnergyObjective):
+        recordable = True
+
+    fitted(Own(start="linear"))
+    monkeypatch.setattr("sklsdm.matchers.energy.EnergyObjective", Inherits)
+    fitted("energy")
+    assert records == []
+    monkeypatch.setattr("sklsdm.matchers.energy.EnergyObjective", Says)
+    fitted("energy")
+    assert records == [17]
+
+
 def test_few_steps(records, monkeypatch):
     monkeypatch.setattr(recording, "_FEWEST_STEPS", 100)
     fitted("energy")  # 20 steps
@@ -193,6 +225,25 @@ def test_few_steps(records, monkeypatch):
 
 def refuse(compute, device, random):
     raise RuntimeError("operation not permitted when stream is capturing")
+
+
+def break_off(compute, device, random):
+    """As where memory runs out in the generator's half of a step."""
+
+    def loss(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.MonkeyPatch.context() as within:
+        within.setattr(AdversarialObjective, "generator_loss", loss)
+        compute()
+
+
+def test_a_recording_that_is_broken_off_leaves_both_players_trained(records, monkeypatch, caplog):
+    monkeypatch.setattr(recording, "record", break_off)
+    with caplog.at_level(logging.INFO, logger="sklsdm"):
+        est = fitted("wgan")
+    assert caplog.text.count("one by one") == 1
+    assert est.matcher_.n_steps_ == 20
 
 
 def test_a_step_that_a_graph_cannot_hold(records, monkeypatch, caplog):

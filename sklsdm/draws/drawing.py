@@ -162,10 +162,11 @@ class Sampler:
                 latent = self.draw_latent(needed, matcher_noise, which)
                 draws = finish(latent, decoder_noise)
                 total = draws.sum().cpu().numpy()
-            if not np.isfinite(total):  # the sum of finite numbers is, unless they are huge
-                rows = np.arange(places.start, places.stop) // n_samples
-                check_outcome("X" if condition.shape[1] else "", draws.cpu().numpy(), "draw", rows)
-            store(draws, flat[places])
+                if not np.isfinite(total):  # the sum of finite numbers is, unless they are huge
+                    rows = np.arange(places.start, places.stop) // n_samples
+                    found = draws.cpu().numpy()
+                    check_outcome("X" if condition.shape[1] else "", found, "draw", rows)
+                store(draws, flat[places])
 
         for _ in in_batches(len(flat), step, draw):
             pass

@@ -273,7 +273,7 @@ class ShortFits:
         self.stage = stage
         self.folds = folds
         self.spread = spread
-        self._judged: list[tuple[Any, Tensor, NDArray[np.float64]]] = []
+        self._judged: list[tuple[Any, Tensor, NDArray[np.float64]]] = []  # in one comparison
 
     @contextmanager
     def shown(self, what: str, n_candidates: int, n_steps: int) -> Iterator[None]:
@@ -289,6 +289,7 @@ class ShortFits:
         self, candidates: Iterable[str], score: Callable[[str, Fold], NDArray[np.float64]]
     ) -> Scores:
         """The scores of candidates by name, see :func:`compare`."""
+        self._judged.clear()  # they are of another matcher
         found = compare(candidates, self.folds, score)
         self.progress.close("decided" if self.progress.done < self.progress.total else "")
         return found

@@ -18,7 +18,7 @@ from sklsdm.matchers.base import MATCHING, GeneratorMatcher, Plan, Prepared, sev
 from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.diffusion_start import STEPS_OF_DIFFUSION, StartingDiffusion, learn_draws
 from sklsdm.modules import ConvCritic, ConvGenerator, Critic, Critics
-from sklsdm.nets import Adam, AdversarialNet
+from sklsdm.nets import Adam, AdversarialNet, is_ours
 from sklsdm.parameters import (
     above,
     at_least,
@@ -95,8 +95,6 @@ class AdversarialObjective:
         are not computed for it, and it gets None in their place.
     """
 
-    recordable: ClassVar[bool] = True
-
     def __init__(
         self,
         critic_loss: Loss,
@@ -114,6 +112,7 @@ class AdversarialObjective:
         self.n_draws = n_draws
         self.energy_weight = energy_weight
         self.relativistic = relativistic
+        self.recordable = all(map(is_ours, (critic_loss, generator_loss, penalty)))
 
     def _draw(self, generator: nn.Module, batch: PairBatch) -> Tensor:
         """Draws (b * n_draws, k), those of one condition one after another."""

@@ -6,7 +6,7 @@ from sklsdm.nets.callbacks import default_callbacks
 from sklsdm.nets.held_out import HeldOutScore, KeepBest, is_as_good
 from sklsdm.nets.looks import FARTHEST, Look, range_of
 from sklsdm.nets.optimizers import Adam, AdamW
-from sklsdm.nets.recording import is_recordable
+from sklsdm.nets.recording import is_ours, is_recordable
 from sklsdm.nets.single import SingleNet
 from sklsdm.nets.users import CallbackHolder, check_callbacks, clone_to_fit
 
@@ -26,6 +26,7 @@ __all__ = [
     "default_callbacks",
     "history_arrays",
     "is_as_good",
+    "is_ours",
     "is_recordable",
     "one_thread",
     "range_of",

@@ -42,8 +42,10 @@ class AdversarialNet(TrainingNet):
         # must stay frozen afterwards.
         trained = [p for p in self.critic_.parameters() if p.requires_grad]
         self.critic_.requires_grad_(False)
-        loss = self.criterion_.generator_loss(self.module_, self.critic_, last)
-        self.update("module_", self.optimizer_, loss, last)
-        for parameter in trained:
-            parameter.requires_grad_(True)
+        try:
+            loss = self.criterion_.generator_loss(self.module_, self.critic_, last)
+            self.update("module_", self.optimizer_, loss, last)
+        finally:
+            for parameter in trained:
+                parameter.requires_grad_(True)
         return {"loss": loss.detach(), "critic_loss": critic_loss.detach()}

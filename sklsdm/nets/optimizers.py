@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 
@@ -54,7 +55,7 @@ class _OneCounter:
                     [state["exp_avg_sq"] for state in states],
                     [],
                     counts,
-                    lr=group["lr"] if self._rates is None else self._rates[index],
+                    lr=self._rate(index),
                     beta1=beta1,
                     beta2=beta2,
                     weight_decay=group["weight_decay"],
@@ -62,6 +63,14 @@ class _OneCounter:
                     amsgrad=False,
                     maximize=False,
                 )
+
+    def _rate(self, index: int) -> Any:
+        """The learning rate of a group; on CUDA as a recorded step reads it, as float32."""
+        if self._rates is not None:
+            return self._rates[index]
+        group = self.param_groups[index]
+        is_cuda = group["params"][0].is_cuda
+        return float(np.float32(group["lr"])) if is_cuda else group["lr"]
 
     def read_rates_from_device(self) -> None:
         """Let steps read the learning rates from tensors () beside the parameters.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,14 +30,14 @@ class StepRecorder:
     The kernels of small networks run for microseconds, and a GPU then waits for the CPU, which
     launches some hundred of them one by one in each step. A CUDA graph holds the kernels of a
     whole step, with losses, gradients and optimizers, and is launched by one call. Results are
-    those of steps taken one by one, but for rounding: a graph reads learning rates as float32.
+    those of steps taken one by one.
 
     A replay repeats what the GPU did and runs no Python. So a step is recorded only if the
     criterion says that it consists of operations on tensors alone (`recordable = True`), all
-    modules are of this package or of PyTorch, no callback asks for batches or gradients, and one
-    process trains. What else a recording depends on is looked at before each epoch; where it has
-    changed, a step is recorded anew. Where the CPU waits for the GPU within a step, or recording
-    fails, steps are taken one by one.
+    modules are of classes of this package or of PyTorch, without hooks, no callback asks for
+    batches or gradients, and one process trains. What else a recording depends on is looked at
+    before each epoch; where it has changed, a step is recorded anew. Where the CPU waits for the
+    GPU within a step, or recording fails, steps are taken one by one.
 
     Parameters
     ----------
@@ -59,6 +60,7 @@ class StepRecorder:
                 self.recording.set_rates()
             else:
                 self.forget()
+                self._may_record = _has_recordable_steps(self.net)
         left = n_steps * (self.net.max_epochs - len(self.net.history) + 1)
         self._worth_it = self._may_record and left >= _FEWEST_STEPS
 
@@ -91,12 +93,14 @@ class StepRecorder:
         try:
             self.recording = Recording(self.net, step, train_step)
             self._known = _dependencies(self.net)
-        except RuntimeError as error:  # what torch raises for work that a graph cannot hold
+        except (RuntimeError, AttributeError) as error:  # a graph cannot hold it, or torch differs
             self._give_up(str(error))
 
     def _give_up(self, reason: str) -> None:
         _LOG.info("Steps are taken one by one, since one cannot be recorded: %s", reason)
         self._may_record = self._worth_it = False
+        for optimizer in optimizers_of(self.net):
+            optimizer.zero_grad(set_to_none=True)  # they may lie in memory of the recording
 
 
 class Recording:
@@ -154,7 +158,7 @@ def record(
     """Record what `compute` does on the GPU; a call that repeats it, and the results' tensors.
 
     `random` is the generator that `compute` draws from; replays go on in its stream. Other threads
-    may give work to the GPU meanwhile.
+    may give work to the GPU meanwhile, but not draw from CUDA's own generator.
     """
     try:
         return _capture(compute, device, random)
@@ -171,7 +175,7 @@ def _capture(
 ) -> tuple[Callable[[], None], Losses]:
     with _ONE_AT_A_TIME, torch.cuda.device(device):
         graph = torch.cuda.CUDAGraph()
-        if random is not None:
+        if random is not None and torch.__version__ < "2.14":  # later graphs find generators
             graph.register_generator_state(random)
         stream = torch.cuda.Stream(device)
         with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
@@ -180,8 +184,18 @@ def _capture(
 
 
 def is_recordable(criterion: Any) -> bool:
-    """Whether a criterion says that it consists of operations on tensors alone."""
-    return bool(getattr(criterion, "recordable", False))
+    """Whether a criterion says that it consists of operations on tensors alone.
+
+    What a class of a user inherits from ours does not count: it may have added other things.
+    """
+    said = is_ours(criterion) or "recordable" in {**vars(type(criterion)), **vars(criterion)}
+    return bool(said and getattr(criterion, "recordable", False))
+
+
+def is_ours(part: Any) -> bool:
+    """Whether a function, also one with arguments filled in, or an object's class is of ours."""
+    part = part.func if isinstance(part, partial) else part
+    return str(getattr(part, "__module__", "")).startswith("sklsdm.")
 
 
 def optimizers_of(net: Any) -> list[Any]:
@@ -191,22 +205,33 @@ def optimizers_of(net: Any) -> list[Any]:
 
 def _has_recordable_steps(net: Any) -> bool:
     """Whether the steps of a net are known to be operations on tensors alone."""
-    parts = [getattr(net, name + "_") for name in net._modules]
-    modules = [each for part in parts if isinstance(part, nn.Module) for each in part.modules()]
     return bool(
         is_recordable(net.criterion_)
         and net.group is None
         and not any(net._batch_callbacks.values())
         and all(isinstance(optimizer, Adam | AdamW) for optimizer in optimizers_of(net))
-        and all(type(module).__module__.startswith(("sklsdm.", "torch.")) for module in modules)
+        and all(
+            type(module).__module__.startswith(("sklsdm.", "torch.")) and _n_hooks(module) == 0
+            for module in _modules_of(net)
+        )
     )
 
 
+def _modules_of(net: Any) -> list[nn.Module]:
+    parts = [getattr(net, name + "_") for name in net._modules]
+    return [each for part in parts if isinstance(part, nn.Module) for each in part.modules()]
+
+
+def _n_hooks(module: nn.Module) -> int:
+    hooks = module._forward_hooks, module._forward_pre_hooks
+    return sum(map(len, (*hooks, module._backward_hooks, module._backward_pre_hooks)))
+
+
 def _dependencies(net: Any) -> list[Any]:
-    """What a recording has taken as it was: settings, addresses, and which weights are trained."""
-    values = getattr(net.criterion_, "__dict__", {})
-    plain = {name: v for name, v in values.items() if isinstance(v, bool | int | float | str)}
-    found: list[Any] = [id(net.criterion_), plain]
+    """What a recording has taken as it was: settings, addresses, hooks, what is trained."""
+    found = list(_looked_at(net.criterion_))
+    for module in _modules_of(net):
+        found += [_n_hooks(module), *(buffer.data_ptr() for buffer in module.buffers(False))]
     for optimizer in optimizers_of(net):
         for group in optimizer.param_groups:
             found.append([group[name] for name in ("betas", "eps", "weight_decay")])
@@ -215,6 +240,21 @@ def _dependencies(net: Any) -> list[Any]:
                 addresses = [value.data_ptr() for value in (parameter, *moments)]
                 found.append((addresses, parameter.requires_grad))
     return found
+
+
+def _looked_at(part: Any) -> Iterator[Any]:
+    """Numbers and texts in an object of ours, the addresses of its tensors, what else it holds."""
+    if isinstance(part, Tensor):
+        yield part.data_ptr()
+    elif isinstance(part, bool | int | float | str):
+        yield part
+    elif is_ours(type(part)) and hasattr(part, "__dict__") and not isinstance(part, nn.Module):
+        yield id(part)
+        for name, value in vars(part).items():
+            yield name
+            yield from _looked_at(value)
+    else:
+        yield id(part)
 
 
 def _tensors_in(step: list[Any]) -> list[Tensor]:

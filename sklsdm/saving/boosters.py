@@ -43,7 +43,7 @@ def unpack_booster(packed: dict[str, Any]) -> HistGradientBoostingRegressor:
     # A small booster brings whatever else this scikit-learn keeps; then it gets the trees. It is
     # fitted to one feature, since a file may claim millions: others differ in categories only.
     booster = copy.deepcopy(_small_booster())
-    booster.n_features_in_ = n_features
+    booster.n_features_in_ = booster._n_features = n_features
     if not set(packed["settings"]) <= set(booster.get_params()):
         raise ValueError("the boosted trees have settings that this scikit-learn does not know")
     booster.set_params(**packed["settings"])
