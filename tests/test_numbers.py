@@ -177,6 +177,7 @@ def test_more_noise_than_a_sobol_sequence_has():
 @pytest.fixture
 def little_memory(monkeypatch):
     monkeypatch.setattr("sklsdm.draws.drawing.available_memory", lambda: 2**20)
+    monkeypatch.setattr("sklsdm.draws.drawing._SURELY_FREE", 0)
 
 
 def test_draws_beyond_the_available_memory_are_refused(trained, little_memory):

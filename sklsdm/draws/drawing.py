@@ -35,6 +35,7 @@ N_SCORE_DRAWS = 64
 N_CHOICE_DRAWS = 32
 N_CHOICE_DRAWS_OF_VERY_MANY_PASSES = 8
 VERY_MANY_PASSES = 16
+_SURELY_FREE = 2**24  # bytes for draws
 _ROWS_ON_CPU, _BLOCKS_ON_GPU = 2048, 4  # draws made at once
 
 _NUMPYS = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
@@ -353,7 +354,8 @@ def check_out(
 def allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """A new array for draws; raises if it is larger than the memory that is available."""
     n_bytes = math.prod(shape) * dtype.itemsize
-    limit = available_memory()
+    # Asking takes as long as a few draws.
+    limit = available_memory() if n_bytes > _SURELY_FREE else n_bytes
     try:
         if n_bytes <= limit:
             return np.empty(shape, dtype)
