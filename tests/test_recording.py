@@ -5,6 +5,7 @@ recording's own tensors: what the recorder does around it is the same.
 """
 
 import logging
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -215,6 +216,19 @@ def test_losses_of_a_user(records, monkeypatch):
     monkeypatch.setattr("sklsdm.matchers.energy.EnergyObjective", Says)
     fitted("energy")
     assert records == [17]
+
+
+def test_what_says_that_it_can_be_recorded():
+    class Slots:
+        __slots__ = ()
+
+    class Says:
+        recordable = True
+
+    silent = (Slots(), abs, lambda module, batch: 0, partial(max, 1), type("Own", (Says,), {})())
+    assert not any(map(recording.is_recordable, silent))
+    assert recording.is_recordable(Says())
+    assert recording.is_recordable(EnergyObjective(2, 0.0))
 
 
 def test_few_steps(records, monkeypatch):

@@ -188,7 +188,8 @@ def is_recordable(criterion: Any) -> bool:
 
     What a class of a user inherits from ours does not count: it may have added other things.
     """
-    said = is_ours(criterion) or "recordable" in {**vars(type(criterion)), **vars(criterion)}
+    own = vars(type(criterion)), getattr(criterion, "__dict__", {})
+    said = is_ours(criterion) or any("recordable" in each for each in own)
     return bool(said and getattr(criterion, "recordable", False))
 
 
