@@ -50,6 +50,7 @@ class StepRecorder:
         self.recording: Recording | None = None
         kind = torch.device(net.device).type
         self._may_record = kind in _DEVICES and _has_recordable_steps(net)
+        self._worth_it = False  # of the present epoch
         self._n_taken = 0
         self._known: list[Any] = []
 

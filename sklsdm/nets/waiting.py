@@ -26,8 +26,8 @@ _WAITING = (
 class CountWaiting(TorchDispatchMode):
     """Context that counts, by name, the operations of this thread for which the CPU waits.
 
-    Besides those of a fixed list these are indices by booleans and copies to the CPU. Elsewhere
-    than on a GPU nobody waits for them, but they are counted, too, unless they are copies.
+    Besides those of a fixed list these are indices by booleans and copies from one kind of device
+    to another. On a CPU nobody waits for the former, but they are counted there, too.
     """
 
     def __init__(self) -> None:
@@ -46,5 +46,6 @@ class CountWaiting(TorchDispatchMode):
         results = operation(*args, **(kwargs or {}))
         if name in ("_to_copy", "copy_") and isinstance(results, Tensor):
             ends = {results.device.type, *(a.device.type for a in args if isinstance(a, Tensor))}
-            self.found[f"copy between {' and '.join(sorted(ends))}"] += len(ends) > 1
+            if len(ends) > 1:
+                self.found[f"copy between {' and '.join(sorted(ends))}"] += 1
         return results
