@@ -221,17 +221,16 @@ class LatentSpaceEstimator(PartsOwner):
         data = stage.data(setting.coded, setting.encoder, fold)
         matcher = self._new_part("matcher")
         only_sure = matcher.learns_sure_labels(data)
-        data = data if only_sure or validation is not None else data.with_held_out()
+        if validation is None and not only_sure:
+            data = stage.data(setting.coded, setting.encoder, stage.nothing_held_out())
         data = data_for(setting.use, data, run, matcher.max_steps, only_sure)
         earlier = getattr(self, "matcher_", None)
         with started(matcher, earlier, "matcher__") if self.warm_start else nullcontext():
             self.matcher_ = matcher.fit(data, run)
         self._note_setting(setting, data)
         self.interrupted_ = self.matcher_.interrupted_
-        self.history_ = {
-            "autoencoder": self.autoencoder_.history_,
-            "matcher": self.matcher_.history_,
-        }
+        first, second = self.autoencoder_.history_, self.matcher_.history_
+        self.history_ = {"autoencoder": first, "matcher": second}
         if earlier is None:
             warn_if_not_improved(self.matcher_, setting.encoder)
         warn_of_far_draws(self.matcher_)

@@ -9,7 +9,8 @@ from scipy import stats
 
 from sklsdm import LSDMRegressor, metrics
 from sklsdm.batches import PairBatch
-from sklsdm.fitting.pairing import MIN_CONFIDENCE, LabelObjective, draw_pseudo_pairs
+from sklsdm.fitting.labelling import CodeObjective
+from sklsdm.fitting.pairing import MIN_CONFIDENCE, draw_pseudo_pairs
 from sklsdm.functional import virtual_adversarial
 from sklsdm.matchers import MATCHERS, EnergyMatcher
 
@@ -187,7 +188,7 @@ def test_classes_that_lose_their_share_cost():
         return torch.stack([-3 * codes[:, 0], 3 * codes[:, 0]], dim=1).log_softmax(dim=1)
 
     right, wrong = (
-        LabelObjective(torch.tensor(shares).log()) for shares in ([0.5, 0.5], [0.05, 0.95])
+        CodeObjective(torch.tensor(shares).log()) for shares in ([0.5, 0.5], [0.05, 0.95])
     )
     assert wrong(halves, batch) > right(halves, batch) + 0.5
 

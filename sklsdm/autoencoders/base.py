@@ -66,6 +66,11 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
         """Whether it is trained by steps, so that a later fit can go on from it."""
         return False
 
+    @property
+    def may_move_images(self) -> bool:
+        """Whether an image that is moved a little counts as one of the same kind."""
+        return True
+
     def check_format(self, form: ResponseFormat) -> None:
         """Raise where responses in `form` cannot be coded."""
 

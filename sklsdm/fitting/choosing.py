@@ -26,6 +26,7 @@ from sklsdm.fitting.holding_out import folds_of
 from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.unpaired import data_for, first_use
 from sklsdm.functional.categorical import are_labels
+from sklsdm.inputs.images import SmallImages
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import BaseMatcher, EnergyMatcher, MatchingData, MDNMatcher
 from sklsdm.nets import is_as_good
@@ -97,6 +98,11 @@ class StageTwo:
     image_shape: tuple[int, ...] | None = None  # of conditions that convolutions read
     keeps_encoder: bool = False  # whether the condition encoder was fitted before, on other pairs
 
+    def nothing_held_out(self) -> Fold:
+        """All pairs to learn from."""
+        every = np.arange(len(self.pairs))
+        return Fold(every, self.pairs.take(every[:0]))
+
     def data(self, coded: Coded, encoder: BaseConditionEncoder | None, fold: Fold) -> MatchingData:
         """The data of stage 2 for one fold; `encoder` is fitted on the pairs that are kept.
 
@@ -109,11 +115,13 @@ class StageTwo:
             copies = self.responses.unpaired_copies(form.flatten(fold.held.y))
             others = np.setdiff1d(others, copies)
         kept = torch.from_numpy(fold.kept).to(device)
-        all_rows = torch.cat([kept, torch.from_numpy(others).to(device)])
-        codes = None
+        codes = images = None
         if len(others):
-            codes = room_for(len(all_rows), coded.codes.shape[1], device)
-            torch.index_select(coded.codes, 0, all_rows, out=codes)
+            rows = np.concatenate([fold.kept, others])
+            if SmallImages.suit(self.responses) and coded.space.autoencoder.may_move_images:
+                images = SmallImages(self.responses, rows)
+            codes = room_for(len(rows), coded.codes.shape[1], device)
+            torch.index_select(coded.codes, 0, torch.from_numpy(rows).to(device), out=codes)
         seen, held = self.pairs.condition[fold.kept], fold.held.condition
         if encoder is not None:
             groups = None if self.groups is None else self.groups[fold.kept]
@@ -129,6 +137,7 @@ class StageTwo:
             held_condition=torch.from_numpy(held).to(device),
             held_latent=coded.space.encode(fold.held.y),
             codes=codes,
+            images=images,
             image_shape=self.image_shape,
             code_shape=coded.space.autoencoder.code_shape_,
         )
@@ -349,7 +358,8 @@ def _with_fewer_codes(data: MatchingData) -> MatchingData:
         return data
     last, device = len(data.codes) - 1, data.codes.device
     others = torch.linspace(n_pairs, last, _MOST_TO_PAIR, dtype=torch.float32, device=device)
-    return replace(data, codes=torch.cat([data.codes[:n_pairs], data.codes[others.long()]]))
+    codes = torch.cat([data.codes[:n_pairs], data.codes[others.long()]])
+    return replace(data, codes=codes, images=None)
 
 
 def choose_best(scores: Mapping[str, NDArray[np.float64]]) -> str:

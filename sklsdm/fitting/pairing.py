@@ -1,8 +1,7 @@
 """Pseudo-pairs: a model of x given the code assigns conditions to codes without one.
 
 The model is fitted on the pairs. If conditions repeat (labels, doses, settings), it is a
-classifier of the code. Virtual adversarial training on all codes makes it smooth, so that its
-class borders lie where codes are few (Miyato et al. 2018, arXiv 1704.03976).
+classifier (see labelling.py).
 
 If conditions do not repeat, it is a mixture of Gaussians for x given the code z. Each code gets
 one of the pairs' own conditions x_i, drawn with weight p(x_i | z) / p(x_i). Every condition is
@@ -15,30 +14,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.blocks import rows_per_block
+from sklsdm.fitting.labelling import PAIRING, label_log_weights
 from sklsdm.functional.categorical import are_labels, distinct_rows, draw_index
 from sklsdm.functional.mixtures import log_density
-from sklsdm.functional.virtual_adversarial import (
-    class_entropy,
-    divergence_of_classes,
-    virtual_adversary,
-)
-from sklsdm.matchers.base import EPOCH_STEPS
 from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.mdn import MDNMatcher
-from sklsdm.modules import CodeClassifier
-from sklsdm.nets import AdamW, SingleNet, default_callbacks
-from sklsdm.run import Run, Stage, Stream
-
-PAIRING = Stage(
-    "pairing", "pairing.state", "Set unpaired='match' or 'latent', which need no pairing"
-)
+from sklsdm.run import Run, Stream
 
 # A label is used from this confidence on (see `PseudoPairs`). On MNIST with 250 labels, 91 % of the
 # codes reach it, and .992 of their labels are right (docs/lessons.md).
@@ -46,13 +33,6 @@ MIN_CONFIDENCE = 0.9
 _MAX_CANDIDATES = 1024  # conditions to draw from, if they do not repeat
 _MAX_COMPONENTS = 8  # principal components of the conditions that the mixture models
 _MARGINAL_CODES = 1024  # codes over which p(x_i | z) is averaged to p(x_i)
-# Training of the label classifier. With four times the steps and width it found .972 instead of
-# .965 of MNIST's hidden labels, in eight times the time (docs/lessons.md).
-_LABEL_STEPS, _LABEL_BATCH, _LABEL_WIDTHS = 2000, 256, (128, 128)
-_LABEL_LR, _LABEL_EMA = 1e-3, 0.99
-# In standard deviations of the codes: noise on the pairs' codes, and the distance of the virtual
-# adversary. The latter was chosen by the hidden labels of MNIST, seed 0 (docs/lessons.md).
-_NOISE, _RADIUS = 0.1, 0.5
 
 
 class _ConditionMixture(MDNMatcher):
@@ -109,7 +89,7 @@ def draw_pseudo_pairs(
     rows, log_shares = distinct_rows(data.condition)
     repeats = are_labels(data.condition)
     if repeats:
-        blocks = _label_log_weights(data, rows, log_shares, unpaired, run, max_steps)
+        blocks = label_log_weights(data, rows, log_shares, unpaired, run, max_steps)
     else:
         random = run.stream(Stream.PAIRING_CANDIDATES)
         chosen = torch.randperm(len(rows), generator=random, device=random.device)
@@ -131,84 +111,6 @@ def draw_pseudo_pairs(
     return PseudoPairs(repeats, rows[torch.cat(drawn)[kept]], unpaired[kept], found[kept])
 
 
-# ----------------------------------------------------------------------- conditions that repeat
-class LabelObjective:
-    """Loss of the classifier of codes: supervised on the pairs, semi-supervised on all codes.
-
-    The pairs add the cross-entropy, with a little noise on their codes. All codes add three terms:
-    the KL divergence of the class probabilities at a virtual adversary from those at the code, so
-    that they change smoothly; their entropy, so that they are near 0 or 1; and the KL divergence
-    between their mean and the class shares in the pairs, so that the classes keep their shares.
-    """
-
-    recordable: ClassVar[bool] = True
-
-    def __init__(self, log_shares: Tensor) -> None:
-        self.log_shares = log_shares
-
-    def __call__(self, classifier: nn.Module, batch: PairBatch) -> Tensor:
-        assert batch.other is not None
-        labelled = classifier(batch.latent + _NOISE * batch.noise)
-        loss = nn.functional.nll_loss(labelled, batch.condition)
-        here = classifier(batch.other)
-        moved = virtual_adversary(classifier, batch.other, batch.noise, _RADIUS)
-        loss = loss + divergence_of_classes(here.detach(), classifier(moved)).mean()
-        shares = here.exp().mean(dim=0, keepdim=True).clamp(min=1e-12).log()
-        drift = divergence_of_classes(shares, self.log_shares[None]).sum()
-        return loss + class_entropy(here).mean() + drift
-
-
-def _label_log_weights(
-    data: MatchingData,
-    rows: Tensor,
-    log_shares: Tensor,
-    unpaired: Tensor,
-    run: Run,
-    max_steps: int,
-) -> Iterator[Tensor]:
-    """Yield ln p(x_i | z), (b, m), of the distinct conditions x_i, for each block of codes."""
-    labels = torch.cdist(data.condition, rows).argmin(dim=1)
-    codes = data.latent if data.codes is None else data.codes
-    latent_dim = data.latent.shape[1]
-    classifier = CodeClassifier(
-        latent_dim, len(rows), _LABEL_WIDTHS, run.weights(Stream.CLASSIFIER_WEIGHTS)
-    )
-    random = run.stream(Stream.CLASSIFIER_STEPS)
-    steps = min(_LABEL_STEPS, max_steps)
-    epoch_steps = min(EPOCH_STEPS, steps)
-    net = SingleNet(
-        classifier,
-        criterion=lambda: LabelObjective(log_shares),
-        optimizer=AdamW,
-        lr=_LABEL_LR,
-        max_epochs=steps // epoch_steps,
-        ema_decay=_LABEL_EMA,
-        random=random,
-        device=str(run.device),
-        verbose=0,
-        callbacks=default_callbacks(PAIRING, run=run),
-    )
-    net.fit(
-        PairBatches(
-            labels,
-            data.latent,
-            codes,
-            batch_size=_LABEL_BATCH,
-            n_steps=epoch_steps,
-            noise_dim=latent_dim,
-            random=random,
-        )
-    )
-    if net.interrupted_:
-        raise KeyboardInterrupt
-    fitted = net.module_.eval()
-    for block in unpaired.split(rows_per_block(len(rows))):
-        with torch.no_grad():  # ends before the yield, so the caller keeps its own setting
-            log_weight = fitted(block)
-        yield log_weight
-
-
-# ----------------------------------------------------------------------- conditions that do not
 def _candidate_log_weights(
     data: MatchingData, rows: Tensor, unpaired: Tensor, run: Run, max_steps: int
 ) -> Iterator[Tensor]:

@@ -1,4 +1,4 @@
-"""Random small moves of images."""
+"""Random small moves of images, and stronger changes that leave a class as it is."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["random_affine"]
+from sklsdm.noise import standard_uniform
+
+__all__ = ["random_affine", "random_changes"]
 
 _ANGLE = 0.2  # radians, about 11 degrees
 _SCALE = 0.1  # relative
 _SHEAR = 0.1  # sideways, relative to the height
 _SHIFT = 1 / 14  # of the side: two pixels of 28
+_CONTRAST, _BRIGHTNESS = 0.4, 0.4  # relative, and in standard deviations of the pixels
+_HIDDEN = 0.4  # of each side
 
 
 def random_affine(
@@ -51,3 +55,39 @@ def random_affine(
     )
     moved = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     return moved.reshape(rows.shape)
+
+
+def random_changes(rows: Tensor, image_shape: tuple[int, ...], random: torch.Generator) -> Tensor:
+    """Move each image as :func:`random_affine`, change its light, and hide a part of it.
+
+    Contrast changes by up to 40 %, brightness by up to .4, both uniform. A rectangle of .4 of each
+    side, anywhere in the image, gets the value 0.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (b, c * h * w)
+        Standardised images, flat.
+    image_shape : tuple
+        (c, h, w).
+    random : torch.Generator
+        On the device of `rows`.
+
+    Returns
+    -------
+    Tensor of shape (b, c * h * w)
+    """
+    moved = random_affine(rows, image_shape, 1.0, random).view(-1, *image_shape)
+    uniform = standard_uniform((4, len(rows), 1, 1, 1), random)
+    contrast, brightness = 2 * uniform[:2] - 1
+    lit = moved * (1 + _CONTRAST * contrast) + _BRIGHTNESS * brightness
+    height, width = image_shape[-2:]
+    hidden = _within(height, uniform[2]).unsqueeze(-1) & _within(width, uniform[3]).unsqueeze(-2)
+    return lit.masked_fill(hidden, 0.0).reshape(rows.shape)
+
+
+def _within(side: int, place: Tensor) -> Tensor:
+    """Which pixels (b, 1, side) of a side are hidden, by places (b, 1, 1, 1) in [0, 1)."""
+    length = max(1, round(_HIDDEN * side))
+    start = (place * (side - length + 1)).floor().squeeze(-1)
+    pixels = torch.arange(side, dtype=place.dtype, device=place.device)
+    return (pixels >= start) & (pixels < start + length)

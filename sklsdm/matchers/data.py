@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
+
+from sklsdm.inputs.images import SmallImages
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class MatchingData:
     held_condition: Tensor  # (v, p): pairs kept apart to choose the state; v may be 0
     held_latent: Tensor  # (v, k)
     codes: Tensor | None = None  # (n + N, k): codes of all responses, where stage 2 uses them
+    images: SmallImages | None = None  # those of `codes`, where they can be told apart by sight
     image_shape: tuple[int, ...] | None = None  # (c, h, w) of image conditions, flat in the rows
     code_shape: tuple[int, ...] | None = None  # of codes that are images, flat in the rows
     n_pseudo: int = 0  # how many of the pairs are pseudo-pairs, whose condition is a guess
@@ -30,16 +32,6 @@ class MatchingData:
     def latent_dim(self) -> int:
         """k, the dimension of a code."""
         return self.latent.shape[1]
-
-    def with_held_out(self) -> MatchingData:
-        """The same pairs, all of them to learn from."""
-        return replace(
-            self,
-            condition=torch.cat([self.condition, self.held_condition]),
-            latent=torch.cat([self.latent, self.held_latent]),
-            held_condition=self.held_condition[:0],
-            held_latent=self.held_latent[:0],
-        )
 
     def without_conditions(self) -> MatchingData:
         """The same codes, with conditions of no columns."""

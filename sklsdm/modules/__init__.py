@@ -1,9 +1,9 @@
 """Torch modules: layers, generators, critics, fields, coders, and how they are pickled."""
 
+from sklsdm.modules.classifiers import CodeClassifier, ImageClassifier
 from sklsdm.modules.code_images import ConvCritic, ConvGenerator
 from sklsdm.modules.coders import FULL_ITERATIONS, Coder, ConvCoder, LinearCoder, MLPCoder
 from sklsdm.modules.critics import (
-    CodeClassifier,
     Critic,
     Critics,
     GroupSort,
@@ -33,6 +33,7 @@ __all__ = [
     "FeatureMapCoder",
     "GroupSort",
     "GroupSortCritic",
+    "ImageClassifier",
     "LinearCoder",
     "MLPCoder",
     "MixtureDensity",

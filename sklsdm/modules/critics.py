@@ -138,23 +138,6 @@ class GroupSortCritic(ConditionedModule):
         return self.rest(hidden).squeeze(-1)
 
 
-class CodeClassifier(nn.Module):
-    """ln p(class | z), (n, c), of codes (n, k)."""
-
-    def __init__(
-        self,
-        latent_dim: int,
-        n_classes: int,
-        widths: Sequence[int],
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__()
-        self.mlp = mlp(latent_dim, n_classes, widths, "silu", generator)
-
-    def forward(self, latent: Tensor) -> Tensor:
-        return self.mlp(latent).log_softmax(dim=1)
-
-
 class Critics(nn.Module):
     """The critic f(x, z) of the pairs and, where unpaired codes are matched, f(z) of all codes."""
 

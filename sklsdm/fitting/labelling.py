@@ -1,0 +1,225 @@
+"""Classifiers that tell which label unpaired responses have.
+
+Images are classified by sight, all other responses by their codes. Both classifiers learn from the
+pairs, and from all responses what does not change a class:
+
+- a small move of the code to where the classifier changes most (virtual adversarial training,
+  Miyato et al. 2018, arXiv 1704.03976): class borders then lie where codes are few;
+- moves, light and hidden parts of an image, which is to have the class of the same image nearly
+  unchanged (FixMatch, Sohn et al. 2020, arXiv 2001.07685).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sklsdm.batches import PairBatch, PairBatches
+from sklsdm.blocks import rows_per_block
+from sklsdm.functional.augmentation import random_affine, random_changes
+from sklsdm.functional.virtual_adversarial import (
+    class_entropy,
+    divergence_of_classes,
+    virtual_adversary,
+)
+from sklsdm.inputs.images import SmallImages
+from sklsdm.matchers.base import EPOCH_STEPS
+from sklsdm.matchers.data import MatchingData
+from sklsdm.modules import CodeClassifier, ImageClassifier
+from sklsdm.nets import AdamW, SingleNet, default_callbacks
+from sklsdm.run import Run, Stage, Stream
+
+PAIRING = Stage(
+    "pairing", "pairing.state", "Set unpaired='match' or 'latent', which need no pairing"
+)
+_EMA = 0.99
+# The classifier of codes. With four times the steps and width it found .972 instead of .965 of
+# MNIST's hidden labels, in eight times the time (docs/lessons.md).
+_STEPS, _BATCH, _WIDTHS, _LR = 2000, 256, (128, 128), 1e-3
+# In standard deviations of the codes: noise on the pairs' codes, and the distance of the virtual
+# adversary. The latter was chosen by the hidden labels of MNIST, seed 0 (docs/lessons.md).
+_NOISE, _RADIUS = 0.1, 0.5
+# The classifier of images; half the steps in a short fit.
+_IMAGE_STEPS, _IMAGE_BATCH, _IMAGE_LR = 500, 96, 2e-3
+_MOST_IMAGES = 10_000  # without a label, from which it learns
+_NEARLY_UNCHANGED = 0.5  # strength of the moves
+_ROUNDING = 1e-6  # of a mean of equal confidences
+
+
+def label_log_weights(
+    data: MatchingData,
+    rows: Tensor,
+    log_shares: Tensor,
+    unpaired: Tensor,
+    run: Run,
+    max_steps: int,
+) -> Iterator[Tensor]:
+    """Yield ln p(label | response), (b, m), for each block of unpaired codes (N, k).
+
+    `rows` (m, p) are the labels, as conditions, and `log_shares` (m,) their shares in the pairs.
+    """
+    labels = torch.cdist(data.condition, rows).argmin(dim=1)
+    if data.images is None:
+        return _by_code(data, labels, log_shares, unpaired, run, max_steps)
+    return _by_sight(data.images, labels, len(rows), run, max_steps)
+
+
+# ------------------------------------------------------------------------------ by their codes
+class CodeObjective:
+    """Loss of the classifier of codes: supervised on the pairs, semi-supervised on all codes.
+
+    The pairs add the cross-entropy, with a little noise on their codes. All codes add three terms:
+    the KL divergence of the class probabilities at a virtual adversary from those at the code, so
+    that they change smoothly; their entropy, so that they are near 0 or 1; and the KL divergence
+    between their mean and the class shares in the pairs, so that the classes keep their shares.
+    """
+
+    recordable: ClassVar[bool] = True
+
+    def __init__(self, log_shares: Tensor) -> None:
+        self.log_shares = log_shares
+
+    def __call__(self, classifier: nn.Module, batch: PairBatch) -> Tensor:
+        assert batch.other is not None
+        labelled = classifier(batch.latent + _NOISE * batch.noise)
+        loss = functional.nll_loss(labelled, batch.condition)
+        here = classifier(batch.other)
+        moved = virtual_adversary(classifier, batch.other, batch.noise, _RADIUS)
+        loss = loss + divergence_of_classes(here.detach(), classifier(moved)).mean()
+        shares = here.exp().mean(dim=0, keepdim=True).clamp(min=1e-12).log()
+        drift = divergence_of_classes(shares, self.log_shares[None]).sum()
+        return loss + class_entropy(here).mean() + drift
+
+
+def _by_code(
+    data: MatchingData,
+    labels: Tensor,
+    log_shares: Tensor,
+    unpaired: Tensor,
+    run: Run,
+    max_steps: int,
+) -> Iterator[Tensor]:
+    """Yield ln p(label | z) for each block of unpaired codes."""
+    latent_dim = data.latent.shape[1]
+    weights = run.weights(Stream.CLASSIFIER_WEIGHTS)
+    fitted = _fit(
+        CodeClassifier(latent_dim, len(log_shares), _WIDTHS, weights),
+        CodeObjective(log_shares),
+        (labels, data.latent, data.latent if data.codes is None else data.codes),
+        run.stream(Stream.CLASSIFIER_STEPS),
+        run,
+        lr=_LR,
+        n_steps=min(_STEPS, max_steps),
+        batch_size=_BATCH,
+        noise_dim=latent_dim,
+    )
+    for block in unpaired.split(rows_per_block(len(log_shares))):
+        with torch.no_grad():  # ends before the yield, so the caller keeps its own setting
+            log_weight = fitted(block)
+        yield log_weight
+
+
+# ------------------------------------------------------------------------------ by sight
+class ImageObjective:
+    """Loss of the classifier of images: supervised on the pairs, semi-supervised on all images.
+
+    The pairs, moved a little, add the cross-entropy. All images add the cross-entropy of a strongly
+    changed image with the class that is the likeliest for the same image nearly unchanged, where
+    that class has at least the batch's mean confidence (a threshold that rises as the classifier
+    learns, as in FreeMatch, Wang et al. 2023, arXiv 2205.07246).
+    """
+
+    def __init__(self, shape: tuple[int, int, int], random: torch.Generator) -> None:
+        self.shape = shape
+        self.random = random
+
+    def __call__(self, classifier: nn.Module, batch: PairBatch) -> Tensor:
+        assert batch.other is not None
+        with torch.no_grad():
+            probability = classifier(self._moved(batch.other)).exp()
+            confidence, guess = probability.max(dim=1)
+            sure = confidence > confidence.mean() - _ROUNDING
+        changed = random_changes(batch.other, self.shape, self.random)
+        labelled, other = classifier(torch.cat([self._moved(batch.latent), changed])).split(
+            [len(batch.latent), len(batch.other)]
+        )
+        follow = functional.nll_loss(other, guess, reduction="none")
+        return functional.nll_loss(labelled, batch.condition) + (sure * follow).mean()
+
+    def _moved(self, images: Tensor) -> Tensor:
+        return random_affine(images, self.shape, _NEARLY_UNCHANGED, self.random)
+
+
+def _by_sight(
+    images: SmallImages, labels: Tensor, n_labels: int, run: Run, max_steps: int
+) -> Iterator[Tensor]:
+    """Yield ln p(label | image) for each block of the unpaired images, which follow the pairs'."""
+    unpaired = images.after(len(labels))
+    random = run.stream(Stream.CLASSIFIER_STEPS)
+    steps = _IMAGE_STEPS // 2 if run.is_trial else _IMAGE_STEPS
+    paired = images.first(len(labels)).spread(len(labels))
+    seen = torch.cat([paired, unpaired.spread(_MOST_IMAGES)]).to(run.device)
+    fitted = _fit(
+        ImageClassifier(images.shape, n_labels, run.weights(Stream.CLASSIFIER_WEIGHTS)),
+        ImageObjective(images.shape, random),
+        (labels, seen[: len(labels)], seen),
+        random,
+        run,
+        lr=_IMAGE_LR,
+        n_steps=min(steps, max_steps),
+        batch_size=_IMAGE_BATCH,
+        noise_dim=0,
+    )
+    places = np.arange(len(unpaired))
+    size = rows_per_block(images.shape[1] * images.shape[2] * fitted.widest)
+    for start in range(0, len(places), size):
+        block = unpaired.take(places[start : start + size]).to(run.device)
+        with torch.no_grad():
+            log_weight = fitted(block)
+        yield log_weight
+
+
+# ------------------------------------------------------------------------------ either
+def _fit(
+    classifier: Any,
+    objective: Callable[[nn.Module, PairBatch], Tensor],
+    seen: tuple[Tensor, Tensor, Tensor],
+    random: torch.Generator,
+    run: Run,
+    *,
+    lr: float,
+    n_steps: int,
+    batch_size: int,
+    noise_dim: int,
+) -> Any:
+    """The classifier, fitted; `seen` are labels (n,), their responses, and all responses."""
+    epoch_steps = min(EPOCH_STEPS, n_steps)
+    net = SingleNet(
+        classifier,
+        criterion=lambda: objective,
+        optimizer=AdamW,
+        lr=lr,
+        max_epochs=n_steps // epoch_steps,
+        ema_decay=_EMA,
+        random=random,
+        device=str(run.device),
+        verbose=0,
+        callbacks=default_callbacks(PAIRING, run=run),
+    )
+    net.fit(
+        PairBatches(
+            *seen,
+            batch_size=batch_size,
+            n_steps=epoch_steps,
+            noise_dim=noise_dim,
+            random=random,
+        )
+    )
+    if net.interrupted_:
+        raise KeyboardInterrupt
+    return net.module_.eval()

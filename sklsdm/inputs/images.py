@@ -1,0 +1,67 @@
+"""Images among the responses, made small enough for a quick classifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from sklsdm.inputs.responses import Responses
+
+_LARGE = 32  # pixels of the smaller side, twice as many of which are averaged to so many
+_TINY = 8  # pixels of the smaller side, below which a class is seen in the numbers as well
+
+
+@dataclass(frozen=True)
+class SmallImages:
+    """Some rows of responses that are images, standardised, with sides of some 32 pixels at most.
+
+    Larger images are averaged over squares of pixels.
+    """
+
+    responses: Responses
+    rows: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @staticmethod
+    def suit(responses: Responses) -> bool:
+        """Whether the responses are images of at least 8 x 8 pixels."""
+        form = responses.format
+        return form.is_image and min(form.image_shape[-2:]) >= _TINY
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of one of the small images."""
+        channels, height, width = self.responses.format.image_shape
+        return channels, height // self._square, width // self._square
+
+    @property
+    def _square(self) -> int:
+        """Side of the squares of pixels that are averaged."""
+        return max(1, min(self.responses.format.image_shape[-2:]) // _LARGE)
+
+    def take(self, places: NDArray[np.intp]) -> Tensor:
+        """The images at these places among the rows, (b, c * h * w), on the CPU."""
+        found = self.responses.take(self.rows[places])
+        if self._square == 1:
+            return found
+        images = found.view(-1, *self.responses.format.image_shape)
+        return functional.avg_pool2d(images, self._square).flatten(start_dim=1)
+
+    def first(self, n_rows: int) -> SmallImages:
+        """The first rows."""
+        return SmallImages(self.responses, self.rows[:n_rows])
+
+    def after(self, n_rows: int) -> SmallImages:
+        """All but the first rows."""
+        return SmallImages(self.responses, self.rows[n_rows:])
+
+    def spread(self, most: int) -> Tensor:
+        """All of them, or `most` that are spread evenly over the rows."""
+        places = np.linspace(0, len(self) - 1, min(most, len(self)))
+        return self.take(np.round(places).astype(np.intp))

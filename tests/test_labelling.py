@@ -1,0 +1,158 @@
+"""Labels of unpaired images: by sight where they are images, by their codes otherwise."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers import RUN, matching_data, normal, plain_regressor, rows, seeded
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_digits
+
+from sklsdm.fitting import labelling
+from sklsdm.fitting.labelling import ImageObjective
+from sklsdm.functional.augmentation import random_changes
+from sklsdm.inputs.images import SmallImages
+from sklsdm.inputs.responses import Responses
+from sklsdm.matchers import EnergyMatcher
+from sklsdm.modules import ImageClassifier
+
+
+# ------------------------------------------------------------------ small images
+def test_large_images_are_averaged_over_squares():
+    images = np.random.default_rng(0).normal(size=(5, 2, 66, 97))
+    found = SmallImages(Responses(images[:2], images[2:]), np.arange(5))
+    assert found.shape == (2, 33, 48)
+    small = found.take(np.array([3, 0])).view(2, *found.shape)
+    whole = found.responses.take(np.array([3, 0])).view(2, 2, 66, 97)
+    assert_allclose(small[:, :, 4, 7], whole[:, :, 8:10, 14:16].mean(dim=(2, 3)), rtol=1e-5)
+
+
+def test_rows_are_those_of_the_codes():
+    images = np.random.default_rng(0).normal(size=(9, 8, 10))
+    found = SmallImages(Responses(images[:4], images[4:]), np.array([2, 0, 5, 8, 7]))
+    whole = found.responses.tensor()
+    assert_array_equal(found.first(2).spread(2), whole[[2, 0]])
+    assert_array_equal(found.after(2).spread(10), whole[[5, 8, 7]])
+    assert_array_equal(found.after(2).spread(2), whole[[5, 7]])
+
+
+@pytest.mark.parametrize(
+    ("shape", "suits"), [((8, 8), True), ((3, 9, 20), True), ((7, 20), False), ((12,), False)]
+)
+def test_images_of_eight_pixels_suit(shape, suits):
+    assert SmallImages.suit(Responses(np.random.default_rng(0).normal(size=(5, *shape)), None)) == (
+        suits
+    )
+
+
+# ------------------------------------------------------------------ changed images
+def test_changes_hide_a_part_and_repeat():
+    shape = (2, 20, 25)
+    images = rows(40, 2 * 20 * 25) + 10
+    changed = random_changes(images, shape, seeded())
+    assert_array_equal(changed, random_changes(images, shape, seeded()))
+    hidden = (changed == 0).view(40, *shape)
+    assert_array_equal(hidden.sum(dim=(2, 3)), np.full((40, 2), 8 * 10))
+    assert len(hidden.flatten(1).unique(dim=0)) > 30
+    seen = changed[changed != 0]
+    assert seen.min() > 0.6 * images.min() - 0.4 - 1e-3
+    assert seen.max() < 1.4 * images.max() + 0.4 + 1e-3
+
+
+# ------------------------------------------------------------------ the classifier
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 31), (1, 28, 28)])
+def test_probabilities_of_any_image_sum_to_one(shape):
+    classifier = ImageClassifier(shape, 4, seeded())
+    found = classifier(rows(6, int(np.prod(shape))))
+    assert_allclose(found.exp().sum(dim=1).detach(), np.ones(6), rtol=1e-5)
+    classifier(rows(6, int(np.prod(shape)))).sum().backward()
+    assert all(p.grad is not None for p in classifier.parameters())
+
+
+def test_changed_images_are_to_have_the_class_of_nearly_unchanged_ones():
+    """A classifier that sees light alone: with all images alike, moves change nothing."""
+    shape = (1, 8, 8)
+    images = torch.ones((50, 64))
+    batch = labelling.PairBatch(torch.zeros(50).long(), images, images[:, :0], images, images)
+
+    def by_light(slope):
+        def classify(rows):
+            light = slope * (rows.mean(dim=1) - 0.5)
+            return torch.stack([light, -light], dim=1).log_softmax(dim=1)
+
+        return classify
+
+    # All have class 0. Some changed ones are as dark as class 1, which costs more than the labels.
+    for slope in (1.0, 30.0):
+        of_labels = np.log1p(np.exp(-slope))
+        assert ImageObjective(shape, seeded())(by_light(slope), batch) > of_labels + 0.3
+
+
+# ------------------------------------------------------------------ in a fit
+def digits(n_labelled, n_others, seed=0):
+    """Images and one-hot labels, and the images of others with their labels."""
+    order = np.random.default_rng(seed).permutation(1797)
+    images, labels = load_digits(return_X_y=True)
+    images, labels = images.reshape(-1, 8, 8)[order] / 16, labels[order]
+    few = np.concatenate([np.flatnonzero(labels == k)[: n_labelled // 10] for k in range(10)])
+    rest = np.setdiff1d(np.arange(1797), few)[:n_others]
+    return np.eye(10)[labels[few]], images[few], images[rest], labels[rest]
+
+
+def seen_data(**params):
+    """The data of stage 2 in a fit of digits, and the true labels of the unpaired ones."""
+    X, y, others, labels = digits(80, 600)
+    seen = []
+
+    class Spy(EnergyMatcher):
+        def fit(self, data, run):
+            seen.append(data)
+            return super().fit(data, run)
+
+    matcher = Spy(max_steps=200)
+    est = plain_regressor(8, matcher, unpaired="pair", random_state=0, autoencoder="pca")
+    est.set_params(**params).fit(X, y, others)
+    (data,) = seen
+    return est, data, others, labels
+
+
+def share_right(est, data, others, labels):
+    """Of the labels that stage 2 learns, how many are true."""
+    codes = est.encode(others)
+    codes = (codes - est._latent_standardiser_.mean) / est._latent_standardiser_.scale
+    n_kept = est.n_pseudo_pairs_ - (len(data.held_latent) - 8)
+    nearest = torch.cdist(data.latent[-n_kept:], torch.from_numpy(codes).float()).argmin(dim=1)
+    return (data.condition[-n_kept:].argmax(dim=1).numpy() == labels[nearest]).mean()
+
+
+def test_labels_are_found_by_sight(monkeypatch):
+    monkeypatch.setattr(labelling, "_IMAGE_STEPS", 200)
+    found = seen_data()
+    assert share_right(*found) > 0.9
+    assert found[0].n_pseudo_pairs_ > 300
+
+
+def test_images_that_must_not_be_moved_are_labelled_by_their_codes(monkeypatch):
+    monkeypatch.setattr(labelling, "_STEPS", 10)
+    monkeypatch.setattr(labelling, "_by_sight", None)
+    settings = {"autoencoder__max_epochs": 1, "autoencoder__augmentation": 0}
+    seen_data(autoencoder="mlp", **settings)
+
+
+def test_equal_seeds_find_equal_labels_and_leave_the_global_state(monkeypatch):
+    monkeypatch.setattr(labelling, "_IMAGE_STEPS", 20)
+    images = np.random.default_rng(0).normal(size=(60, 9, 9))
+    data = matching_data(torch.eye(2).repeat(10, 1), normal(20, 3), normal(60, 3))
+    found = []
+    state = torch.get_rng_state()
+    for _ in range(2):
+        small = SmallImages(Responses(images[:20], images[20:]), np.arange(60))
+        shares = torch.tensor([0.5, 0.5]).log()
+        blocks = labelling.label_log_weights(
+            replace(data, images=small), torch.eye(2), shares, data.codes[20:], RUN, 500
+        )
+        found.append(torch.cat(list(blocks)))
+    assert found[0].shape == (40, 2)
+    assert_array_equal(found[0], found[1])
+    assert_array_equal(torch.get_rng_state(), state)
