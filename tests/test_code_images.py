@@ -6,29 +6,28 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import RUN
+from helpers import RUN, seeded
 from numpy.testing import assert_array_equal
 from test_feature_maps import SHAPE, data, rows, shades
 from torch.testing import assert_close
 
 from sklsdm import LSDMGenerator, LSDMRegressor
+from sklsdm.batches import PairBatch
 from sklsdm.fitting.unpaired import data_for
-from sklsdm.matchers import FGANMatcher, MatchingData, WGANMatcher
+from sklsdm.matchers import Decoder, FGANMatcher, MatchingData, WGANMatcher
 from sklsdm.matchers.adversarial import SlopePenalty
-from sklsdm.modules import ConvCritic, ConvGenerator, GroupSortCritic
+from sklsdm.modules import ConvCritic, ConvGenerator, Critics, FeatureMapCoder, GroupSortCritic
 
 LOW = (1, 6, 8)  # an image that is a condition
 SHORT = {"matcher__max_steps": 200, "matcher__batch_size": 32, "matcher__channels": 16}
 
 
 def generator(condition_dim=2, image_shape=None):
-    seeded = torch.Generator().manual_seed(0)
-    return ConvGenerator(condition_dim, SHAPE, 5, 8, image_shape=image_shape, generator=seeded)
+    return ConvGenerator(condition_dim, SHAPE, 5, 8, image_shape=image_shape, generator=seeded())
 
 
 def critic(condition_dim=2, image_shape=None):
-    seeded = torch.Generator().manual_seed(0)
-    return ConvCritic(condition_dim, SHAPE, 8, image_shape, seeded)
+    return ConvCritic(condition_dim, SHAPE, 8, image_shape, seeded())
 
 
 # ------------------------------------------------------------------ the modules
@@ -132,7 +131,7 @@ def test_what_auto_stands_for():
     own = {"lr": 1e-3, "critic_lr": 1e-4, "betas": (0.1, 0.2), "n_draws": 3, "loss": "wgan"}
     own |= {"energy_weight": 0.5, "gradient_penalty": 7.0}
     matcher = WGANMatcher(max_steps=1, channels=8, batch_size=16, **own).fit(labels, RUN)
-    assert matcher.settings_ == own | {"betas": [0.1, 0.2]}
+    assert matcher.settings_ == own | {"betas": [0.1, 0.2], "image_critic": False}
     scored = WGANMatcher(max_steps=1, channels=8, batch_size=16, energy_weight=1.0)
     assert scored.fit(labels, RUN).settings_["n_draws"] == 2
     alone = WGANMatcher(max_steps=1, channels=8, batch_size=16, n_draws=1).fit(flat, RUN)
@@ -208,6 +207,93 @@ def test_codes_of_one_pixel_are_drawn():
     one = MatchingData(rows(40, 2), rows(40, 3), rows(0, 2), rows(0, 3), code_shape=(3, 1, 1))
     matcher = WGANMatcher(max_steps=2, channels=8, batch_size=1).fit(one, RUN)
     assert matcher.draw(rows(20, 2), rows(20, 64)).std(dim=0).min() > 1e-3
+
+
+# ------------------------------------------------------------------ the critic of images
+def decoder(side=8):
+    """Images of one channel, twice as large as the codes, or so."""
+    coder = FeatureMapCoder((1, side, side), 1, (8,), generator=seeded()).requires_grad_(False)
+    return Decoder(coder, torch.full((side * side // 4,), 0.5), torch.ones(()), (1, side, side))
+
+
+def test_labels_of_small_images_get_a_critic_of_them():
+    labels = replace(data(), decoder=decoder())
+    numbers = replace(labels, condition=rows(200, 2))
+    large = replace(labels, decoder=Decoder(None, torch.zeros(()), torch.ones(()), (1, 41, 40)))
+
+    def is_used(some, **params):
+        return WGANMatcher(**params)._settings_for(some)["image_critic"]
+
+    assert is_used(labels)
+    assert not any(map(is_used, (data(), numbers, large)))
+    assert is_used(large, image_critic=True)
+    assert is_used(numbers, image_critic=True)
+    assert not is_used(labels, image_critic=False)
+    assert not is_used(data(), image_critic=True)
+    assert not is_used(labels, image_critic=True, critic="groupsort")
+
+
+@pytest.mark.parametrize("loss", ["r3gan", "wgan"])
+def test_the_generator_learns_through_the_decoder(loss):
+    """Against a critic of images alone: its losses, penalty and slopes are those of the images."""
+    some = replace(data(), decoder=decoder())
+    matcher = WGANMatcher(channels=8, loss=loss, n_draws=1, image_critic=True)
+    matcher.settings_ = matcher._settings_for(some)
+    images = matcher._image_critic(some, seeded())
+    silent = ConvCritic(2, (1, 4, 4), 8, None, seeded())
+    for parameter in silent.parameters():
+        torch.nn.init.zeros_(parameter)
+    critics = Critics(silent, None, images)
+    plan = matcher._plan(some, RUN)
+    generator = matcher._module(some, plan)
+    objective = matcher._objective(generator, some, replace(plan, unpaired_weight=0.0))
+    b = 8
+    batch = PairBatch(
+        some.condition[:b], some.latent[:b], rows(b, 64), torch.full((b, 1), 0.5), None
+    )
+    found = objective.critic_loss(generator, critics, batch)
+    drawn = generator(batch.condition, batch.noise).detach()
+    real, fake = some.decoder(batch.latent), some.decoder(drawn)
+    seen = images.features(batch.condition)
+    values = images(seen, real)[:, None], images(seen, fake)[:, None]
+    zeros = torch.zeros((b, 1))
+    of_critic, of_generator = matcher._losses()
+    wanted = of_critic(zeros, zeros) + of_critic(*values)
+    wanted = wanted + objective.penalty(silent, seen, batch.latent, drawn, batch.mix)
+    wanted = wanted + objective.penalty(images, seen, real, fake, batch.mix)
+    assert_close(found, wanted)
+    for parameter in critics.parameters():
+        parameter.requires_grad_(False)
+    loss = objective.generator_loss(generator, critics, batch)
+    assert_close(loss, of_generator(zeros, zeros) + of_generator(*values))
+    loss.backward()
+    assert generator.first.weight.grad.abs().max() > 0
+    assert all(parameter.grad is None for parameter in some.decoder.coder.parameters())
+
+
+def test_the_penalty_looks_at_a_share_of_the_rows():
+    judge, codes, drawn = critic(), rows(8, 24), rows(8, 24, seed=1)
+    features, mix = judge.features(rows(8, 2)), rows(8, 1)
+    whole = SlopePenalty("flat", 1.0)(judge, features[:2], codes[:2], drawn[:2], mix[:2])
+    assert_close(SlopePenalty("flat", 1.0, share=0.25)(judge, features, codes, drawn, mix), whole)
+
+
+def test_a_fit_goes_on_with_the_critic_of_images():
+    X, y = shades(60)
+    est = LSDMRegressor(autoencoder="feature-map", warm_start=True, random_state=0)
+    est.set_params(matcher__max_steps=2, matcher__channels=8, autoencoder__max_epochs=1)
+    before = est.fit(X, y).matcher_.image_critic_.alone.weight.clone()
+    assert not torch.equal(est.fit(X, y).matcher_.image_critic_.alone.weight, before)
+    assert est.matcher_.settings_["image_critic"]
+    assert all(p.requires_grad for p in est.autoencoder_.coder_.parameters())
+
+
+@pytest.mark.parametrize(("side", "n_halvings"), [(16, 3), (40, 3), (64, 3), (65, 4), (128, 4)])
+def test_images_are_halved_until_they_are_small(side, n_halvings):
+    judge = ConvCritic(0, (3, side, side), 8, None, seeded(), of_images=True)
+    strides = [layer.stride[0] for layer in judge.reduce if hasattr(layer, "stride")]
+    assert strides == [2] * n_halvings
+    assert judge(torch.zeros(2, 0), rows(2, 3 * side * side)).shape == (2,)
 
 
 # ------------------------------------------------------------------ the estimators

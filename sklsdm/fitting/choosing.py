@@ -140,6 +140,7 @@ class StageTwo:
             images=images,
             image_shape=self.image_shape,
             code_shape=coded.space.autoencoder.code_shape_,
+            decoder=coded.space.decoder(),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.draws.drawing import Sampler
 from sklsdm.inputs.responses import ResponseFormat, Responses, Standardiser
-from sklsdm.matchers import BaseMatcher
+from sklsdm.matchers import BaseMatcher, Decoder
 
 _SMALLEST_SPREAD = 1e-6  # codes that vary less are not divided by their standard deviation
 
@@ -63,6 +64,14 @@ class LatentSpace:
         rows = torch.from_numpy(self.form.flatten(y))
         codes = self.autoencoder.encode_block(rows, self.device).cpu().numpy()
         return torch.from_numpy(self.standardiser.forward(codes)).to(self.device)
+
+    def decoder(self) -> Decoder | None:
+        """The decoder of codes that are images; None for other codes and stochastic decoders."""
+        if self.autoencoder.code_shape_ is None or self.autoencoder.decoder_noise_dim_ > 0:
+            return None
+        coder = deepcopy(self.autoencoder.coder_).requires_grad_(False)
+        here = torch.empty(0, dtype=torch.float32, device=self.device)
+        return Decoder(coder, *self.standardiser.tensors(here), self.form.image_shape)
 
     def sampler(self, matcher: BaseMatcher) -> Sampler:
         """Draws by a matcher that was fitted in this space."""

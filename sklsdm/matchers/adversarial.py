@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from sklsdm.functional.categorical import are_labels
 from sklsdm.functional.penalties import flatness_penalty, gradient_penalty, input_gradient
 from sklsdm.functional.scores import energy_score
 from sklsdm.matchers.base import MATCHING, GeneratorMatcher, Plan, Prepared, several_draws
-from sklsdm.matchers.data import MatchingData
+from sklsdm.matchers.data import Decoder, MatchingData
 from sklsdm.matchers.diffusion_start import STEPS_OF_DIFFUSION, StartingDiffusion, learn_draws
 from sklsdm.modules import ConvCritic, ConvGenerator, Critic, Critics
 from sklsdm.nets import Adam, AdversarialNet, is_ours
@@ -42,18 +43,22 @@ class SlopePenalty:
     """A penalty on the critic's slope in z, or in (x, z) where `joint`.
 
     `kind` "two-sided" holds it near 1 and "one-sided" below about 1, at random points between real
-    and drawn codes. "flat" pulls it to 0, at real and at drawn codes (R1 + R2).
+    and drawn codes. "flat" pulls it to 0, at real and at drawn codes (R1 + R2). It is computed for
+    the `share` of the rows.
     """
 
-    def __init__(self, kind: str, weight: float, joint: bool = False) -> None:
+    def __init__(self, kind: str, weight: float, joint: bool = False, share: float = 1.0) -> None:
         self.kind = kind
         self.weight = weight
         self.joint = joint
+        self.share = share
 
     def __call__(
         self, critic: Any, features: Tensor, real: Tensor, drawn: Tensor, mix: Tensor
     ) -> Tensor:
         """The weighted penalty; all arguments have b rows."""
+        some = math.ceil(self.share * len(real))
+        features, real, drawn, mix = features[:some], real[:some], drawn[:some], mix[:some]
         if self.kind != "flat":
             slopes = self._slopes(critic, features, torch.lerp(real, drawn, mix))
             return self.weight * gradient_penalty(slopes, one_sided=self.kind == "one-sided")
@@ -90,6 +95,8 @@ class AdversarialObjective:
         Draws for each condition.
     energy_weight : float
         Weight of the energy score of these draws in the generator's loss.
+    decoder : Decoder, optional
+        Of codes that are images, where a critic sees the images.
     relativistic : bool, default=False
         Whether the generator's loss depends on the critic's values at real codes. Otherwise they
         are not computed for it, and it gets None in their place.
@@ -104,6 +111,7 @@ class AdversarialObjective:
         n_draws: int,
         energy_weight: float,
         relativistic: bool = False,
+        decoder: Decoder | None = None,
     ) -> None:
         self.loss_of_critic = critic_loss
         self.loss_of_generator = generator_loss
@@ -112,7 +120,9 @@ class AdversarialObjective:
         self.n_draws = n_draws
         self.energy_weight = energy_weight
         self.relativistic = relativistic
-        self.recordable = all(map(is_ours, (critic_loss, generator_loss, penalty)))
+        self.decoder = decoder
+        parts = [critic_loss, generator_loss, penalty]
+        self.recordable = all(map(is_ours, parts if decoder is None else [*parts, decoder.coder]))
 
     def _draw(self, generator: nn.Module, batch: PairBatch) -> Tensor:
         """Draws (b * n_draws, k), those of one condition one after another."""
@@ -136,14 +146,18 @@ class AdversarialObjective:
         with torch.no_grad():
             drawn = self._draw(generator, batch)
         features = critics.joint.features(batch.condition)
-        terms = [(critics.joint, features, batch.latent)]
+        terms = [(critics.joint, features, batch.latent, drawn)]
         if critics.marginal is not None and batch.other is not None:
-            terms.append((critics.marginal, features[:, :0], batch.other))  # f(z): no condition
+            terms.append((critics.marginal, features[:, :0], batch.other, drawn))  # f(z)
+        if critics.decoded is not None and self.decoder is not None:
+            seen = critics.decoded.features(batch.condition)
+            images = self.decoder(batch.latent), self.decoder(drawn)
+            terms.append((critics.decoded, seen, *images))
         losses = []
-        for critic, seen, real in terms:
-            losses.append(self.loss_of_critic(*self._values(critic, seen, real, drawn)))
+        for critic, seen, real, found in terms:
+            losses.append(self.loss_of_critic(*self._values(critic, seen, real, found)))
             if self.penalty.weight > 0:
-                first = drawn[:: self.n_draws]
+                first = found[:: self.n_draws]
                 losses.append(self.penalty(critic, seen, real, first, batch.mix))
         return torch.stack(losses).sum()
 
@@ -155,6 +169,10 @@ class AdversarialObjective:
         if critics.marginal is not None and batch.other is not None:
             against = self._against(critics.marginal, features[:, :0], batch.other, drawn)
             loss = loss + self.unpaired_weight * against
+        if critics.decoded is not None and self.decoder is not None:
+            seen = critics.decoded.features(batch.condition)
+            images = self.decoder(batch.latent), self.decoder(drawn)
+            loss = loss + self._against(critics.decoded, seen, *images)
         if self.energy_weight > 0:
             grouped = drawn.view(len(batch.latent), self.n_draws, -1)
             loss = loss + self.energy_weight * energy_score(grouped, batch.latent).mean()
@@ -255,6 +273,7 @@ class AdversarialMatcher(GeneratorMatcher):
         "torch.nn.Module",
     )
     code_critic_: Any = learnt("The same of the critic of all codes, or None.", "torch.nn.Module")
+    image_critic_: Any = learnt("The same of the critic of images, or None.", "torch.nn.Module")
 
     _settings: ClassVar[tuple[str, ...]] = (
         *("lr", "critic_lr", "betas"),
@@ -311,7 +330,7 @@ class AdversarialMatcher(GeneratorMatcher):
         return False
 
     @abstractmethod
-    def _penalty(self) -> SlopePenalty:
+    def _penalty(self, data: MatchingData) -> SlopePenalty:
         """The penalty on the critic's slope."""
 
     def learns_sure_labels(self, data: MatchingData) -> bool:
@@ -346,17 +365,22 @@ class AdversarialMatcher(GeneratorMatcher):
             dim, data.latent_dim, self.critic_widths, self.activation, image_shape, random
         )
 
+    def _image_critic(self, data: MatchingData, random: torch.Generator) -> Any:
+        """A critic f(x, D(z)) of the images of codes that are images, or None."""
+        return None
+
     def _auto_weight(self, unpaired_share: float) -> float:
         return 2 * unpaired_share
 
     def _objective(self, module: Any, data: MatchingData, plan: Plan) -> AdversarialObjective:
         return AdversarialObjective(
             *self._losses(),
-            self._penalty(),
+            self._penalty(data),
             plan.unpaired_weight,
             self.settings_["n_draws"],
             self.settings_["energy_weight"],
             self._is_relativistic(),
+            data.decoder,
         )
 
     def _net(self, module: Any, data: MatchingData, plan: Plan) -> AdversarialNet:
@@ -364,12 +388,14 @@ class AdversarialMatcher(GeneratorMatcher):
         joint = self._critic(data, random)
         matches_codes = plan.unpaired_weight > 0
         marginal = self._critic(data.without_conditions(), random) if matches_codes else None
+        decoded = self._image_critic(data, random)
         joint = self._at_start("critic_", joint)
+        decoded = None if decoded is None else self._at_start("image_critic_", decoded)
         marginal = None if marginal is None else self._at_start("code_critic_", marginal)
         objective = self._objective(module, data, plan)
         return AdversarialNet(
             module,
-            Critics(joint, marginal),
+            Critics(joint, marginal, decoded),
             criterion=lambda: objective,
             optimizer__betas=tuple(self.settings_["betas"]),
             critic_optimizer=Adam,
@@ -382,7 +408,9 @@ class AdversarialMatcher(GeneratorMatcher):
     def _note_training(self, net: Any, before: Any = None) -> None:
         super()._note_training(net, before)
         if self._start_of_training is not None:
-            self.critic_, self.code_critic_ = net.critic_.joint, net.critic_.marginal
+            critics = net.critic_
+            self.critic_, self.code_critic_ = critics.joint, critics.marginal
+            self.image_critic_ = critics.decoded
 
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
         n_draws = self.settings_["n_draws"]

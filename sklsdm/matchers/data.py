@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
 from sklsdm.inputs.images import SmallImages
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Images of standardised codes; gradients pass through it, and its own weights stay."""
+
+    coder: Any  # a copy of the autoencoder's, whose weights need no gradient
+    mean: Tensor  # (k,), of the codes
+    scale: Tensor  # (k,)
+    shape: tuple[int, ...]  # (c, h, w) of an image, flat in the rows
+
+    def __call__(self, latent: Tensor) -> Tensor:
+        """Standardised rows (n, c * h * w) of codes (n, k)."""
+        return self.coder.decode(latent * self.scale + self.mean)
 
 
 @dataclass(frozen=True)
@@ -21,6 +36,7 @@ class MatchingData:
     images: SmallImages | None = None  # those of `codes`, where they can be told apart by sight
     image_shape: tuple[int, ...] | None = None  # (c, h, w) of image conditions, flat in the rows
     code_shape: tuple[int, ...] | None = None  # of codes that are images, flat in the rows
+    decoder: Decoder | None = None  # of such codes
     n_pseudo: int = 0  # how many of the pairs are pseudo-pairs, whose condition is a guess
 
     @property

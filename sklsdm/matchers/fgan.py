@@ -13,6 +13,7 @@ from sklsdm.functional.divergences import (
     variational_bound,
 )
 from sklsdm.matchers.adversarial import AdversarialMatcher, Loss, SlopePenalty
+from sklsdm.matchers.data import MatchingData
 from sklsdm.parameters import one_of, parameter
 
 KNOWN = (*DIVERGENCES, "kl-dv")
@@ -80,5 +81,5 @@ class FGANMatcher(AdversarialMatcher):
             partial(generator_loss, divergence=divergence),
         )
 
-    def _penalty(self) -> SlopePenalty:
+    def _penalty(self, data: MatchingData) -> SlopePenalty:
         return SlopePenalty("flat", self.gradient_penalty)

@@ -1,7 +1,8 @@
-"""The generator and the critic of codes that are small images."""
+"""The generator of codes that are small images, and the critic of such codes and of images."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from sklsdm.modules.feature_maps import EMBEDDING, GROUPS, CodeImageModule, ConvBlock
 from sklsdm.modules.layers import conv, linear
 
+_SMALL = 8  # pixels of the smaller side, up to which a critic halves images
 _JUDGED = 128  # numbers to which a critic reduces a code
 
 
@@ -61,6 +63,9 @@ class ConvGenerator(CodeImageModule):
 class ConvCritic(CodeImageModule):
     """f(x, z) of codes that are images; `condition_dim=0` gives the unconditional critic f(z).
 
+    With `of_images` it takes images instead of codes: every convolution halves their sides, and
+    there are at least three, or as many as leave at most 8 pixels of the smaller side.
+
     Convolutions reduce a code to 128 numbers h(z). The value is v(h) + e(x)·h with linear v and e:
     the first part judges the code alone, the second whether it goes with x. Miyato & Koyama 2018,
     "cGANs with projection discriminator" (arXiv 1802.05637).
@@ -73,13 +78,17 @@ class ConvCritic(CodeImageModule):
         channels: int,
         image_shape: Sequence[int] | None = None,
         generator: torch.Generator | None = None,
+        of_images: bool = False,
     ) -> None:
         super().__init__()
         self._set_shapes(condition_dim, code_shape, image_shape, generator)
         n_in, height, width = self.code_shape
         layers: list[nn.Module] = []
         n_in += self.seen_channels
-        for n_out, stride in ((channels, 1), (2 * channels, 2), (4 * channels, 2)):
+        stages = [(channels, 1), (2 * channels, 2), (4 * channels, 2)]
+        for n_out, stride in (
+            _stages_of_images(channels, min(height, width)) if of_images else stages
+        ):
             layers += [conv(n_in, n_out, 3, stride, generator), nn.LeakyReLU(0.2)]
             height, width, n_in = -(-height // stride), -(-width // stride), n_out
         self.reduce = nn.Sequential(
@@ -104,3 +113,9 @@ class ConvCritic(CodeImageModule):
         if self.together is None:
             return values
         return values + (self.together(given) * reduced).sum(dim=1)
+
+
+def _stages_of_images(channels: int, side: int) -> list[tuple[int, int]]:
+    """Channels and stride of each convolution, by the smaller side of the images."""
+    n_halvings = max(3, math.ceil(math.log2(side / _SMALL)))
+    return [(channels * min(2**stage, 4), 2) for stage in range(n_halvings)]

@@ -139,9 +139,15 @@ class GroupSortCritic(ConditionedModule):
 
 
 class Critics(nn.Module):
-    """The critic f(x, z) of the pairs and, where unpaired codes are matched, f(z) of all codes."""
+    """Critics of the pairs: f(x, z) of the codes and, where they are images, f(x, D(z)).
 
-    def __init__(self, joint: nn.Module, marginal: nn.Module | None) -> None:
+    Where unpaired codes are matched, another one, f(z), is of all codes.
+    """
+
+    def __init__(
+        self, joint: nn.Module, marginal: nn.Module | None, decoded: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.joint: Any = joint
         self.marginal: Any = marginal
+        self.decoded: Any = decoded
