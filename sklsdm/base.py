@@ -223,7 +223,7 @@ class LatentSpaceEstimator(PartsOwner):
         only_sure = matcher.learns_sure_labels(data)
         if validation is None and not only_sure:
             data = stage.data(setting.coded, setting.encoder, stage.nothing_held_out())
-        data = data_for(setting.use, data, run, matcher.max_steps, only_sure)
+        data = data_for(setting.use, data, run, matcher.most_steps, only_sure)
         earlier = getattr(self, "matcher_", None)
         with started(matcher, earlier, "matcher__") if self.warm_start else nullcontext():
             self.matcher_ = matcher.fit(data, run)

@@ -131,7 +131,7 @@ def test_what_auto_stands_for():
     own = {"lr": 1e-3, "critic_lr": 1e-4, "betas": (0.1, 0.2), "n_draws": 3, "loss": "wgan"}
     own |= {"energy_weight": 0.5, "gradient_penalty": 7.0}
     matcher = WGANMatcher(max_steps=1, channels=8, batch_size=16, **own).fit(labels, RUN)
-    assert matcher.settings_ == own | {"betas": [0.1, 0.2], "image_critic": False}
+    assert matcher.settings_ == own | {"betas": [0.1, 0.2], "image_critic": False, "max_steps": 1}
     scored = WGANMatcher(max_steps=1, channels=8, batch_size=16, energy_weight=1.0)
     assert scored.fit(labels, RUN).settings_["n_draws"] == 2
     alone = WGANMatcher(max_steps=1, channels=8, batch_size=16, n_draws=1).fit(flat, RUN)
@@ -253,13 +253,15 @@ def test_the_generator_learns_through_the_decoder(loss):
     )
     found = objective.critic_loss(generator, critics, batch)
     drawn = generator(batch.condition, batch.noise).detach()
-    real, fake = some.decoder(batch.latent), some.decoder(drawn)
-    seen = images.features(batch.condition)
+    real, fake = some.decoder(batch.latent[: b // 2]), some.decoder(drawn[: b // 2])
+    seen = images.features(batch.condition[: b // 2])
     values = images(seen, real)[:, None], images(seen, fake)[:, None]
     zeros = torch.zeros((b, 1))
     of_critic, of_generator = matcher._losses()
     wanted = of_critic(zeros, zeros) + of_critic(*values)
-    wanted = wanted + objective.penalty(silent, seen, batch.latent, drawn, batch.mix)
+    wanted = wanted + objective.penalty(
+        silent, silent.features(batch.condition), batch.latent, drawn, batch.mix
+    )
     wanted = wanted + objective.penalty(images, seen, real, fake, batch.mix)
     assert_close(found, wanted)
     for parameter in critics.parameters():
@@ -269,6 +271,21 @@ def test_the_generator_learns_through_the_decoder(loss):
     loss.backward()
     assert generator.first.weight.grad.abs().max() > 0
     assert all(parameter.grad is None for parameter in some.decoder.coder.parameters())
+
+
+def test_there_are_more_steps_where_a_critic_sees_images():
+    some = replace(data(), decoder=decoder())
+
+    def steps(some, **params):
+        matcher = WGANMatcher(batch_size=16, channels=8, **params)
+        matcher.settings_ = matcher._settings_for(some)
+        return matcher.settings_["max_steps"], matcher.budget(10_000)
+
+    assert WGANMatcher().budget(10_000) == 1500  # before it has seen the data
+    assert steps(data()) == (1500, 1500)
+    assert steps(some) == (3500, 3500)
+    assert steps(some, image_critic=False) == (1500, 1500)
+    assert steps(some, max_steps=7) == (7, 7)
 
 
 def test_the_penalty_looks_at_a_share_of_the_rows():

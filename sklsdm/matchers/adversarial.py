@@ -141,6 +141,18 @@ class AdversarialObjective:
         values = critic(features, together).view(len(real), 1 + self.n_draws)
         return values[:, :1], values[:, 1:]
 
+    def _decoded(
+        self, critics: Critics, batch: PairBatch, drawn: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Features, real and drawn images of the first half of a batch, for the critic of images.
+
+        Images take long to decode and to judge. More steps of half as many are worth more.
+        """
+        assert self.decoder is not None
+        half = math.ceil(len(batch.latent) / 2)
+        seen = critics.decoded.features(batch.condition[:half])
+        return seen, self.decoder(batch.latent[:half]), self.decoder(drawn[: half * self.n_draws])
+
     def critic_loss(self, generator: nn.Module, critics: Critics, batch: PairBatch) -> Tensor:
         """Loss of the critics; the generator gets no gradient."""
         with torch.no_grad():
@@ -149,10 +161,8 @@ class AdversarialObjective:
         terms = [(critics.joint, features, batch.latent, drawn)]
         if critics.marginal is not None and batch.other is not None:
             terms.append((critics.marginal, features[:, :0], batch.other, drawn))  # f(z)
-        if critics.decoded is not None and self.decoder is not None:
-            seen = critics.decoded.features(batch.condition)
-            images = self.decoder(batch.latent), self.decoder(drawn)
-            terms.append((critics.decoded, seen, *images))
+        if critics.decoded is not None:
+            terms.append((critics.decoded, *self._decoded(critics, batch, drawn)))
         losses = []
         for critic, seen, real, found in terms:
             losses.append(self.loss_of_critic(*self._values(critic, seen, real, found)))
@@ -169,10 +179,8 @@ class AdversarialObjective:
         if critics.marginal is not None and batch.other is not None:
             against = self._against(critics.marginal, features[:, :0], batch.other, drawn)
             loss = loss + self.unpaired_weight * against
-        if critics.decoded is not None and self.decoder is not None:
-            seen = critics.decoded.features(batch.condition)
-            images = self.decoder(batch.latent), self.decoder(drawn)
-            loss = loss + self._against(critics.decoded, seen, *images)
+        if critics.decoded is not None:
+            loss = loss + self._against(critics.decoded, *self._decoded(critics, batch, drawn))
         if self.energy_weight > 0:
             grouped = drawn.view(len(batch.latent), self.n_draws, -1)
             loss = loss + self.energy_weight * energy_score(grouped, batch.latent).mean()
@@ -303,7 +311,7 @@ class AdversarialMatcher(GeneratorMatcher):
         diffusion = StartingDiffusion(
             widths=self.widths,
             activation=self.activation,
-            max_steps=STEPS_OF_DIFFUSION * self.max_steps,
+            max_steps=STEPS_OF_DIFFUSION * self.most_steps,
             condition_noise=self.condition_noise,
             unpaired_weight=self.unpaired_weight,
         )

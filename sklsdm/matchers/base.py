@@ -234,9 +234,14 @@ class BaseMatcher(TrainedPart, ABC):
         """`unpaired_weight="auto"`, given the share of codes without a condition."""
         return unpaired_share
 
+    @property
+    def most_steps(self) -> int:
+        """`max_steps` as a number, where it may be "auto"."""
+        return self.max_steps
+
     def budget(self, n_rows: int) -> int:
         """Most training steps on so many codes."""
-        return min(self.max_steps, _STEPS_PER_ROW * n_rows)
+        return min(self.most_steps, _STEPS_PER_ROW * n_rows)
 
     def _plan(self, data: MatchingData, run: Run) -> Plan:
         n_pairs = len(data.latent)

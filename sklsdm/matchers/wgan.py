@@ -40,6 +40,7 @@ _USUAL: dict[str, Any] = {
     "n_draws": 2,
     "energy_weight": 2.5,
     "image_critic": False,
+    "max_steps": 1500,
 }
 _OF_IMAGES = {"gradient_penalty": 0.3, "loss": "r3gan"}
 # Given a label, the energy score and the usual betas gave draws further from real images, and a
@@ -51,6 +52,7 @@ _OF_LABELLED_IMAGES = {
     "energy_weight": 0.0,
     "image_critic": True,
 }
+_STEPS_WITH_IMAGES = 3500  # where a critic sees images
 _MOST_PIXELS = 40 * 40  # of images that are decoded in each step, unless told
 _CHANNELS_OF_IMAGES = 2  # of the critic of codes, for one of the critic of images
 _PENALISED = 0.25  # of the rows of a step, where codes are images
@@ -93,13 +95,19 @@ class WGANMatcher(AdversarialMatcher):
     """
 
     draws_code_images = True
-    _settings = (*AdversarialMatcher._settings, "loss", "image_critic")
+    _settings = (*AdversarialMatcher._settings, "loss", "image_critic", "max_steps")
 
     n_critic: int = parameter(default=1, kw_only=False)
     start: str = "diffusion"
     n_iter_no_change: int | None = 5
     batch_size: int = 128
-    max_steps: int = 1500
+    max_steps: Any = parameter(
+        default="auto",
+        rule=or_auto(integer(1)),
+        doc="""Largest number of training steps; from 100 on rounded down to a multiple of 100.
+        No more than 10 are taken for each code that stage 2 learns from. "auto" is 1500, or 3500
+        where a critic sees images (`image_critic`).""",
+    )
     lr: Any = parameter(
         default="auto",
         rule=or_auto(above(0.0)),
@@ -216,6 +224,8 @@ class WGANMatcher(AdversarialMatcher):
         given = {name: getattr(self, name) for name in self._settings}
         found |= {name: value for name, value in given.items() if not isinstance(value, str)}
         found["image_critic"] &= data.decoder is not None and self.critic == "mlp"
+        if found["image_critic"] and self.max_steps == "auto":
+            found["max_steps"] = _STEPS_WITH_IMAGES
         if self.loss != "auto":
             found["loss"] = self.loss
         if found["loss"] == "wgan" and given["gradient_penalty"] == "auto":
@@ -225,6 +235,12 @@ class WGANMatcher(AdversarialMatcher):
         if given["n_draws"] == "auto" and found["energy_weight"] > 0:
             found["n_draws"] = 2
         return found | {"betas": [float(beta) for beta in found["betas"]]}
+
+    @property
+    def most_steps(self) -> int:
+        if self.max_steps != "auto":
+            return int(self.max_steps)
+        return int(getattr(self, "settings_", _USUAL)["max_steps"])
 
     def _losses(self) -> tuple[Loss, Loss]:
         return LOSSES[self.settings_["loss"]]
