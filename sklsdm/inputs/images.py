@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from sklsdm.blocks import row_slices
 from sklsdm.inputs.responses import Responses
 
 _LARGE = 32  # pixels of the smaller side, twice as many of which are averaged to so many
@@ -47,11 +50,13 @@ class SmallImages:
 
     def take(self, places: NDArray[np.intp]) -> Tensor:
         """The images at these places among the rows, (b, c * h * w), on the CPU."""
-        found = self.responses.take(self.rows[places])
-        if self._square == 1:
-            return found
-        images = found.view(-1, *self.responses.format.image_shape)
-        return functional.avg_pool2d(images, self._square).flatten(start_dim=1)
+        found = torch.empty((len(places), math.prod(self.shape)), dtype=torch.float32)
+        for block in row_slices(len(places), self.responses.width):
+            whole = self.responses.take(self.rows[places[block]])
+            images = whole.view(-1, *self.responses.format.image_shape)
+            small = functional.avg_pool2d(images, self._square)
+            found[block] = small.flatten(start_dim=1)
+        return found
 
     def first(self, n_rows: int) -> SmallImages:
         """The first rows."""
