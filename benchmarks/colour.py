@@ -10,9 +10,9 @@ the 3,000 test images in its features. Read its figures against the rows of real
 Part "classes": 50 labelled images a class and 11,850 without a label; 1,000 draws a class. "real,
 fresh" are 3,000 training images that no estimator sees (but the judge does), "reconstruction" the
 same through stage 1. "ours" is `LSDMRegressor()` with no setting at all, "ours, pairs only" the
-same without the unlabelled images, "recipe" the one of docs/choosing.md, chosen on clothes. The
-conditional VAE (convolutions) sees the pairs only. Recall is that of Kynkaanniemi et al. 2019 with
-5 neighbours, "nearest" the median distance to an image that was seen.
+same without the unlabelled images. The conditional VAE (convolutions) sees the pairs only. Recall is
+that of Kynkaanniemi et al. 2019 with 5 neighbours, "nearest" the median distance to an image that
+was seen.
 
 Part "super": from 4 x 4 block means to images, 1,000 pairs and 14,000 unpaired images, one draw
 for each test image; measured as in super_resolution.py, whose recipe "ours" is with 64 latent
@@ -34,7 +34,6 @@ from typing import Any
 import numpy as np
 import torch
 from common import kept_rows, print_table, replace_row, save_results
-from images_by_class import RECIPE
 from judge import FETCH, Bench, frechet_distance, load_bench
 from mnist_matchers import Split
 from numpy.typing import NDArray
@@ -59,7 +58,7 @@ QUICK_FRESH, QUICK_UNLABELLED, QUICK_DRAWS, QUICK_STEPS = 300, 600, 100, 50
 N_PAIRS, N_SCORED, LATENT_DIM = 1000, 500, 64
 QUICK_PAIRS, QUICK_TEST, QUICK_SCORED = 200, 300, 20
 METHODS = {
-    "classes": ("resampled pairs", "conditional VAE", "ours, pairs only", "ours", "recipe"),
+    "classes": ("resampled pairs", "conditional VAE", "ours, pairs only", "ours"),
     "super": ("bicubic", "nearest pair", "pairs only", "ours", "default"),
 }
 TITLES = {"classes": "By class, 50 labelled a class:", "super": "From 8 x 8 to 32 x 32 pixels:"}
@@ -170,8 +169,6 @@ def split_images(seed: int, quick: bool) -> Split:
 def fit_by_class(name: str, split: Split, seed: int, quick: bool) -> LSDMRegressor:
     """Our estimator by class, under one of its names in `METHODS`."""
     model = LSDMRegressor(random_state=seed)
-    if name == "recipe":
-        model.set_params(**RECIPE)
     if quick:
         model.set_params(matcher__max_steps=QUICK_STEPS, autoencoder__max_epochs=1)
     unlabelled = None if name == "ours, pairs only" else split.unlabelled
