@@ -10,9 +10,9 @@ the 3,000 test images in its features. Read its figures against the rows of real
 Part "classes": 50 labelled images a class and 11,850 without a label; 1,000 draws a class. "real,
 fresh" are 3,000 training images that no estimator sees (but the judge does), "reconstruction" the
 same through stage 1. "ours" is `LSDMRegressor()` with no setting at all, "ours, pairs only" the
-same without the unlabelled images. The conditional VAE (convolutions) sees the pairs only. Recall is
-that of Kynkaanniemi et al. 2019 with 5 neighbours, "nearest" the median distance to an image that
-was seen.
+same without the unlabelled images. The conditional VAE (convolutions) sees the pairs only. Recall
+is that of Kynkaanniemi et al. 2019 with 5 neighbours, "nearest" the median distance to an image
+that was seen.
 
 Part "super": from 4 x 4 block means to images, 1,000 pairs and 14,000 unpaired images, one draw
 for each test image; measured as in super_resolution.py, whose recipe "ours" is with 64 latent

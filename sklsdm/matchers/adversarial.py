@@ -338,7 +338,7 @@ class AdversarialMatcher(GeneratorMatcher):
         return False
 
     @abstractmethod
-    def _penalty(self, data: MatchingData) -> SlopePenalty:
+    def _penalty(self) -> SlopePenalty:
         """The penalty on the critic's slope."""
 
     def learns_sure_labels(self, data: MatchingData) -> bool:
@@ -383,7 +383,7 @@ class AdversarialMatcher(GeneratorMatcher):
     def _objective(self, module: Any, data: MatchingData, plan: Plan) -> AdversarialObjective:
         return AdversarialObjective(
             *self._losses(),
-            self._penalty(data),
+            self._penalty(),
             plan.unpaired_weight,
             self.settings_["n_draws"],
             self.settings_["energy_weight"],

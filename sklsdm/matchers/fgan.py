@@ -13,7 +13,6 @@ from sklsdm.functional.divergences import (
     variational_bound,
 )
 from sklsdm.matchers.adversarial import AdversarialMatcher, Loss, SlopePenalty
-from sklsdm.matchers.data import MatchingData
 from sklsdm.parameters import one_of, parameter
 
 KNOWN = (*DIVERGENCES, "kl-dv")
@@ -81,5 +80,5 @@ class FGANMatcher(AdversarialMatcher):
             partial(generator_loss, divergence=divergence),
         )
 
-    def _penalty(self, data: MatchingData) -> SlopePenalty:
+    def _penalty(self) -> SlopePenalty:
         return SlopePenalty("flat", self.gradient_penalty)

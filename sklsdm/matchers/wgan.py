@@ -55,7 +55,7 @@ _OF_LABELLED_IMAGES = {
 _STEPS_WITH_IMAGES = 3500  # where a critic sees images
 _MOST_PIXELS = 40 * 40  # of images that are decoded in each step, unless told
 _CHANNELS_OF_IMAGES = 2  # of the critic of codes, for one of the critic of images
-_PENALISED = 0.25  # of the rows of a step, where codes are images
+_PENALISED = 0.25  # of the rows of a step, where a critic sees images
 
 
 class WGANMatcher(AdversarialMatcher):
@@ -248,8 +248,8 @@ class WGANMatcher(AdversarialMatcher):
     def _is_relativistic(self) -> bool:
         return self.settings_["loss"] == "r3gan"
 
-    def _penalty(self, data: MatchingData) -> SlopePenalty:
+    def _penalty(self) -> SlopePenalty:
         kind = "flat" if self._is_relativistic() else self.penalty
         weight = self.settings_["gradient_penalty"] if self.critic == "mlp" else 0.0
-        share = 1.0 if data.code_shape is None else _PENALISED
+        share = _PENALISED if self.settings_["image_critic"] else 1.0
         return SlopePenalty(kind, weight, self.penalty_on == "joint", share)
