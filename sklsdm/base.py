@@ -221,7 +221,7 @@ class LatentSpaceEstimator(PartsOwner):
         data = stage.data(setting.coded, setting.encoder, fold)
         matcher = self._new_part("matcher")
         only_sure = matcher.learns_sure_labels(data)
-        if validation is None and not only_sure:
+        if validation is None and len(held) and not only_sure:
             data = stage.data(setting.coded, setting.encoder, stage.nothing_held_out())
         data = data_for(setting.use, data, run, matcher.most_steps, only_sure)
         earlier = getattr(self, "matcher_", None)

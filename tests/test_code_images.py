@@ -1,5 +1,6 @@
 """Generator and critic of codes that are images, and draws of `wgan` made with them."""
 
+import copy
 import pickle
 from dataclasses import replace
 
@@ -12,8 +13,11 @@ from test_feature_maps import SHAPE, data, rows, shades
 from torch.testing import assert_close
 
 from sklsdm import LSDMGenerator, LSDMRegressor
+from sklsdm.autoencoders import FeatureMapAutoencoder
 from sklsdm.batches import PairBatch
+from sklsdm.fitting.latent_space import LatentSpace
 from sklsdm.fitting.unpaired import data_for
+from sklsdm.inputs.responses import ResponseFormat
 from sklsdm.matchers import Decoder, FGANMatcher, MatchingData, WGANMatcher
 from sklsdm.matchers.adversarial import SlopePenalty
 from sklsdm.modules import ConvCritic, ConvGenerator, Critics, FeatureMapCoder, GroupSortCritic
@@ -295,14 +299,58 @@ def test_the_penalty_looks_at_a_share_of_the_rows():
     assert_close(SlopePenalty("flat", 1.0, share=0.25)(judge, features, codes, drawn, mix), whole)
 
 
-def test_a_fit_goes_on_with_the_critic_of_images():
+def test_a_fit_goes_on_with_the_critic_of_images(monkeypatch):
     X, y = shades(60)
     est = LSDMRegressor(autoencoder="feature-map", warm_start=True, random_state=0)
     est.set_params(matcher__max_steps=2, matcher__channels=8, autoencoder__max_epochs=1)
     before = est.fit(X, y).matcher_.image_critic_.alone.weight.clone()
-    assert not torch.equal(est.fit(X, y).matcher_.image_critic_.alone.weight, before)
+    set_to_start, begun = WGANMatcher._at_start, {}
+
+    def noted(self, name, module):
+        found = set_to_start(self, name, module)
+        begun[name] = copy.deepcopy(found)
+        return found
+
+    monkeypatch.setattr(WGANMatcher, "_at_start", noted)
+    after = est.fit(X, y).matcher_.image_critic_.alone.weight
+    assert_close(begun["image_critic_"].alone.weight, before)
+    assert not torch.equal(after, before)
     assert est.matcher_.settings_["image_critic"]
     assert all(p.requires_grad for p in est.autoencoder_.coder_.parameters())
+
+
+def test_flat_responses_with_codes_that_are_images_have_no_critic_of_images():
+    """A user's autoencoder may do that; so may one that is no torch module."""
+
+    class OfRows(FeatureMapAutoencoder):
+        def check_format(self, form):
+            pass
+
+    images = np.random.default_rng(0).normal(size=(60, 1, 16, 16))
+    est = LSDMRegressor(autoencoder=OfRows(max_epochs=1), random_state=0)
+    est.set_params(matcher__max_steps=2, matcher__channels=8)
+    X = np.eye(2)[np.arange(60) % 2]
+    assert est.fit(X, images).matcher_.settings_["image_critic"]
+    space = LatentSpace(
+        est.autoencoder_, est._latent_standardiser_, est._response_format_, torch.device("cpu")
+    )
+    assert space.decoder() is not None
+    flat = ResponseFormat(np.zeros((2, 256)), est._response_format_.standardiser)
+    assert replace(space, form=flat).decoder() is None
+
+
+def test_steps_that_a_users_decoder_is_part_of_are_not_recorded():
+    some = replace(data(), decoder=decoder())
+    matcher = WGANMatcher(channels=8)
+    matcher.settings_ = matcher._settings_for(some)
+    plan = matcher._plan(some, RUN)
+    generator = matcher._module(some, plan)
+    assert matcher._objective(generator, some, plan).recordable
+    some.decoder.coder.decoder.register_forward_hook(lambda *arguments: None)
+    assert not matcher._objective(generator, some, plan).recordable
+    matcher = WGANMatcher(channels=8, image_critic=False)
+    matcher.settings_ = matcher._settings_for(some)
+    assert matcher._objective(generator, some, plan).recordable
 
 
 @pytest.mark.parametrize(("side", "n_halvings"), [(16, 3), (40, 3), (64, 3), (65, 4), (128, 4)])

@@ -43,7 +43,7 @@ _SHARE_OF_STEPS = 0.4
 # Steps of the model that pseudo-pairs need, unless the final fit takes fewer. Labels of unpaired
 # codes are mostly right after 1,000; drawn conditions stay vague.
 _PAIRING_STEPS, _LABELLING_STEPS = 500, 1000
-_MOST_TO_PAIR = 2000  # unpaired codes that get a condition in a short fit
+_MOST_TO_PAIR, _MOST_TO_LABEL = 2000, 20_000  # unpaired codes that get one in a short fit
 _FEWEST_STEPS = 100  # of a short fit of a use, where the final one takes as many
 # Standard errors by which a use must be better than one before it: short fits flatter a use that
 # only learns faster.
@@ -348,19 +348,19 @@ class ShortFits:
 
 
 def _with_fewer_codes(data: MatchingData) -> MatchingData:
-    """The data with at most 2,000 unpaired codes, unless the conditions are labels.
+    """The data with at most 2,000 unpaired codes, or 20,000 if the conditions are labels.
 
-    Each of them gets a condition, which takes long where conditions do not repeat.
+    Each of them gets a condition, which takes long, most of all where conditions do not repeat.
     """
-    n_pairs = len(data.latent)
-    if data.codes is None or len(data.codes) <= n_pairs + _MOST_TO_PAIR:
+    n_pairs, device = len(data.latent), data.latent.device
+    most = _MOST_TO_LABEL if are_labels(data.condition) else _MOST_TO_PAIR
+    if data.codes is None or len(data.codes) <= n_pairs + most:
         return data
-    if are_labels(data.condition):
-        return data
-    last, device = len(data.codes) - 1, data.codes.device
-    others = torch.linspace(n_pairs, last, _MOST_TO_PAIR, dtype=torch.float32, device=device)
-    codes = torch.cat([data.codes[:n_pairs], data.codes[others.long()]])
-    return replace(data, codes=codes, images=None)
+    last = len(data.codes) - 1
+    others = torch.linspace(n_pairs, last, most, dtype=torch.float32, device=device).long()
+    rows = torch.cat([torch.arange(n_pairs, device=device), others])
+    images = None if data.images is None else data.images.some(rows.cpu().numpy())
+    return replace(data, codes=data.codes[rows], images=images)
 
 
 def choose_best(scores: Mapping[str, NDArray[np.float64]]) -> str:

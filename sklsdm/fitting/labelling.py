@@ -11,11 +11,13 @@ pairs, and from all responses what does not change a class:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,7 +32,7 @@ from sklsdm.functional.virtual_adversarial import (
 from sklsdm.inputs.images import SmallImages
 from sklsdm.matchers.base import EPOCH_STEPS
 from sklsdm.matchers.data import MatchingData
-from sklsdm.modules import CodeClassifier, ImageClassifier
+from sklsdm.modules import CodeClassifier, ImageClassifier, widest_output
 from sklsdm.nets import AdamW, SingleNet, default_callbacks
 from sklsdm.run import Run, Stage, Stream
 
@@ -46,7 +48,7 @@ _STEPS, _BATCH, _WIDTHS, _LR = 2000, 256, (128, 128), 1e-3
 _NOISE, _RADIUS = 0.1, 0.5
 # The classifier of images; half the steps in a short fit.
 _IMAGE_STEPS, _IMAGE_BATCH, _IMAGE_LR = 500, 96, 2e-3
-_MOST_IMAGES = 10_000  # without a label, from which it learns
+_MOST_IMAGES, _MOST_BYTES = 10_000, 256 * 2**20  # from which it learns: of pairs, and of others
 _NEARLY_UNCHANGED = 0.5  # strength of the moves
 _ROUNDING = 1e-6  # of a mean of equal confidences
 
@@ -134,6 +136,8 @@ class ImageObjective:
     learns, as in FreeMatch, Wang et al. 2023, arXiv 2205.07246).
     """
 
+    recordable: ClassVar[bool] = True
+
     def __init__(self, shape: tuple[int, int, int], random: torch.Generator) -> None:
         self.shape = shape
         self.random = random
@@ -159,15 +163,17 @@ def _by_sight(
     images: SmallImages, labels: Tensor, n_labels: int, run: Run, max_steps: int
 ) -> Iterator[Tensor]:
     """Yield ln p(label | image) for each block of the unpaired images, which follow the pairs'."""
-    unpaired = images.after(len(labels))
+    n_pairs, width = len(labels), math.prod(images.shape)
     random = run.stream(Stream.CLASSIFIER_STEPS)
     steps = _IMAGE_STEPS // 2 if run.is_trial else _IMAGE_STEPS
-    paired = images.first(len(labels)).spread(len(labels))
-    seen = torch.cat([paired, unpaired.spread(_MOST_IMAGES)]).to(run.device)
+    most = min(_MOST_IMAGES, _MOST_BYTES // (4 * width))
+    paired, others = _spread(0, n_pairs, most), _spread(n_pairs, len(images), most)
+    seen = images.take(np.concatenate([paired, others])).to(run.device)
+    labels = labels[torch.from_numpy(paired).to(labels.device)]
     fitted = _fit(
         ImageClassifier(images.shape, n_labels, run.weights(Stream.CLASSIFIER_WEIGHTS)),
         ImageObjective(images.shape, random),
-        (labels, seen[: len(labels)], seen),
+        (labels, seen[: len(paired)], seen),
         random,
         run,
         lr=_IMAGE_LR,
@@ -175,13 +181,18 @@ def _by_sight(
         batch_size=_IMAGE_BATCH,
         noise_dim=0,
     )
-    places = np.arange(len(unpaired))
-    size = rows_per_block(images.shape[1] * images.shape[2] * fitted.widest)
-    for start in range(0, len(places), size):
-        block = unpaired.take(places[start : start + size]).to(run.device)
+    size = rows_per_block(widest_output([fitted], lambda: fitted(seen[:1])))
+    for start in range(n_pairs, len(images), size):
+        block = images.take(np.arange(start, min(start + size, len(images)))).to(run.device)
         with torch.no_grad():
             log_weight = fitted(block)
         yield log_weight
+
+
+def _spread(start: int, end: int, most: int) -> NDArray[np.intp]:
+    """The whole numbers from `start` to below `end`, or `most` of them, evenly spread."""
+    count = min(most, end - start)
+    return start + np.arange(count, dtype=np.intp) * (end - start) // max(1, count)
 
 
 # ------------------------------------------------------------------------------ either

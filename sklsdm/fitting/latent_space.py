@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.draws.drawing import Sampler
@@ -66,10 +65,11 @@ class LatentSpace:
         return torch.from_numpy(self.standardiser.forward(codes)).to(self.device)
 
     def decoder(self) -> Decoder | None:
-        """The decoder of codes that are images; None for other codes and stochastic decoders."""
-        if self.autoencoder.code_shape_ is None or self.autoencoder.decoder_noise_dim_ > 0:
+        """The decoder of codes that are images into images; None for others and stochastic ones."""
+        coder, is_stochastic = self.autoencoder.coder_, self.autoencoder.decoder_noise_dim_ > 0
+        both_images = self.autoencoder.code_shape_ is not None and self.form.is_image
+        if not both_images or is_stochastic or not isinstance(coder, nn.Module):
             return None
-        coder = deepcopy(self.autoencoder.coder_).requires_grad_(False)
         here = torch.empty(0, dtype=torch.float32, device=self.device)
         return Decoder(coder, *self.standardiser.tensors(here), self.form.image_shape)
 

@@ -14,15 +14,15 @@ from torch.nn import functional
 from sklsdm.blocks import row_slices
 from sklsdm.inputs.responses import Responses
 
-_LARGE = 32  # pixels of the smaller side, twice as many of which are averaged to so many
-_TINY = 8  # pixels of the smaller side, below which a class is seen in the numbers as well
+_LARGE = 32 * 32  # pixels of an image, to about which larger ones are averaged
+_TINY = 8  # pixels of the smaller side: smaller images are not for convolutions
 
 
 @dataclass(frozen=True)
 class SmallImages:
-    """Some rows of responses that are images, standardised, with sides of some 32 pixels at most.
+    """Some rows of responses that are images, standardised, and averaged over squares of pixels.
 
-    Larger images are averaged over squares of pixels.
+    The squares leave about 32 x 32 pixels of a larger image, and at least 8 of the smaller side.
     """
 
     responses: Responses
@@ -46,7 +46,13 @@ class SmallImages:
     @property
     def _square(self) -> int:
         """Side of the squares of pixels that are averaged."""
-        return max(1, min(self.responses.format.image_shape[-2:]) // _LARGE)
+        sides = self.responses.format.image_shape[-2:]
+        wanted = round(math.sqrt(math.prod(sides) / _LARGE))
+        return max(1, min(wanted, min(sides) // _TINY))
+
+    def some(self, places: NDArray[np.intp]) -> SmallImages:
+        """The images at these places among the rows."""
+        return SmallImages(self.responses, self.rows[places])
 
     def take(self, places: NDArray[np.intp]) -> Tensor:
         """The images at these places among the rows, (b, c * h * w), on the CPU."""
@@ -57,16 +63,3 @@ class SmallImages:
             small = functional.avg_pool2d(images, self._square)
             found[block] = small.flatten(start_dim=1)
         return found
-
-    def first(self, n_rows: int) -> SmallImages:
-        """The first rows."""
-        return SmallImages(self.responses, self.rows[:n_rows])
-
-    def after(self, n_rows: int) -> SmallImages:
-        """All but the first rows."""
-        return SmallImages(self.responses, self.rows[n_rows:])
-
-    def spread(self, most: int) -> Tensor:
-        """All of them, or `most` that are spread evenly over the rows."""
-        places = np.linspace(0, len(self) - 1, min(most, len(self)))
-        return self.take(np.round(places).astype(np.intp))

@@ -19,7 +19,7 @@ from sklsdm.matchers.base import MATCHING, GeneratorMatcher, Plan, Prepared, sev
 from sklsdm.matchers.data import Decoder, MatchingData
 from sklsdm.matchers.diffusion_start import STEPS_OF_DIFFUSION, StartingDiffusion, learn_draws
 from sklsdm.modules import ConvCritic, ConvGenerator, Critic, Critics
-from sklsdm.nets import Adam, AdversarialNet, is_ours
+from sklsdm.nets import Adam, AdversarialNet, are_plain, is_ours
 from sklsdm.parameters import (
     above,
     at_least,
@@ -121,8 +121,9 @@ class AdversarialObjective:
         self.energy_weight = energy_weight
         self.relativistic = relativistic
         self.decoder = decoder
-        parts = [critic_loss, generator_loss, penalty]
-        self.recordable = all(map(is_ours, parts if decoder is None else [*parts, decoder.coder]))
+        self.recordable = all(map(is_ours, (critic_loss, generator_loss, penalty)))
+        if decoder is not None:
+            self.recordable &= are_plain(decoder.coder)
 
     def _draw(self, generator: nn.Module, batch: PairBatch) -> Tensor:
         """Draws (b * n_draws, k), those of one condition one after another."""
@@ -141,7 +142,7 @@ class AdversarialObjective:
         values = critic(features, together).view(len(real), 1 + self.n_draws)
         return values[:, :1], values[:, 1:]
 
-    def _decoded(
+    def _images(
         self, critics: Critics, batch: PairBatch, drawn: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Features, real and drawn images of the first half of a batch, for the critic of images.
@@ -150,7 +151,7 @@ class AdversarialObjective:
         """
         assert self.decoder is not None
         half = math.ceil(len(batch.latent) / 2)
-        seen = critics.decoded.features(batch.condition[:half])
+        seen = critics.images.features(batch.condition[:half])
         return seen, self.decoder(batch.latent[:half]), self.decoder(drawn[: half * self.n_draws])
 
     def critic_loss(self, generator: nn.Module, critics: Critics, batch: PairBatch) -> Tensor:
@@ -161,8 +162,8 @@ class AdversarialObjective:
         terms = [(critics.joint, features, batch.latent, drawn)]
         if critics.marginal is not None and batch.other is not None:
             terms.append((critics.marginal, features[:, :0], batch.other, drawn))  # f(z)
-        if critics.decoded is not None:
-            terms.append((critics.decoded, *self._decoded(critics, batch, drawn)))
+        if critics.images is not None:
+            terms.append((critics.images, *self._images(critics, batch, drawn)))
         losses = []
         for critic, seen, real, found in terms:
             losses.append(self.loss_of_critic(*self._values(critic, seen, real, found)))
@@ -179,8 +180,8 @@ class AdversarialObjective:
         if critics.marginal is not None and batch.other is not None:
             against = self._against(critics.marginal, features[:, :0], batch.other, drawn)
             loss = loss + self.unpaired_weight * against
-        if critics.decoded is not None:
-            loss = loss + self._against(critics.decoded, *self._decoded(critics, batch, drawn))
+        if critics.images is not None:
+            loss = loss + self._against(critics.images, *self._images(critics, batch, drawn))
         if self.energy_weight > 0:
             grouped = drawn.view(len(batch.latent), self.n_draws, -1)
             loss = loss + self.energy_weight * energy_score(grouped, batch.latent).mean()
@@ -388,22 +389,26 @@ class AdversarialMatcher(GeneratorMatcher):
             self.settings_["n_draws"],
             self.settings_["energy_weight"],
             self._is_relativistic(),
-            data.decoder,
+            self._seen_decoder(data),
         )
+
+    def _seen_decoder(self, data: MatchingData) -> Decoder | None:
+        """The decoder of the images that a critic sees; None where none does."""
+        return None
 
     def _net(self, module: Any, data: MatchingData, plan: Plan) -> AdversarialNet:
         random = plan.run.weights(Stream.CRITIC_WEIGHTS)
         joint = self._critic(data, random)
         matches_codes = plan.unpaired_weight > 0
         marginal = self._critic(data.without_conditions(), random) if matches_codes else None
-        decoded = self._image_critic(data, random)
+        images = self._image_critic(data, random)
         joint = self._at_start("critic_", joint)
-        decoded = None if decoded is None else self._at_start("image_critic_", decoded)
+        images = None if images is None else self._at_start("image_critic_", images)
         marginal = None if marginal is None else self._at_start("code_critic_", marginal)
         objective = self._objective(module, data, plan)
         return AdversarialNet(
             module,
-            Critics(joint, marginal, decoded),
+            Critics(joint, marginal, images),
             criterion=lambda: objective,
             optimizer__betas=tuple(self.settings_["betas"]),
             critic_optimizer=Adam,
@@ -418,7 +423,7 @@ class AdversarialMatcher(GeneratorMatcher):
         if self._start_of_training is not None:
             critics = net.critic_
             self.critic_, self.code_critic_ = critics.joint, critics.marginal
-            self.image_critic_ = critics.decoded
+            self.image_critic_ = critics.images
 
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
         n_draws = self.settings_["n_draws"]

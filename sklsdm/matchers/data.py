@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,9 +13,9 @@ from sklsdm.inputs.images import SmallImages
 
 @dataclass(frozen=True)
 class Decoder:
-    """Images of standardised codes; gradients pass through it, and its own weights stay."""
+    """Images of standardised codes."""
 
-    coder: Any  # a copy of the autoencoder's, whose weights need no gradient
+    coder: Any  # of the autoencoder
     mean: Tensor  # (k,), of the codes
     scale: Tensor  # (k,)
     shape: tuple[int, ...]  # (c, h, w) of an image, flat in the rows
@@ -22,6 +23,10 @@ class Decoder:
     def __call__(self, latent: Tensor) -> Tensor:
         """Standardised rows (n, c * h * w) of codes (n, k)."""
         return self.coder.decode(latent * self.scale + self.mean)
+
+    def frozen(self) -> Decoder:
+        """A copy through which gradients pass, and whose weights need none."""
+        return replace(self, coder=deepcopy(self.coder).requires_grad_(False))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from sklsdm.functional import critic_losses
 from sklsdm.functional.categorical import are_labels
 from sklsdm.matchers.adversarial import AdversarialMatcher, Loss, SlopePenalty
-from sklsdm.matchers.data import MatchingData
+from sklsdm.matchers.data import Decoder, MatchingData
 from sklsdm.modules import ConvCritic, GroupSortCritic
 from sklsdm.parameters import (
     above,
@@ -205,6 +205,10 @@ class WGANMatcher(AdversarialMatcher):
             random,
             joint=self.penalty_on == "joint",
         )
+
+    def _seen_decoder(self, data: MatchingData) -> Decoder | None:
+        seen = data.decoder is not None and self.settings_["image_critic"]
+        return data.decoder.frozen() if data.decoder is not None and seen else None
 
     def _image_critic(self, data: MatchingData, random: torch.Generator) -> Any:
         if not self.settings_["image_critic"]:

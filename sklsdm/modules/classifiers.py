@@ -47,7 +47,6 @@ class ImageClassifier(nn.Module):
     ) -> None:
         super().__init__()
         n_in, height, width = shape
-        self.widest = max(n_in, *_CHANNELS)  # channels, of which the first ones are the largest
         layers: list[nn.Module] = [nn.Unflatten(1, tuple(shape))]
         for n_out in _CHANNELS:
             stride = 2 if min(height, width) > _SMALL else 1

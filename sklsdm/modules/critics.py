@@ -145,9 +145,9 @@ class Critics(nn.Module):
     """
 
     def __init__(
-        self, joint: nn.Module, marginal: nn.Module | None, decoded: nn.Module | None = None
+        self, joint: nn.Module, marginal: nn.Module | None, images: nn.Module | None = None
     ) -> None:
         super().__init__()
         self.joint: Any = joint
         self.marginal: Any = marginal
-        self.decoded: Any = decoded
+        self.images: Any = images

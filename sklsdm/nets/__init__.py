@@ -6,7 +6,7 @@ from sklsdm.nets.callbacks import default_callbacks
 from sklsdm.nets.held_out import HeldOutScore, KeepBest, is_as_good
 from sklsdm.nets.looks import FARTHEST, Look, range_of
 from sklsdm.nets.optimizers import Adam, AdamW
-from sklsdm.nets.recording import is_ours, is_recordable
+from sklsdm.nets.recording import are_plain, is_ours, is_recordable
 from sklsdm.nets.single import SingleNet
 from sklsdm.nets.users import CallbackHolder, check_callbacks, clone_to_fit
 
@@ -21,6 +21,7 @@ __all__ = [
     "Look",
     "SingleNet",
     "TrainingNet",
+    "are_plain",
     "check_callbacks",
     "clone_to_fit",
     "default_callbacks",

@@ -212,11 +212,17 @@ def _has_recordable_steps(net: Any) -> bool:
         and net.group is None
         and not any(net._batch_callbacks.values())
         and all(isinstance(optimizer, Adam | AdamW) for optimizer in optimizers_of(net))
-        and all(
-            type(module).__module__.startswith(("sklsdm.", "torch.")) and _n_hooks(module) == 0
-            for module in _modules_of(net)
-        )
+        and all(map(_is_plain, _modules_of(net)))
     )
+
+
+def are_plain(module: nn.Module) -> bool:
+    """Whether a module and all its parts are of ours or of torch, without hooks."""
+    return all(map(_is_plain, module.modules()))
+
+
+def _is_plain(module: nn.Module) -> bool:
+    return type(module).__module__.startswith(("sklsdm.", "torch.")) and _n_hooks(module) == 0
 
 
 def _modules_of(net: Any) -> list[nn.Module]:
