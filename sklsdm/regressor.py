@@ -78,8 +78,9 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         doc="""Use of the unpaired responses. "none": not at all. "latent" (the paper): in stage 1
         only. "match": also in stage 2, where the generated codes must follow the law of all codes.
         "pair": in stage 2 as pseudo-pairs as well, with conditions from a model of x given the
-        code (`sklsdm.fitting.pairing`); codes without one are used as in "match". "auto" compares
-        these uses on the pairs, each by short fits to the others (`sklsdm.fitting.choosing`), and
+        code, or of labels given the image (`sklsdm.fitting.pairing`); codes without one are used as
+        in "match". "auto" compares these uses on the pairs, each by short fits to the others
+        (`sklsdm.fitting.choosing`), and
         takes the first that is within two standard errors of the best. Where codes are images
         (`autoencoder="feature-map"`) short fits do not tell, and it is "pair" for labels and
         "latent" for other conditions. "none" is not compared for images with a learnt latent

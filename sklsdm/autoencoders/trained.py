@@ -122,9 +122,10 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         doc="""How far training images are turned, scaled, sheared and shifted at random, anew in
         each step, so that few images teach more: 1 is up to 11 degrees, 10 % and a fourteenth of
         the side, 0 not at all. Only stage 1 sees them so: draws follow the images as they are.
-        0 also keeps the classifier that labels unpaired images from moving them.
         "auto" is 1 for up to 300 images, falls with the square root of their number, and is 0 from
-        10,000 on. Responses that are no images are never changed.""",
+        10,000 on. Responses that are no images are never changed. With the number 0 (not where
+        "auto" comes to 0) unpaired images get labels by their codes, too (`unpaired="pair"`),
+        instead of by a classifier that learns from moved images.""",
     )
 
     @property

@@ -199,7 +199,8 @@ class AdversarialMatcher(GeneratorMatcher):
     """Base of matchers with a critic of the pairs and, if all codes are matched, one of the codes.
 
     A subclass gives the losses of critic and generator (`_losses`) and the penalty on the
-    critic's slope (`_penalty`), and may bring a critic of its own (`_critic`).
+    critic's slope (`_penalty`), and may bring a critic of its own (`_critic`) and one of the images
+    of codes that are images (`_image_critic`, with their decoder, `_seen_decoder`).
     """
 
     _stage: ClassVar[Stage] = replace(MATCHING, advice="Lower the matcher's lr and critic_lr")
@@ -250,7 +251,7 @@ class AdversarialMatcher(GeneratorMatcher):
         rule=multiple_of(8),
         doc="""Channels of the convolutions of critic and generator, a multiple of 8, where codes
         are images (`autoencoder="feature-map"`); `widths`, `critic_widths` and `activation` are
-        not used then.""",
+        not used then. A critic of the decoded images has half of them.""",
     )
     critic_lr: float = parameter(
         default=1e-3,
@@ -272,7 +273,8 @@ class AdversarialMatcher(GeneratorMatcher):
 
     settings_: dict[str, Any] = learnt(
         """`lr`, `critic_lr`, `betas`, `n_draws`, `energy_weight` and `gradient_penalty` in use
-        (with `wgan` also `loss`): a value stands in place of each "auto"."""
+        (with `wgan` also `loss`, `image_critic` and `max_steps`): a value stands in place of each
+        "auto"."""
     )
     diffusion_steps_: int = learnt(
         "Steps of the diffusion that was fitted first, to learn its draws; 0 where none was."

@@ -75,13 +75,15 @@ class WGANMatcher(AdversarialMatcher):
     the draws. Near its solution this game converges, while the plain one may circle around it.
 
     Where codes are images, generator and critic are convolutions, started anew, with other values
-    of "auto" (`settings_`); the critic's value is v(z) + e(x)·h(z) (Miyato & Koyama 2018).
+    of "auto" (`settings_`); the critic's value is v(z) + e(x)·h(z) (Miyato & Koyama 2018). For
+    labels, or without conditions, a second such critic sees the decoded images (`image_critic`).
 
     When to use: this is the paper's choice. It keeps modes apart that score-based losses blur, and
     stays sharp in ten dimensions and more, images included. A larger `energy_weight` or
     `critic="groupsort"` widens intervals. For vectors "r3gan" needs longer fits. Cost: for vectors
     a diffusion and a regression on its draws, then `n_critic` critic steps (two backward passes
-    each; one with "groupsort") for each generator step.
+    each; one with "groupsort") for each generator step. A step with a critic of images takes about
+    one and a half times as long as one without.
 
     References
     ----------
@@ -147,7 +149,8 @@ class WGANMatcher(AdversarialMatcher):
         default="auto",
         rule=or_auto(at_least(0.0)),
         doc="""Weight of the penalty on the critic's slope (γ for "r3gan"). Not used with
-        `critic="groupsort"`. "auto" is 1, or 0.3 for "r3gan" where codes are images.""",
+        `critic="groupsort"`. "auto" is 1, or 0.3 for "r3gan" where codes are images. Where a
+        critic sees images, the penalty is computed for a quarter of each batch.""",
         kw_only=False,
     )
     loss: str = parameter(
@@ -180,7 +183,7 @@ class WGANMatcher(AdversarialMatcher):
         default="auto",
         rule=or_auto(flag()),
         doc="""Whether a second critic sees the images D(z), where codes are images. It finds what
-        the critic of codes overlooks, and doubles the time of a step, or more for large images.
+        the critic of codes overlooks; a step takes half as long again, or more for large images.
         "auto" is True for labels and without conditions, and images of at most 40 x 40 pixels. With
         `critic="groupsort"` there is none.""",
     )

@@ -1,4 +1,4 @@
-"""Critics f(x, z) and f(z), and the classifier of codes."""
+"""Critics f(x, z) and f(z) of codes that are vectors, and the critics of a fit together."""
 
 from __future__ import annotations
 
