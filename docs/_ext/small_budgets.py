@@ -11,7 +11,7 @@ import joblib
 
 import sklsdm.encoders.boosting
 import sklsdm.encoders.trees
-import sklsdm.fitting.pairing
+import sklsdm.fitting.labelling
 import sklsdm.metrics.classifier
 from sklsdm.autoencoders import ConvAutoencoder, FeatureMapAutoencoder
 from sklsdm.autoencoders.trained import TrainedAutoencoder
@@ -41,6 +41,7 @@ def small_budgets(steps: int = 20, epochs: int = 1) -> Iterator[None]:
         cuts.enter_context(patch.object(sklsdm.encoders.trees, "_TREES", (20, 20)))
         cuts.enter_context(patch.object(sklsdm.encoders.boosting, "_MOST_TREES", 3))
         cuts.enter_context(patch.object(sklsdm.metrics.classifier, "N_TREES", 50))
-        cuts.enter_context(patch.object(sklsdm.fitting.pairing, "_LABEL_STEPS", steps))
+        for name in ("_STEPS", "_IMAGE_STEPS"):
+            cuts.enter_context(patch.object(sklsdm.fitting.labelling, name, steps))
         cuts.enter_context(joblib.parallel_config("sequential"))
         yield
