@@ -3,7 +3,7 @@
     SKLSDM_DATA=folder python docs/examples/clothes.py [--quick] [--out docs/clothes.png]
 
 Data: Fashion-MNIST (from the folder, or from OpenML). Fits `LSDMRegressor()`, which takes about
-three minutes of one core, and plots draws of each class beside real images that the fit did not
+seven minutes of one core, and plots draws of each class beside real images that the fit did not
 see, their reconstructions, and the training image nearest to each draw.
 `python benchmarks/images_by_class.py --only default` measures the same fit.
 """
