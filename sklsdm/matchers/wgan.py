@@ -52,7 +52,7 @@ _OF_LABELLED_IMAGES = {
     "energy_weight": 0.0,
     "image_critic": True,
 }
-_STEPS_WITH_IMAGES = 3500  # where a critic sees images
+_STEPS_WITH_IMAGES = 3500
 _MOST_PIXELS = 40 * 40  # of images that are decoded in each step, unless told
 _CHANNELS_OF_IMAGES = 2  # of the critic of codes, for one of the critic of images
 _PENALISED = 0.25  # of the rows of a step, where a critic sees images
@@ -210,13 +210,13 @@ class WGANMatcher(AdversarialMatcher):
         )
 
     def _seen_decoder(self, data: MatchingData) -> Decoder | None:
-        seen = data.decoder is not None and self.settings_["image_critic"]
-        return data.decoder.frozen() if data.decoder is not None and seen else None
+        if data.decoder is None or not self.settings_["image_critic"]:
+            return None
+        return data.decoder.frozen()
 
     def _image_critic(self, data: MatchingData, random: torch.Generator) -> Any:
-        if not self.settings_["image_critic"]:
+        if data.decoder is None or not self.settings_["image_critic"]:
             return None
-        assert data.decoder is not None
         channels = self.channels // _CHANNELS_OF_IMAGES
         shape, given = data.decoder.shape, data.image_shape
         return ConvCritic(data.condition_dim, shape, channels, given, random, of_images=True)
