@@ -86,9 +86,9 @@ class ConvCritic(CodeImageModule):
         layers: list[nn.Module] = []
         n_in += self.seen_channels
         stages = [(channels, 1), (2 * channels, 2), (4 * channels, 2)]
-        for n_out, stride in (
-            _stages_of_images(channels, min(height, width)) if of_images else stages
-        ):
+        if of_images:
+            stages = _stages_of_images(channels, min(height, width))
+        for n_out, stride in stages:
             layers += [conv(n_in, n_out, 3, stride, generator), nn.LeakyReLU(0.2)]
             height, width, n_in = -(-height // stride), -(-width // stride), n_out
         self.reduce = nn.Sequential(
