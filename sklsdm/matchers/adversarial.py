@@ -34,6 +34,7 @@ from sklsdm.parameters import (
 )
 from sklsdm.run import Run, Stage, Stream
 
+_CHANNELS_OF_IMAGES = 2  # of the critic of codes, for one of the critic of images
 _NOISE_OF_IMAGES = 64  # numbers from which a code that is an image is drawn, unless told
 
 Loss = Callable[[Any, Tensor], Tensor]  # of critic values: real (b, 1), drawn (b, n_draws)
@@ -199,8 +200,8 @@ class AdversarialMatcher(GeneratorMatcher):
     """Base of matchers with a critic of the pairs and, if all codes are matched, one of the codes.
 
     A subclass gives the losses of critic and generator (`_losses`) and the penalty on the
-    critic's slope (`_penalty`), and may bring a critic of its own (`_critic`) and one of the images
-    of codes that are images (`_image_critic`, with their decoder, `_seen_decoder`).
+    critic's slope (`_penalty`), and may bring a critic of its own (`_critic`) and say that another
+    one sees the images of codes that are images (`_seen_decoder`).
     """
 
     _stage: ClassVar[Stage] = replace(MATCHING, advice="Lower the matcher's lr and critic_lr")
@@ -377,13 +378,18 @@ class AdversarialMatcher(GeneratorMatcher):
         )
 
     def _image_critic(self, data: MatchingData, random: torch.Generator) -> Any:
-        """A critic f(x, D(z)) of the images of codes that are images, or None."""
-        return None
+        """A critic f(x, D(z)) of the images that `_seen_decoder` gives, or None."""
+        decoder, channels = self._seen_decoder(data), self.channels // _CHANNELS_OF_IMAGES
+        if decoder is None:
+            return None
+        dim, given = data.condition_dim, data.image_shape
+        return ConvCritic(dim, decoder.shape, channels, given, random, of_images=True)
 
     def _auto_weight(self, unpaired_share: float) -> float:
         return 2 * unpaired_share
 
     def _objective(self, module: Any, data: MatchingData, plan: Plan) -> AdversarialObjective:
+        decoder = self._seen_decoder(data)
         return AdversarialObjective(
             *self._losses(),
             self._penalty(),
@@ -391,7 +397,7 @@ class AdversarialMatcher(GeneratorMatcher):
             self.settings_["n_draws"],
             self.settings_["energy_weight"],
             self._is_relativistic(),
-            self._seen_decoder(data),
+            None if decoder is None else decoder.frozen(),
         )
 
     def _seen_decoder(self, data: MatchingData) -> Decoder | None:

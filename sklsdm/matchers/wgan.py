@@ -12,7 +12,7 @@ from sklsdm.functional import critic_losses
 from sklsdm.functional.categorical import are_labels
 from sklsdm.matchers.adversarial import AdversarialMatcher, Loss, SlopePenalty
 from sklsdm.matchers.data import Decoder, MatchingData
-from sklsdm.modules import ConvCritic, GroupSortCritic
+from sklsdm.modules import GroupSortCritic
 from sklsdm.parameters import (
     above,
     at_least,
@@ -54,7 +54,6 @@ _OF_LABELLED_IMAGES = {
 }
 _STEPS_WITH_IMAGES = 3500
 _MOST_PIXELS = 40 * 40  # of images that are decoded in each step, unless told
-_CHANNELS_OF_IMAGES = 2  # of the critic of codes, for one of the critic of images
 _PENALISED = 0.25  # of the rows of a step, where a critic sees images
 
 
@@ -210,16 +209,7 @@ class WGANMatcher(AdversarialMatcher):
         )
 
     def _seen_decoder(self, data: MatchingData) -> Decoder | None:
-        if data.decoder is None or not self.settings_["image_critic"]:
-            return None
-        return data.decoder.frozen()
-
-    def _image_critic(self, data: MatchingData, random: torch.Generator) -> Any:
-        if data.decoder is None or not self.settings_["image_critic"]:
-            return None
-        channels = self.channels // _CHANNELS_OF_IMAGES
-        shape, given = data.decoder.shape, data.image_shape
-        return ConvCritic(data.condition_dim, shape, channels, given, random, of_images=True)
+        return data.decoder if self.settings_["image_critic"] else None
 
     def _settings_for(self, data: MatchingData) -> dict[str, Any]:
         found = dict(_USUAL)
