@@ -57,7 +57,7 @@ SIBLINGS_BY_BASE = {
         "diffusion_start",
         "distillation",
     },
-    "encoders": {"base", "boosting"},
+    "encoders": {"base", "boosting", "folds", "linear"},
 }
 # ... but for those that list or pick among the others.
 REGISTRIES = {

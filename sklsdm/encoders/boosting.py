@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
+from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.model_selection import GroupKFold, KFold
 
 from sklsdm.encoders.base import Groups, Rows
+from sklsdm.encoders.folds import Split, folds, principal
 
-_N_FOLDS = 5
+_FOLDS = (5, 10)  # with more, boosters learn from more of the pairs and their mean is better
+_QUICK = 500_000  # pairs times columns times components: up to so many there are more folds
 _MOST_TREES = 300  # of one booster
 _MOST_COMPONENTS = 8  # of the codes that are predicted, each by boosters of its own
 # Pairs times columns times components: beyond, boosting would take longer than the networks.
 _MOST_NUMBERS = 4_000_000
 _LEAVES = (31, 127)  # least and most of one tree: one for each `_PAIRS_OF_A_LEAF` pairs
 _PAIRS_OF_A_LEAF = 100
-_FEWEST_FOR_STOPPING = 20  # pairs; with fewer, a tenth of them cannot tell when to stop
+
+_Boosters = list[list[HistGradientBoostingRegressor]]  # of each fold, those of all components
 
 
 class CrossFittedBoosting:
     """Boosted trees for each fold of the pairs, which do not learn from that fold.
 
-    A pair is predicted by the boosters that did not see it, a new condition by the mean over all
-    folds. Codes with more than `n_components` dimensions are predicted by their first principal
+    They predict the codes, and how far off these predictions are: the spread of the codes about
+    them. A pair is predicted by the boosters that did not see it, a new condition by the mean over
+    all folds. The fold tells each booster when to stop, so that all other pairs are learnt from.
+    Codes with more than `n_components` dimensions are predicted by their first principal
     components.
 
     Attributes
     ----------
     boosters_ : list of list of HistGradientBoostingRegressor
         For each fold those of all components.
-    components_ : PCA or None
-        The principal components of the codes, where they are more than `n_components`.
+    spread_boosters_ : list of list of HistGradientBoostingRegressor
+        For each fold those of the absolute residuals of all components, over their mean.
     """
 
     def __init__(self, n_components: int) -> None:
@@ -41,24 +47,29 @@ class CrossFittedBoosting:
     def fit_predict(
         self, condition: Rows, codes: NDArray[np.float64], seed: int, groups: Groups
     ) -> NDArray[np.float64]:
-        """Out-of-fold predictions (n, r); pairs of one group are in one fold."""
-        self.components_ = None
-        if codes.shape[1] > self.n_components:
-            self.components_ = PCA(self.n_components, random_state=seed).fit(codes)
-            codes = self.components_.transform(codes)
-        self.boosters_ = []
-        predicted = np.empty(codes.shape)
-        for kept, held in folds(len(codes), seed, groups):
-            fitted = [_booster(len(kept), seed) for _ in codes.T]
-            for booster, code in zip(fitted, codes[kept].T, strict=True):
-                booster.fit(condition[kept], code)
-            self.boosters_.append(fitted)
-            predicted[held] = _predict(fitted, condition[held])
-        return predicted
+        """Out-of-fold predictions (n, 2r), codes and spreads; a group's pairs are in one fold."""
+        codes = principal(codes, self.n_components, seed)
+        n_folds = _FOLDS[condition.size * codes.shape[1] <= _QUICK]
+        splits = folds(len(codes), n_folds, seed, groups)
+        mean = _booster(len(codes), seed)
+        self.boosters_, predicted = _cross_fit(mean, condition, codes, splits)
+        residuals = np.abs(codes - predicted)
+        spreads = residuals / np.maximum(residuals.mean(axis=0), 1e-12) - 1.0
+        # Residuals are noisier than codes: smaller trees, more slowly.
+        slow = _booster(len(codes), seed).set_params(
+            learning_rate=0.05, max_leaf_nodes=15, min_samples_leaf=20
+        )
+        self.spread_boosters_, spread = _cross_fit(slow, condition, spreads, splits)
+        return np.hstack([predicted, spread])
 
     def predict(self, condition: Rows) -> NDArray[np.float64]:
-        """Predictions (n, r) for new conditions."""
-        return np.mean([_predict(fitted, condition) for fitted in self.boosters_], axis=0)
+        """Predictions (n, 2r) for new conditions: codes and spreads."""
+        return np.hstack(
+            [
+                np.mean([_predict(of_fold, condition) for of_fold in boosters], axis=0)
+                for boosters in (self.boosters_, self.spread_boosters_)
+            ]
+        )
 
 
 def boosted_components(n_pairs: int, n_columns: int, n_codes: int) -> int:
@@ -67,32 +78,37 @@ def boosted_components(n_pairs: int, n_columns: int, n_codes: int) -> int:
     return min(_MOST_COMPONENTS, n_codes, affordable)
 
 
-def are_several(groups: Groups) -> bool:
-    """Whether pairs come in groups; of a single one, there is no other to learn from."""
-    return groups is not None and len(np.unique(groups)) > 1
-
-
-def folds(
-    n_pairs: int, seed: int, groups: Groups
-) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """The pairs that are kept and those that are held out, for each fold; groups stay whole."""
-    if groups is None or not are_several(groups):
-        return list(KFold(_N_FOLDS, shuffle=True, random_state=seed).split(np.empty(n_pairs)))
-    n_folds = min(_N_FOLDS, len(np.unique(groups)))
-    return list(GroupKFold(n_folds).split(np.empty(n_pairs), groups=groups))
-
-
 def _booster(n_pairs: int, seed: int) -> HistGradientBoostingRegressor:
     return HistGradientBoostingRegressor(
         max_iter=_MOST_TREES,
         max_leaf_nodes=int(np.clip(n_pairs // _PAIRS_OF_A_LEAF, *_LEAVES)),
-        early_stopping=n_pairs >= _FEWEST_FOR_STOPPING,
+        early_stopping=True,
         n_iter_no_change=15,
         max_features=0.5,
-        min_samples_leaf=10,
+        min_samples_leaf=5,
         random_state=seed,
     )
 
 
-def _predict(boosters: list[HistGradientBoostingRegressor], condition: Rows) -> NDArray[np.float64]:
+def _cross_fit(
+    booster: HistGradientBoostingRegressor,
+    condition: Rows,
+    codes: NDArray[np.float64],
+    splits: Sequence[Split],
+) -> tuple[_Boosters, NDArray[np.float64]]:
+    """Boosters of each split, and what they predict for the pairs held out from them."""
+    boosters: _Boosters = []
+    predicted = np.empty(codes.shape)
+    for kept, held in splits:
+        fitted = [clone(booster) for _ in codes.T]
+        for each, code in zip(fitted, codes.T, strict=True):
+            each.fit(condition[kept], code[kept], X_val=condition[held], y_val=code[held])
+        boosters.append(fitted)
+        predicted[held] = _predict(fitted, condition[held])
+    return boosters, predicted
+
+
+def _predict(
+    boosters: Sequence[HistGradientBoostingRegressor], condition: Rows
+) -> NDArray[np.float64]:
     return np.column_stack([booster.predict(condition) for booster in boosters])

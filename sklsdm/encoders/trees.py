@@ -1,4 +1,4 @@
-"""Predictions of the codes by trees, put beside the conditions: trees see tables better."""
+"""Predictions of the codes by trees, for the networks to start from: trees see tables better."""
 
 from __future__ import annotations
 
@@ -14,25 +14,34 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import cross_val_predict
 
 from sklsdm.encoders.base import BaseConditionEncoder, Groups, Rows
-from sklsdm.encoders.boosting import CrossFittedBoosting, are_several, boosted_components, folds
+from sklsdm.encoders.boosting import CrossFittedBoosting, boosted_components
+from sklsdm.encoders.folds import are_several, folds
+from sklsdm.encoders.linear import CrossFittedRidge
 from sklsdm.parameters import flag, integer, or_auto, parameter
 
 _TREES_TIMES_ROWS = 500_000  # pairs times trees, by which the size of a saved forest is bounded
 _TREES = (50, 200)  # least and most trees of "auto"
 _MOST_SEED = 2**32
 _FEWEST_TO_BOOST = 50  # pairs
+_FOREST_FOLDS = 5  # of groups
+_LINEAR_COMPONENTS = 8  # of the codes that ridge regression predicts
+_FEW_COLUMNS = 16  # with more of them, networks learn better from the predictions alone
 
 
 class TreesConditionEncoder(BaseConditionEncoder):
-    """Put predictions of the codes, by a forest and by gradient boosting, beside the conditions.
+    """Predict the codes by a forest, gradient boosting and ridge regression, for the networks.
 
-    The networks then start from what trees see, and learn the spread around it. The pairs are
+    The networks then start from what trees see, and learn the spread around it, of which boosting
+    tells them as well how it depends on x. The pairs are
     predicted by trees that did not see them (out of bag by the ExtraTrees forest, out of fold by
-    boosting), so that stage 2 does not learn to trust predictions which are better than those of
-    new conditions. New conditions get the predictions of the whole forest and of all folds'
-    boosters; those of pairs learnt from get the same as in `fit`, for there the whole forest has
-    seen the responses. Where pairs come in groups (`fit(..., groups=)`), they are predicted by
-    trees that saw none of their group.
+    boosting and ridge regression), so that stage 2 does not learn to trust predictions which are
+    better than those of new conditions. New conditions get the predictions of the whole forest, of
+    all folds' boosters and of a regression on all pairs; those of pairs learnt from get the same as
+    in `fit`, for there the whole forest has seen the responses. Where pairs come in groups
+    (`fit(..., groups=)`), they are predicted by what saw none of their group.
+
+    Few columns stand beside the predictions; many are left out (`passthrough`), since networks
+    overfit to them.
 
     X may hold NaN. The trees use them as they are. The networks get the column's mean instead,
     and a column more that says where a value is missing, for columns with NaN among the pairs.
@@ -85,6 +94,13 @@ class TreesConditionEncoder(BaseConditionEncoder):
         doc="""Whether the predictions of gradient boosting stand beside those of the forest. They
         are left out with fewer than 50 pairs, and where pairs times columns exceed 4,000,000.""",
     )
+    passthrough: bool | str = parameter(
+        default="auto",
+        rule=or_auto(flag()),
+        doc="""Whether the networks get the columns of X too, beside the predictions. "auto" passes
+        up to 16 columns (categories have one for each level), and more where boosting would take
+        too long.""",
+    )
 
     def for_trials(self) -> TreesConditionEncoder:
         """The forest alone, which is quicker and tells as well whether trees help."""
@@ -97,6 +113,12 @@ class TreesConditionEncoder(BaseConditionEncoder):
         seed = seed % _MOST_SEED
         predicted = self._fit_forest(condition, codes, seed, groups)
         n_components = boosted_components(len(condition), condition.shape[1], codes.shape[1])
+        self.passes_columns_ = self.passthrough
+        if self.passthrough == "auto":
+            self.passes_columns_ = condition.shape[1] <= _FEW_COLUMNS or n_components == 0
+        self.linear_ = CrossFittedRidge(_LINEAR_COMPONENTS)
+        linear = self.linear_.fit_predict(self._filled(condition), codes, seed, groups)
+        predicted = np.column_stack([predicted, linear])
         self.boosting_ = None
         if self.boosting and len(condition) >= _FEWEST_TO_BOOST and n_components:
             self.boosting_ = CrossFittedBoosting(n_components)
@@ -130,7 +152,7 @@ class TreesConditionEncoder(BaseConditionEncoder):
         else:
             self.forest_ = forest.fit(condition, target)
             predicted = cross_val_predict(
-                forest, condition, target, cv=folds(n_pairs, seed, groups)
+                forest, condition, target, cv=folds(n_pairs, _FOREST_FOLDS, seed, groups)
             )
         predicted = predicted.reshape(n_pairs, -1)
         self.components_ = None
@@ -143,7 +165,11 @@ class TreesConditionEncoder(BaseConditionEncoder):
         if len(condition) == 0:  # where no pairs are held out; a forest refuses empty tables
             return self._beside(condition, np.empty((0, self.known_.shape[1])))
         predicted = self._reduce(self.forest_.predict(condition).reshape(len(condition), -1))
-        boosting = getattr(self, "boosting_", None)  # files of version 0.1.0 have a forest alone
+        # Files of version 0.1.0 have a forest alone, and its predictions beside all columns.
+        linear: CrossFittedRidge | None = getattr(self, "linear_", None)
+        if linear is not None:
+            predicted = np.column_stack([predicted, linear.predict(self._filled(condition))])
+        boosting: CrossFittedBoosting | None = getattr(self, "boosting_", None)
         if boosting is not None:
             predicted = np.column_stack([predicted, boosting.predict(condition)])
         keys = _keys(condition)
@@ -157,9 +183,17 @@ class TreesConditionEncoder(BaseConditionEncoder):
         return predicted if self.components_ is None else self.components_.transform(predicted)
 
     def _beside(self, condition: Rows, predicted: NDArray[np.float64]) -> Rows:
+        """The predictions, after the columns where these are passed on."""
+        found = predicted.astype(np.float32)
+        if not getattr(self, "passes_columns_", True):
+            return found
+        return np.concatenate([self._filled(condition), found], axis=1)
+
+    def _filled(self, condition: Rows) -> Rows:
+        """The columns without NaN, and for those with NaN among the pairs where it was."""
         missing = np.isnan(condition[:, self.gappy_]).astype(np.float32)
         filled = np.nan_to_num(condition)  # 0 is the mean of a standardised column
-        return np.concatenate([filled, missing, predicted.astype(np.float32)], axis=1)
+        return np.concatenate([filled, missing], axis=1)
 
 
 def _keys(condition: Rows) -> NDArray[np.uint64]:

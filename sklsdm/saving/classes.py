@@ -28,6 +28,7 @@ from sklsdm import scorers
 from sklsdm.autoencoders.wrapped import TransformerCoder
 from sklsdm.draws.conformal import ConformalScores
 from sklsdm.encoders.boosting import CrossFittedBoosting
+from sklsdm.encoders.linear import CrossFittedRidge
 from sklsdm.ensemble import SamplingEnsemble
 from sklsdm.generator import LSDMGenerator
 from sklsdm.inputs.categories import CategoryColumns
@@ -56,6 +57,7 @@ _OURS = (
     CategoryColumns,
     TransformerCoder,
     CrossFittedBoosting,
+    CrossFittedRidge,
     Shift,
     ConformalScores,
 )
