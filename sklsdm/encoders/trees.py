@@ -29,19 +29,19 @@ _FEW_COLUMNS = 16  # with more of them, networks learn better from the predictio
 
 
 class TreesConditionEncoder(BaseConditionEncoder):
-    """Predict the codes by a forest, gradient boosting and ridge regression, for the networks.
+    """Give the networks predictions of the codes, by a forest, gradient boosting and a regression.
 
-    The networks then start from what trees see, and learn the spread around it, of which boosting
-    tells them as well how it depends on x. The pairs are
-    predicted by trees that did not see them (out of bag by the ExtraTrees forest, out of fold by
-    boosting and ridge regression), so that stage 2 does not learn to trust predictions which are
-    better than those of new conditions. New conditions get the predictions of the whole forest, of
-    all folds' boosters and of a regression on all pairs; those of pairs learnt from get the same as
-    in `fit`, for there the whole forest has seen the responses. Where pairs come in groups
-    (`fit(..., groups=)`), they are predicted by what saw none of their group.
+    The networks start from what trees (and ridge regression) see, and learn the spread around it;
+    boosting also predicts how the spread depends on x. The pairs are predicted by models that did
+    not see them (out of bag by the ExtraTrees forest, out of fold by boosting and ridge
+    regression), so that stage 2 does not learn to trust predictions which are better than those of
+    new conditions. New conditions get the predictions of the whole forest, of all folds' boosters
+    and of a regression on all pairs; those of pairs learnt from get the same as in `fit`, for there
+    the whole forest has seen the responses. Where pairs come in groups (`fit(..., groups=)`), they
+    are predicted by models that saw none of their group.
 
-    Few columns stand beside the predictions; many are left out (`passthrough`), since networks
-    overfit to them.
+    Few columns of X stand beside the predictions. Many are left out (`passthrough`), since
+    networks overfit to them.
 
     X may hold NaN. The trees use them as they are. The networks get the column's mean instead,
     and a column more that says where a value is missing, for columns with NaN among the pairs.
@@ -56,8 +56,8 @@ class TreesConditionEncoder(BaseConditionEncoder):
 
     When to use: tables from about 500 pairs on. With fewer pairs out-of-bag predictions are
     worse than those of the whole forest, and the draws come out too wide. Cost: one forest, and
-    for boosting five times as many boosters as the codes have dimensions (at most eight, of their
-    principal components), each of at most 300 small trees.
+    for boosting ten to twenty times as many boosters as the codes have dimensions (at most eight,
+    of their principal components), each of at most 300 small trees.
 
     References
     ----------
@@ -103,7 +103,7 @@ class TreesConditionEncoder(BaseConditionEncoder):
     )
 
     def for_trials(self) -> TreesConditionEncoder:
-        """The forest alone, which is quicker and tells as well whether trees help."""
+        """Without boosting, which is quicker and tells as well whether trees help."""
         return clone(self).set_params(boosting=False)
 
     def fit_transform(
@@ -111,19 +111,20 @@ class TreesConditionEncoder(BaseConditionEncoder):
     ) -> Rows:
         self.gappy_ = np.flatnonzero(np.isnan(condition).any(axis=0))
         seed = seed % _MOST_SEED
-        predicted = self._fit_forest(condition, codes, seed, groups)
         n_components = boosted_components(len(condition), condition.shape[1], codes.shape[1])
         self.passes_columns_ = self.passthrough
         if self.passthrough == "auto":
             self.passes_columns_ = condition.shape[1] <= _FEW_COLUMNS or n_components == 0
         self.linear_ = CrossFittedRidge(_LINEAR_COMPONENTS)
-        linear = self.linear_.fit_predict(self._filled(condition), codes, seed, groups)
-        predicted = np.column_stack([predicted, linear])
+        found = [
+            self._fit_forest(condition, codes, seed, groups),
+            self.linear_.fit_predict(self._filled(condition), codes, seed, groups),
+        ]
         self.boosting_ = None
         if self.boosting and len(condition) >= _FEWEST_TO_BOOST and n_components:
             self.boosting_ = CrossFittedBoosting(n_components)
-            boosted = self.boosting_.fit_predict(condition, codes, seed, groups)
-            predicted = np.column_stack([predicted, boosted])
+            found.append(self.boosting_.fit_predict(condition, codes, seed, groups))
+        predicted = np.column_stack(found)
         self.keys_, place, count = np.unique(
             _keys(condition), return_inverse=True, return_counts=True
         )
@@ -164,14 +165,15 @@ class TreesConditionEncoder(BaseConditionEncoder):
     def transform(self, condition: Rows) -> Rows:
         if len(condition) == 0:  # where no pairs are held out; a forest refuses empty tables
             return self._beside(condition, np.empty((0, self.known_.shape[1])))
-        predicted = self._reduce(self.forest_.predict(condition).reshape(len(condition), -1))
+        found = [self._reduce(self.forest_.predict(condition).reshape(len(condition), -1))]
         # Files of version 0.1.0 have a forest alone, and its predictions beside all columns.
         linear: CrossFittedRidge | None = getattr(self, "linear_", None)
         if linear is not None:
-            predicted = np.column_stack([predicted, linear.predict(self._filled(condition))])
+            found.append(linear.predict(self._filled(condition)))
         boosting: CrossFittedBoosting | None = getattr(self, "boosting_", None)
         if boosting is not None:
-            predicted = np.column_stack([predicted, boosting.predict(condition)])
+            found.append(boosting.predict(condition))
+        predicted = np.column_stack(found)
         keys = _keys(condition)
         place = np.searchsorted(self.keys_, keys).clip(max=len(self.keys_) - 1)
         is_known = self.keys_[place] == keys
