@@ -100,7 +100,7 @@ class WGANMatcher(AdversarialMatcher):
 
     n_critic: int = parameter(default=1, kw_only=False)
     start: str = "diffusion"
-    n_iter_no_change: int | None = 5
+    n_iter_no_change: int | None = 3
     batch_size: int = 128
     max_steps: Any = parameter(
         default="auto",
