@@ -28,7 +28,7 @@ from sklsdm.fitting.unpaired import USES, check_weight, first_use, uses_to_try
 from sklsdm.functional.categorical import are_labels
 from sklsdm.inputs.extremes import warn_of_extremes
 from sklsdm.inputs.responses import Responses, check_unpaired, warn_if_sliced
-from sklsdm.matchers import MatchingData
+from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.metrics import skill
 from sklsdm.owner import advise
 from sklsdm.parameters import anything, flag, learnt, one_of, parameter
@@ -291,11 +291,13 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             encoder = self._new_part("condition_encoder").resolve(self._conditions_.shape)
             codes = spaces[first_use(uses)].codes[: len(pairs)].cpu().numpy()
             encoders = encoder.candidates(pairs.condition, codes, stage.run.seed)
+        is_vector = coded.space.autoencoder.code_shape_ is None
+        plain = is_vector and not are_labels(torch.from_numpy(pairs.condition))
         choice = choose_setting(
             stage,
             spaces,
             encoders,
-            lambda: self._new_part("matcher"),
+            lambda: self._matcher_for_trials(plain),
             self._response_std_,
             validation,
         )
@@ -306,6 +308,11 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         if len(stage.responses) > len(pairs):
             self._chosen_use_ = choice.setting.use
         return choice.setting
+
+    def _matcher_for_trials(self, plain: bool) -> BaseMatcher:
+        """The matcher that compares uses; `plain` where vectors follow numbers."""
+        matcher: BaseMatcher = self._new_part("matcher")
+        return matcher.for_trials() if plain else matcher
 
     def _find_shift(self, stage: StageTwo, coded: Coded) -> Shift | None:
         """Whether the unpaired responses follow the law of the paired ones; warns where not."""

@@ -98,7 +98,8 @@ def test_a_log_file_gets_at_most_ten_lines_for_a_stage(capfd):
 @pytest.mark.parametrize("kind", [Screen, io.StringIO])
 def test_two_is_a_line_for_each_epoch(kind):
     with redirect_stderr(kind()) as stream:
-        LSDMGenerator(matcher=WGANMatcher(max_steps=4, n_critic=1), verbose=2).fit(Y)
+        matcher = WGANMatcher(max_steps=4, n_critic=1, n_iter_no_change=None)
+        LSDMGenerator(matcher=matcher, verbose=2).fit(Y)
     shown = stream.getvalue()
     for epoch in range(1, 5):
         line = rf"^stage 2 \(matching\): epoch {epoch}/4, loss=.*critic_loss="

@@ -20,6 +20,7 @@ from sklsdm.functional.penalties import flatness_penalty, gradient_penalty, inpu
 from sklsdm.matchers import WGANMatcher
 from sklsdm.matchers import adversarial as players
 from sklsdm.matchers.adversarial import AdversarialObjective, SlopePenalty
+from sklsdm.matchers.diffusion_start import StartingDiffusion
 from sklsdm.modules import Critic, Critics, GroupSort, GroupSortCritic, OrthonormalLinear
 
 
@@ -320,3 +321,12 @@ def test_bad_options(options, message):
     X, y = two_sided(30)
     with pytest.raises(ValueError, match=message):
         plain_regressor(matcher=WGANMatcher(**options)).fit(X, y)
+
+
+def test_uses_are_compared_by_the_diffusion_at_which_it_starts():
+    """Short fits of a critic took "match" where it harmed: it only learnt faster."""
+    found = WGANMatcher(max_steps=200, condition_noise=0.1).for_trials()
+    assert isinstance(found, StartingDiffusion)
+    assert (found.max_steps, found.condition_noise) == (600, 0.1)
+    plain = WGANMatcher(start="linear")
+    assert plain.for_trials() is plain

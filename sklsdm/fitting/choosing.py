@@ -174,7 +174,7 @@ def choose_setting(
     encoders : mapping of str to BaseConditionEncoder
         The encoders by name, the simplest first.
     new_matcher : callable
-        Gives a new, unfitted matcher.
+        Gives a new, unfitted matcher, of which short fits are made.
     spread : ndarray of shape (q,)
         Standard deviations of the outputs, by which responses are divided before they are judged.
     validation : Pairs, optional

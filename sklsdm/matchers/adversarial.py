@@ -15,7 +15,14 @@ from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.categorical import are_labels
 from sklsdm.functional.penalties import flatness_penalty, gradient_penalty, input_gradient
 from sklsdm.functional.scores import energy_score
-from sklsdm.matchers.base import MATCHING, GeneratorMatcher, Plan, Prepared, several_draws
+from sklsdm.matchers.base import (
+    MATCHING,
+    BaseMatcher,
+    GeneratorMatcher,
+    Plan,
+    Prepared,
+    several_draws,
+)
 from sklsdm.matchers.data import Decoder, MatchingData
 from sklsdm.matchers.diffusion_start import STEPS_OF_DIFFUSION, StartingDiffusion, learn_draws
 from sklsdm.modules import ConvCritic, ConvGenerator, Critic, Critics
@@ -307,18 +314,25 @@ class AdversarialMatcher(GeneratorMatcher):
             return latent_dim
         return super()._noise_dim(latent_dim)
 
-    def _prepare(self, module: Any, data: MatchingData, plan: Plan) -> Prepared:
-        self.diffusion_steps_ = 0
-        one_noise_for_both = plan.noise_dim >= data.latent_dim and data.code_shape is None
-        if self.start == "linear" or plan.run.is_trial or not one_noise_for_both:
-            return Prepared()
-        diffusion = StartingDiffusion(
+    def for_trials(self) -> BaseMatcher:
+        """The diffusion at whose draws the generator starts: a critic learns little so soon."""
+        return super().for_trials() if self.start == "linear" else self._diffusion()
+
+    def _diffusion(self) -> StartingDiffusion:
+        return StartingDiffusion(
             widths=self.widths,
             activation=self.activation,
             max_steps=STEPS_OF_DIFFUSION * self.most_steps,
             condition_noise=self.condition_noise,
             unpaired_weight=self.unpaired_weight,
         )
+
+    def _prepare(self, module: Any, data: MatchingData, plan: Plan) -> Prepared:
+        self.diffusion_steps_ = 0
+        one_noise_for_both = plan.noise_dim >= data.latent_dim and data.code_shape is None
+        if self.start == "linear" or plan.run.is_trial or not one_noise_for_both:
+            return Prepared()
+        diffusion = self._diffusion()
         held_out = self._score_of_draws(data, plan, self.held_out_score)
         ready = learn_draws(module, diffusion, data, plan, held_out, self.ema_decay)
         self.diffusion_steps_ = diffusion.n_steps_

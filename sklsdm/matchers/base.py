@@ -243,6 +243,10 @@ class BaseMatcher(TrainedPart, ABC):
         """Most training steps on so many codes."""
         return min(self.most_steps, _STEPS_PER_ROW * n_rows)
 
+    def for_trials(self) -> BaseMatcher:
+        """The matcher whose short fits compare uses of unpaired responses: this one by default."""
+        return self
+
     def _plan(self, data: MatchingData, run: Run) -> Plan:
         n_pairs = len(data.latent)
         budget = self.budget(n_pairs if data.codes is None else len(data.codes))
