@@ -43,7 +43,7 @@ class ConditionedEstimator(LatentSpaceEstimator):
         default="auto",
         rule=anything("str or condition encoder object"),
         doc="""How X enters the networks: rows as they are ("flatten"), images through convolutions
-        ("conv"), with predictions of the codes by trees beside them ("trees", for tables), or
+        ("conv"), as predictions of the codes by trees, beside few columns ("trees", for tables), or
         with sines and cosines of several frequencies ("periodic", for laws that turn quickly
         with x). "auto" is "conv" for images; for tables of 20 pairs or more it compares the others
         on the pairs, each by short fits to the rest, and takes the best. See `sklsdm.encoders`;

@@ -297,7 +297,7 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             stage,
             spaces,
             encoders,
-            lambda: self._matcher_for_trials(plain),
+            lambda: self._matcher_for_trials(coded.codes.shape[1] if plain else None),
             self._response_std_,
             validation,
         )
@@ -309,10 +309,10 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             self._chosen_use_ = choice.setting.use
         return choice.setting
 
-    def _matcher_for_trials(self, plain: bool) -> BaseMatcher:
-        """The matcher that compares uses; `plain` where vectors follow numbers."""
+    def _matcher_for_trials(self, latent_dim: int | None) -> BaseMatcher:
+        """The matcher that compares uses; `latent_dim` is given where vectors follow numbers."""
         matcher: BaseMatcher = self._new_part("matcher")
-        return matcher.for_trials() if plain else matcher
+        return matcher if latent_dim is None else matcher.for_trials(latent_dim)
 
     def _find_shift(self, stage: StageTwo, coded: Coded) -> Shift | None:
         """Whether the unpaired responses follow the law of the paired ones; warns where not."""

@@ -162,6 +162,30 @@ def test_boosting_is_bounded_in_time():
     assert boosting.boosted_components(10_000, 784, 20) == 0
 
 
+@pytest.mark.parametrize("n_pairs", [2, 3, 6, 49, 50, 99, 100])
+def test_few_pairs_are_enough(n_pairs):
+    """Down to two; more dimensions of the codes than pairs; spreads from 100 pairs on."""
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(n_pairs, 20)).astype(np.float32)
+    codes = random.normal(size=(n_pairs, 12))
+    encoder = TreesConditionEncoder()
+    found = encoder.fit_transform(rows, codes, 0)
+    assert np.isfinite(found).all()
+    assert_array_equal(encoder.transform(rows), found)
+    few = min(8, n_pairs - 1)
+    boosted = 0 if n_pairs < 50 else 8 if n_pairs < 100 else 16
+    assert found.shape[1] == (20 if n_pairs < 50 else 0) + 12 + few + boosted
+
+
+def test_trials_with_a_group_of_three_pairs():
+    X, y = waves(60)
+    groups = np.repeat([0, 1], [57, 3])
+    est = short("trees").fit(X, y, groups=groups)
+    assert np.isfinite(est.sample(X[:2], 2, random_state=0)).all()
+    rows = X[:3].astype(np.float32)
+    assert np.isfinite(TreesConditionEncoder().fit_transform(rows, y[:3], 0, groups[:3])).all()
+
+
 def test_boosting_tells_where_codes_spread():
     random = np.random.default_rng(0)
     X = random.uniform(-1, 1, (1000, 2)).astype(np.float32)

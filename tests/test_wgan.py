@@ -325,8 +325,10 @@ def test_bad_options(options, message):
 
 def test_uses_are_compared_by_the_diffusion_at_which_it_starts():
     """Short fits of a critic took "match" where it harmed: it only learnt faster."""
-    found = WGANMatcher(max_steps=200, condition_noise=0.1).for_trials()
+    found = WGANMatcher(max_steps=200, condition_noise=0.1).for_trials(2)
     assert isinstance(found, StartingDiffusion)
     assert (found.max_steps, found.condition_noise) == (600, 0.1)
     plain = WGANMatcher(start="linear")
-    assert plain.for_trials() is plain
+    assert plain.for_trials(2) is plain
+    narrow = WGANMatcher(noise_dim=1)  # too few for the diffusion's draws
+    assert narrow.for_trials(2) is narrow

@@ -20,6 +20,7 @@ _MOST_COMPONENTS = 8  # of the codes that are predicted, each by boosters of its
 _MOST_NUMBERS = 4_000_000
 _LEAVES = (31, 127)  # least and most of one tree: one for each `_PAIRS_OF_A_LEAF` pairs
 _PAIRS_OF_A_LEAF = 100
+_FEWEST_FOR_SPREAD = 100  # pairs; of fewer, residuals are too few to tell where they are large
 
 _Boosters = list[list[HistGradientBoostingRegressor]]  # of each fold, those of all components
 
@@ -27,9 +28,10 @@ _Boosters = list[list[HistGradientBoostingRegressor]]  # of each fold, those of 
 class CrossFittedBoosting:
     """Boosted trees for each fold of the pairs, which do not learn from that fold.
 
-    They predict the codes, and how far off these predictions are: the spread of the codes about
-    them. A pair is predicted by the boosters that did not see it, a new condition by the mean over
-    all folds. The fold tells each booster when to stop, so that all other pairs are learnt from.
+    They predict the codes and, from 100 pairs on, how far off these predictions are: the spread of
+    the codes about them. A pair is predicted by boosters that did not learn from it, a new
+    condition by the mean over all folds. The fold only tells each booster when to stop, so that all
+    other pairs are learnt from.
     Codes with more than `n_components` dimensions are predicted by their first principal
     components.
 
@@ -38,7 +40,8 @@ class CrossFittedBoosting:
     boosters_ : list of list of HistGradientBoostingRegressor
         For each fold those of all components.
     spread_boosters_ : list of list of HistGradientBoostingRegressor
-        For each fold those of the absolute residuals of all components, over their mean.
+        For each fold those of the absolute residuals of all components, over their mean. Empty
+        with fewer than 100 pairs.
     """
 
     def __init__(self, n_components: int) -> None:
@@ -47,12 +50,18 @@ class CrossFittedBoosting:
     def fit_predict(
         self, condition: Rows, codes: NDArray[np.float64], seed: int, groups: Groups
     ) -> NDArray[np.float64]:
-        """Out-of-fold predictions (n, 2r), codes and spreads; a group's pairs are in one fold."""
+        """Out-of-fold predictions of codes and spreads, (n, 2r), or of codes alone, (n, r).
+
+        Pairs of one group are in one fold.
+        """
         codes = principal(codes, self.n_components, seed)
         n_folds = _FOLDS[condition.size * codes.shape[1] <= _QUICK]
         splits = folds(len(codes), n_folds, seed, groups)
         mean = _booster(len(codes), seed)
         self.boosters_, predicted = _cross_fit(mean, condition, codes, splits)
+        self.spread_boosters_: _Boosters = []
+        if len(codes) < _FEWEST_FOR_SPREAD:
+            return predicted
         residuals = np.abs(codes - predicted)
         spreads = residuals / np.maximum(residuals.mean(axis=0), 1e-12) - 1.0
         # Residuals are noisier than codes: smaller trees, more slowly.
@@ -63,11 +72,12 @@ class CrossFittedBoosting:
         return np.hstack([predicted, spread])
 
     def predict(self, condition: Rows) -> NDArray[np.float64]:
-        """Predictions (n, 2r) for new conditions: codes and spreads."""
+        """Predictions for new conditions, of the same columns."""
         return np.hstack(
             [
                 np.mean([_predict(of_fold, condition) for of_fold in boosters], axis=0)
                 for boosters in (self.boosters_, self.spread_boosters_)
+                if boosters
             ]
         )
 

@@ -19,6 +19,7 @@ def are_several(groups: Groups) -> bool:
 
 def folds(n_pairs: int, n_folds: int, seed: int, groups: Groups) -> list[Split]:
     """The pairs that are kept and those that are held out, for each fold; groups stay whole."""
+    n_folds = min(n_folds, n_pairs)
     if groups is None or not are_several(groups):
         return list(KFold(n_folds, shuffle=True, random_state=seed).split(np.empty(n_pairs)))
     n_folds = min(n_folds, len(np.unique(groups)))
@@ -29,4 +30,4 @@ def principal(codes: NDArray[np.float64], n_components: int, seed: int) -> NDArr
     """The first principal components of codes with more dimensions than that."""
     if codes.shape[1] <= n_components:
         return codes
-    return PCA(n_components, random_state=seed).fit_transform(codes)
+    return PCA(min(n_components, len(codes) - 1), random_state=seed).fit_transform(codes)

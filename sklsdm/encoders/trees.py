@@ -33,12 +33,12 @@ class TreesConditionEncoder(BaseConditionEncoder):
 
     The networks start from what trees (and ridge regression) see, and learn the spread around it;
     boosting also predicts how the spread depends on x. The pairs are predicted by models that did
-    not see them (out of bag by the ExtraTrees forest, out of fold by boosting and ridge
+    not learn from them (out of bag by the ExtraTrees forest, out of fold by boosting and ridge
     regression), so that stage 2 does not learn to trust predictions which are better than those of
     new conditions. New conditions get the predictions of the whole forest, of all folds' boosters
     and of a regression on all pairs; those of pairs learnt from get the same as in `fit`, for there
     the whole forest has seen the responses. Where pairs come in groups (`fit(..., groups=)`), they
-    are predicted by models that saw none of their group.
+    are predicted by models that learnt from none of their group.
 
     Few columns of X stand beside the predictions. Many are left out (`passthrough`), since
     networks overfit to them.
@@ -91,15 +91,16 @@ class TreesConditionEncoder(BaseConditionEncoder):
     boosting: bool = parameter(
         default=True,
         rule=flag(),
-        doc="""Whether the predictions of gradient boosting stand beside those of the forest. They
-        are left out with fewer than 50 pairs, and where pairs times columns exceed 4,000,000.""",
+        doc="""Whether gradient boosting predicts as well, the codes and (from 100 pairs on) their
+        spread. It does not with fewer than 50 pairs, or where pairs times columns exceed
+        4,000,000.""",
     )
     passthrough: bool | str = parameter(
         default="auto",
         rule=or_auto(flag()),
         doc="""Whether the networks get the columns of X too, beside the predictions. "auto" passes
         up to 16 columns (categories have one for each level), and more where boosting would take
-        too long.""",
+        too long or pairs are fewer than 50.""",
     )
 
     def for_trials(self) -> TreesConditionEncoder:
@@ -111,7 +112,9 @@ class TreesConditionEncoder(BaseConditionEncoder):
     ) -> Rows:
         self.gappy_ = np.flatnonzero(np.isnan(condition).any(axis=0))
         seed = seed % _MOST_SEED
-        n_components = boosted_components(len(condition), condition.shape[1], codes.shape[1])
+        n_components = 0
+        if len(condition) >= _FEWEST_TO_BOOST:
+            n_components = boosted_components(len(condition), condition.shape[1], codes.shape[1])
         self.passes_columns_ = self.passthrough
         if self.passthrough == "auto":
             self.passes_columns_ = condition.shape[1] <= _FEW_COLUMNS or n_components == 0
@@ -121,7 +124,7 @@ class TreesConditionEncoder(BaseConditionEncoder):
             self.linear_.fit_predict(self._filled(condition), codes, seed, groups),
         ]
         self.boosting_ = None
-        if self.boosting and len(condition) >= _FEWEST_TO_BOOST and n_components:
+        if self.boosting and n_components:
             self.boosting_ = CrossFittedBoosting(n_components)
             found.append(self.boosting_.fit_predict(condition, codes, seed, groups))
         predicted = np.column_stack(found)

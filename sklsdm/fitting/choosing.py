@@ -38,7 +38,8 @@ from sklsdm.run import Run
 _ENCODER_STEPS = 200
 _ENCODER_LR = 1e-3
 _FEW_DIMENSIONS = 8  # of codes; in more, a mixture takes long, and the energy score is used
-# The short fits of all uses on all folds take together so many times the steps of the final fit.
+# The short fits of all uses on all folds take together so many times the steps of a full fit of
+# the matcher that compares them.
 _SHARE_OF_STEPS = 0.4
 # Steps of the model that pseudo-pairs need, unless the final fit takes fewer. Labels of unpaired
 # codes are mostly right after 1,000; drawn conditions stay vague.

@@ -15,14 +15,7 @@ from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.categorical import are_labels
 from sklsdm.functional.penalties import flatness_penalty, gradient_penalty, input_gradient
 from sklsdm.functional.scores import energy_score
-from sklsdm.matchers.base import (
-    MATCHING,
-    BaseMatcher,
-    GeneratorMatcher,
-    Plan,
-    Prepared,
-    several_draws,
-)
+from sklsdm.matchers.base import MATCHING, GeneratorMatcher, Plan, Prepared, several_draws
 from sklsdm.matchers.data import Decoder, MatchingData
 from sklsdm.matchers.diffusion_start import STEPS_OF_DIFFUSION, StartingDiffusion, learn_draws
 from sklsdm.modules import ConvCritic, ConvGenerator, Critic, Critics
@@ -226,10 +219,11 @@ class AdversarialMatcher(GeneratorMatcher):
         draws for equal noise, unless held-out pairs find these draws worse by more than a standard
         error; the critic moves on from there. The diffusion takes up to three times `max_steps`,
         the regression as many as the critic, both with rates and batches of their own and without
-        `callbacks`. The short fits by which `fit` chooses, and a `noise_dim` below the latent
-        dimension, start at "linear". After Ctrl-C in the diffusion its draws are still learnt,
-        which takes some seconds, but there is no critic. Where codes are images, the generator
-        has neither start.""",
+        `callbacks`. Given numbers, `fit` compares uses of unpaired responses by short fits of the
+        diffusion alone; given labels by its own, which start at "linear", as do all fits with a
+        `noise_dim` below the latent dimension. After Ctrl-C in the diffusion its draws are still
+        learnt, which takes some seconds, but there is no critic. Where codes are images, the
+        generator has neither start.""",
     )
     n_critic: int = parameter(
         default=1,
@@ -314,9 +308,10 @@ class AdversarialMatcher(GeneratorMatcher):
             return latent_dim
         return super()._noise_dim(latent_dim)
 
-    def for_trials(self) -> BaseMatcher:
+    def for_trials(self, latent_dim: int) -> AdversarialMatcher | StartingDiffusion:
         """The diffusion at whose draws the generator starts: a critic learns little so soon."""
-        return super().for_trials() if self.start == "linear" else self._diffusion()
+        starts_linear = self.start == "linear" or self._noise_dim(latent_dim) < latent_dim
+        return self if starts_linear else self._diffusion()
 
     def _diffusion(self) -> StartingDiffusion:
         return StartingDiffusion(

@@ -243,7 +243,7 @@ class BaseMatcher(TrainedPart, ABC):
         """Most training steps on so many codes."""
         return min(self.most_steps, _STEPS_PER_ROW * n_rows)
 
-    def for_trials(self) -> BaseMatcher:
+    def for_trials(self, latent_dim: int) -> BaseMatcher:
         """The matcher whose short fits compare uses of unpaired responses: this one by default."""
         return self
 
