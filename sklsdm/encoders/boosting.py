@@ -73,10 +73,11 @@ class CrossFittedBoosting:
 
     def predict(self, condition: Rows) -> NDArray[np.float64]:
         """Predictions for new conditions, of the same columns."""
+        spread: _Boosters = getattr(self, "spread_boosters_", [])  # files of before have none
         return np.hstack(
             [
                 np.mean([_predict(of_fold, condition) for of_fold in boosters], axis=0)
-                for boosters in (self.boosters_, self.spread_boosters_)
+                for boosters in (self.boosters_, spread)
                 if boosters
             ]
         )
