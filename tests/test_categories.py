@@ -207,7 +207,7 @@ def test_a_frame_of_numbers_gives_the_draws_of_its_array():
     named = pd.DataFrame(X, columns=list("abc"))
     assert_array_equal(short().fit(named, y).sample(named, 2, random_state=0), wanted)
     by_hand = TreesConditionEncoder().fit_transform(X.astype(np.float32), y[:, None], 0)
-    assert by_hand.shape == (60, 7)  # columns of X, a forest, a regression, boosting and its spread
+    assert by_hand.shape == (60, 6)  # columns of X, a forest, a regression and boosting
 
 
 # ------------------------------------------------------------------ who takes and who refuses
