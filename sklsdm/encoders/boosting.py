@@ -31,9 +31,8 @@ class CrossFittedBoosting:
     They predict the codes and, from 100 pairs on, how far off these predictions are: the spread of
     the codes about them. A pair is predicted by boosters that did not learn from it, a new
     condition by the mean over all folds. The fold only tells each booster when to stop, so that all
-    other pairs are learnt from.
-    Codes with more than `n_components` dimensions are predicted by their first principal
-    components.
+    other pairs are learnt from. Codes with more than `n_components` dimensions are predicted by
+    their first principal components.
 
     Attributes
     ----------

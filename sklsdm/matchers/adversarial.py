@@ -310,8 +310,11 @@ class AdversarialMatcher(GeneratorMatcher):
 
     def for_trials(self, latent_dim: int) -> AdversarialMatcher | StartingDiffusion:
         """The diffusion at whose draws the generator starts: a critic learns little so soon."""
-        starts_linear = self.start == "linear" or self._noise_dim(latent_dim) < latent_dim
-        return self if starts_linear else self._diffusion()
+        return self._diffusion() if self._learns_diffusion(latent_dim) else self
+
+    def _learns_diffusion(self, latent_dim: int) -> bool:
+        """Whether codes that are vectors start at a diffusion, which needs as much noise."""
+        return self.start == "diffusion" and self._noise_dim(latent_dim) >= latent_dim
 
     def _diffusion(self) -> StartingDiffusion:
         return StartingDiffusion(
@@ -324,8 +327,8 @@ class AdversarialMatcher(GeneratorMatcher):
 
     def _prepare(self, module: Any, data: MatchingData, plan: Plan) -> Prepared:
         self.diffusion_steps_ = 0
-        one_noise_for_both = plan.noise_dim >= data.latent_dim and data.code_shape is None
-        if self.start == "linear" or plan.run.is_trial or not one_noise_for_both:
+        is_vector = data.code_shape is None
+        if plan.run.is_trial or not is_vector or not self._learns_diffusion(data.latent_dim):
             return Prepared()
         diffusion = self._diffusion()
         held_out = self._score_of_draws(data, plan, self.held_out_score)
