@@ -258,6 +258,18 @@ def test_of_states_that_held_out_rows_cannot_tell_apart_the_latest_is_kept():
     assert len(net.history) == 4  # one epoch after it was worse
 
 
+def test_with_doubt_the_start_gives_way_only_to_what_is_clearly_better():
+    """A standard error of the difference from the start is .1; the best state has -.05 or -.25."""
+    start = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    for gain, kept in ((0.05, False), (0.25, True)):
+        better = start - gain + torch.tensor([-0.2, 0.2, -0.2, 0.2]) * 0.75**0.5
+        trace, held_out = Trace(), scripted([start, better, start + 1, start + 1, start + 1])
+        net = trained(single, 1, trace, held_out, KeepBest(held_out, doubt=1.0))
+        assert_array_equal(net.module_.value.detach(), trace.values[0] if kept else [4, -2])
+        assert (net.choice_.step > 0) == kept
+        assert_allclose(net.choice_.start[0], 2.5)
+
+
 def test_best_state_is_that_of_the_average():
     seen = []
 

@@ -217,13 +217,13 @@ class AdversarialMatcher(GeneratorMatcher):
         doc="""Where the generator starts. "linear" is ridge regression with Gaussian noise. With
         "diffusion" it then learns, by regression, what a `diffusion` matcher of the same data
         draws for equal noise, unless held-out pairs find these draws worse by more than a standard
-        error; the critic moves on from there. The diffusion takes up to three times `max_steps`,
-        the regression as many as the critic, both with rates and batches of their own and without
-        `callbacks`. Given numbers, `fit` compares uses of unpaired responses by short fits of the
-        diffusion alone; given labels by its own, which start at "linear", as do all fits with a
-        `noise_dim` below the latent dimension. After Ctrl-C in the diffusion its draws are still
-        learnt, which takes some seconds, but there is no critic. Where codes are images, the
-        generator has neither start.""",
+        error; the critic moves on from there, and its state is kept if they find it better by more
+        than a standard error. The diffusion takes up to three times `max_steps`, the regression as
+        many as the critic, both with rates and batches of their own and without `callbacks`. Given
+        numbers, `fit` compares uses of unpaired responses by short fits of the diffusion alone;
+        given labels by its own, which start at "linear", as do all fits with a `noise_dim` below
+        the latent dimension. After Ctrl-C in the diffusion its draws are still learnt, but there
+        is no critic. Where codes are images, the generator has neither start.""",
     )
     n_critic: int = parameter(
         default=1,
@@ -364,9 +364,9 @@ class AdversarialMatcher(GeneratorMatcher):
 
     def _plan(self, data: MatchingData, run: Run) -> Plan:
         plan = super()._plan(data, run)
-        if data.code_shape is None or self.noise_dim != "auto":
-            return plan
-        return replace(plan, noise_dim=_NOISE_OF_IMAGES)
+        if data.code_shape is None:
+            return replace(plan, doubt=1.0 if self._learns_diffusion(data.latent_dim) else None)
+        return replace(plan, noise_dim=_NOISE_OF_IMAGES) if self.noise_dim == "auto" else plan
 
     def _module(self, data: MatchingData, plan: Plan) -> Any:
         if data.code_shape is None:

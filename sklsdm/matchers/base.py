@@ -14,7 +14,7 @@ from sklsdm.batches import PairBatches
 from sklsdm.functional.categorical import are_labels
 from sklsdm.functional.scores import energy_score, multiscale_score
 from sklsdm.matchers.data import MatchingData
-from sklsdm.matchers.linear_start import start_linear
+from sklsdm.matchers.linear_start import start_linear, with_errors_of_new_pairs
 from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, ConvGenerator, widest_output
 from sklsdm.nets import (
     Adam,
@@ -66,6 +66,7 @@ class Plan:
     batch_size: int
     unpaired_weight: float
     tolerance: float  # standard errors by which the state kept may be worse than the best
+    doubt: float | None = None  # ... by which it must be better than the start
 
 
 class Prepared(NamedTuple):
@@ -137,6 +138,9 @@ class BaseMatcher(TrainedPart, ABC):
         """Train on the pairs (and, where given, all codes)."""
         plan = self._plan(data, run)
         module = self._at_start("network_", self._module(data, plan))
+        if data.code_shape is None:
+            latent = with_errors_of_new_pairs(data.condition, data.latent)
+            data = replace(data, latent=latent)
         ready = Prepared() if self._is_trained else self._prepare(module, data, plan)
         if ready.interrupted:
             plan = replace(plan, n_epochs=0)
@@ -313,6 +317,7 @@ class BaseMatcher(TrainedPart, ABC):
                 patience=self.n_iter_no_change,
                 users=self.callbacks,
                 tolerance=plan.tolerance,
+                doubt=plan.doubt,
                 look=self._look(data, plan),
             ),
         }

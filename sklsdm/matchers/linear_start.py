@@ -6,32 +6,77 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 from torch import Tensor
+
+_ALPHAS = np.logspace(-2, 4, 13)  # of ridge regression, chosen by leaving one pair out
+# Left out, a pair has 1 / (1 - leverage) times its error. Of more columns than pairs that is many
+# times as large, and so at most twice is believed.
+_MOST_LEVERAGE = 0.5
 
 
 def start_linear(
     module: Any, condition: Tensor, latent: Tensor, *, invertible: bool = False
 ) -> None:
-    """Set the linear path of a module to ridge regression with its residual covariance.
+    """Set the linear path of a module to ridge regression with the covariance of its errors.
 
-    `invertible` shrinks that covariance towards a multiple of the identity, so that it can be
-    inverted also where pairs are few or codes do not vary.
+    These are errors at pairs that are left out: those at pairs that the regression has seen are
+    too small where pairs are few. `invertible` shrinks the covariance towards a multiple of the
+    identity, so that it can be inverted also where pairs are few or codes do not vary.
     """
-    x, z = condition.cpu().double().numpy(), latent.cpu().double().numpy()
-    coef, intercept = np.zeros((z.shape[1], x.shape[1])), z.mean(axis=0)
-    if x.shape[1]:
-        ridge = RidgeCV(alphas=np.logspace(-2, 4, 13)).fit(x, z)
-        coef, intercept = ridge.coef_.reshape(coef.shape), np.atleast_1d(ridge.intercept_)
-    residual = z - x @ coef.T - intercept
-    covariance = np.atleast_2d(np.cov(residual.T))
+    ridge = _Ridge(condition, latent)
+    errors = ridge.errors
+    covariance = np.atleast_2d(np.cov(errors.T))
     if invertible:
-        share = len(covariance) / (len(z) + len(covariance))
+        share = len(covariance) / (len(errors) + len(covariance))
         mean_variance = np.trace(covariance) / len(covariance) + 1e-6
         covariance = (1 - share) * covariance + share * mean_variance * np.eye(len(covariance))
     values, vectors = np.linalg.eigh(covariance)
     order = np.argsort(values)[::-1]
     factor = vectors[:, order] * np.sqrt(np.maximum(values[order], 0.0))
     module.set_linear(
-        torch.as_tensor(coef), torch.as_tensor(intercept), torch.as_tensor(factor.copy())
+        torch.as_tensor(ridge.coef),
+        torch.as_tensor(ridge.intercept),
+        torch.as_tensor(factor.copy()),
     )
+
+
+def with_errors_of_new_pairs(condition: Tensor, latent: Tensor) -> Tensor:
+    """Codes (n, k) as far from ridge regression as if it had not seen them.
+
+    A network that learns from these does not take the small errors of a regression of few pairs on
+    many columns for those of new pairs, and draws as widely as these need. Of many pairs the codes
+    hardly change.
+    """
+    ridge = _Ridge(condition, latent)
+    return torch.as_tensor(ridge.fitted + ridge.errors).to(latent)
+
+
+class _Ridge:
+    """Ridge regression of codes on conditions, and its error at each pair if it is left out."""
+
+    def __init__(self, condition: Tensor, latent: Tensor) -> None:
+        x, z = condition.cpu().double().numpy(), latent.cpu().double().numpy()
+        self.coef, self.intercept = np.zeros((z.shape[1], x.shape[1])), z.mean(axis=0)
+        leverage = np.zeros(len(x))
+        if x.shape[1]:
+            ridge = RidgeCV(alphas=_ALPHAS).fit(x, z)
+            self.coef = ridge.coef_.reshape(self.coef.shape)
+            self.intercept = np.atleast_1d(ridge.intercept_)
+            leverage = _leverages(x, ridge.alpha_)
+        self.fitted = x @ self.coef.T + self.intercept
+        self.errors = (z - self.fitted) / (1 - np.minimum(leverage, _MOST_LEVERAGE))[:, None]
+
+
+def _leverages(x: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
+    """By how much each pair's own code moves what ridge regression gives for it, (n,)."""
+    centred = x - x.mean(axis=0)
+    n, p = centred.shape
+    if p <= n:
+        inverse = np.linalg.inv(centred.T @ centred + alpha * np.eye(p))
+        own = np.einsum("ij,ij->i", centred @ inverse, centred)
+    else:  # (K + αI)⁻¹ K = I - α (K + αI)⁻¹
+        inverse = np.linalg.inv(centred @ centred.T + alpha * np.eye(n))
+        own = 1 - alpha * np.diag(inverse)
+    return own + 1 / n

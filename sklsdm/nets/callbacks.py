@@ -23,6 +23,7 @@ def default_callbacks(
     patience: int | None = None,
     users: Sequence[Any] | None = None,
     tolerance: float = 0.0,
+    doubt: float | None = None,
     look: Look | None = None,
 ) -> list[Any]:
     """The built-in callbacks and the user's, in the order in which they must run.
@@ -45,6 +46,8 @@ def default_callbacks(
         The user's callbacks, or pairs (name, callback).
     tolerance : float, default=0.0
         By how much the kept state may be worse than the best, see :class:`KeepBest`.
+    doubt : float or None, default=None
+        By how much it must be better than the start, see :class:`KeepBest`.
     look : Look or None, default=None
         A look at what the network gives, after each epoch and at the end.
 
@@ -71,7 +74,7 @@ def default_callbacks(
     callbacks += users or []
     if run.verbose:
         callbacks.append(("sklsdm_progress", EpochProgress(stage.title, run.verbose)))
-    callbacks.append(("sklsdm_best", KeepBest(held_out, patience, tolerance)))
+    callbacks.append(("sklsdm_best", KeepBest(held_out, patience, tolerance, doubt)))
     if look is not None:
         callbacks.append(("sklsdm_final_look", FinalLook(stage, look)))
     if run.checkpoint is not None:

@@ -59,31 +59,36 @@ class KeepBest(Callback):
     trained longer among those that the rows cannot tell apart.
 
     Training stops after `patience` epochs in a row that were worse (None: never). Without
-    `held_out` the state after the last epoch is kept.
+    `held_out` the state after the last epoch is kept. With `doubt` the start is kept in the end
+    unless the other state is better by more than so many standard errors.
     """
 
-    remembers = ("best_", "n_stale_", "state_", "start_", "kept_")
+    remembers = ("best_", "n_stale_", "state_", "kept_", "kept_scores_", "first_")
 
     def __init__(
         self,
         held_out: HeldOutScore | None = None,
         patience: int | None = None,
         tolerance: float = 0.0,
+        doubt: float | None = None,
     ) -> None:
         self.held_out = held_out
         self.patience = patience
         self.tolerance = tolerance
+        self.doubt = doubt
 
     def on_train_begin(self, net: TrainingNet, **kwargs: Any) -> None:
         self.best_: Tensor | None = None
         self.n_stale_ = 0
         self.state_: dict[str, Any] | None = None
-        self.start_: list[float] | None = None
         self.kept_: dict[str, Any] = {}
+        self.kept_scores_: Tensor | None = None
+        self.first_: tuple[Tensor, dict[str, Any], dict[str, Any]] | None = None
         if self.held_out is not None:
             scores = self.held_out.by_row(net)
-            self.start_ = _mean_and_error(scores)
             self._judge(net, scores)
+            assert self.state_ is not None
+            self.first_ = scores, self.state_, self.kept_
 
     def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
         if self.held_out is None:
@@ -107,12 +112,20 @@ class KeepBest(Callback):
             "step": sum(row.get("train_batch_count", 0) for row in net.history),
             "score": None if rows is None else _mean_and_error(rows),
         }
+        self.kept_scores_ = rows
 
     def on_train_end(self, net: TrainingNet, **kwargs: Any) -> None:
         if self.state_ is None:
             self._keep(net)
+        start = None
+        if self.first_ is not None:
+            scores, state, kept = self.first_
+            start = _mean_and_error(scores)
+            assert self.kept_scores_ is not None
+            if self.doubt is not None and is_as_good(scores, self.kept_scores_, self.doubt):
+                self.state_, self.kept_ = state, kept
         net.module_.load_state_dict(self.state_)
-        net.choice_ = Choice(self.kept_["step"], self.kept_["score"], self.start_)
+        net.choice_ = Choice(self.kept_["step"], self.kept_["score"], start)
 
 
 class Choice(NamedTuple):
