@@ -5,14 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
 from sklsdm import LSDMRegressor
-from sklsdm.matchers import linear_start
+from sklsdm.fitting import pairing
+from sklsdm.matchers import MatchingData, WGANMatcher, linear_start
+from sklsdm.matchers import base as matchers_base
 from sklsdm.matchers.linear_start import with_errors_of_new_pairs
 from sklsdm.metrics import interval_coverage
+from sklsdm.run import Run
+from sklsdm.starting import started
 
 
 def linear_law(n, p, seed, noise=1.0):
@@ -23,28 +27,79 @@ def linear_law(n, p, seed, noise=1.0):
     return x, y
 
 
+def data_of(x, y, **more):
+    """What stage 2 learns from, with nothing held out."""
+    x, y = torch.as_tensor(x), torch.as_tensor(y)
+    return MatchingData(x, y, x[:0], y[:0], **more)
+
+
+def moved(x, y, **more):
+    """Codes (n, k) as stage 2 learns them."""
+    return with_errors_of_new_pairs(data_of(x, y, **more)).latent.numpy()
+
+
 @pytest.mark.parametrize(("n", "p"), [(40, 6), (30, 45)], ids=["few columns", "many columns"])
 def test_errors_are_those_of_a_regression_without_the_pair(n, p, monkeypatch):
     monkeypatch.setattr(linear_start, "_MOST_LEVERAGE", 1.0)
     x, y = linear_law(n, p, 0)
-    found = with_errors_of_new_pairs(torch.tensor(x), torch.tensor(y)).numpy()
     seen = RidgeCV(alphas=linear_start._ALPHAS).fit(x, y)
     expected = y - cross_val_predict(Ridge(seen.alpha_), x, y, cv=LeaveOneOut())
-    assert_allclose(found - seen.predict(x), expected, atol=1e-8)
+    assert_allclose(moved(x, y) - seen.predict(x), expected, atol=1e-8)
 
 
-def test_codes_of_many_pairs_hardly_change_and_those_without_conditions_not_at_all():
-    x, y = map(torch.tensor, linear_law(5000, 4, 0))
-    assert_allclose(with_errors_of_new_pairs(x, y), y, atol=0.02)
-    assert_allclose(with_errors_of_new_pairs(x[:, :0], y), y, atol=1e-12)
+def test_no_error_is_believed_to_be_more_than_twice_what_it_is():
+    x, y = linear_law(30, 4, 0)
+    x[0] = 1e4  # this pair decides the regression alone
+    seen = RidgeCV(alphas=linear_start._ALPHAS).fit(x, y).predict(x)
+    ratio = (moved(x, y) - seen) / (y - seen)
+    assert_allclose(ratio[0], 2, rtol=1e-6)
+    assert ratio[1:].max() < 1.5
 
 
-def test_a_pair_that_decides_the_regression_alone_stays_in_reach():
-    x = torch.zeros(30, 1)
-    x[0] = 1e6
-    y = torch.randn(30, 1, generator=torch.Generator().manual_seed(0))
-    assert torch.isfinite(with_errors_of_new_pairs(x, y)).all()
-    assert with_errors_of_new_pairs(x, y).abs().max() < 4 * y.abs().max()
+def test_equal_columns_of_any_size_are_no_error():
+    x, y = linear_law(40, 3, 0)
+    x = 1e9 * np.hstack([x, x, x])
+    ratio = (moved(x, y) - y) / y
+    assert np.isfinite(ratio).all()
+
+
+def test_what_stays_as_it_is():
+    x, y = linear_law(5000, 4, 0)
+    assert_allclose(moved(x, y), y, atol=0.02)  # many pairs
+    x, y = linear_law(40, 16, 0)
+    assert_array_equal(moved(x[:, :0], y), y)
+    assert_array_equal(moved(x[:1], y[:1]), y[:1])
+    assert_array_equal(moved(x, y, n_pseudo=3), y)
+    assert_array_equal(moved(x, y, image_shape=(1, 4, 4)), y)
+    assert not pairing._ConditionMixture.learns_new_errors
+
+
+def test_codes_are_moved_once_also_for_the_diffusion_at_which_a_generator_starts(monkeypatch):
+    seen = []
+
+    def noted(data):
+        seen.append(data.latent)
+        return with_errors_of_new_pairs(data)
+
+    monkeypatch.setattr(matchers_base, "with_errors_of_new_pairs", noted)
+    data = data_of(*(part.astype("float32") for part in linear_law(40, 6, 0)))
+    WGANMatcher(max_steps=20).fit(data, Run(torch.device("cpu"), 0))
+    assert len(seen) == 2  # the diffusion's and the critic's
+    assert_array_equal(seen[0], data.latent)
+    assert_array_equal(seen[1], data.latent)
+
+
+@pytest.mark.parametrize("which", ["first", "trial", "labels with unpaired codes", "going on"])
+def test_when_the_critic_must_beat_its_start(which):
+    x, y = (torch.as_tensor(part.astype("float32")) for part in linear_law(40, 6, 0))
+    run = Run(torch.device("cpu"), 0, is_trial=which == "trial")
+    data = data_of(x, y)
+    if which == "labels with unpaired codes":
+        data = data_of(torch.eye(4).repeat(10, 1), y, codes=torch.cat([y, y + 1]))
+    matcher = WGANMatcher(max_steps=20)
+    earlier = WGANMatcher(max_steps=20).fit(data, run) if which == "going on" else None
+    with started(matcher, earlier, "matcher__"):
+        assert matcher._plan(data, run).doubt == (1.0 if which == "first" else None)
 
 
 @pytest.mark.parametrize("matcher", ["wgan", "diffusion", "mdn", "energy"])

@@ -40,6 +40,7 @@ class _ConditionMixture(MDNMatcher):
     """A mixture density of the condition given the code."""
 
     _stage = PAIRING
+    learns_new_errors = False  # it is asked about the pairs that it learns from
 
 
 @dataclass(frozen=True)

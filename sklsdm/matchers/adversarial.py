@@ -217,13 +217,12 @@ class AdversarialMatcher(GeneratorMatcher):
         doc="""Where the generator starts. "linear" is ridge regression with Gaussian noise. With
         "diffusion" it then learns, by regression, what a `diffusion` matcher of the same data
         draws for equal noise, unless held-out pairs find these draws worse by more than a standard
-        error; the critic moves on from there, and its state is kept if they find it better by more
-        than a standard error. The diffusion takes up to three times `max_steps`, the regression as
-        many as the critic, both with rates and batches of their own and without `callbacks`. Given
-        numbers, `fit` compares uses of unpaired responses by short fits of the diffusion alone;
+        error; the critic moves on from there, and must beat this start by a standard error (but
+        with labels and unpaired responses). The diffusion takes up to three times `max_steps`, the
+        regression as many as the critic, with rates and batches of their own and no `callbacks`.
+        Given numbers, `fit` compares uses of unpaired responses by short fits of the diffusion;
         given labels by its own, which start at "linear", as do all fits with a `noise_dim` below
-        the latent dimension. After Ctrl-C in the diffusion its draws are still learnt, but there
-        is no critic. Where codes are images, the generator has neither start.""",
+        the latent dimension. Ctrl-C in the diffusion skips the critic. Code images have none.""",
     )
     n_critic: int = parameter(
         default=1,
@@ -327,8 +326,7 @@ class AdversarialMatcher(GeneratorMatcher):
 
     def _prepare(self, module: Any, data: MatchingData, plan: Plan) -> Prepared:
         self.diffusion_steps_ = 0
-        is_vector = data.code_shape is None
-        if plan.run.is_trial or not is_vector or not self._learns_diffusion(data.latent_dim):
+        if plan.run.is_trial or data.code_shape or not self._learns_diffusion(data.latent_dim):
             return Prepared()
         diffusion = self._diffusion()
         held_out = self._score_of_draws(data, plan, self.held_out_score)
@@ -365,7 +363,9 @@ class AdversarialMatcher(GeneratorMatcher):
     def _plan(self, data: MatchingData, run: Run) -> Plan:
         plan = super()._plan(data, run)
         if data.code_shape is None:
-            return replace(plan, doubt=1.0 if self._learns_diffusion(data.latent_dim) else None)
+            known = run.is_trial or self._is_trained or plan.tolerance > 0
+            is_new = self._learns_diffusion(data.latent_dim) and not known
+            return replace(plan, doubt=1.0) if is_new else plan
         return replace(plan, noise_dim=_NOISE_OF_IMAGES) if self.noise_dim == "auto" else plan
 
     def _module(self, data: MatchingData, plan: Plan) -> Any:

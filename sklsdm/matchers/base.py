@@ -66,7 +66,7 @@ class Plan:
     batch_size: int
     unpaired_weight: float
     tolerance: float  # standard errors by which the state kept may be worse than the best
-    doubt: float | None = None  # ... by which it must be better than the start
+    doubt: float | None = None  # ... by which it must be better than the start; None: not at all
 
 
 class Prepared(NamedTuple):
@@ -138,10 +138,9 @@ class BaseMatcher(TrainedPart, ABC):
         """Train on the pairs (and, where given, all codes)."""
         plan = self._plan(data, run)
         module = self._at_start("network_", self._module(data, plan))
-        if data.code_shape is None:
-            latent = with_errors_of_new_pairs(data.condition, data.latent)
-            data = replace(data, latent=latent)
         ready = Prepared() if self._is_trained else self._prepare(module, data, plan)
+        if self.learns_new_errors:
+            data = with_errors_of_new_pairs(data)
         if ready.interrupted:
             plan = replace(plan, n_epochs=0)
         net = self._net(module, data, plan)
@@ -155,6 +154,7 @@ class BaseMatcher(TrainedPart, ABC):
         return self
 
     _stage: ClassVar[Stage] = MATCHING
+    learns_new_errors: ClassVar[bool] = True  # of ridge regression, by pairs that are left out
     draws_code_images: ClassVar[bool] = False  # whether it has a network for codes that are images
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 from torch import Tensor
+
+from sklsdm.matchers.data import MatchingData
 
 _ALPHAS = np.logspace(-2, 4, 13)  # of ridge regression, chosen by leaving one pair out
 # Left out, a pair has 1 / (1 - leverage) times its error. Of more columns than pairs that is many
@@ -42,15 +45,19 @@ def start_linear(
     )
 
 
-def with_errors_of_new_pairs(condition: Tensor, latent: Tensor) -> Tensor:
-    """Codes (n, k) as far from ridge regression as if it had not seen them.
+def with_errors_of_new_pairs(data: MatchingData) -> MatchingData:
+    """The data with codes as far from ridge regression as if it had not seen them.
 
     A network that learns from these does not take the small errors of a regression of few pairs on
     many columns for those of new pairs, and draws as widely as these need. Of many pairs the codes
-    hardly change.
+    hardly change. Codes or conditions that are images, and pairs with guessed conditions among
+    them, stay as they are.
     """
-    ridge = _Ridge(condition, latent)
-    return torch.as_tensor(ridge.fitted + ridge.errors).to(latent)
+    is_image = data.code_shape is not None or data.image_shape is not None
+    if is_image or data.n_pseudo > 0 or data.condition_dim == 0 or len(data.latent) < 2:
+        return data
+    ridge = _Ridge(data.condition, data.latent)
+    return replace(data, latent=torch.as_tensor(ridge.fitted + ridge.errors).to(data.latent))
 
 
 class _Ridge:
@@ -73,10 +80,10 @@ def _leverages(x: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
     """By how much each pair's own code moves what ridge regression gives for it, (n,)."""
     centred = x - x.mean(axis=0)
     n, p = centred.shape
+    values, vectors = np.linalg.eigh(centred.T @ centred if p <= n else centred @ centred.T)
+    values = np.maximum(values, 0.0)  # rounding
     if p <= n:
-        inverse = np.linalg.inv(centred.T @ centred + alpha * np.eye(p))
-        own = np.einsum("ij,ij->i", centred @ inverse, centred)
-    else:  # (K + αI)⁻¹ K = I - α (K + αI)⁻¹
-        inverse = np.linalg.inv(centred @ centred.T + alpha * np.eye(n))
-        own = 1 - alpha * np.diag(inverse)
+        own = np.square(centred @ vectors) @ (1 / (values + alpha))
+    else:
+        own = np.square(vectors) @ (values / (values + alpha))
     return own + 1 / n

@@ -23,7 +23,7 @@ class WhitenedResidual(ConditionedModule):
     """Base of fields and densities: they model a code's whitened residual u, not the code z.
 
     u = L⁻¹(z − A·x − b), where A, b and L are fixed: a matcher sets them to a regression of the
-    codes on x and a factor of its residual covariance L Lᵀ. A network that gives u ~ N(0, I)
+    codes on x and a factor of its errors' covariance L Lᵀ. A network that gives u ~ N(0, I)
     therefore gives regression with Gaussian noise, and that is about where training starts.
     """
 

@@ -15,7 +15,7 @@ class LinearStart(ConditionedModule):
     """Base of the generators: a linear path A·x + b + L·η, from which they start.
 
     A matcher sets A and b to a ridge regression of the codes on the conditions, and L to a factor
-    of its residual covariance. Training then starts from regression with Gaussian noise.
+    of the covariance of its errors. Training then starts from regression with Gaussian noise.
     """
 
     def _add_linear_path(

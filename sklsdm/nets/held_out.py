@@ -63,7 +63,7 @@ class KeepBest(Callback):
     unless the other state is better by more than so many standard errors.
     """
 
-    remembers = ("best_", "n_stale_", "state_", "kept_", "kept_scores_", "first_")
+    remembers = ("best_", "n_stale_", "state_", "start_", "kept_", "kept_scores_", "first_")
 
     def __init__(
         self,
@@ -81,14 +81,17 @@ class KeepBest(Callback):
         self.best_: Tensor | None = None
         self.n_stale_ = 0
         self.state_: dict[str, Any] | None = None
+        self.start_: list[float] | None = None
         self.kept_: dict[str, Any] = {}
         self.kept_scores_: Tensor | None = None
         self.first_: tuple[Tensor, dict[str, Any], dict[str, Any]] | None = None
         if self.held_out is not None:
             scores = self.held_out.by_row(net)
             self._judge(net, scores)
-            assert self.state_ is not None
-            self.first_ = scores, self.state_, self.kept_
+            self.start_ = _mean_and_error(scores)
+            if self.doubt is not None:
+                assert self.state_ is not None
+                self.first_ = scores, self.state_, self.kept_
 
     def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
         if self.held_out is None:
@@ -117,15 +120,13 @@ class KeepBest(Callback):
     def on_train_end(self, net: TrainingNet, **kwargs: Any) -> None:
         if self.state_ is None:
             self._keep(net)
-        start = None
-        if self.first_ is not None:
+        if self.first_ is not None and self.doubt is not None:
             scores, state, kept = self.first_
-            start = _mean_and_error(scores)
             assert self.kept_scores_ is not None
-            if self.doubt is not None and is_as_good(scores, self.kept_scores_, self.doubt):
+            if is_as_good(scores, self.kept_scores_, self.doubt):
                 self.state_, self.kept_ = state, kept
         net.module_.load_state_dict(self.state_)
-        net.choice_ = Choice(self.kept_["step"], self.kept_["score"], start)
+        net.choice_ = Choice(self.kept_["step"], self.kept_["score"], self.start_)
 
 
 class Choice(NamedTuple):
