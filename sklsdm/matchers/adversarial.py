@@ -217,12 +217,12 @@ class AdversarialMatcher(GeneratorMatcher):
         doc="""Where the generator starts. "linear" is ridge regression with Gaussian noise. With
         "diffusion" it then learns, by regression, what a `diffusion` matcher of the same data
         draws for equal noise, unless held-out pairs find these draws worse by more than a standard
-        error; the critic moves on from there, and must beat this start by a standard error (but
-        with labels and unpaired responses). The diffusion takes up to three times `max_steps`, the
-        regression as many as the critic, with rates and batches of their own and no `callbacks`.
-        Given numbers, `fit` compares uses of unpaired responses by short fits of the diffusion;
-        given labels by its own, which start at "linear", as do all fits with a `noise_dim` below
-        the latent dimension. Ctrl-C in the diffusion skips the critic. Code images have none.""",
+        error. The critic moves on from there, and its state must be better by a standard error, but
+        not where labels have unpaired responses. The diffusion takes up to three times `max_steps`,
+        the regression as many as the critic, with rates and batches of their own, no `callbacks`.
+        Given numbers, short fits of the diffusion compare uses of unpaired responses; given labels
+        own ones do, which start at "linear", as do all fits with a `noise_dim` below the latent
+        dimension. Ctrl-C in the diffusion skips the critic. Codes that are images have neither.""",
     )
     n_critic: int = parameter(
         default=1,
