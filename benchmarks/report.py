@@ -14,6 +14,7 @@ from typing import Any
 import arms
 import colour
 import conformal
+import few_pairs
 import gcds_table1
 import images_by_class
 import mnist_matchers
@@ -50,6 +51,7 @@ SECTIONS: Sequence[tuple[str, str, str, Summarise]] = (
         "tabular_unpaired",
         tabular.summarise_unpaired,
     ),
+    ("Tables: few pairs", "few_pairs.py", "few_pairs", few_pairs.summarise),
     ("Conformal intervals", "conformal.py", "conformal", conformal.summarise),
     ("Super-resolution", "super_resolution.py", "super_resolution", super_resolution.summarise),
     (

@@ -30,6 +30,7 @@ from sklsdm.draws.drawing import Sampler, check_out, check_outcome
 from sklsdm.fitting.choosing import Fold, Pairs, Setting, StageTwo
 from sklsdm.fitting.holding_out import are_few_labelled_images, hold_out_pairs, hold_out_rows
 from sklsdm.fitting.latent_space import Coded, LatentSpace
+from sklsdm.fitting.noise_scale import scale_noise_by_folds
 from sklsdm.fitting.stage_one import begin, go_on, stay
 from sklsdm.fitting.unpaired import data_for
 from sklsdm.going_on import (
@@ -227,10 +228,10 @@ class LatentSpaceEstimator(PartsOwner):
         earlier = getattr(self, "matcher_", None)
         with started(matcher, earlier, "matcher__") if self.warm_start else nullcontext():
             self.matcher_ = matcher.fit(data, run)
+            scale_noise_by_folds(matcher, self._new_part, data, run, stage.groups_of(fold))
         self._note_setting(setting, data)
         self.interrupted_ = self.matcher_.interrupted_
-        first, second = self.autoencoder_.history_, self.matcher_.history_
-        self.history_ = {"autoencoder": first, "matcher": second}
+        self.history_ = {"autoencoder": self.autoencoder_.history_, "matcher": matcher.history_}
         if earlier is None:
             warn_if_not_improved(self.matcher_, setting.encoder)
         warn_of_far_draws(self.matcher_)

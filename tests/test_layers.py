@@ -54,6 +54,7 @@ SIBLINGS_BY_BASE = {
         "likelihood",
         "linear_start",
         "data",
+        "noise_scale",
         "diffusion_start",
         "distillation",
     },

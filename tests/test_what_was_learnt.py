@@ -170,12 +170,6 @@ def test_a_narrow_generator_gets_more_noise():
         narrow = copy.deepcopy(matcher)
         with torch.no_grad():
             narrow.network_.spread.weight.mul_(spread)
-        narrow.noise_scale_ = narrow._best_scale(data, RUN)
+        narrow.choose_noise_scale([narrow.unseen(data.held_condition, data.held_latent)], RUN)
         assert low <= narrow.noise_scale_ <= high
         assert 0.85 < float(narrow.draw(few, noise).std()) < 1.15
-
-
-def test_few_held_out_pairs_leave_the_noise_as_it_is():
-    arms = make_arms(100, random_state=0)
-    est = plain_regressor(matcher="energy", random_state=0).set_params(matcher__max_steps=100)
-    assert est.fit(arms.X, arms.y).matcher_.noise_scale_ == 1.0

@@ -104,6 +104,10 @@ class StageTwo:
         every = np.arange(len(self.pairs))
         return Fold(every, self.pairs.take(every[:0]))
 
+    def groups_of(self, fold: Fold) -> NDArray[np.intp] | None:
+        """The groups of the pairs that are kept, where pairs come in groups."""
+        return None if self.groups is None else self.groups[fold.kept]
+
     def data(self, coded: Coded, encoder: BaseConditionEncoder | None, fold: Fold) -> MatchingData:
         """The data of stage 2 for one fold; `encoder` is fitted on the pairs that are kept.
 
@@ -125,12 +129,11 @@ class StageTwo:
             torch.index_select(coded.codes, 0, torch.from_numpy(rows).to(device), out=codes)
         seen, held = self.pairs.condition[fold.kept], fold.held.condition
         if encoder is not None:
-            groups = None if self.groups is None else self.groups[fold.kept]
             latent = coded.codes[kept].cpu().numpy()
             if self.keeps_encoder:
                 seen = encoder.transform(seen)
             else:
-                seen = encoder.fit_transform(seen, latent, self.run.seed, groups)
+                seen = encoder.fit_transform(seen, latent, self.run.seed, self.groups_of(fold))
             held = encoder.transform(held)
         return MatchingData(
             condition=torch.from_numpy(seen).to(device),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from sklsdm.functional.categorical import are_labels
 from sklsdm.functional.scores import energy_score, multiscale_score
 from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.linear_start import start_linear, with_errors_of_new_pairs
+from sklsdm.matchers.noise_scale import Unseen, best_noise_scale
 from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, ConvGenerator, widest_output
 from sklsdm.nets import (
     Adam,
@@ -23,11 +25,11 @@ from sklsdm.nets import (
     SingleNet,
     TrainingNet,
     default_callbacks,
-    is_as_good,
     range_of,
 )
 from sklsdm.noise import standard_normal
 from sklsdm.parameters import (
+    above,
     at_least,
     between,
     integer,
@@ -45,9 +47,7 @@ MATCHING = Stage("stage 2 (matching)", "stage-2.state", "Lower the matcher's lr"
 EPOCH_STEPS = 100  # steps of an epoch, after which scores, callbacks and checkpoints run
 _STEPS_PER_ROW = 10  # most steps for each code that stage 2 learns from
 HELD_OUT_DRAWS = 16  # draws, or noises of a field, for each held-out pair
-_NOISE_SCALES = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6)
-_SCALING_DRAWS = 64  # draws for each held-out pair, by which the noise's scale is chosen
-_FEWEST_TO_SCALE = 20  # held-out pairs
+_FEWEST_TO_SCALE = 20  # held-out pairs, by which the noise's scale is chosen
 MAX_SCORED = 256  # held-out pairs that are scored after an epoch
 # Draws in a look after an epoch, in one pass of the network and in several; codes that are images.
 _LOOKED_AT, _SLOW_LOOKED_AT, _IMAGES_LOOKED_AT = 256, 64, 8
@@ -365,46 +365,47 @@ class GeneratorMatcher(BaseMatcher):
         the energy score hardly sees (`sklsdm.functional.scores.multiscale_score`).""",
     )
 
-    noise_scale_: float = learnt(
-        """Factor of the noise η in draws, 1 to 1.6, by the multiscale score and the coverage of
-        held-out pairs. Where pairs are few, the generator narrows onto them, and more noise
-        widens its draws again. A generator of convolutions keeps 1."""
+    noise_scale: float | str = parameter(
+        default="auto",
+        rule=or_auto(above(0.0)),
+        doc="""Factor of the noise η in draws. Where pairs are few, the generator narrows onto them,
+        and more noise widens its draws again. "auto" chooses it, from 1 to 3, by the multiscale
+        score and the coverage of held-out pairs. Where 1 to 19 of fewer than 200 pairs are held
+        out, further fits choose it, four in all, each of which leaves out a quarter of the pairs;
+        not where conditions are labels, images or guesses. A generator of convolutions keeps 1.""",
     )
+
+    noise_scale_: float = learnt("Factor of the noise η in draws.")
 
     def fit(self, data: MatchingData, run: Run) -> GeneratorMatcher:
         """Train on the pairs (and, where given, all codes); then choose the noise's scale."""
-        self.noise_scale_ = 1.0
+        earlier = None if self._start_of_training is None else self._start_of_training.earlier
+        known = getattr(earlier, "noise_scale_", 1.0)
+        self.noise_scale_ = known if self.noise_scale == "auto" else float(self.noise_scale)
         super().fit(data, run)
-        scales = not isinstance(self.network_, ConvGenerator)
-        scales = scales and len(data.held_latent) >= _FEWEST_TO_SCALE
-        if scales and (self.best_step_ > 0 or self._goes_on):
-            self.noise_scale_ = self._best_scale(data, run)
+        learnt_something = self.best_step_ > 0 or self._goes_on
+        if learnt_something and len(data.held_latent) >= _FEWEST_TO_SCALE:
+            seen_by_none = self.unseen(data.held_condition, data.held_latent)
+            self.choose_noise_scale([seen_by_none], run)
         return self
 
-    @torch.no_grad()
-    def _best_scale(self, data: MatchingData, run: Run) -> float:
-        """The noise's scale by held-out pairs: the best score, and among its equals coverage.
+    def needs_folds(self, data: MatchingData) -> bool:
+        """Whether too few pairs were held out of these data to choose the noise's scale by them."""
+        if self.noise_scale != "auto" or self._goes_on or data.n_pseudo > 0:
+            return False
+        is_image = data.code_shape is not None or data.image_shape is not None
+        is_table = data.condition_dim > 0 and not is_image and not are_labels(data.condition)
+        return is_table and 0 < len(data.held_latent) < _FEWEST_TO_SCALE
 
-        Few pairs can hardly tell scales apart by their scores. Of those within one standard error
-        of the best, the one whose intervals of 90 % hold most nearly 90 % of the codes is taken.
-        """
-        latent = data.held_latent[:MAX_SCORED]
-        repeated = data.held_condition[:MAX_SCORED].repeat_interleave(_SCALING_DRAWS, dim=0)
-        random = run.stream(Stream.MATCHER_HELD_OUT)
-        shape = (len(repeated), self.noise_dim_)
-        noise = standard_normal(shape, random)
-        levels = torch.tensor([0.05, 0.95], dtype=latent.dtype, device=latent.device)
-        scores, misses = {}, {}
-        for scale in _NOISE_SCALES:
-            draws = self._draw(self.network_, repeated, scale * noise)
-            by_pair = draws.view(len(latent), _SCALING_DRAWS, -1)
-            scores[scale] = multiscale_score(by_pair, latent)
-            low, high = by_pair.quantile(levels, dim=1)
-            inside = (low <= latent) & (latent <= high)
-            misses[scale] = abs(inside.float().mean().item() - 0.9)
-        best = scores[min(scores, key=lambda scale: scores[scale].mean().item())]
-        equal = [scale for scale, score in scores.items() if is_as_good(score, best)]
-        return min(equal, key=misses.__getitem__)
+    def unseen(self, condition: Tensor, latent: Tensor) -> Unseen:
+        """This fitted generator, with pairs that it has not seen."""
+        draw = partial(self._draw, self.network_)
+        return Unseen(draw, self.noise_dim_, condition[:MAX_SCORED], latent[:MAX_SCORED])
+
+    def choose_noise_scale(self, parts: Sequence[Unseen], run: Run) -> None:
+        """Set the noise's scale by pairs that generators of this kind have not seen."""
+        if self.noise_scale == "auto" and not isinstance(self.network_, ConvGenerator):
+            self.noise_scale_ = best_noise_scale(parts, run.stream(Stream.MATCHER_HELD_OUT))
 
     def draw(self, condition: Tensor, noise: Tensor, rows: Tensor | None = None) -> Tensor:
         return super().draw(condition, self.noise_scale_ * noise, rows)
