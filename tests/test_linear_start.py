@@ -11,6 +11,7 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
 from sklsdm import LSDMRegressor
 from sklsdm.fitting import pairing
+from sklsdm.functional.ridge import RIDGE_PENALTIES
 from sklsdm.matchers import MatchingData, WGANMatcher, linear_start
 from sklsdm.matchers import base as matchers_base
 from sklsdm.matchers.linear_start import with_errors_of_new_pairs
@@ -42,7 +43,7 @@ def moved(x, y, **more):
 def test_errors_are_those_of_a_regression_without_the_pair(n, p, monkeypatch):
     monkeypatch.setattr(linear_start, "_MOST_LEVERAGE", 1.0)
     x, y = linear_law(n, p, 0)
-    seen = RidgeCV(alphas=linear_start._ALPHAS).fit(x, y)
+    seen = RidgeCV(alphas=RIDGE_PENALTIES).fit(x, y)
     expected = y - cross_val_predict(Ridge(seen.alpha_), x, y, cv=LeaveOneOut())
     assert_allclose(moved(x, y) - seen.predict(x), expected, atol=1e-8)
 
@@ -50,7 +51,7 @@ def test_errors_are_those_of_a_regression_without_the_pair(n, p, monkeypatch):
 def test_no_error_is_believed_to_be_more_than_twice_what_it_is():
     x, y = linear_law(30, 4, 0)
     x[0] = 1e4  # this pair decides the regression alone
-    seen = RidgeCV(alphas=linear_start._ALPHAS).fit(x, y).predict(x)
+    seen = RidgeCV(alphas=RIDGE_PENALTIES).fit(x, y).predict(x)
     ratio = (moved(x, y) - seen) / (y - seen)
     assert_allclose(ratio[0], 2, rtol=1e-6)
     assert ratio[1:].max() < 1.5

@@ -26,7 +26,7 @@ def bent_law(n, seed=0):
 
 def estimator(steps=STEPS, **params):
     est = plain_regressor(matcher="energy", random_state=0)
-    return est.set_params(matcher__max_steps=steps, **params)
+    return est.set_params(**{"matcher__max_steps": steps, "matcher__noise_scale": "auto"} | params)
 
 
 @pytest.fixture

@@ -454,7 +454,8 @@ def test_copies_of_held_out_pairs_are_kept_from_stage_2():
             seen.append(data)
             return super().fit(data, run)
 
-    est = plain_regressor(matcher=Spy(max_steps=2), unpaired="match", random_state=0)
+    spy = Spy(max_steps=2, noise_scale=1.0)
+    est = plain_regressor(matcher=spy, unpaired="match", random_state=0)
     est.fit(y, y, y)
     (data,) = seen
     assert len(data.held_latent) == 4

@@ -9,9 +9,9 @@ from sklearn.model_selection import cross_val_predict
 
 from sklsdm.encoders.base import Groups, Rows
 from sklsdm.encoders.folds import folds, principal
+from sklsdm.functional.ridge import RIDGE_PENALTIES
 
 _N_FOLDS = 5
-_PENALTIES = np.logspace(-1, 4, 11)
 
 
 class CrossFittedRidge:
@@ -35,7 +35,7 @@ class CrossFittedRidge:
     ) -> NDArray[np.float64]:
         """Out-of-fold predictions (n, r); pairs of one group are in one fold."""
         codes = principal(codes, self.n_components, seed)
-        ridge = RidgeCV(alphas=_PENALTIES)
+        ridge = RidgeCV(alphas=RIDGE_PENALTIES)
         splits = folds(len(codes), _N_FOLDS, seed, groups)
         predicted = cross_val_predict(ridge, condition, codes, cv=splits)
         ridge.fit(condition, codes)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
+from sklsdm.functional.ridge import RIDGE_PENALTIES
 from sklsdm.matchers.data import MatchingData
 
-_ALPHAS = np.logspace(-2, 4, 13)  # of ridge regression, chosen by leaving one pair out
 # Left out, a pair has 1 / (1 - leverage) times its error. Of more columns than pairs that is many
 # times as large, and so at most twice is believed.
 _MOST_LEVERAGE = 0.5
@@ -68,7 +68,7 @@ class _Ridge:
         self.coef, self.intercept = np.zeros((z.shape[1], x.shape[1])), z.mean(axis=0)
         leverage = np.zeros(len(x))
         if x.shape[1]:
-            ridge = RidgeCV(alphas=_ALPHAS).fit(x, z)
+            ridge = RidgeCV(alphas=RIDGE_PENALTIES).fit(x, z)
             self.coef = ridge.coef_.reshape(self.coef.shape)
             self.intercept = np.atleast_1d(ridge.intercept_)
             leverage = _leverages(x, ridge.alpha_)
