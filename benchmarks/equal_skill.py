@@ -4,9 +4,9 @@
 
 Fits with more and more steps of stage 2, each from the start, on 1,500 pairs; the first that
 reaches the skill counts, with the CPU seconds of that fit alone. The skill is .88, or that of a
-peer (`peers.py`), whose seconds are printed too; so are those of a fit by default. It is started
-by `speed.py` for two versions of the package, so it needs only what all of them have, and prints
-JSON.
+peer (`peers.py`), whose seconds are printed too; without one, those of a fit by default are. It is
+started by `speed.py` for two versions of the package, so it needs only what all of them have, and
+prints JSON.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def main() -> None:
         draw = peer(train.X, train.y, seed)
         found["peer_seconds"] = time.process_time() - start
         needed = found["peer_skill"] = skill_of(draw(test.X, N_DRAWS, seed))
-    found["default_seconds"], found["default_skill"] = fitted(LSDMRegressor(random_state=seed))
+    else:
+        found["default_seconds"], found["default_skill"] = fitted(LSDMRegressor(random_state=seed))
     seconds, skill, n_steps = math.inf, 0.0, 0
     for n_steps in STEPS:
         model = LSDMRegressor(random_state=seed).set_params(matcher__max_steps=n_steps)

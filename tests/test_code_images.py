@@ -19,7 +19,7 @@ from sklsdm.fitting.latent_space import LatentSpace
 from sklsdm.fitting.unpaired import data_for
 from sklsdm.inputs.responses import ResponseFormat
 from sklsdm.matchers import Decoder, FGANMatcher, MatchingData, WGANMatcher
-from sklsdm.matchers.adversarial import SlopePenalty
+from sklsdm.matchers.slope_penalty import SlopePenalty
 from sklsdm.modules import ConvCritic, ConvGenerator, Critics, FeatureMapCoder, GroupSortCritic
 
 LOW = (1, 6, 8)  # an image that is a condition

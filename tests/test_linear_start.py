@@ -11,11 +11,11 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
 from sklsdm import LSDMRegressor
 from sklsdm.fitting import pairing
-from sklsdm.functional.ridge import RIDGE_PENALTIES
 from sklsdm.matchers import MatchingData, WGANMatcher, linear_start
 from sklsdm.matchers import base as matchers_base
 from sklsdm.matchers.linear_start import with_errors_of_new_pairs
 from sklsdm.metrics import interval_coverage
+from sklsdm.ridge import RIDGE_PENALTIES
 from sklsdm.run import Run
 from sklsdm.starting import started
 
@@ -100,7 +100,15 @@ def test_when_the_critic_must_beat_its_start(which):
     matcher = WGANMatcher(max_steps=20)
     earlier = WGANMatcher(max_steps=20).fit(data, run) if which == "going on" else None
     with started(matcher, earlier, "matcher__"):
-        assert matcher._plan(data, run).doubt == (1.0 if which == "first" else None)
+        assert matcher._plan(data, run).doubt == (2.0 if which == "first" else None)
+
+
+def test_of_few_held_out_pairs_the_critic_must_convince_more():
+    x, y = (torch.as_tensor(part.astype("float32")) for part in linear_law(60, 6, 0))
+    run = Run(torch.device("cpu"), 0)
+    for n, doubt in ((19, 2.0), (20, 1.0)):
+        data = MatchingData(x[20:], y[20:], x[:n], y[:n])
+        assert WGANMatcher()._plan(data, run).doubt == doubt
 
 
 @pytest.mark.parametrize("matcher", ["wgan", "diffusion", "mdn", "energy"])

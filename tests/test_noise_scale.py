@@ -8,12 +8,13 @@ from helpers import plain_regressor
 from numpy.testing import assert_array_equal
 from skorch.callbacks import Callback
 
-from sklsdm import DivergenceError
+from sklsdm import DivergenceError, NotImprovedWarning
 from sklsdm.fitting import noise_scale
 from sklsdm.matchers import EnergyMatcher
 from sklsdm.metrics import interval_coverage
 
 STEPS = 100
+CHOSEN = 1.7
 
 
 def bent_law(n, seed=0):
@@ -48,6 +49,12 @@ def folds(monkeypatch):
     return made, fits
 
 
+@pytest.fixture
+def chosen(monkeypatch):
+    """The scale that is chosen wherever one is."""
+    monkeypatch.setattr("sklsdm.matchers.base.best_noise_scale", lambda held_out, random: CHOSEN)
+
+
 def test_few_pairs_draw_more_widely_and_no_worse():
     """Mean of three draws of sixty pairs, beside the same fits without more noise."""
     coverage, score = {"auto": [], 1.0: []}, {"auto": [], 1.0: []}
@@ -63,45 +70,79 @@ def test_few_pairs_draw_more_widely_and_no_worse():
 
 
 def test_folds_leave_out_each_pair_that_is_learnt_from_once(folds):
-    est = estimator().fit(*bent_law(60))
+    est, again = (estimator(400).fit(*bent_law(60)) for _ in range(2))
     made, fits = folds
-    assert fits == [54, 40, 40, 41, 41]
-    assert_array_equal(np.sort(np.concatenate([left_out for _, left_out in made])), np.arange(54))
-    assert est.matcher_.noise_scale_ >= 1
-    again = estimator().fit(*bent_law(60))
-    assert_array_equal(
-        again.sample(bent_law(5)[0], random_state=0), est.sample(bent_law(5)[0], random_state=0)
-    )
+    assert fits == 2 * [54, 40, 40, 41, 41]
+    left_out = np.concatenate([rest for _, rest in made[:4]])
+    assert_array_equal(np.sort(left_out), np.arange(54))
+    assert est.matcher_.noise_scale_ == again.matcher_.noise_scale_ > 1
+
+
+def test_left_out_pairs_are_in_no_fold_as_unpaired_responses(monkeypatch):
+    seen = []
+    fit = EnergyMatcher.fit
+
+    def noted(self, data, run):
+        seen.append(data)
+        return fit(self, data, run)
+
+    monkeypatch.setattr(EnergyMatcher, "fit", noted)
+    x, y = bent_law(90)
+    estimator(unpaired="match").fit(x[:60], y[:60], y[60:])
+    for data in seen[1:]:
+        assert_array_equal(data.codes[: len(data.latent)], data.latent)
+        assert len(data.codes) == len(data.latent) + 30
 
 
 def test_groups_stay_whole(folds):
-    x, y = bent_law(60)
-    groups = np.arange(60) // 5
-    estimator().fit(x, y, groups=groups)
+    estimator().fit(*bent_law(60), groups=np.arange(60) // 5)
     made, _ = folds
-    assert made
-    sizes = {len(left_out) for _, left_out in made}
-    assert all(size % 5 == 0 for size in sizes)
+    assert len(made) == 4
+    assert all(len(rest) % 5 == 0 for _, rest in made)
 
 
 @pytest.mark.parametrize(
-    ("n", "params"),
+    ("n", "params", "groups", "scale"),
     [
-        (60, {"matcher__noise_scale": 1.2}),
-        (60, {"validation_fraction": 0}),
-        (15, {}),
-        (200, {}),
+        (60, {"matcher__noise_scale": 1.2}, None, 1.2),
+        (60, {"validation_fraction": 0}, None, 1.0),
+        (15, {}, None, 1.0),
+        (220, {"validation_fraction": 0.05}, None, 1.0),
+        (60, {}, np.arange(60) // 15, 1.0),
+        (60, {}, np.maximum(np.arange(60) - 40, 0), 1.0),
+        (200, {}, None, CHOSEN),
+        (60, {}, None, CHOSEN),
     ],
-    ids=["given by the user", "nothing held out", "too few to hold any out", "enough held out"],
+    ids=[
+        "given by the user",
+        "nothing held out",
+        "too few to hold any out",
+        "too many to fit again",
+        "few groups",
+        "most pairs in one group",
+        "enough held out",
+        "by folds",
+    ],
 )
-def test_no_folds_where_they_are_not_needed(n, params, folds):
-    est = estimator(**params).fit(*bent_law(n))
-    made, fits = folds
-    assert made == []
-    assert len(fits) == 1
-    assert est.matcher_.noise_scale_ == params.get(
-        "matcher__noise_scale", est.matcher_.noise_scale_
-    )
+def test_where_the_scale_is_chosen(n, params, groups, scale, chosen):
+    est = estimator(400, **params).fit(*bent_law(n), groups=groups)
+    assert est.matcher_.best_step_ > 0
+    assert est.matcher_.noise_scale_ == scale
+
+
+def test_a_start_that_was_kept_is_not_widened(chosen):
+    x = np.random.default_rng(0).normal(size=(60, 5))
+    with pytest.warns(NotImprovedWarning):
+        est = estimator().fit(x, x[:, :2] + x[:, 2:4], X_val=x[:5], y_val=1e3 * x[:5, :2])
+    assert est.matcher_.best_step_ == 0
+    assert est.matcher_.noise_scale_ == 1.0
+
+
+def test_few_pairs_of_the_user_that_judge_have_folds_too(folds, chosen):
+    x, y = bent_law(75)
+    est = estimator(400).fit(x[:60], y[:60], X_val=x[60:], y_val=y[60:])
+    assert folds[1] == [60, 45, 45, 45, 45]
+    assert est.matcher_.noise_scale_ == CHOSEN
 
 
 def test_labels_have_no_folds(folds):
@@ -110,13 +151,18 @@ def test_labels_have_no_folds(folds):
     assert folds[0] == []
 
 
-def test_a_further_fit_keeps_the_scale(monkeypatch):
+def test_a_further_fit_chooses_anew(folds, chosen):
     x, y = bent_law(60)
-    monkeypatch.setattr("sklsdm.matchers.base.best_noise_scale", lambda parts, random: 1.7)
-    est = estimator(warm_start=True).fit(x, y)
-    assert est.matcher_.noise_scale_ == 1.7
-    monkeypatch.setattr(noise_scale, "folds", None)  # calling it would raise
-    assert est.fit(x, y).matcher_.noise_scale_ == 1.7
+    est = estimator(warm_start=True).fit(x, y).fit(x, y)
+    assert folds[1] == 2 * [54, 40, 40, 41, 41]
+    assert est.matcher_.noise_scale_ == CHOSEN
+
+
+def test_progress_counts_the_folds(capsys):
+    estimator(400, verbose=2).fit(*bent_law(60))
+    lines = [line for line in capsys.readouterr().err.split("\n") if "noise's scale" in line]
+    assert len(lines) == 4
+    assert "fit 4/4" in lines[-1]
 
 
 def test_the_users_callbacks_see_the_fit_itself_alone():
@@ -130,7 +176,7 @@ def test_the_users_callbacks_see_the_fit_itself_alone():
     assert Counts.n_trainings == 1
 
 
-def test_a_fold_that_diverges_leaves_the_noise_as_it_is(monkeypatch):
+def test_a_fold_that_diverges_leaves_the_noise_as_it_is(monkeypatch, chosen):
     fit = EnergyMatcher.fit
 
     def diverges(self, data, run):
@@ -139,20 +185,28 @@ def test_a_fold_that_diverges_leaves_the_noise_as_it_is(monkeypatch):
         return fit(self, data, run)
 
     monkeypatch.setattr(EnergyMatcher, "fit", diverges)
-    assert estimator().fit(*bent_law(60)).matcher_.noise_scale_ == 1.0
+    assert estimator(400).fit(*bent_law(60)).matcher_.noise_scale_ == 1.0
 
 
-def test_ctrl_c_in_a_fold_ends_the_fit_and_keeps_what_was_learnt(monkeypatch):
-    fit = EnergyMatcher.fit
+def interrupted_net(self, data, run, fit=EnergyMatcher.fit):
+    """A fit that Ctrl-C ended, if it is that of a fold."""
+    fit(self, data, run)
+    self.interrupted_ = len(data.latent) < 54
+    return self
 
-    def interrupted(self, data, run):
-        fit(self, data, run)
-        self.interrupted_ = len(data.latent) < 54
-        return self
 
+def interrupted_before(self, data, run, fit=EnergyMatcher.fit):
+    """Ctrl-C before the training of a fold began."""
+    if len(data.latent) < 54:
+        raise KeyboardInterrupt
+    return fit(self, data, run)
+
+
+@pytest.mark.parametrize("interrupted", [interrupted_net, interrupted_before])
+def test_ctrl_c_in_a_fold_ends_the_fit_and_keeps_what_was_learnt(interrupted, monkeypatch, chosen):
     monkeypatch.setattr(EnergyMatcher, "fit", interrupted)
     x, y = bent_law(60)
-    est = estimator()
+    est = estimator(400)
     with pytest.raises(KeyboardInterrupt):
         est.fit(x, y)
     assert est.interrupted_

@@ -18,9 +18,9 @@ from sklsdm.batches import PairBatch
 from sklsdm.functional import critic_losses
 from sklsdm.functional.penalties import flatness_penalty, gradient_penalty, input_gradient
 from sklsdm.matchers import WGANMatcher
-from sklsdm.matchers import adversarial as players
-from sklsdm.matchers.adversarial import AdversarialObjective, SlopePenalty
+from sklsdm.matchers.adversarial import AdversarialObjective
 from sklsdm.matchers.diffusion_start import StartingDiffusion
+from sklsdm.matchers.slope_penalty import SlopePenalty
 from sklsdm.modules import Critic, Critics, GroupSort, GroupSortCritic, OrthonormalLinear
 
 
@@ -291,8 +291,8 @@ def test_group_sort_computes_no_penalty(monkeypatch):
     def never(*args, **kwargs):
         raise AssertionError("a penalty was computed")
 
-    monkeypatch.setattr(players, "gradient_penalty", never)
-    monkeypatch.setattr(players, "flatness_penalty", never)
+    monkeypatch.setattr(slope_penalty, "gradient_penalty", never)
+    monkeypatch.setattr(slope_penalty, "flatness_penalty", never)
     X, y = two_sided(60)
     for loss in ("wgan", "r3gan"):
         matcher = WGANMatcher(critic="groupsort", loss=loss, max_steps=3)

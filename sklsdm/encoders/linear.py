@@ -9,7 +9,7 @@ from sklearn.model_selection import cross_val_predict
 
 from sklsdm.encoders.base import Groups, Rows
 from sklsdm.encoders.folds import folds, principal
-from sklsdm.functional.ridge import RIDGE_PENALTIES
+from sklsdm.ridge import RIDGE_PENALTIES
 
 _N_FOLDS = 5
 

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sklsdm.encoders.folds import folds
+from sklsdm.encoders.folds import Split, folds
 from sklsdm.exceptions import DivergenceError
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.matchers.base import GeneratorMatcher
 from sklsdm.progress import Progress
 from sklsdm.run import Run
 
-_MOST_PAIRS = 200  # more can choose the scale by those that the fit itself has held out
 _N_FOLDS = 4
+_PAIRS = range(4 * _N_FOLDS, 200)  # that are learnt from; of more, further fits take too long
 
 
 def scale_noise_by_folds(
@@ -32,28 +32,41 @@ def scale_noise_by_folds(
 
     The pairs that were held out of its fit on `data` are then too few to tell how widely its draws
     must spread. Others of its kind are fitted to three quarters of the pairs each, have their state
-    chosen by the same held-out pairs, and draw for the rest. `groups` (n,) of the pairs stay whole.
-    If a fit diverges, or Ctrl-C ends it, the noise stays as it is.
+    chosen by the same held-out pairs, and draw for the rest. `groups` (n,) of the pairs stay whole;
+    with fewer than four groups, or with one that has half of the pairs, there are no folds. If a
+    fit diverges, or Ctrl-C ends it, the noise stays as it is.
     """
-    n_pairs = len(data.latent)
-    if n_pairs >= _MOST_PAIRS or matcher.interrupted_:
-        return
     if not (isinstance(matcher, GeneratorMatcher) and matcher.needs_folds(data)):
         return
+    if len(data.latent) not in _PAIRS or matcher.interrupted_:
+        return
+    splits = folds(len(data.latent), _N_FOLDS, run.seed, groups)
+    if len(splits) < _N_FOLDS or any(len(kept) <= len(rest) for kept, rest in splits):
+        return
+    try:
+        _scale_noise(matcher, new_part, data, run, splits)
+    except DivergenceError:
+        return
+    except KeyboardInterrupt:
+        matcher.interrupted_ = True  # which raises it again once the fit is stored
+
+
+def _scale_noise(
+    matcher: GeneratorMatcher,
+    new_part: Callable[[str], Any],
+    data: MatchingData,
+    run: Run,
+    splits: list[Split],
+) -> None:
     quiet = replace(run, checkpoint=None, verbose=0)
-    parts = [matcher.unseen(data.held_condition, data.held_latent)]
-    with Progress("folds for the noise's scale", _N_FOLDS, "fit", run.verbose) as progress:
-        for kept, left_out in folds(n_pairs, _N_FOLDS, run.seed, groups):
-            seen, rest = (torch.from_numpy(rows).to(run.device) for rows in (kept, left_out))
-            fold = replace(data, condition=data.condition[seen], latent=data.latent[seen])
+    held_out = [matcher.for_held_out(data.held_condition, data.held_latent)]
+    with Progress("folds for the noise's scale", len(splits), "fit", run.verbose) as progress:
+        for split in splits:
+            kept, rest = (torch.from_numpy(rows).to(run.device) for rows in split)
             other = new_part("matcher").set_params(callbacks=None, noise_scale=1.0)
-            try:
-                other.fit(fold, quiet)
-            except DivergenceError:
-                return
+            other.fit(data.some_pairs(kept), quiet)
             if other.interrupted_:
-                matcher.interrupted_ = True
-                return
-            parts.append(other.unseen(data.condition[rest], data.latent[rest]))
+                raise KeyboardInterrupt
+            held_out.append(other.for_held_out(data.condition[rest], data.latent[rest]))
             progress.advance()
-    matcher.choose_noise_scale(parts, run)
+    matcher.choose_noise_scale(held_out, run)

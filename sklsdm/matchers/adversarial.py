@@ -1,4 +1,4 @@
-"""What matchers with critics share: both losses, the slope penalty and the base class."""
+"""What matchers with critics share: both losses and the base class."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from torch import Tensor, nn
 
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.categorical import are_labels
-from sklsdm.functional.penalties import flatness_penalty, gradient_penalty, input_gradient
 from sklsdm.functional.scores import energy_score
-from sklsdm.matchers.base import MATCHING, GeneratorMatcher, Plan, Prepared, several_draws
+from sklsdm.matchers.base import (
+    FEW_HELD_OUT,
+    MATCHING,
+    GeneratorMatcher,
+    Plan,
+    Prepared,
+    several_draws,
+)
 from sklsdm.matchers.data import Decoder, MatchingData
 from sklsdm.matchers.diffusion_start import STEPS_OF_DIFFUSION, StartingDiffusion, learn_draws
+from sklsdm.matchers.slope_penalty import SlopePenalty
 from sklsdm.modules import ConvCritic, ConvGenerator, Critic, Critics
 from sklsdm.nets import Adam, AdversarialNet, are_plain, is_ours
 from sklsdm.parameters import (
@@ -38,46 +45,6 @@ _CHANNELS_OF_IMAGES = 2  # of the critic of codes, for one of the critic of imag
 _NOISE_OF_IMAGES = 64  # numbers from which a code that is an image is drawn, unless told
 
 Loss = Callable[[Any, Tensor], Tensor]  # of critic values: real (b, 1), drawn (b, n_draws)
-
-
-class SlopePenalty:
-    """A penalty on the critic's slope in z, or in (x, z) where `joint`.
-
-    `kind` "two-sided" holds it near 1 and "one-sided" below about 1, at random points between real
-    and drawn codes. "flat" pulls it to 0, at real and at drawn codes (R1 + R2). It is computed for
-    the `share` of the rows.
-    """
-
-    def __init__(self, kind: str, weight: float, joint: bool = False, share: float = 1.0) -> None:
-        self.kind = kind
-        self.weight = weight
-        self.joint = joint
-        self.share = share
-
-    def __call__(
-        self, critic: Any, features: Tensor, real: Tensor, drawn: Tensor, mix: Tensor
-    ) -> Tensor:
-        """The weighted penalty; all arguments have b rows."""
-        some = math.ceil(self.share * len(real))
-        features, real, drawn, mix = features[:some], real[:some], drawn[:some], mix[:some]
-        if self.kind != "flat":
-            slopes = self._slopes(critic, features, torch.lerp(real, drawn, mix))
-            return self.weight * gradient_penalty(slopes, one_sided=self.kind == "one-sided")
-        both = torch.cat([features, features])
-        slopes = self._slopes(critic, both, torch.cat([real, drawn]))
-        # The mean over real and drawn codes together is half of R1 + R2.
-        return self.weight * 2 * flatness_penalty(slopes)
-
-    def _slopes(self, critic: Any, features: Tensor, latent: Tensor) -> Tensor:
-        """The critic's gradients in z, or in (x, z) where `joint`."""
-        if self.joint and features.shape[1]:
-            points = torch.cat([features.detach(), latent], dim=1).requires_grad_(True)
-            sizes = [features.shape[1], latent.shape[1]]
-            return input_gradient(critic(*points.split(sizes, dim=1)), points)
-        if isinstance(critic, Critic):
-            return critic.slopes(features, latent)
-        points = latent.detach().requires_grad_(True)
-        return input_gradient(critic(features, points), points)
 
 
 class AdversarialObjective:
@@ -217,9 +184,9 @@ class AdversarialMatcher(GeneratorMatcher):
         doc="""Where the generator starts. "linear" is ridge regression with Gaussian noise. With
         "diffusion" it then learns, by regression, what a `diffusion` matcher of the same data
         draws for equal noise, unless held-out pairs find these draws worse by more than a standard
-        error. The critic moves on from there, and its state must be better by a standard error, but
-        not where labels have unpaired responses. The diffusion takes up to three times `max_steps`,
-        the regression as many as the critic, with rates and batches of their own, no `callbacks`.
+        error. The critic moves on from there, and its state must be better by a standard error (two
+        of fewer than 20 pairs), but not where labels have unpaired responses. The diffusion takes
+        up to three times `max_steps`, the regression as many as the critic, without `callbacks`.
         Given numbers, short fits of the diffusion compare uses of unpaired responses; given labels
         own ones do, which start at "linear", as do all fits with a `noise_dim` below the latent
         dimension. Ctrl-C in the diffusion skips the critic. Codes that are images have neither.""",
@@ -364,8 +331,9 @@ class AdversarialMatcher(GeneratorMatcher):
         plan = super()._plan(data, run)
         if data.code_shape is None:
             known = run.is_trial or self._is_trained or plan.tolerance > 0
-            is_new = self._learns_diffusion(data.latent_dim) and not known
-            return replace(plan, doubt=1.0) if is_new else plan
+            if known or not self._learns_diffusion(data.latent_dim):
+                return plan
+            return replace(plan, doubt=2.0 if len(data.held_latent) < FEW_HELD_OUT else 1.0)
         return replace(plan, noise_dim=_NOISE_OF_IMAGES) if self.noise_dim == "auto" else plan
 
     def _module(self, data: MatchingData, plan: Plan) -> Any:

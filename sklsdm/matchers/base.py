@@ -16,7 +16,7 @@ from sklsdm.functional.categorical import are_labels
 from sklsdm.functional.scores import energy_score, multiscale_score
 from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.linear_start import start_linear, with_errors_of_new_pairs
-from sklsdm.matchers.noise_scale import Unseen, best_noise_scale
+from sklsdm.matchers.noise_scale import HeldOut, best_noise_scale
 from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, ConvGenerator, widest_output
 from sklsdm.nets import (
     Adam,
@@ -47,7 +47,7 @@ MATCHING = Stage("stage 2 (matching)", "stage-2.state", "Lower the matcher's lr"
 EPOCH_STEPS = 100  # steps of an epoch, after which scores, callbacks and checkpoints run
 _STEPS_PER_ROW = 10  # most steps for each code that stage 2 learns from
 HELD_OUT_DRAWS = 16  # draws, or noises of a field, for each held-out pair
-_FEWEST_TO_SCALE = 20  # held-out pairs, by which the noise's scale is chosen
+FEW_HELD_OUT = 20  # pairs; fewer choose no scale of the noise, and tell little of a state
 MAX_SCORED = 256  # held-out pairs that are scored after an epoch
 # Draws in a look after an epoch, in one pass of the network and in several; codes that are images.
 _LOOKED_AT, _SLOW_LOOKED_AT, _IMAGES_LOOKED_AT = 256, 64, 8
@@ -370,42 +370,46 @@ class GeneratorMatcher(BaseMatcher):
         rule=or_auto(above(0.0)),
         doc="""Factor of the noise η in draws. Where pairs are few, the generator narrows onto them,
         and more noise widens its draws again. "auto" chooses it, from 1 to 3, by the multiscale
-        score and the coverage of held-out pairs. Where 1 to 19 of fewer than 200 pairs are held
-        out, further fits choose it, four in all, each of which leaves out a quarter of the pairs;
-        not where conditions are labels, images or guesses. A generator of convolutions keeps 1.""",
+        score and the coverage of held-out pairs once a state is chosen. Where fewer than 20 are
+        held out, of fewer than 200 that are learnt from, four further fits choose it, each of
+        which leaves out a quarter of the pairs: the fit then takes two to four times as long. With
+        labels, pseudo-pairs, no conditions, or conditions or codes that are images it is 1 there,
+        and so it is where the start is kept.""",
     )
 
     noise_scale_: float = learnt("Factor of the noise η in draws.")
 
     def fit(self, data: MatchingData, run: Run) -> GeneratorMatcher:
         """Train on the pairs (and, where given, all codes); then choose the noise's scale."""
-        earlier = None if self._start_of_training is None else self._start_of_training.earlier
-        known = getattr(earlier, "noise_scale_", 1.0)
-        self.noise_scale_ = known if self.noise_scale == "auto" else float(self.noise_scale)
+        self.noise_scale_ = 1.0 if self.noise_scale == "auto" else float(self.noise_scale)
         super().fit(data, run)
-        learnt_something = self.best_step_ > 0 or self._goes_on
-        if learnt_something and len(data.held_latent) >= _FEWEST_TO_SCALE:
-            seen_by_none = self.unseen(data.held_condition, data.held_latent)
-            self.choose_noise_scale([seen_by_none], run)
+        if self._has_learnt and len(data.held_latent) >= FEW_HELD_OUT:
+            held_out = self.for_held_out(data.held_condition, data.held_latent)
+            self.choose_noise_scale([held_out], run)
         return self
+
+    @property
+    def _has_learnt(self) -> bool:
+        """Whether draws come from another state than ridge regression, at which it starts."""
+        return self.best_step_ > 0 or self._goes_on
 
     def needs_folds(self, data: MatchingData) -> bool:
         """Whether too few pairs were held out of these data to choose the noise's scale by them."""
-        if self.noise_scale != "auto" or self._goes_on or data.n_pseudo > 0:
+        if self.noise_scale != "auto" or not self._has_learnt or data.n_pseudo > 0:
             return False
         is_image = data.code_shape is not None or data.image_shape is not None
         is_table = data.condition_dim > 0 and not is_image and not are_labels(data.condition)
-        return is_table and 0 < len(data.held_latent) < _FEWEST_TO_SCALE
+        return is_table and 0 < len(data.held_latent) < FEW_HELD_OUT
 
-    def unseen(self, condition: Tensor, latent: Tensor) -> Unseen:
-        """This fitted generator, with pairs that it has not seen."""
+    def for_held_out(self, condition: Tensor, latent: Tensor) -> HeldOut:
+        """Pairs that this fitted generator has not seen, with what draws for them."""
         draw = partial(self._draw, self.network_)
-        return Unseen(draw, self.noise_dim_, condition[:MAX_SCORED], latent[:MAX_SCORED])
+        return HeldOut(draw, self.noise_dim_, condition[:MAX_SCORED], latent[:MAX_SCORED])
 
-    def choose_noise_scale(self, parts: Sequence[Unseen], run: Run) -> None:
-        """Set the noise's scale by pairs that generators of this kind have not seen."""
+    def choose_noise_scale(self, held_out: Sequence[HeldOut], run: Run) -> None:
+        """Set the noise's scale by pairs held out from generators of this kind."""
         if self.noise_scale == "auto" and not isinstance(self.network_, ConvGenerator):
-            self.noise_scale_ = best_noise_scale(parts, run.stream(Stream.MATCHER_HELD_OUT))
+            self.noise_scale_ = best_noise_scale(held_out, run.stream(Stream.MATCHER_HELD_OUT))
 
     def draw(self, condition: Tensor, noise: Tensor, rows: Tensor | None = None) -> Tensor:
         return super().draw(condition, self.noise_scale_ * noise, rows)

@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sklsdm.inputs.images import SmallImages
@@ -53,6 +54,14 @@ class MatchingData:
     def latent_dim(self) -> int:
         """k, the dimension of a code."""
         return self.latent.shape[1]
+
+    def some_pairs(self, rows: Tensor) -> MatchingData:
+        """The data with these of the pairs (by number); codes of no other pair are left in."""
+        codes = self.codes
+        if codes is not None:
+            codes = torch.cat([self.latent[rows], codes[len(self.latent) :]])
+        condition, latent = self.condition[rows], self.latent[rows]
+        return replace(self, condition=condition, latent=latent, codes=codes, images=None)
 
     def without_conditions(self) -> MatchingData:
         """The same codes, with conditions of no columns."""

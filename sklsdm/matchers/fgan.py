@@ -12,7 +12,8 @@ from sklsdm.functional.divergences import (
     donsker_varadhan_bound,
     variational_bound,
 )
-from sklsdm.matchers.adversarial import AdversarialMatcher, Loss, SlopePenalty
+from sklsdm.matchers.adversarial import AdversarialMatcher, Loss
+from sklsdm.matchers.slope_penalty import SlopePenalty
 from sklsdm.parameters import one_of, parameter
 
 KNOWN = (*DIVERGENCES, "kl-dv")

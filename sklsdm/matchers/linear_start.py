@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
-from sklsdm.functional.ridge import RIDGE_PENALTIES
 from sklsdm.matchers.data import MatchingData
+from sklsdm.ridge import RIDGE_PENALTIES
 
 # Left out, a pair has 1 / (1 - leverage) times its error. Of more columns than pairs that is many
 # times as large, and so at most twice is believed.

@@ -19,8 +19,8 @@ _LEVELS = (0.05, 0.95)
 
 
 @dataclass(frozen=True)
-class Unseen:
-    """A generator, and pairs that it has not seen."""
+class HeldOut:
+    """Pairs held out from a generator, and the generator's draws."""
 
     draw: Callable[[Tensor, Tensor], Tensor]  # codes (b, k) for conditions (b, p) and noise (b, d)
     noise_dim: int
@@ -29,22 +29,25 @@ class Unseen:
 
 
 @torch.no_grad()
-def best_noise_scale(parts: Sequence[Unseen], random: torch.Generator) -> float:
+def best_noise_scale(held_out: Sequence[HeldOut], random: torch.Generator) -> float:
     """The factor of the noise with which generators draw best for all these pairs.
 
     Few pairs can hardly tell factors apart by their scores. Of those within one standard error of
     the best, the one whose intervals of 90 % hold most nearly 90 % of the codes is taken. Factors
     above one that is clearly worse than a smaller one are not tried.
     """
-    noises = [standard_normal((len(p.latent) * _N_DRAWS, p.noise_dim), random) for p in parts]
-    latent = torch.cat([part.latent for part in parts])
+    noises = [
+        standard_normal((len(pairs.latent) * _N_DRAWS, pairs.noise_dim), random)
+        for pairs in held_out
+    ]
+    latent = torch.cat([pairs.latent for pairs in held_out])
     levels = torch.tensor(_LEVELS, dtype=latent.dtype, device=latent.device)
     tried: list[tuple[float, Tensor, float]] = []  # factor, scores, how far the coverage is off
     for scale in _SCALES:
         draws = torch.cat(
             [
-                part.draw(part.condition.repeat_interleave(_N_DRAWS, dim=0), scale * noise)
-                for part, noise in zip(parts, noises, strict=True)
+                pairs.draw(pairs.condition.repeat_interleave(_N_DRAWS, dim=0), scale * noise)
+                for pairs, noise in zip(held_out, noises, strict=True)
             ]
         ).view(len(latent), _N_DRAWS, -1)
         low, high = draws.quantile(levels, dim=1)

@@ -10,8 +10,9 @@ import torch
 
 from sklsdm.functional import critic_losses
 from sklsdm.functional.categorical import are_labels
-from sklsdm.matchers.adversarial import AdversarialMatcher, Loss, SlopePenalty
+from sklsdm.matchers.adversarial import AdversarialMatcher, Loss
 from sklsdm.matchers.data import Decoder, MatchingData
+from sklsdm.matchers.slope_penalty import SlopePenalty
 from sklsdm.modules import GroupSortCritic
 from sklsdm.parameters import (
     above,
