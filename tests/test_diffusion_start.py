@@ -139,8 +139,8 @@ def test_what_an_interrupted_diffusion_has_learnt_is_kept(monkeypatch):
     assert found.best_score_[0] < found.start_score_[0]
     assert found.diffusion_steps_ == 300
     assert np.isfinite(est.sample(arms.X[:3], 4, random_state=0)).all()
-    (held_out,) = TrainingDisplay.from_estimator(est).content
-    assert held_out.steps[-1] == 100
+    losses, held_out = TrainingDisplay.from_estimator(est).content
+    assert losses.steps[-1] == held_out.steps[-1] == 100
 
 
 def test_a_warm_start_makes_up_for_a_start_that_was_interrupted(monkeypatch):

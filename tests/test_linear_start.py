@@ -9,9 +9,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
-from sklsdm import LSDMRegressor
+from sklsdm import LSDMRegressor, TrainingDisplay
 from sklsdm.fitting import pairing
-from sklsdm.matchers import MatchingData, WGANMatcher, linear_start
+from sklsdm.matchers import EnergyMatcher, MatchingData, WGANMatcher, linear_start
 from sklsdm.matchers import base as matchers_base
 from sklsdm.matchers.linear_start import with_errors_of_new_pairs
 from sklsdm.metrics import interval_coverage
@@ -41,7 +41,7 @@ def moved(x, y, **more):
 
 @pytest.mark.parametrize(("n", "p"), [(40, 6), (30, 45)], ids=["few columns", "many columns"])
 def test_errors_are_those_of_a_regression_without_the_pair(n, p, monkeypatch):
-    monkeypatch.setattr(linear_start, "_MOST_LEVERAGE", 1.0)
+    monkeypatch.setattr(linear_start, "_MOST_MOVED", np.inf)
     x, y = linear_law(n, p, 0)
     seen = RidgeCV(alphas=RIDGE_PENALTIES).fit(x, y)
     expected = y - cross_val_predict(Ridge(seen.alpha_), x, y, cv=LeaveOneOut())
@@ -119,3 +119,35 @@ def test_few_pairs_of_many_columns_draw_widely_enough(matcher):
     est.fit(x[:60], y[:60])
     interval = est.predict_interval(x[60:], 0.9)
     assert interval_coverage(y[60:], interval) == pytest.approx(0.9, abs=0.05)
+
+
+def test_the_start_draws_as_widely_as_the_regression_errs_where_columns_outnumber_pairs():
+    x, y = linear_law(530, 60, 0)
+    few = data_of(x[:30].astype("float32"), y[:30].astype("float32"))
+    matcher = EnergyMatcher(max_steps=1, lr=1e-9).fit(few, Run(torch.device("cpu"), 0))
+    seen = RidgeCV(alphas=RIDGE_PENALTIES).fit(x[:30], y[:30])
+    off = (y[30:] - seen.predict(x[30:])).std(axis=0)
+    noise = torch.randn((2000, matcher.noise_dim_), generator=torch.Generator().manual_seed(0))
+    drawn = matcher.draw(few.condition[:1].expand(2000, -1), noise).std(dim=0).numpy()
+    assert_allclose(drawn, off, rtol=0.35)
+    assert (y[:30] - seen.predict(x[:30])).std() < 0.8 * off.mean()  # so they are not those seen
+
+
+def test_one_pair_that_decides_alone_does_not_blow_up_the_start():
+    x, y = linear_law(30, 4, 0)
+    x[0] = 1e4
+    ridge = linear_start._Ridge(torch.as_tensor(x), torch.as_tensor(y))
+    assert np.abs(ridge.errors()).max() <= 3.001 * np.abs(y).max()
+
+
+@pytest.mark.parametrize("n", [12, 17])
+def test_fewer_than_twenty_pairs_get_no_critic(n):
+    """None are held out, and so nothing would stop it from learning them by heart."""
+    x, y = linear_law(n + 500, 4, 0)
+    est = LSDMRegressor(random_state=0).fit(x[:n], y[:n])
+    assert "train_loss" not in est.history_["matcher"]  # that of the critic
+    assert interval_coverage(y[n:], est.predict_interval(x[n:])) > 0.7
+    TrainingDisplay.from_estimator(est)
+    further = est.set_params(warm_start=True).fit(x[:n], y[:n])
+    assert "train_loss" not in further.history_["matcher"]
+    assert further.matcher_.n_steps_ > 0

@@ -145,14 +145,14 @@ def _panels_of(stage: int, part: Any, history: Mapping[str, Array]) -> list[Pane
     marks = Marks(_pair(part.start_score_), _pair(part.best_score_), part.best_step_)
     losses = {k: v for k, v in history.items() if k in ("train_loss", "train_critic_loss")}
     scores = [history[name] for name in ("start_valid_loss", "valid_loss") if name in history]
+    if not losses:  # what went before was all
+        losses, steps = {"train_loss": history["start_train_loss"]}, every
     if stage == 1:
         curves = losses | ({"valid_loss": scores[0]} if scores else {})
         shown = {_LABELS[name]: values for name, values in curves.items()}
         return [Panel("Stage 1: autoencoder", "loss", steps, shown, marks)]
-    found = []
-    if losses:
-        shown = {_LABELS[name]: values for name, values in losses.items()}
-        found.append(Panel("Stage 2: losses", "loss", steps, shown))
+    shown = {_LABELS[name]: values for name, values in losses.items()}
+    found = [Panel("Stage 2: losses", "loss", steps, shown)]
     if scores:
         named = [
             k.removeprefix("start_").removeprefix("valid_")

@@ -14,7 +14,7 @@ from sklsdm.encoders.trees import TreesConditionEncoder
 from sklsdm.functional.categorical import are_labels
 
 _FEWEST_TO_CHOOSE = 20  # pairs; fewer cannot tell encoders apart
-_FEWEST_FOR_TREES = 50  # pairs; with fewer a forest is hardly ever better
+_FEWEST_FOR_TREES = 30  # pairs; of fewer a forest can hardly be told from none
 
 
 class AutoConditionEncoder(FlattenConditionEncoder):

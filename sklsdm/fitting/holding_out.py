@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from sklsdm.autoencoders import MAX_HELD_OUT
 from sklsdm.functional.categorical import are_labels
 from sklsdm.inputs.responses import Responses
+from sklsdm.matchers.data import FEW_PAIRS
 
-MIN_ROWS_TO_HOLD_OUT = 20  # with fewer rows, none are held out
+MIN_ROWS_TO_HOLD_OUT = FEW_PAIRS  # with fewer rows, none are held out
 FEW_LABELLED_IMAGES = 2000  # a tenth of fewer cannot tell which state draws best (docs/lessons.md)
 N_FOLDS = 3  # of a cross-fitted choice
 CROSS_FITTED = 3000  # from so many pairs on, a choice is made on one fold

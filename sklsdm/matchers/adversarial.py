@@ -185,8 +185,9 @@ class AdversarialMatcher(GeneratorMatcher):
         "diffusion" it then learns, by regression, what a `diffusion` matcher of the same data
         draws for equal noise, unless held-out pairs find these draws worse by more than a standard
         error. The critic moves on from there, and its state must be better by a standard error (two
-        of fewer than 20 pairs), but not where labels have unpaired responses. The diffusion takes
-        up to three times `max_steps`, the regression as many as the critic, without `callbacks`.
+        of fewer than 20 pairs), but not where labels have unpaired responses. There is no critic
+        for numbers with fewer than 20 pairs, none of which are held out. The diffusion takes up to
+        three times `max_steps`, the regression as many as the critic, without `callbacks`.
         Given numbers, short fits of the diffusion compare uses of unpaired responses; given labels
         own ones do, which start at "linear", as do all fits with a `noise_dim` below the latent
         dimension. Ctrl-C in the diffusion skips the critic. Codes that are images have neither.""",
@@ -299,7 +300,7 @@ class AdversarialMatcher(GeneratorMatcher):
         held_out = self._score_of_draws(data, plan, self.held_out_score)
         ready = learn_draws(module, diffusion, data, plan, held_out, self.ema_decay)
         self.diffusion_steps_ = diffusion.n_steps_
-        return ready
+        return ready._replace(is_enough=data.are_few_numbers)
 
     def _check_further(self, prefix: str) -> None:
         weight: Any = self.energy_weight

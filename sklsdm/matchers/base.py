@@ -74,6 +74,7 @@ class Prepared(NamedTuple):
 
     net: TrainingNet | None = None  # that trained it; None where nothing did
     interrupted: bool = False  # by Ctrl-C, which ends the whole fit
+    is_enough: bool = False  # whether the module's own training is left out
 
 
 class BaseMatcher(TrainedPart, ABC):
@@ -138,10 +139,11 @@ class BaseMatcher(TrainedPart, ABC):
         """Train on the pairs (and, where given, all codes)."""
         plan = self._plan(data, run)
         module = self._at_start("network_", self._module(data, plan))
-        ready = Prepared() if self._is_trained else self._prepare(module, data, plan)
+        goes_on = self._is_trained and not data.are_few_numbers
+        ready = Prepared() if goes_on else self._prepare(module, data, plan)
         if self.learns_new_errors:
             data = with_errors_of_new_pairs(data)
-        if ready.interrupted:
+        if ready.interrupted or ready.is_enough:
             plan = replace(plan, n_epochs=0)
         net = self._net(module, data, plan)
         net.fit(self._batches(data, plan))
@@ -371,10 +373,10 @@ class GeneratorMatcher(BaseMatcher):
         doc="""Factor of the noise η in draws. Where pairs are few, the generator narrows onto them,
         and more noise widens its draws again. "auto" chooses it, from 1 to 3, by the multiscale
         score and the coverage of held-out pairs once a state is chosen. Where fewer than 20 are
-        held out, of fewer than 200 that are learnt from, four further fits choose it, each of
-        which leaves out a quarter of the pairs: the fit then takes two to four times as long. With
-        labels, pseudo-pairs, no conditions, or conditions or codes that are images it is 1 there,
-        and so it is where the start is kept.""",
+        held out, of fewer than 200 that are learnt from, or there are fewer than 20 pairs, four
+        further fits choose it, each of which leaves out a quarter of the pairs: the fit then takes
+        two to four times as long. With labels, pseudo-pairs, no conditions, or conditions or codes
+        that are images it is 1 there, and so it is where the start is kept.""",
     )
 
     noise_scale_: float = learnt("Factor of the noise η in draws.")
@@ -397,9 +399,8 @@ class GeneratorMatcher(BaseMatcher):
         """Whether too few pairs were held out of these data to choose the noise's scale by them."""
         if self.noise_scale != "auto" or not self._has_learnt or data.n_pseudo > 0:
             return False
-        is_image = data.code_shape is not None or data.image_shape is not None
-        is_table = data.condition_dim > 0 and not is_image and not are_labels(data.condition)
-        return is_table and 0 < len(data.held_latent) < FEW_HELD_OUT
+        n_held = len(data.held_latent)
+        return data.are_few_numbers or (data.are_numbers and 0 < n_held < FEW_HELD_OUT)
 
     def for_held_out(self, condition: Tensor, latent: Tensor) -> HeldOut:
         """Pairs that this fitted generator has not seen, with what draws for them."""

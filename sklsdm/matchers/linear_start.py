@@ -14,9 +14,10 @@ from torch import Tensor
 from sklsdm.matchers.data import MatchingData
 from sklsdm.ridge import RIDGE_PENALTIES
 
-# Left out, a pair has 1 / (1 - leverage) times its error. Of more columns than pairs that is many
-# times as large, and so at most twice is believed.
-_MOST_LEVERAGE = 0.5
+# Codes that networks learn are moved no further than to twice their error: of more columns than
+# pairs, errors at pairs left out are many times as large, and harm as targets.
+_MOST_MOVED = 2.0
+_MOST_ERROR = 3.0  # standard deviations of a code, by which a pair that is left out may be off
 
 
 def start_linear(
@@ -29,7 +30,7 @@ def start_linear(
     identity, so that it can be inverted also where pairs are few or codes do not vary.
     """
     ridge = _Ridge(condition, latent)
-    errors = ridge.errors
+    errors = ridge.errors()
     covariance = np.atleast_2d(np.cov(errors.T))
     if invertible:
         share = len(covariance) / (len(errors) + len(covariance))
@@ -57,11 +58,16 @@ def with_errors_of_new_pairs(data: MatchingData) -> MatchingData:
     if is_image or data.n_pseudo > 0 or data.condition_dim == 0 or len(data.latent) < 2:
         return data
     ridge = _Ridge(data.condition, data.latent)
-    return replace(data, latent=torch.as_tensor(ridge.fitted + ridge.errors).to(data.latent))
+    times = np.minimum(ridge.times_left_out, _MOST_MOVED)[:, None]
+    moved = ridge.fitted + times * ridge.residuals
+    return replace(data, latent=torch.as_tensor(moved).to(data.latent))
 
 
 class _Ridge:
-    """Ridge regression of codes on conditions, and its error at each pair if it is left out."""
+    """Ridge regression of codes on conditions.
+
+    Left out, a pair has `times_left_out` (n,) times the residual that it has among the others.
+    """
 
     def __init__(self, condition: Tensor, latent: Tensor) -> None:
         x, z = condition.cpu().double().numpy(), latent.cpu().double().numpy()
@@ -73,7 +79,16 @@ class _Ridge:
             self.intercept = np.atleast_1d(ridge.intercept_)
             leverage = _leverages(x, ridge.alpha_)
         self.fitted = x @ self.coef.T + self.intercept
-        self.errors = (z - self.fitted) / (1 - np.minimum(leverage, _MOST_LEVERAGE))[:, None]
+        self.residuals = z - self.fitted
+        self.times_left_out = 1 / np.maximum(1 - leverage, 1e-9)
+        self.most = np.maximum(np.abs(self.residuals), _MOST_ERROR * z.std(axis=0))
+
+    def errors(self) -> NDArray[np.float64]:
+        """Its error at each pair if it is left out, (n, k).
+
+        One that decides the regression alone may be off by any amount, and so these are bounded.
+        """
+        return np.clip(self.times_left_out[:, None] * self.residuals, -self.most, self.most)
 
 
 def _leverages(x: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
