@@ -372,6 +372,7 @@ def test_draws_follow_the_class():
     assert_array_equal(copied.sample(X[:3], random_state=1), model.sample(X[:3], random_state=1))
 
 
+@pytest.mark.slow
 def test_draws_follow_an_image():
     _, y = shades()
     low = y.reshape(-1, 1, 4, 2, 4, 2).mean(axis=(3, 5))

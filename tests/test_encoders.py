@@ -214,6 +214,7 @@ def test_many_columns_stand_back_for_the_predictions(monkeypatch):
         short("trees").set_params(condition_encoder__passthrough="some").fit(*waves(60))
 
 
+@pytest.mark.slow
 def test_many_columns_that_say_a_little_each_are_learnt():
     """From 400 pairs: a linear law of forty columns."""
     random = np.random.default_rng(0)

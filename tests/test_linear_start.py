@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers import slow_but
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
@@ -111,7 +112,7 @@ def test_of_few_held_out_pairs_the_critic_must_convince_more():
         assert WGANMatcher()._plan(data, run).doubt == doubt
 
 
-@pytest.mark.parametrize("matcher", ["wgan", "diffusion", "mdn", "energy"])
+@pytest.mark.parametrize("matcher", slow_but(["mdn"], ["wgan", "diffusion", "mdn", "energy"]))
 def test_few_pairs_of_many_columns_draw_widely_enough(matcher):
     """Draws of 60 pairs with 25 columns are wrong by more than at these pairs, and say so."""
     x, y = linear_law(1060, 25, 2)

@@ -55,6 +55,7 @@ def chosen(monkeypatch):
     monkeypatch.setattr("sklsdm.matchers.base.best_noise_scale", lambda held_out, random: CHOSEN)
 
 
+@pytest.mark.slow
 def test_few_pairs_draw_more_widely_and_no_worse():
     """Mean of three draws of sixty pairs, beside the same fits without more noise."""
     coverage, score = {"auto": [], 1.0: []}, {"auto": [], 1.0: []}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import RUN, matching_data, rows, slow_but
+from helpers import RUN, matching_data, rows
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
@@ -130,7 +130,8 @@ def test_equal_seeds_give_equal_pseudo_pairs():
 
 
 # ------------------------------------------------------------------ in a fit
-@pytest.mark.parametrize("matcher", slow_but(["energy"], sorted(MATCHERS)))
+@pytest.mark.slow
+@pytest.mark.parametrize("matcher", sorted(MATCHERS))
 def test_pseudo_pairs_show_what_few_pairs_do_not(matcher):
     """Two classes, of each the lower half among the pairs; 1,500 responses show both halves."""
     rng = np.random.default_rng(0)

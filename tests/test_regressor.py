@@ -464,6 +464,7 @@ def test_copies_of_held_out_pairs_are_kept_from_stage_2():
     assert gaps.min() > 1e-3
 
 
+@pytest.mark.slow
 def test_condition_noise_keeps_few_pairs_from_being_learnt_by_heart():
     """Twenty noisy copies of one number as columns, 60 pairs."""
 
