@@ -169,7 +169,7 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
 
 def plus_minus(mean: float, error: float) -> str:
     """A mean and its standard error as text."""
-    return f"{mean:+.2f} ± {error:.2f}"
+    return f"{mean:+.2f} (1 split)" if np.isnan(error) else f"{mean:+.2f} ± {error:.2f}"
 
 
 def paired_difference(a: dict[int, float], b: dict[int, float]) -> tuple[float, float]:

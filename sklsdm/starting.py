@@ -33,9 +33,12 @@ class StartsWarm:
 
     @property
     def _is_trained(self) -> bool:
-        """Whether it starts from an earlier fit that has taken steps, which Ctrl-C may prevent."""
+        """Whether it starts from an earlier fit whose own training has taken steps.
+
+        Ctrl-C may have prevented them, and `wgan` takes none on fewer than 20 pairs.
+        """
         start = self._start_of_training
-        return start is not None and getattr(start.earlier, "n_steps_", 0) > 0
+        return start is not None and "train_loss" in getattr(start.earlier, "history_", {})
 
     def _at_start(self, name: str, module: Module) -> Module:
         """`module`, just made, with the weights that the earlier fit has in its attribute `name`.

@@ -123,7 +123,8 @@ def test_few_pairs_of_many_columns_draw_widely_enough(matcher):
 
 
 def test_the_start_draws_as_widely_as_the_regression_errs_where_columns_outnumber_pairs():
-    x, y = linear_law(530, 60, 0)
+    """Which is more than twice as far as it errs at the pairs that it has seen."""
+    x, y = linear_law(530, 60, 0, noise=0.05)
     few = data_of(x[:30].astype("float32"), y[:30].astype("float32"))
     matcher = EnergyMatcher(max_steps=1, lr=1e-9).fit(few, Run(torch.device("cpu"), 0))
     seen = RidgeCV(alphas=RIDGE_PENALTIES).fit(x[:30], y[:30])
@@ -131,7 +132,7 @@ def test_the_start_draws_as_widely_as_the_regression_errs_where_columns_outnumbe
     noise = torch.randn((2000, matcher.noise_dim_), generator=torch.Generator().manual_seed(0))
     drawn = matcher.draw(few.condition[:1].expand(2000, -1), noise).std(dim=0).numpy()
     assert_allclose(drawn, off, rtol=0.35)
-    assert (y[:30] - seen.predict(x[:30])).std() < 0.8 * off.mean()  # so they are not those seen
+    assert 2 * (y[:30] - seen.predict(x[:30])).std() < 0.65 * off.min()
 
 
 def test_one_pair_that_decides_alone_does_not_blow_up_the_start():
@@ -152,3 +153,6 @@ def test_fewer_than_twenty_pairs_get_no_critic(n):
     further = est.set_params(warm_start=True).fit(x[:n], y[:n])
     assert "train_loss" not in further.history_["matcher"]
     assert further.matcher_.n_steps_ > 0
+    more = further.fit(x[:60], y[:60])  # starts as a first fit of them does
+    assert more.matcher_.diffusion_steps_ > 0
+    assert "train_loss" in more.history_["matcher"]

@@ -90,6 +90,7 @@ def test_left_out_pairs_are_in_no_fold_as_unpaired_responses(monkeypatch):
     monkeypatch.setattr(EnergyMatcher, "fit", noted)
     x, y = bent_law(90)
     estimator(unpaired="match").fit(x[:60], y[:60], y[60:])
+    assert len(seen) == 5
     for data in seen[1:]:
         assert_array_equal(data.codes[: len(data.latent)], data.latent)
         assert len(data.codes) == len(data.latent) + 30
@@ -112,6 +113,7 @@ def test_groups_stay_whole(folds):
         (60, {}, np.arange(60) // 15, 1.0),
         (60, {}, np.maximum(np.arange(60) - 40, 0), 1.0),
         (200, {}, None, CHOSEN),
+        (17, {}, None, CHOSEN),
         (60, {}, None, CHOSEN),
     ],
     ids=[
@@ -122,13 +124,15 @@ def test_groups_stay_whole(folds):
         "few groups",
         "most pairs in one group",
         "enough held out",
+        "by folds, none held out",
         "by folds",
     ],
 )
-def test_where_the_scale_is_chosen(n, params, groups, scale, chosen):
+def test_where_the_scale_is_chosen(n, params, groups, scale, folds, chosen):
     est = estimator(400, **params).fit(*bent_law(n), groups=groups)
     assert est.matcher_.best_step_ > 0
     assert est.matcher_.noise_scale_ == scale
+    assert len(folds[1]) == (5 if scale == CHOSEN and n < 200 else 1)  # fits
 
 
 def test_a_start_that_was_kept_is_not_widened(chosen):

@@ -15,6 +15,7 @@ __all__ = ["TrainingDisplay"]
 
 _LABELS = {
     "train_loss": "training loss",
+    "start_train_loss": "loss of the start",
     "train_critic_loss": "critic's loss",
     "valid_loss": "held-out loss",
 }
@@ -45,7 +46,8 @@ class TrainingDisplay:
     """Losses and held-out scores of both stages over the training steps.
 
     One panel shows stage 1, where it was trained (`autoencoder="pca"` is not), two show stage 2:
-    its losses, and the score on held-out pairs by which the state to keep was chosen. The start
+    its losses (those of the training before, where nothing came after), and the score on held-out
+    pairs by which the state to keep was chosen. The start
     and the chosen state are marked, with their standard errors. A score that does not get below
     that of the start means that nothing was learnt.
 
@@ -146,7 +148,7 @@ def _panels_of(stage: int, part: Any, history: Mapping[str, Array]) -> list[Pane
     losses = {k: v for k, v in history.items() if k in ("train_loss", "train_critic_loss")}
     scores = [history[name] for name in ("start_valid_loss", "valid_loss") if name in history]
     if not losses:  # what went before was all
-        losses, steps = {"train_loss": history["start_train_loss"]}, every
+        losses, steps = {"start_train_loss": history["start_train_loss"]}, every
     if stage == 1:
         curves = losses | ({"valid_loss": scores[0]} if scores else {})
         shown = {_LABELS[name]: values for name, values in curves.items()}

@@ -184,10 +184,11 @@ class AdversarialMatcher(GeneratorMatcher):
         doc="""Where the generator starts. "linear" is ridge regression with Gaussian noise. With
         "diffusion" it then learns, by regression, what a `diffusion` matcher of the same data
         draws for equal noise, unless held-out pairs find these draws worse by more than a standard
-        error. The critic moves on from there, and its state must be better by a standard error (two
-        of fewer than 20 pairs), but not where labels have unpaired responses. There is no critic
-        for numbers with fewer than 20 pairs, none of which are held out. The diffusion takes up to
-        three times `max_steps`, the regression as many as the critic, without `callbacks`.
+        error. The critic moves on from there, and its state must be better by a standard error (by
+        two, where fewer than 20 pairs are held out), but not where labels have unpaired responses.
+        For numbers with fewer than 20 pairs there is no critic if none are held out. The diffusion
+        takes up to three times `max_steps`, the regression as many as the critic, without
+        `callbacks`.
         Given numbers, short fits of the diffusion compare uses of unpaired responses; given labels
         own ones do, which start at "linear", as do all fits with a `noise_dim` below the latent
         dimension. Ctrl-C in the diffusion skips the critic. Codes that are images have neither.""",

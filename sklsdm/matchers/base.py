@@ -47,7 +47,7 @@ MATCHING = Stage("stage 2 (matching)", "stage-2.state", "Lower the matcher's lr"
 EPOCH_STEPS = 100  # steps of an epoch, after which scores, callbacks and checkpoints run
 _STEPS_PER_ROW = 10  # most steps for each code that stage 2 learns from
 HELD_OUT_DRAWS = 16  # draws, or noises of a field, for each held-out pair
-FEW_HELD_OUT = 20  # pairs; fewer choose no scale of the noise, and tell little of a state
+FEW_HELD_OUT = 20  # pairs; fewer do not choose the noise's scale alone, and tell little of a state
 MAX_SCORED = 256  # held-out pairs that are scored after an epoch
 # Draws in a look after an epoch, in one pass of the network and in several; codes that are images.
 _LOOKED_AT, _SLOW_LOOKED_AT, _IMAGES_LOOKED_AT = 256, 64, 8
@@ -372,11 +372,11 @@ class GeneratorMatcher(BaseMatcher):
         rule=or_auto(above(0.0)),
         doc="""Factor of the noise η in draws. Where pairs are few, the generator narrows onto them,
         and more noise widens its draws again. "auto" chooses it, from 1 to 3, by the multiscale
-        score and the coverage of held-out pairs once a state is chosen. Where fewer than 20 are
-        held out, of fewer than 200 that are learnt from, or there are fewer than 20 pairs, four
-        further fits choose it, each of which leaves out a quarter of the pairs: the fit then takes
-        two to four times as long. With labels, pseudo-pairs, no conditions, or conditions or codes
-        that are images it is 1 there, and so it is where the start is kept.""",
+        score and the coverage of held-out pairs once a state is chosen. Where 1 to 19 are held out
+        and fewer than 200 learnt from, or of 16 to 19 pairs none is held out, four further fits
+        choose it, each of which leaves out a quarter of the pairs: the fit then takes two to four
+        times as long. Elsewhere it is 1: of fewer pairs, with labels, pseudo-pairs, no conditions,
+        conditions or codes that are images, and where the start is kept.""",
     )
 
     noise_scale_: float = learnt("Factor of the noise η in draws.")

@@ -12,7 +12,7 @@ from torch import Tensor
 from sklsdm.functional.categorical import are_labels
 from sklsdm.inputs.images import SmallImages
 
-FEW_PAIRS = 20  # of fewer, none are held out
+FEW_PAIRS = 20  # of fewer, none are held out, unless the user gives some
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,19 @@ class MatchingData:
         return self.latent.shape[1]
 
     @property
+    def are_vectors(self) -> bool:
+        """Whether there are conditions, and neither they nor the codes are images."""
+        return self.condition_dim > 0 and self.code_shape is None and self.image_shape is None
+
+    @property
     def are_numbers(self) -> bool:
         """Whether codes that are vectors follow numbers: neither labels nor images."""
-        is_image = self.code_shape is not None or self.image_shape is not None
-        return self.condition_dim > 0 and not is_image and not are_labels(self.condition)
+        return self.are_vectors and not are_labels(self.condition)
 
     @property
     def are_few_numbers(self) -> bool:
-        """Whether they are so, and so few pairs that none were held out."""
-        return len(self.held_latent) == 0 and len(self.latent) < FEW_PAIRS and self.are_numbers
+        """Whether they are so, and the pairs so few that none (or a single one) is held out."""
+        return len(self.held_latent) < 2 and len(self.latent) < FEW_PAIRS and self.are_numbers
 
     def some_pairs(self, rows: Tensor) -> MatchingData:
         """The data with these of the pairs (by number); codes of no other pair are left in."""

@@ -47,15 +47,14 @@ def start_linear(
 
 
 def with_errors_of_new_pairs(data: MatchingData) -> MatchingData:
-    """The data with codes as far from ridge regression as if it had not seen them.
+    """The data with codes as far from ridge regression as if it had not seen them, at most twice.
 
     A network that learns from these does not take the small errors of a regression of few pairs on
     many columns for those of new pairs, and draws as widely as these need. Of many pairs the codes
     hardly change. Codes or conditions that are images, and pairs with guessed conditions among
     them, stay as they are.
     """
-    is_image = data.code_shape is not None or data.image_shape is not None
-    if is_image or data.n_pseudo > 0 or data.condition_dim == 0 or len(data.latent) < 2:
+    if not data.are_vectors or data.n_pseudo > 0 or len(data.latent) < 2:
         return data
     ridge = _Ridge(data.condition, data.latent)
     times = np.minimum(ridge.times_left_out, _MOST_MOVED)[:, None]
@@ -66,7 +65,8 @@ def with_errors_of_new_pairs(data: MatchingData) -> MatchingData:
 class _Ridge:
     """Ridge regression of codes on conditions.
 
-    Left out, a pair has `times_left_out` (n,) times the residual that it has among the others.
+    Left out, a pair has `times_left_out` (n,) times the residual that it has among the others;
+    `most` (n, k) bounds what is believed of that.
     """
 
     def __init__(self, condition: Tensor, latent: Tensor) -> None:
@@ -86,7 +86,7 @@ class _Ridge:
     def errors(self) -> NDArray[np.float64]:
         """Its error at each pair if it is left out, (n, k).
 
-        One that decides the regression alone may be off by any amount, and so these are bounded.
+        A pair that decides the regression alone may be off by any amount, and so they are bounded.
         """
         return np.clip(self.times_left_out[:, None] * self.residuals, -self.most, self.most)
 
