@@ -188,10 +188,10 @@ class AdversarialMatcher(GeneratorMatcher):
         two, where fewer than 20 pairs are held out), but not where labels have unpaired responses.
         For numbers with fewer than 20 pairs there is no critic if none are held out. The diffusion
         takes up to three times `max_steps`, the regression as many as the critic, without
-        `callbacks`.
-        Given numbers, short fits of the diffusion compare uses of unpaired responses; given labels
-        own ones do, which start at "linear", as do all fits with a `noise_dim` below the latent
-        dimension. Ctrl-C in the diffusion skips the critic. Codes that are images have neither.""",
+        `callbacks`. Given numbers, short fits of the diffusion compare uses of unpaired responses;
+        given labels own ones do, which start at "linear", as do all fits with a `noise_dim` below
+        the latent dimension. Ctrl-C in the diffusion skips the critic. Codes that are images have
+        neither.""",
     )
     n_critic: int = parameter(
         default=1,

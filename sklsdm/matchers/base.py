@@ -375,8 +375,9 @@ class GeneratorMatcher(BaseMatcher):
         score and the coverage of held-out pairs once a state is chosen. Where 1 to 19 are held out
         and fewer than 200 learnt from, or of 16 to 19 pairs none is held out, four further fits
         choose it, each of which leaves out a quarter of the pairs: the fit then takes two to four
-        times as long. Elsewhere it is 1: of fewer pairs, with labels, pseudo-pairs, no conditions,
-        conditions or codes that are images, and where the start is kept.""",
+        times as long. There are no such fits, and with fewer than 20 held out it is 1, for labels,
+        pseudo-pairs, no conditions, and conditions or codes that are images. It is 1, too, where
+        the start is kept.""",
     )
 
     noise_scale_: float = learnt("Factor of the noise η in draws.")
@@ -399,8 +400,8 @@ class GeneratorMatcher(BaseMatcher):
         """Whether too few pairs were held out of these data to choose the noise's scale by them."""
         if self.noise_scale != "auto" or not self._has_learnt or data.n_pseudo > 0:
             return False
-        n_held = len(data.held_latent)
-        return data.are_few_numbers or (data.are_numbers and 0 < n_held < FEW_HELD_OUT)
+        is_few = 0 < len(data.held_latent) < FEW_HELD_OUT
+        return data.are_few_numbers or (is_few and data.are_numbers)
 
     def for_held_out(self, condition: Tensor, latent: Tensor) -> HeldOut:
         """Pairs that this fitted generator has not seen, with what draws for them."""
