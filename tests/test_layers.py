@@ -47,7 +47,7 @@ LAYERS = [
 ]
 # In these folders a module may import of its folder only base classes and what they share ...
 SIBLINGS_BY_BASE = {
-    "autoencoders": {"base", "trained"},
+    "autoencoders": {"base", "trained", "sharpening"},
     "matchers": {
         "base",
         "adversarial",

@@ -12,7 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from sklsdm.autoencoders.base import BaseAutoencoder
 from sklsdm.autoencoders.conv import ConvAutoencoder
-from sklsdm.autoencoders.feature_map import FeatureMapAutoencoder
+from sklsdm.autoencoders.feature_map import MANY_IMAGES, FeatureMapAutoencoder
 from sklsdm.autoencoders.linear import IdentityAutoencoder
 from sklsdm.autoencoders.mlp import MLPAutoencoder
 from sklsdm.autoencoders.trained import TrainedAutoencoder
@@ -25,7 +25,6 @@ from sklsdm.run import Run
 _PASSED_ON = "Passed to the autoencoder that is chosen, if it trains. None keeps its own default."
 MOST_OWN_CODES = 50  # outputs up to which "auto" takes the responses as their own codes
 FEW_OUTPUTS = 8  # outputs up to which other latent spaces have as many dimensions
-_MANY_IMAGES = 5000  # from which a matcher can learn codes that are images
 _LARGE_IMAGE = 16  # pixels of the shorter side from which an image is encoded by convolutions
 
 
@@ -62,7 +61,7 @@ class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
         if form.width <= MOST_OWN_CODES and latent_dim in ("auto", form.width):
             return IdentityAutoencoder()
         large = form.is_image and min(form.image_shape[1:]) >= _LARGE_IMAGE
-        many = n_responses >= _MANY_IMAGES
+        many = n_responses >= MANY_IMAGES
         if large and many and draws_images and latent_dim == "auto":
             return self._trained(FeatureMapAutoencoder)
         return self._trained(ConvAutoencoder if large else MLPAutoencoder)

@@ -59,7 +59,7 @@ _MAX_CHANNELS = 64  # of a convolution
 _FEW_IMAGES = 300  # up to which they are augmented fully
 _ENOUGH_IMAGES = 10_000  # from which on they are not augmented
 _LOOKED_AT = 64  # rows whose reconstructions are looked at after each epoch
-_LEAK = 0.3  # share of what exceeds the range that stays in training, to keep a gradient
+LEAK = 0.3  # share of what exceeds the range that stays in training, to keep a gradient
 
 
 class ReconstructionLoss:
@@ -227,7 +227,7 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         run: Run,
     ) -> SingleNet:
         noise = random if run.group is None else run.own_stream(Stream.AUTOENCODER_STEPS)
-        loss = self._loss(partial(form.inside, leak=_LEAK), noise)
+        loss = self._loss(partial(form.inside, leak=LEAK), noise)
         if augmentation > 0:
             loss = AugmentedLoss(loss, form.image_shape, augmentation, noise)
         held_out = None

@@ -357,7 +357,7 @@ def _with_fewer_codes(data: MatchingData) -> MatchingData:
     Each of them gets a condition, which takes long, most of all where conditions do not repeat.
     """
     n_pairs, device = len(data.latent), data.latent.device
-    most = _MOST_TO_LABEL if are_labels(data.condition) else _MOST_TO_PAIR
+    most = _MOST_TO_LABEL if data.are_labels else _MOST_TO_PAIR
     if data.codes is None or len(data.codes) <= n_pairs + most:
         return data
     last = len(data.codes) - 1

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sklsdm.blocks import rows_per_block
 from sklsdm.fitting.labelling import PAIRING, label_log_weights
-from sklsdm.functional.categorical import are_labels, distinct_rows, draw_index
+from sklsdm.functional.categorical import distinct_rows, draw_index
 from sklsdm.functional.mixtures import log_density
 from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.mdn import MDNMatcher
@@ -89,7 +89,7 @@ def draw_pseudo_pairs(
     PseudoPairs
     """
     rows, log_shares = distinct_rows(data.condition)
-    repeats = are_labels(data.condition)
+    repeats = data.are_labels
     if repeats:
         blocks = label_log_weights(data, rows, log_shares, unpaired, run, max_steps)
     else:

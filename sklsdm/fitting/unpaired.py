@@ -122,4 +122,5 @@ def data_for(
         held_condition=held_condition,
         held_latent=held_latent,
         n_pseudo=len(pseudo.latent),
+        n_known=n_pairs,
     )

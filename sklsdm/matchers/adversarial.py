@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from sklsdm.batches import PairBatch, PairBatches
-from sklsdm.functional.categorical import are_labels
 from sklsdm.functional.scores import energy_score
 from sklsdm.matchers.base import (
     FEW_HELD_OUT,
@@ -327,7 +326,7 @@ class AdversarialMatcher(GeneratorMatcher):
     def learns_sure_labels(self, data: MatchingData) -> bool:
         # Images of a class vary too much for a score of few held-out codes to tell states apart,
         # and those whose class is hard to tell belong to the law as well.
-        return data.code_shape is None or not are_labels(data.condition)
+        return data.code_shape is None or not data.are_labels
 
     def _plan(self, data: MatchingData, run: Run) -> Plan:
         plan = super()._plan(data, run)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from sklsdm.batches import PairBatches
-from sklsdm.functional.categorical import are_labels
 from sklsdm.functional.scores import energy_score, multiscale_score
 from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.linear_start import start_linear, with_errors_of_new_pairs
@@ -275,7 +274,7 @@ class BaseMatcher(TrainedPart, ABC):
             epoch_steps=steps,
             batch_size=min(self.batch_size, max(16, n_pairs)),
             unpaired_weight=weight,
-            tolerance=1.0 if uses_unpaired and are_labels(data.condition) else 0.0,
+            tolerance=1.0 if uses_unpaired and data.are_labels else 0.0,
         )
 
     def _pair_batches(self, data: MatchingData, plan: Plan, **settings: Any) -> PairBatches:

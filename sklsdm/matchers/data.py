@@ -47,6 +47,7 @@ class MatchingData:
     code_shape: tuple[int, ...] | None = None  # of codes that are images, flat in the rows
     decoder: Decoder | None = None  # of such codes
     n_pseudo: int = 0  # how many of the pairs are pseudo-pairs, whose condition is a guess
+    n_known: int | None = None  # how many, at the front, are pairs without repeats; None is all
 
     @property
     def condition_dim(self) -> int:
@@ -64,14 +65,27 @@ class MatchingData:
         return self.condition_dim > 0 and self.code_shape is None and self.image_shape is None
 
     @property
+    def n_pairs(self) -> int:
+        """How many pairs there are, without pseudo-pairs and repeats."""
+        return len(self.latent) if self.n_known is None else self.n_known
+
+    @property
+    def are_labels(self) -> bool:
+        """Whether the conditions of the pairs are labels, or there are none.
+
+        Pseudo-pairs do not count, since they repeat conditions of the pairs, numbers too.
+        """
+        return are_labels(self.condition[: self.n_pairs])
+
+    @property
     def are_numbers(self) -> bool:
         """Whether codes that are vectors follow numbers: neither labels nor images."""
-        return self.are_vectors and not are_labels(self.condition)
+        return self.are_vectors and not self.are_labels
 
     @property
     def are_few_numbers(self) -> bool:
         """Whether they are so, and the pairs so few that none (or a single one) is held out."""
-        return len(self.held_latent) < 2 and len(self.latent) < FEW_PAIRS and self.are_numbers
+        return len(self.held_latent) < 2 and self.n_pairs < FEW_PAIRS and self.are_numbers
 
     def some_pairs(self, rows: Tensor) -> MatchingData:
         """The data with these of the pairs (by number); codes of no other pair are left in."""

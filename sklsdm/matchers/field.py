@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.blocks import rows_per_block
-from sklsdm.functional.categorical import are_labels, distinct_rows, draw_index
+from sklsdm.functional.categorical import distinct_rows, draw_index
 from sklsdm.matchers.base import HELD_OUT_DRAWS, MAX_SCORED, BaseMatcher, Plan
 from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.linear_start import start_linear
@@ -193,7 +193,7 @@ class FieldMatcher(BaseMatcher):
     def fit(self, data: MatchingData, run: Run) -> FieldMatcher:
         self.guidance_ = 0.0
         if data.code_shape is not None and (data.condition != data.condition[:1]).any():
-            labels = are_labels(data.condition)
+            labels = data.are_labels
             usual = _GUIDANCE_OF_LABELS if labels else 0.0
             self.guidance_ = usual if self.guidance == "auto" else float(self.guidance)
         super().fit(data, run)
@@ -251,7 +251,7 @@ class FieldMatcher(BaseMatcher):
         # The field's own loss varies less. But of a class with few pairs it likes a field best
         # that hardly knows the class yet, where draws are better later (docs/lessons.md).
         only_pairs = data.codes is None and data.n_pseudo == 0 and data.condition_dim > 0
-        if only_pairs and data.code_shape is None and are_labels(data.condition):
+        if only_pairs and data.code_shape is None and data.are_labels:
             return self._score_of_draws(data, plan)
         return objective.held_out_loss(data, plan.run.stream(Stream.MATCHER_HELD_OUT))
 

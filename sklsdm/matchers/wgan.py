@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from sklsdm.functional import critic_losses
-from sklsdm.functional.categorical import are_labels
 from sklsdm.matchers.adversarial import AdversarialMatcher, Loss
 from sklsdm.matchers.data import Decoder, MatchingData
 from sklsdm.matchers.slope_penalty import SlopePenalty
@@ -216,7 +215,7 @@ class WGANMatcher(AdversarialMatcher):
         found = dict(_USUAL)
         if data.code_shape is not None:
             found |= _OF_IMAGES
-            found |= _OF_LABELLED_IMAGES if are_labels(data.condition) else {}
+            found |= _OF_LABELLED_IMAGES if data.are_labels else {}
         if data.decoder is not None and math.prod(data.decoder.shape[-2:]) > _MOST_PIXELS:
             found["image_critic"] = False
         given = {name: getattr(self, name) for name in self._settings}
