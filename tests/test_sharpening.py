@@ -92,6 +92,13 @@ def test_a_fit_goes_on_with_it():
     assert np.square(est.reconstruct(grainy()) - grainy() / 255).mean() < 0.1
 
 
+def test_a_fit_of_fewer_images_stays_as_sharp(monkeypatch):
+    monkeypatch.setattr(feature_map, "MANY_IMAGES", N)
+    est = fit(model("auto", warm_start=True))
+    again = fit(est, 60)
+    assert "sharpening_loss" in again.history_["autoencoder"]
+
+
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_a_fit_that_was_broken_off_ends_as_an_unbroken_one(epoch, tmp_path, monkeypatch):
     whole = fit(model(0.1))
