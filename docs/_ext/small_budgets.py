@@ -13,7 +13,8 @@ import sklsdm.encoders.boosting
 import sklsdm.encoders.trees
 import sklsdm.fitting.labelling
 import sklsdm.metrics.classifier
-from sklsdm.autoencoders import ConvAutoencoder, FeatureMapAutoencoder
+from sklsdm.autoencoders import ConvAutoencoder, FeatureMapAutoencoder, feature_map
+from sklsdm.autoencoders.sharpening import sharpen
 from sklsdm.autoencoders.trained import TrainedAutoencoder
 from sklsdm.matchers import BaseMatcher
 
@@ -33,7 +34,11 @@ def small_budgets(steps: int = 20, epochs: int = 1) -> Iterator[None]:
     def short_net(self: TrainedAutoencoder, *args: Any, **kwargs: Any) -> Any:
         return net(self, *args, **kwargs).set_params(max_epochs=min(epochs, self.max_epochs))
 
+    def short_sharpening(*args: Any, n_epochs: int, **kwargs: Any) -> Any:
+        return sharpen(*args, n_epochs=min(epochs, n_epochs), **kwargs)
+
     with ExitStack() as cuts:
+        cuts.enter_context(patch.object(feature_map, "sharpen", short_sharpening))
         cuts.enter_context(patch.object(BaseMatcher, "budget", short_budget))
         cuts.enter_context(patch.object(TrainedAutoencoder, "_net", short_net))
         for kind in (TrainedAutoencoder, ConvAutoencoder, FeatureMapAutoencoder):

@@ -163,10 +163,10 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
             responses.format.image_shape,
             SharpeningObjective(coder.encoder, inside, weight, float(self.noise), random),
             self._batches(responses, rows, random, replace(run, group=None)),
-            self.max_epochs,
-            self.lr,
-            self._look(responses, rows, run),
-            run,
+            n_epochs=self.max_epochs,
+            lr=self.lr,
+            look=self._look(responses, rows, run),
+            run=run,
         )
         self.far_share_ = net.far_share_
         losses = history_arrays(net.history)

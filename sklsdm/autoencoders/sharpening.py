@@ -127,6 +127,7 @@ def sharpen(
     image_shape: tuple[int, ...],
     objective: SharpeningObjective,
     batches: RowBatches | StreamedBatches,
+    *,
     n_epochs: int,
     lr: float,
     look: Look,
