@@ -36,6 +36,8 @@ class Stream(IntEnum):
     CLASSIFIER_STEPS = 34
     PAIRING_MARGINAL = 35
     PSEUDO_HELD_OUT = 36
+    LABEL_WEIGHTS = 37
+    LABEL_STEPS = 38
     LOOKS = 40
 
 

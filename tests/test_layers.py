@@ -54,6 +54,7 @@ SIBLINGS_BY_BASE = {
         "field",
         "likelihood",
         "linear_start",
+        "label_loss",
         "data",
         "noise_scale",
         "slope_penalty",

@@ -23,6 +23,7 @@ from sklsdm.matchers.base import (
 )
 from sklsdm.matchers.data import Decoder, MatchingData
 from sklsdm.matchers.diffusion_start import STEPS_OF_DIFFUSION, StartingDiffusion, learn_draws
+from sklsdm.matchers.label_loss import LabelLoss
 from sklsdm.matchers.slope_penalty import SlopePenalty
 from sklsdm.modules import ConvCritic, ConvGenerator, Critic, Critics
 from sklsdm.nets import Adam, AdversarialNet, are_plain, is_ours
@@ -64,6 +65,8 @@ class AdversarialObjective:
         Weight of the energy score of these draws in the generator's loss.
     decoder : Decoder, optional
         Of codes that are images, where a critic sees the images.
+    label_loss : LabelLoss, optional
+        How well draws go with their labels; it has `label_weight` in the generator's loss.
     relativistic : bool, default=False
         Whether the generator's loss depends on the critic's values at real codes. Otherwise they
         are not computed for it, and it gets None in their place.
@@ -79,6 +82,8 @@ class AdversarialObjective:
         energy_weight: float,
         relativistic: bool = False,
         decoder: Decoder | None = None,
+        label_loss: LabelLoss | None = None,
+        label_weight: float = 0.0,
     ) -> None:
         self.loss_of_critic = critic_loss
         self.loss_of_generator = generator_loss
@@ -88,6 +93,8 @@ class AdversarialObjective:
         self.energy_weight = energy_weight
         self.relativistic = relativistic
         self.decoder = decoder
+        self.label_loss = label_loss
+        self.label_weight = label_weight
         self.recordable = all(map(is_ours, (critic_loss, generator_loss, penalty)))
         if decoder is not None:
             self.recordable &= are_plain(decoder.coder)
@@ -152,6 +159,8 @@ class AdversarialObjective:
         if self.energy_weight > 0:
             grouped = drawn.view(len(batch.latent), self.n_draws, -1)
             loss = loss + self.energy_weight * energy_score(grouped, batch.latent).mean()
+        if self.label_loss is not None:
+            loss = loss + self.label_weight * self.label_loss(batch.condition, drawn)
         return loss
 
     def _against(self, critic: Any, features: Tensor, real: Tensor, drawn: Tensor) -> Tensor:
@@ -242,8 +251,8 @@ class AdversarialMatcher(GeneratorMatcher):
 
     settings_: dict[str, Any] = learnt(
         """`lr`, `critic_lr`, `betas`, `n_draws`, `energy_weight` and `gradient_penalty` in use
-        (with `wgan` also `loss`, `image_critic` and `max_steps`): a value stands in place of each
-        "auto"."""
+        (with `wgan` also `loss`, `image_critic`, `label_weight` and `max_steps`): a value stands
+        in place of each "auto"."""
     )
     diffusion_steps_: int = learnt(
         "Steps of the diffusion that was fitted first, to learn its draws; 0 where none was."
@@ -379,7 +388,12 @@ class AdversarialMatcher(GeneratorMatcher):
             self.settings_["energy_weight"],
             self._is_relativistic(),
             None if decoder is None else decoder.frozen(),
+            *self._label_loss(data, plan),
         )
+
+    def _label_loss(self, data: MatchingData, plan: Plan) -> tuple[LabelLoss | None, float]:
+        """How well draws go with their labels, and its weight in the generator's loss."""
+        return None, 0.0
 
     def _seen_decoder(self, data: MatchingData) -> Decoder | None:
         """The decoder of the images that a critic sees; None where none does."""

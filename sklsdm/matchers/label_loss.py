@@ -1,0 +1,100 @@
+"""How well drawn codes go with their labels, by a classifier of codes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sklsdm.batches import PairBatch, PairBatches
+from sklsdm.functional.categorical import distinct_rows
+from sklsdm.matchers.base import EPOCH_STEPS, Plan
+from sklsdm.matchers.data import MatchingData
+from sklsdm.modules import CodeClassifier
+from sklsdm.nets import AdamW, SingleNet, default_callbacks
+from sklsdm.run import Stage, Stream
+
+READING = Stage("stage 2 (labels)", "labels.state", "Set matcher__label_weight=0")
+
+_STEPS, _BATCH, _WIDTHS, _LR = 1500, 128, (256, 128), 2e-3
+_NOISE = 0.1  # on codes, in their standard deviations
+_SMOOTHING = 0.1  # of the labels, some of which are guesses
+
+
+class LabelLoss:
+    """Cross-entropy of the labels of conditions, as a fitted classifier tells them from codes.
+
+    Odena, Olah & Shlens 2017 (arXiv 1610.09585), L_C, with a classifier that stays as it is.
+
+    Parameters
+    ----------
+    classifier : torch.nn.Module
+        ln p(label | z), (n, m), of codes (n, k).
+    rows : Tensor of shape (m, p)
+        The conditions that are the labels.
+    """
+
+    def __init__(self, classifier: nn.Module, rows: Tensor) -> None:
+        self.classifier = classifier.requires_grad_(False)
+        self.rows = rows
+
+    def __call__(self, condition: Tensor, drawn: Tensor) -> Tensor:
+        """A scalar for conditions (b, p) and draws (b m, k), those of each in turn."""
+        labels = _labels(condition, self.rows)
+        labels = labels.repeat_interleave(len(drawn) // len(condition))
+        return functional.nll_loss(self.classifier(drawn), labels)
+
+
+class ReadingObjective:
+    """Cross-entropy of the labels of codes that are moved a little."""
+
+    recordable: ClassVar[bool] = True
+
+    def __call__(self, classifier: Any, batch: PairBatch) -> Tensor:
+        found = classifier(batch.latent + _NOISE * batch.noise)
+        return functional.cross_entropy(found, batch.condition, label_smoothing=_SMOOTHING)
+
+
+def learn_labels(data: MatchingData, plan: Plan) -> LabelLoss | None:
+    """Fit the classifier to the pairs, pseudo-pairs included; None if all have one label."""
+    rows, _ = distinct_rows(data.condition)
+    if len(rows) < 2:
+        return None
+    run = plan.run
+    weights = run.weights(Stream.LABEL_WEIGHTS)
+    random = run.stream(Stream.LABEL_STEPS)
+    steps = min(_STEPS, plan.n_epochs * plan.epoch_steps)
+    epoch_steps = min(EPOCH_STEPS, steps)
+    objective = ReadingObjective()
+    net = SingleNet(
+        CodeClassifier(data.latent_dim, len(rows), _WIDTHS, weights),
+        criterion=lambda: objective,
+        optimizer=AdamW,
+        lr=_LR,
+        max_epochs=steps // epoch_steps,
+        random=random,
+        device=str(run.device),
+        verbose=0,
+        callbacks=default_callbacks(READING, run=run),
+    )
+    net.fit(
+        PairBatches(
+            _labels(data.condition, rows),
+            data.latent,
+            None,
+            batch_size=_BATCH,
+            n_steps=epoch_steps,
+            noise_dim=data.latent_dim,
+            random=random,
+        )
+    )
+    if net.interrupted_:
+        raise KeyboardInterrupt
+    return LabelLoss(net.module_.eval(), rows)
+
+
+def _labels(condition: Tensor, rows: Tensor) -> Tensor:
+    """The number (b,) of the row (m, p) that is nearest to each condition (b, p)."""
+    return torch.cdist(condition, rows).argmin(dim=1)
