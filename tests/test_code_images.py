@@ -135,7 +135,7 @@ def test_what_auto_stands_for():
     own = {"lr": 1e-3, "critic_lr": 1e-4, "betas": (0.1, 0.2), "n_draws": 3, "loss": "wgan"}
     own |= {"energy_weight": 0.5, "gradient_penalty": 7.0}
     matcher = WGANMatcher(max_steps=1, channels=8, batch_size=16, **own).fit(labels, RUN)
-    rest = {"betas": [0.1, 0.2], "image_critic": False, "label_weight": 0.0, "max_steps": 1}
+    rest = {"betas": [0.1, 0.2], "image_critic": False, "label_weight": 0.04, "max_steps": 1}
     assert matcher.settings_ == own | rest
     scored = WGANMatcher(max_steps=1, channels=8, batch_size=16, energy_weight=1.0)
     assert scored.fit(labels, RUN).settings_["n_draws"] == 2

@@ -73,6 +73,16 @@ def test_one_label_teaches_nothing():
     assert learn_labels(replace(data(), condition=torch.zeros((1200, 3))), plan()) is None
 
 
+def test_what_codes_do_not_tell_is_not_asked_of_draws():
+    some, other = data(300), data(330)
+    noise = torch.randn((300, 4), generator=seeded(1))
+    blind = replace(some, latent=noise, held_condition=other.condition[300:])
+    held = torch.randn((30, 4), generator=seeded(2))
+    assert learn_labels(replace(blind, held_latent=held), plan(16)) is None
+    told = replace(some, held_condition=other.condition[300:], held_latent=other.latent[300:])
+    assert learn_labels(told, plan()) is not None
+
+
 def weight(some, **params):
     matcher = WGANMatcher(channels=8, **params)
     return matcher._settings_for(some)["label_weight"]
@@ -83,7 +93,7 @@ def test_when_there_is_a_weight():
     assert weight(some) > 0
     assert weight(some, label_weight=0.7) == 0.7
     assert weight(some, label_weight=0) == 0
-    few = data(900)
+    few = data(290)
     assert weight(few) == 0
     assert weight(few, label_weight=0.7) == 0.7
     numbers = replace(some, condition=torch.randn((1200, 2), generator=seeded()))

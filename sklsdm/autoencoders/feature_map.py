@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -89,10 +88,11 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
         doc="""Weight of a critic of images in the decoder's loss, beside the squared error. When
         the codes are learnt, the decoder alone is trained again, against a critic that tells
         rebuilt images from real ones, so that they get sharper: for `max_epochs`, or as many as
-        3,000 steps hold, and without `callbacks`. A weight of 0.1 raises their
-        squared error by about a fifth. "auto" is 0.025 from 5,000 responses on, which hardly raises
-        it, and where a fit goes on from one that had it. 0, which it is for fewer, leaves this
-        out.""",
+        3,000 steps hold, on images that are not moved, and without `callbacks`. `history_` has its
+        losses as "sharpening_...", other attributes tell of the training before. A weight of 0.1
+        raises their squared error by about a fifth. "auto" is 0.025 from 5,000 responses on, which
+        hardly raises it, and where a fit goes on from one that had it. 0, which it is for fewer,
+        leaves this out.""",
     )
     activation: str = parameter(
         default="silu", rule=one_of(*ACTIVATIONS), doc="Activation between the layers."
@@ -159,7 +159,7 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
     ) -> None:
         """Train the decoder against a critic of its images."""
         random = run.stream(Stream.SHARPENING_STEPS)
-        inside = partial(responses.format.inside, leak=LEAK)
+        inside = responses.format.clipping(run.device, LEAK)
         batches = self._batches(responses, rows, random, replace(run, group=None))
         net = sharpen(
             coder,
@@ -171,6 +171,8 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
             look=self._look(responses, rows, run),
             run=run,
         )
+        if run.group is not None:
+            run.group.same_state(coder.decoder)
         self.far_share_ = net.far_share_
         losses = history_arrays(net.history)
         self.history_ |= {f"sharpening_{name}": losses[f"train_{name}"] for name in _LOSSES}

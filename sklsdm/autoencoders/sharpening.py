@@ -24,7 +24,8 @@ from sklsdm.nets import Adam, AdversarialNet, Look, default_callbacks
 from sklsdm.noise import standard_normal
 from sklsdm.run import Run, Stage, Stream
 
-SHARPENING = Stage("stage 1 (sharpening)", "sharpening.state", "Lower the autoencoder's lr")
+_ADVICE = "Set autoencoder='feature-map' and autoencoder__critic_weight=0"
+SHARPENING = Stage("stage 1 (sharpening)", "sharpening.state", _ADVICE)
 
 _BETAS = (0.0, 0.99)  # of Adam, as for the critic of images in stage 2
 _SLOPE_WEIGHT = 0.3  # of the critic's slope at real and at rebuilt images
@@ -135,7 +136,7 @@ def sharpen(
 ) -> AdversarialNet:
     """Train `coder.decoder` in place; returns the net, which tells of its training.
 
-    In a group of processes each does the same with all rows. `look` is at what `coder` rebuilds.
+    In a group of processes each trains with all rows. `look` is at what `coder` rebuilds.
     """
     alone = replace(run, group=None)
     give = look.give

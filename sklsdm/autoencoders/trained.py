@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -227,7 +226,7 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         run: Run,
     ) -> SingleNet:
         noise = random if run.group is None else run.own_stream(Stream.AUTOENCODER_STEPS)
-        loss = self._loss(partial(form.inside, leak=LEAK), noise)
+        loss = self._loss(form.clipping(run.device, LEAK), noise)
         if augmentation > 0:
             loss = AugmentedLoss(loss, form.image_shape, augmentation, noise)
         held_out = None

@@ -6,7 +6,7 @@ import hashlib
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -217,13 +217,18 @@ class ResponseFormat:
         A value outside keeps the share `leak` of its distance to the range. In training this
         leaves a gradient, which a clipped value does not have.
         """
+        return self.clipping(rows.device, leak)(rows)
+
+    def clipping(self, device: torch.device, leak: float = 0.0) -> Callable[[Tensor], Tensor]:
+        """`inside` for many calls: the ends of the range are brought to the device once."""
         if self.range is None:
-            return rows
+            return lambda rows: rows
         scale = np.where(self.standardiser.constant, 1.0, self.standardiser.scale)
         low, high = (
-            torch.as_tensor((end - self.standardiser.mean) / scale).to(rows) for end in self.range
+            torch.as_tensor((end - self.standardiser.mean) / scale).to(device, torch.float32)
+            for end in self.range
         )
-        return torch.lerp(rows.clamp(low, high), rows, leak)
+        return lambda rows: torch.lerp(rows.clamp(low, high), rows, leak)
 
     def check_range(self, name: str, raw: Any) -> None:
         """Raise if responses lie outside the range; they are read block by block."""

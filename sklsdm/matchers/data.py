@@ -93,7 +93,10 @@ class MatchingData:
         if codes is not None:
             codes = torch.cat([self.latent[rows], codes[len(self.latent) :]])
         condition, latent = self.condition[rows], self.latent[rows]
-        return replace(self, condition=condition, latent=latent, codes=codes, images=None)
+        n_known = None if self.n_known is None else int((rows < self.n_known).sum().item())
+        return replace(
+            self, condition=condition, latent=latent, codes=codes, images=None, n_known=n_known
+        )
 
     def without_conditions(self) -> MatchingData:
         """The same codes, with conditions of no columns."""

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sklsdm.batches import PairBatch, PairBatches
-from sklsdm.functional.categorical import distinct_rows
-from sklsdm.matchers.base import EPOCH_STEPS, Plan
+from sklsdm.matchers.base import EPOCH_STEPS, FEW_HELD_OUT, Plan
 from sklsdm.matchers.data import MatchingData
 from sklsdm.modules import CodeClassifier
 from sklsdm.nets import AdamW, SingleNet, default_callbacks
@@ -58,8 +57,12 @@ class ReadingObjective:
 
 
 def learn_labels(data: MatchingData, plan: Plan) -> LabelLoss | None:
-    """Fit the classifier to the pairs, pseudo-pairs included; None if all have one label."""
-    rows, _ = distinct_rows(data.condition)
+    """Fit the classifier to the pairs, pseudo-pairs included.
+
+    None where all have one label, or held-out pairs find their labels no likelier than by the
+    labels' shares.
+    """
+    rows, labels = data.condition.unique(dim=0, return_inverse=True)
     if len(rows) < 2:
         return None
     run = plan.run
@@ -81,7 +84,7 @@ def learn_labels(data: MatchingData, plan: Plan) -> LabelLoss | None:
     )
     net.fit(
         PairBatches(
-            _labels(data.condition, rows),
+            labels,
             data.latent,
             None,
             batch_size=_BATCH,
@@ -92,7 +95,13 @@ def learn_labels(data: MatchingData, plan: Plan) -> LabelLoss | None:
     )
     if net.interrupted_:
         raise KeyboardInterrupt
-    return LabelLoss(net.module_.eval(), rows)
+    loss = LabelLoss(net.module_.eval(), rows)
+    if len(data.held_latent) >= FEW_HELD_OUT:
+        shares = labels.bincount(minlength=len(rows)).to(torch.float32) / len(labels)
+        told = -shares.log()[_labels(data.held_condition, rows)].mean()
+        if not loss(data.held_condition, data.held_latent) < told:
+            return None
+    return loss
 
 
 def _labels(condition: Tensor, rows: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ _OF_LABELLED_IMAGES = {
     "image_critic": True,
     "label_weight": 0.04,
 }
-_FEWEST_TO_READ = 1000  # pairs and pseudo-pairs; from fewer a classifier learns labels badly
+_FEWEST_TO_READ = 100  # pairs and pseudo-pairs a label; of fewer a classifier knows each by heart
 _STEPS_WITH_IMAGES = 3500
 _MOST_PIXELS = 40 * 40  # of images that are decoded in each step, unless told
 _PENALISED = 0.25  # of the rows of a step, where a critic sees images
@@ -197,8 +197,9 @@ class WGANMatcher(AdversarialMatcher):
         rule=or_auto(at_least(0.0)),
         doc="""Where codes are images and conditions are labels: weight in the generator's loss of a
         classifier of codes, which learns the labels of pairs and pseudo-pairs first. Draws then go
-        with their labels more often, and vary a little less. "auto" is 0.04 from 1,000
-        pairs and pseudo-pairs on, else 0.""",
+        with their labels more often, and vary a little less. "auto" is 0.04 from 100
+        pairs and pseudo-pairs a label on, else 0. Where held-out pairs find that the classifier
+        tells nothing, it is left out.""",
     )
 
     def _check_further(self, prefix: str) -> None:
@@ -236,12 +237,13 @@ class WGANMatcher(AdversarialMatcher):
             found |= _OF_LABELLED_IMAGES if data.are_labels else {}
         if data.decoder is not None and math.prod(data.decoder.shape[-2:]) > _MOST_PIXELS:
             found["image_critic"] = False
-        if len(data.latent) < _FEWEST_TO_READ:
-            found["label_weight"] = 0.0
         given = {name: getattr(self, name) for name in self._settings}
         found |= {name: value for name, value in given.items() if not isinstance(value, str)}
         if data.code_shape is None or data.condition_dim == 0 or not data.are_labels:
             found["label_weight"] = 0.0
+        elif self.label_weight == "auto":
+            n_labels = len(data.condition.unique(dim=0))
+            found["label_weight"] *= len(data.latent) >= _FEWEST_TO_READ * n_labels
         found["image_critic"] &= data.decoder is not None and self.critic == "mlp"
         if found["image_critic"] and self.max_steps == "auto":
             found["max_steps"] = _STEPS_WITH_IMAGES
