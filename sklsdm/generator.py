@@ -103,6 +103,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         data = self._check_data(X)
         run = self._run(seed, data)
         responses = self._open_responses(data, None)
+        responses.by_label = True
         warn_of_extremes({"X": data}, responses.format.standardiser.scale)
         self.x_shape_ = responses.format.shape
         pairs = Pairs(np.empty((len(data), 0), dtype=np.float32), data)

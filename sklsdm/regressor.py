@@ -249,6 +249,8 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             form = getattr(self, "_response_format_", None)
             used = None if Responses(y, used, self.y_range, form).are_all_paired() else used
         responses = self._open_responses(y, used, self.y_range)
+        if responses.format.is_image and X.ndim == 2:
+            responses.by_label = are_labels(torch.from_numpy(self._conditions_.rows(X)))
         warn_of_extremes({"y": y, "Y_unpaired": used}, responses.format.standardiser.scale)
         self.y_shape_ = responses.format.shape
         validation = self._check_validation_pairs(X_val, y_val)

@@ -6,6 +6,7 @@ import torch
 from helpers import plain_regressor
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sklsdm import LSDMGenerator
 from sklsdm.autoencoders import feature_map
 from sklsdm.autoencoders.sharpening import SharpeningObjective, noisy_codes
 from sklsdm.modules import ConvCritic, FeatureMapCoder
@@ -62,6 +63,12 @@ def test_it_is_only_by_default_where_images_are_many(monkeypatch):
     assert losses["sharpening_loss"].shape == losses["sharpening_critic_loss"].shape == (2,)
     assert np.isfinite(losses["sharpening_loss"]).all()
     assert "sharpening_loss" not in fit(model(0)).history_["autoencoder"]
+    y, numbers = grainy(), np.random.default_rng(0).normal(size=(20, 2))
+    other = model("auto").fit(numbers, y[:20], y[20:])
+    assert "sharpening_loss" not in other.history_["autoencoder"]
+    alone = LSDMGenerator(matcher="flow", autoencoder="feature-map", random_state=0)
+    alone.set_params(autoencoder__max_epochs=1, matcher__max_steps=2, matcher__channels=8)
+    assert "sharpening_loss" in alone.fit(y).history_["autoencoder"]
 
 
 def test_equal_fits_are_equal():
