@@ -12,6 +12,7 @@ from sklsdm.autoencoders import ConvAutoencoder, FeatureMapAutoencoder
 from sklsdm.autoencoders.trained import TrainedAutoencoder
 from sklsdm.functional.scores import energy_distance
 from sklsdm.matchers import MATCHERS, MatchingData
+from sklsdm.nets import recording
 from sklsdm.run import Run
 
 CPU = torch.device("cpu")
@@ -185,3 +186,23 @@ NO_ORDINARY_FILES = {
     "link to itself": _replace_by(lambda path, moved: path.symlink_to(path)),
     "pipe": _replace_by(lambda path, moved: os.mkfifo(path)),
 }
+
+
+def record_on_the_cpu(monkeypatch):
+    """Let nets on the CPU record their steps; returns how often each recording was replayed."""
+    replays = []
+
+    def stand_in(compute, device, random):
+        results, place = {}, len(replays)
+        replays.append(0)
+
+        def launch():
+            replays[place] += 1
+            results.update(compute())
+
+        return launch, results
+
+    monkeypatch.setattr(recording, "_DEVICES", ("cpu",))
+    monkeypatch.setattr(recording, "_FEWEST_STEPS", 1)
+    monkeypatch.setattr(recording, "record", stand_in)
+    return replays

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import ALL_MATCHERS, plain_regressor, two_sided
+from helpers import ALL_MATCHERS, plain_regressor, record_on_the_cpu, two_sided
 from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
 
@@ -27,23 +27,8 @@ from sklsdm.nets.waiting import CountWaiting
 
 @pytest.fixture
 def records(monkeypatch):
-    """Let nets on the CPU record; returns how often each recording was replayed."""
-    replays = []
-
-    def stand_in(compute, device, random):
-        results, place = {}, len(replays)
-        replays.append(0)
-
-        def launch():
-            replays[place] += 1
-            results.update(compute())
-
-        return launch, results
-
-    monkeypatch.setattr(recording, "_DEVICES", ("cpu",))
-    monkeypatch.setattr(recording, "_FEWEST_STEPS", 1)
-    monkeypatch.setattr(recording, "record", stand_in)
-    return replays
+    """As `record_on_the_cpu`."""
+    return record_on_the_cpu(monkeypatch)
 
 
 def fitted(matcher, unpaired="latent", **params):

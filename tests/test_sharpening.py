@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from helpers import plain_regressor
+from helpers import plain_regressor, record_on_the_cpu
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklsdm import LSDMGenerator
 from sklsdm.autoencoders import feature_map
 from sklsdm.autoencoders.sharpening import SharpeningObjective, noisy_codes
 from sklsdm.modules import ConvCritic, FeatureMapCoder
-from sklsdm.nets import recording
 
 N = 120
 
@@ -129,22 +128,8 @@ def test_a_fit_that_was_broken_off_ends_as_an_unbroken_one(epoch, tmp_path, monk
 
 
 def test_steps_can_be_recorded(monkeypatch):
-    replays = []
-
-    def stand_in(compute, device, random):
-        results, place = {}, len(replays)
-        replays.append(0)
-
-        def launch():
-            replays[place] += 1
-            results.update(compute())
-
-        return launch, results
-
     plain = fit(model(0.1)).reconstruct(grainy())
-    monkeypatch.setattr(recording, "_DEVICES", ("cpu",))
-    monkeypatch.setattr(recording, "_FEWEST_STEPS", 1)
-    monkeypatch.setattr(recording, "record", stand_in)
+    replays = record_on_the_cpu(monkeypatch)
     recorded = fit(model(0.1, matcher__max_steps=1)).reconstruct(grainy())
     assert replays == [57, 57]  # of two epochs of 30 steps
     assert_allclose(recorded, plain, atol=2e-3)
