@@ -61,13 +61,13 @@ def test_what_the_classifier_learns_from_is_spread_evenly():
 def test_many_images_are_learnt_from_in_part(monkeypatch):
     monkeypatch.setattr(labelling, "_IMAGE_STEPS", 2)
     monkeypatch.setattr(labelling, "_MOST_BYTES", 4 * 64 * 7)
-    seen, fit = [], labelling._fit
+    seen, fit = [], labelling.fit_classifier
 
     def noted(classifier, objective, data, *arguments, **settings):
         seen.append(data)
         return fit(classifier, objective, data, *arguments, **settings)
 
-    monkeypatch.setattr(labelling, "_fit", noted)
+    monkeypatch.setattr(labelling, "fit_classifier", noted)
     images = np.random.default_rng(0).normal(size=(50, 8, 8))
     small = SmallImages(Responses(images[:20], images[20:]), np.arange(50))
     data = replace(

@@ -55,6 +55,7 @@ SIBLINGS_BY_BASE = {
         "likelihood",
         "linear_start",
         "label_loss",
+        "classifying",
         "data",
         "noise_scale",
         "slope_penalty",

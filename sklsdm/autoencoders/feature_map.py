@@ -142,7 +142,8 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
         coder = super()._fit_coder(responses, latent_dim, held_out, run)
         weight = self.critic_weight
         if isinstance(weight, str):
-            # Given numbers or images, draws came out further from real ones (docs/lessons.md).
+            # Given an image, draws came out further from real ones (docs/lessons.md); given
+            # numbers it was not tried.
             is_many = responses.by_label and len(responses) >= MANY_IMAGES
             weight = _CRITIC_WEIGHT if is_many or self._was_sharpened else 0.0
         if weight > 0:
@@ -158,10 +159,11 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
     def _sharpen(
         self, coder: Any, weight: float, responses: Responses, rows: NDArray[np.intp], run: Run
     ) -> None:
-        """Train the decoder against a critic of its images."""
+        """Train the decoder against a critic of its images; each process of a group does all."""
+        alone = replace(run, group=None)
         random = run.stream(Stream.SHARPENING_STEPS)
         inside = responses.format.clipping(run.device, LEAK)
-        batches = self._batches(responses, rows, random, replace(run, group=None))
+        batches = self._batches(responses, rows, random, alone)
         net = sharpen(
             coder,
             responses.format.image_shape,
@@ -170,7 +172,7 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
             n_epochs=max(1, min(self.max_epochs, _SHARPENING_STEPS // len(batches))),
             lr=self.lr,
             look=self._look(responses, rows, run),
-            run=run,
+            run=alone,
         )
         if run.group is not None:
             run.group.same_state(coder.decoder)

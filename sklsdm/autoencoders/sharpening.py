@@ -6,13 +6,13 @@ The squared error alone gives the mean of all images that a code may stand for, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sklsdm.autoencoders.trained import Inside
 from sklsdm.batches import RowBatches, StreamedBatches
 from sklsdm.functional.critic_losses import (
     relativistic_critic_loss,
@@ -32,8 +32,6 @@ _SLOPE_WEIGHT = 0.3  # of the critic's slope at real and at rebuilt images
 _JUDGED = 0.5  # share of a batch that the critic sees
 _PENALISED = 0.25  # share of a batch at which the critic's slope is penalised
 _CHANNELS = 16  # of the critic's first convolution
-
-Inside = Callable[[Tensor], Tensor]  # clips rows to the range of the responses
 
 
 def noisy_codes(codes: Tensor, noise: float, random: torch.Generator) -> Tensor:
@@ -136,12 +134,11 @@ def sharpen(
 ) -> AdversarialNet:
     """Train `coder.decoder` in place; returns the net, which tells of its training.
 
-    In a group of processes each trains with all rows. `look` is at what `coder` rebuilds.
+    One process trains, by `run`. `look` is at what `coder` rebuilds.
     """
-    alone = replace(run, group=None)
     give = look.give
     look.give = lambda decoder, n_rows: give(coder, n_rows)
-    weights = alone.weights(Stream.SHARPENING_WEIGHTS)
+    weights = run.weights(Stream.SHARPENING_WEIGHTS)
     net = AdversarialNet(
         coder.decoder,
         ConvCritic(0, image_shape, _CHANNELS, generator=weights, of_images=True),
@@ -156,7 +153,7 @@ def sharpen(
         random=objective.random,
         device=str(run.device),
         verbose=0,
-        callbacks=default_callbacks(SHARPENING, run=alone, look=look),
+        callbacks=default_callbacks(SHARPENING, run=run, look=look),
     )
     net.fit(ForBothPlayers(batches))
     if net.interrupted_:

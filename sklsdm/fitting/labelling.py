@@ -12,8 +12,8 @@ pairs, and from all responses what does not change a class:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -21,19 +21,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sklsdm.batches import PairBatch, PairBatches
+from sklsdm.batches import PairBatch
 from sklsdm.blocks import rows_per_block
 from sklsdm.functional.augmentation import random_affine, random_changes
+from sklsdm.functional.categorical import nearest_row
 from sklsdm.functional.virtual_adversarial import (
     class_entropy,
     divergence_of_classes,
     virtual_adversary,
 )
 from sklsdm.inputs.images import SmallImages
-from sklsdm.matchers.base import EPOCH_STEPS
+from sklsdm.matchers.classifying import fit_classifier
 from sklsdm.matchers.data import MatchingData
 from sklsdm.modules import CodeClassifier, ImageClassifier, widest_output
-from sklsdm.nets import AdamW, SingleNet, default_callbacks
 from sklsdm.run import Run, Stage, Stream
 
 PAIRING = Stage(
@@ -65,7 +65,7 @@ def label_log_weights(
 
     `rows` (m, p) are the labels, as conditions, and `log_shares` (m,) their shares in the pairs.
     """
-    labels = torch.cdist(data.condition, rows).argmin(dim=1)
+    labels = nearest_row(data.condition, rows)
     if data.images is None:
         return _by_code(data, labels, log_shares, unpaired, run, max_steps)
     return _by_sight(data.images, labels, len(rows), run, max_steps)
@@ -109,16 +109,18 @@ def _by_code(
     """Yield ln p(label | z) for each block of unpaired codes."""
     latent_dim = data.latent.shape[1]
     weights = run.weights(Stream.CLASSIFIER_WEIGHTS)
-    fitted = _fit(
+    fitted = fit_classifier(
         CodeClassifier(latent_dim, len(log_shares), _WIDTHS, weights),
         CodeObjective(log_shares),
         (labels, data.latent, data.latent if data.codes is None else data.codes),
+        PAIRING,
         run.stream(Stream.CLASSIFIER_STEPS),
         run,
         lr=_LR,
         n_steps=min(_STEPS, max_steps),
         batch_size=_BATCH,
         noise_dim=latent_dim,
+        ema_decay=_EMA,
     )
     for block in unpaired.split(rows_per_block(len(log_shares))):
         with torch.no_grad():  # ends before the yield, so the caller keeps its own setting
@@ -170,16 +172,18 @@ def _by_sight(
     paired, others = _spread(0, n_pairs, most), _spread(n_pairs, len(images), most)
     seen = images.take(np.concatenate([paired, others])).to(run.device)
     labels = labels[torch.from_numpy(paired).to(labels.device)]
-    fitted = _fit(
+    fitted = fit_classifier(
         ImageClassifier(images.shape, n_labels, run.weights(Stream.CLASSIFIER_WEIGHTS)),
         ImageObjective(images.shape, random),
         (labels, seen[: len(paired)], seen),
+        PAIRING,
         random,
         run,
         lr=_IMAGE_LR,
         n_steps=min(steps, max_steps),
         batch_size=_IMAGE_BATCH,
         noise_dim=0,
+        ema_decay=_EMA,
     )
     size = rows_per_block(widest_output([fitted], lambda: fitted(seen[:1])))
     for start in range(n_pairs, len(images), size):
@@ -193,44 +197,3 @@ def _spread(start: int, end: int, most: int) -> NDArray[np.intp]:
     """The whole numbers from `start` to below `end`, or `most` of them, evenly spread."""
     count = min(most, end - start)
     return start + np.arange(count, dtype=np.intp) * (end - start) // max(1, count)
-
-
-# ------------------------------------------------------------------------------ either
-def _fit(
-    classifier: Any,
-    objective: Callable[[nn.Module, PairBatch], Tensor],
-    seen: tuple[Tensor, Tensor, Tensor],
-    random: torch.Generator,
-    run: Run,
-    *,
-    lr: float,
-    n_steps: int,
-    batch_size: int,
-    noise_dim: int,
-) -> Any:
-    """The classifier, fitted; `seen` are labels (n,), their responses, and all responses."""
-    epoch_steps = min(EPOCH_STEPS, n_steps)
-    net = SingleNet(
-        classifier,
-        criterion=lambda: objective,
-        optimizer=AdamW,
-        lr=lr,
-        max_epochs=n_steps // epoch_steps,
-        ema_decay=_EMA,
-        random=random,
-        device=str(run.device),
-        verbose=0,
-        callbacks=default_callbacks(PAIRING, run=run),
-    )
-    net.fit(
-        PairBatches(
-            *seen,
-            batch_size=batch_size,
-            n_steps=epoch_steps,
-            noise_dim=noise_dim,
-            random=random,
-        )
-    )
-    if net.interrupted_:
-        raise KeyboardInterrupt
-    return net.module_.eval()

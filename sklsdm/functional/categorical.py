@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sklsdm.noise import standard_uniform
 
-__all__ = ["are_labels", "distinct_rows", "draw_index"]
+__all__ = ["are_labels", "distinct_rows", "draw_index", "nearest_row"]
 
 _ROWS_PER_LABEL = 4  # average number of rows with one condition from which it is a label
 
@@ -16,6 +16,11 @@ def distinct_rows(condition: Tensor) -> tuple[Tensor, Tensor]:
     """The distinct rows (m, p) of `condition` (n, p), and the logarithms (m,) of their shares."""
     rows, counts = condition.unique(dim=0, return_counts=True)
     return rows, (counts.to(torch.float32) / len(condition)).log()
+
+
+def nearest_row(condition: Tensor, rows: Tensor) -> Tensor:
+    """The number (b,) of the row (m, p) that is nearest to each condition (b, p)."""
+    return torch.cdist(condition, rows).argmin(dim=1)
 
 
 def are_labels(condition: Tensor) -> bool:

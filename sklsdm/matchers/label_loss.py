@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sklsdm.batches import PairBatch, PairBatches
-from sklsdm.matchers.base import EPOCH_STEPS, FEW_HELD_OUT, Plan
+from sklsdm.batches import PairBatch
+from sklsdm.functional.categorical import nearest_row
+from sklsdm.matchers.base import FEW_HELD_OUT, Plan
+from sklsdm.matchers.classifying import fit_classifier
 from sklsdm.matchers.data import MatchingData
 from sklsdm.modules import CodeClassifier
-from sklsdm.nets import AdamW, SingleNet, default_callbacks
 from sklsdm.run import Stage, Stream
 
 READING = Stage("stage 2 (labels)", "labels.state", "Set matcher__label_weight=0")
@@ -41,7 +42,7 @@ class LabelLoss:
 
     def __call__(self, condition: Tensor, drawn: Tensor) -> Tensor:
         """A scalar for conditions (b, p) and draws (b m, k), those of each in turn."""
-        labels = _labels(condition, self.rows)
+        labels = nearest_row(condition, self.rows)
         labels = labels.repeat_interleave(len(drawn) // len(condition))
         return functional.nll_loss(self.classifier(drawn), labels)
 
@@ -67,43 +68,22 @@ def learn_labels(data: MatchingData, plan: Plan) -> LabelLoss | None:
         return None
     run = plan.run
     weights = run.weights(Stream.LABEL_WEIGHTS)
-    random = run.stream(Stream.LABEL_STEPS)
-    steps = min(_STEPS, plan.n_epochs * plan.epoch_steps)
-    epoch_steps = min(EPOCH_STEPS, steps)
-    objective = ReadingObjective()
-    net = SingleNet(
+    classifier = fit_classifier(
         CodeClassifier(data.latent_dim, len(rows), _WIDTHS, weights),
-        criterion=lambda: objective,
-        optimizer=AdamW,
+        ReadingObjective(),
+        (labels, data.latent, None),
+        READING,
+        run.stream(Stream.LABEL_STEPS),
+        run,
         lr=_LR,
-        max_epochs=steps // epoch_steps,
-        random=random,
-        device=str(run.device),
-        verbose=0,
-        callbacks=default_callbacks(READING, run=run),
+        n_steps=min(_STEPS, plan.n_epochs * plan.epoch_steps),
+        batch_size=_BATCH,
+        noise_dim=data.latent_dim,
     )
-    net.fit(
-        PairBatches(
-            labels,
-            data.latent,
-            None,
-            batch_size=_BATCH,
-            n_steps=epoch_steps,
-            noise_dim=data.latent_dim,
-            random=random,
-        )
-    )
-    if net.interrupted_:
-        raise KeyboardInterrupt
-    loss = LabelLoss(net.module_.eval(), rows)
+    loss = LabelLoss(classifier, rows)
     if len(data.held_latent) >= FEW_HELD_OUT:
         shares = labels.bincount(minlength=len(rows)).to(torch.float32) / len(labels)
-        told = -shares.log()[_labels(data.held_condition, rows)].mean()
+        told = -shares.log()[nearest_row(data.held_condition, rows)].mean()
         if not loss(data.held_condition, data.held_latent) < told:
             return None
     return loss
-
-
-def _labels(condition: Tensor, rows: Tensor) -> Tensor:
-    """The number (b,) of the row (m, p) that is nearest to each condition (b, p)."""
-    return torch.cdist(condition, rows).argmin(dim=1)

@@ -231,15 +231,15 @@ class WGANMatcher(AdversarialMatcher):
         return (learn_labels(data, plan) if weight > 0 else None), weight
 
     def _settings_for(self, data: MatchingData) -> dict[str, Any]:
-        found = dict(_USUAL)
+        found, labels = dict(_USUAL), data.are_labels
         if data.code_shape is not None:
             found |= _OF_IMAGES
-            found |= _OF_LABELLED_IMAGES if data.are_labels else {}
+            found |= _OF_LABELLED_IMAGES if labels else {}
         if data.decoder is not None and math.prod(data.decoder.shape[-2:]) > _MOST_PIXELS:
             found["image_critic"] = False
         given = {name: getattr(self, name) for name in self._settings}
         found |= {name: value for name, value in given.items() if not isinstance(value, str)}
-        if data.code_shape is None or data.condition_dim == 0 or not data.are_labels:
+        if data.code_shape is None or data.condition_dim == 0 or not labels:
             found["label_weight"] = 0.0
         elif self.label_weight == "auto":
             n_labels = len(data.condition.unique(dim=0))
