@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 from sklsdm.fitting import labelling
 from sklsdm.fitting.labelling import ImageObjective
-from sklsdm.functional.augmentation import random_changes
+from sklsdm.functional.augmentation import random_changes, random_mirror
 from sklsdm.inputs.images import SmallImages
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import EnergyMatcher
@@ -106,6 +106,38 @@ def test_changes_hide_a_part_and_repeat():
     assert seen.max() < 1.4 * images.max() + 0.4 + 1e-3
 
 
+def test_half_of_the_images_are_mirrored():
+    shape = (2, 5, 6)
+    images = rows(200, 2 * 5 * 6)
+    found = random_mirror(images, shape, seeded())
+    assert_array_equal(found, random_mirror(images, shape, seeded()))
+    mirrored = images.view(-1, *shape).flip(-1).flatten(1)
+    swapped = (found == mirrored).all(dim=1)
+    assert_array_equal(found[~swapped], images[~swapped])
+    assert 70 < swapped.sum() < 130
+
+
+def arrows(n, n_classes=2):
+    """Wedges that point left or right (classes 0 and 1), or stripes, of two channels."""
+    random = np.random.default_rng(0)
+    across, down = np.meshgrid(np.arange(16.0), np.arange(16.0))
+    labels = np.arange(n) % n_classes
+    place = random.uniform(6, 10, size=(2, n, 1, 1))
+    side = np.where(labels == 0, 1, -1)[:, None, None] * (across - place[0])
+    images = (np.abs(down - place[1]) < side) + 0.05 * random.normal(size=(n, 16, 16))
+    both = np.stack([images, 0.5 * images], axis=1).reshape(n, -1)
+    return torch.from_numpy(both).float(), torch.from_numpy(labels)
+
+
+def test_images_are_mirrored_where_their_labels_stay():
+    images, labels = arrows(60)
+    shape = (2, 16, 16)
+    assert not labelling._tells_mirrored(shape, labels, images)
+    turned = images.view(-1, *shape).transpose(-2, -1).flatten(1)  # now they point up or down
+    assert labelling._tells_mirrored(shape, labels, turned)
+    assert not labelling._tells_mirrored(shape, labels[:29], turned[:29])
+
+
 # ------------------------------------------------------------------ the classifier
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 31), (1, 28, 28)])
 def test_probabilities_of_any_image_sum_to_one(shape):
@@ -114,6 +146,16 @@ def test_probabilities_of_any_image_sum_to_one(shape):
     assert_allclose(found.exp().sum(dim=1).detach(), np.ones(6), rtol=1e-5)
     classifier(rows(6, int(np.prod(shape)))).sum().backward()
     assert all(p.grad is not None for p in classifier.parameters())
+
+
+def test_classes_of_one_form_are_told_by_their_light():
+    random = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    images = random.uniform(-1, 1, size=(60, 3, 1, 1)) + 0.1 * random.normal(size=(60, 3, 9, 9))
+    images[:, 1] += (3 * labels - 1.5)[:, None, None]
+    small = SmallImages(Responses(images[:20], images[20:]), np.arange(60))
+    found = labelling._by_sight(small, torch.from_numpy(labels[:20]), 2, RUN, 60)
+    assert_array_equal(torch.cat(list(found)).argmax(dim=1), labels[20:])
 
 
 def test_changed_images_are_to_have_the_class_of_nearly_unchanged_ones():

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from sklsdm.noise import standard_uniform
 
-__all__ = ["random_affine", "random_changes"]
+__all__ = ["random_affine", "random_changes", "random_mirror"]
 
 _ANGLE = 0.2  # radians, about 11 degrees
 _SCALE = 0.1  # relative
@@ -83,6 +83,27 @@ def random_changes(rows: Tensor, image_shape: tuple[int, ...], random: torch.Gen
     height, width = image_shape[-2:]
     hidden = _within(height, uniform[2]).unsqueeze(-1) & _within(width, uniform[3]).unsqueeze(-2)
     return lit.masked_fill(hidden, 0.0).reshape(rows.shape)
+
+
+def random_mirror(rows: Tensor, image_shape: tuple[int, ...], random: torch.Generator) -> Tensor:
+    """Swap left and right of each image with probability 1/2.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (b, c * h * w)
+        Images, flat.
+    image_shape : tuple
+        (c, h, w).
+    random : torch.Generator
+        On the device of `rows`.
+
+    Returns
+    -------
+    Tensor of shape (b, c * h * w)
+    """
+    images = rows.view(-1, *image_shape)
+    swapped = standard_uniform((len(rows), 1, 1, 1), random) < 0.5
+    return torch.where(swapped, images.flip(-1), images).reshape(rows.shape)
 
 
 def _within(side: int, place: Tensor) -> Tensor:

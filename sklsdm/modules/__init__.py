@@ -1,6 +1,6 @@
 """Torch modules: layers, generators, critics, fields, coders, and how they are pickled."""
 
-from sklsdm.modules.classifiers import CodeClassifier, ImageClassifier
+from sklsdm.modules.classifiers import Cells, CodeClassifier, ImageClassifier
 from sklsdm.modules.code_images import ConvCritic, ConvGenerator
 from sklsdm.modules.coders import FULL_ITERATIONS, Coder, ConvCoder, LinearCoder, MLPCoder
 from sklsdm.modules.critics import (
@@ -21,6 +21,7 @@ from sklsdm.modules.widths import widest_output
 __all__ = [
     "ACTIVATIONS",
     "FULL_ITERATIONS",
+    "Cells",
     "CodeClassifier",
     "Coder",
     "ConditionalGenerator",
