@@ -303,13 +303,24 @@ def test_a_gpu_trains_alike(matcher, unpaired, monkeypatch):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("autoencoder", ["mlp", "vae", "dpa", "conv", "feature-map"])
-def test_a_gpu_learns_images_alike(autoencoder, monkeypatch):
+@pytest.mark.parametrize(
+    ("autoencoder", "params"),
+    [
+        ("mlp", {}),
+        ("vae", {}),
+        ("dpa", {}),
+        ("conv", {}),
+        ("feature-map", {}),
+        ("feature-map", {"autoencoder__critic_weight": 0.025, "matcher__label_weight": 0.1}),
+        ("feature-map", {"unpaired": "pair"}),
+    ],
+)
+def test_a_gpu_learns_images_alike(autoencoder, params, monkeypatch):
     def on_cuda():
         images = np.random.default_rng(0).integers(0, 255, (60, 8, 8)).astype(np.uint8)
         labels = np.eye(2)[np.arange(60) % 2]
         est = plain_regressor(matcher="wgan", autoencoder=autoencoder, random_state=0)
-        est.set_params(matcher__max_steps=10, autoencoder__max_epochs=1, device="cuda")
+        est.set_params(matcher__max_steps=10, autoencoder__max_epochs=1, device="cuda", **params)
         return est.fit(labels[:30], images[:30], images[30:]).sample(labels, random_state=0)
 
     monkeypatch.setattr(recording, "_FEWEST_STEPS", 1)

@@ -36,7 +36,9 @@ N_CHOICE_DRAWS = 32
 N_CHOICE_DRAWS_OF_VERY_MANY_PASSES = 8
 VERY_MANY_PASSES = 16
 _SURELY_FREE = 2**24  # bytes for draws
-_ROWS_ON_CPU, _BLOCKS_ON_GPU = 2048, 4  # draws made at once
+_ROWS_ON_CPU, _BLOCKS_ON_GPU = 2048, 16  # draws made at once
+
+_NOISE_ON_CPU, _NOISE_ON_GPU = 2**12, 2**16  # rows of noise made at once
 
 _NUMPYS = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 
@@ -44,13 +46,13 @@ _NUMPYS = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float
 class NoiseStream:
     """Rows of standard normal noise, which do not depend on how many are taken at once.
 
-    They are always generated in blocks of `BLOCK` rows, and rows not yet taken are kept.
+    They are always generated in blocks of as many rows, and rows not yet taken are kept.
     """
-
-    BLOCK = 4096
 
     def __init__(self, dim: int, seed: int, device: torch.device) -> None:
         self.dim = dim
+        on_cpu = device.type == "cpu"
+        self.block = _NOISE_ON_CPU if on_cpu else min(_NOISE_ON_GPU, rows_per_block(dim))
         self.random = torch.Generator(device=device).manual_seed(seed)
         self.left = torch.empty((0, dim), dtype=torch.float32, device=device)
 
@@ -58,8 +60,8 @@ class NoiseStream:
         """The next `n_rows` rows of noise, (n_rows, dim)."""
         parts, found = [self.left], len(self.left)
         while found < n_rows:
-            parts.append(standard_normal((self.BLOCK, self.dim), self.random))
-            found += self.BLOCK
+            parts.append(standard_normal((self.block, self.dim), self.random))
+            found += self.block
         rows = torch.cat(parts) if len(parts) > 1 else parts[0]
         self.left = rows[n_rows:]
         return rows[:n_rows]
@@ -215,7 +217,7 @@ class Sampler:
         return torch.cat([self.decode(part.to(self.device)).cpu() for part in parts]).numpy()
 
     def _chunk(self) -> int:
-        """Draws made at once, so that input and output of the widest layer make a block, or four.
+        """Draws made at once, so that input and output of the widest layer make a block, or 16.
 
         On a CPU they are few: in larger chunks the layers of small networks leave the cache, and
         the system takes their memory back after each chunk. Draws then take up to twice as long.
