@@ -30,6 +30,7 @@ LONG = {
     "plot_load_curves",
     "plot_mixed_table",
     "plot_own_autoencoder",
+    "plot_super_resolution",
     "plot_unpaired",
 }
 # Folders that are no interface: `save`, `load` and the displays are names of sklsdm itself, nets
