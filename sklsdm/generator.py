@@ -10,14 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import DensityMixin
 
 from sklsdm._validation import also_named, check_integer, check_response_shape
+from sklsdm.autoencoders import FeatureMapAutoencoder
 from sklsdm.base import LatentSpaceEstimator
 from sklsdm.draws.drawing import check_out
 from sklsdm.fitting.choosing import Pairs
 from sklsdm.functional import scores
 from sklsdm.inputs.extremes import warn_of_extremes
 from sklsdm.inputs.responses import flat_rows
-from sklsdm.matchers import BaseMatcher
-from sklsdm.parameters import learnt, parameter
+from sklsdm.matchers import MATCHERS, BaseMatcher
+from sklsdm.parameters import anything, learnt, parameter
 from sklsdm.public_calls import on_one_fit
 from sklsdm.randomness import RandomState
 
@@ -25,13 +26,17 @@ _N_DRAWS_COMPARED = 1000
 MAX_SCORE_ROWS = 2000  # rows of X that `score` reads
 
 
+def _is_auto(matcher: Any) -> bool:
+    return isinstance(matcher, str) and matcher == "auto"
+
+
 class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
     """Generation without conditions, by distribution matching in a latent space.
 
     Stage 1 learns an encoder E and a decoder D of the data. Stage 2 trains a generator H(η) with
-    noise η so that H(η) follows the law of the codes E(Y). A draw is D(H(η)). The default matcher
-    is latent space optimal transport, which minimises a loss and needs no adversary. For 5,000 and
-    more images of 16 and more pixels, `matcher="wgan"` draws far sharper ones.
+    noise η so that H(η) follows the law of the codes E(Y). A draw is D(H(η)). By default it is
+    latent space optimal transport, which minimises a loss and needs no adversary; of many images a
+    critic is far ahead.
 
     References
     ----------
@@ -48,7 +53,15 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
     (3, 2)
     """
 
-    matcher: str | BaseMatcher = parameter(default="transport", kw_only=False)
+    matcher: str | BaseMatcher = parameter(
+        default="auto",
+        rule=anything("str or matcher object"),
+        doc=f"""Method of stage 2: {", ".join(f'"{name}"' for name in MATCHERS)}, or a matcher
+        object; see `sklsdm.matchers`. "auto" is "wgan" where codes are images (5,000 images of 16
+        and more pixels, or `autoencoder="feature-map"`), and "transport" else. The parameters of
+        a matcher that is named can be set as `matcher__<name>`.""",
+        kw_only=False,
+    )
     x_shape_: tuple[int, ...] = learnt("Shape of one row of the data.", "tuple")
     n_features_in_: int = learnt(
         "Length of X's second axis: columns, or channels or lines of images."
@@ -99,10 +112,30 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         """
         return self._fit_anew(lambda fresh, seed: fresh._learn(X, seed))
 
+    def set_params(self, **params: Any) -> Self:
+        asked = params.get("matcher", self.matcher)
+        of_matcher = [name for name in params if name.startswith("matcher__")]
+        if of_matcher and _is_auto(asked):
+            raise ValueError(
+                f"{of_matcher[0]} belongs to a matcher, but matcher='auto' names none: pass "
+                f"matcher='transport' or 'wgan' as well."
+            )
+        return super().set_params(**params)
+
+    def _given_part(self, part: str) -> Any:
+        if part == "matcher" and _is_auto(self.matcher):
+            return MATCHERS[getattr(self, "_matcher_name_", "transport")]()
+        return super()._given_part(part)
+
     def _learn(self, X: Any, seed: int) -> None:
         data = self._check_data(X)
         run = self._run(seed, data)
         responses = self._open_responses(data, None)
+        if not hasattr(self, "_matcher_name_"):  # else this fit goes on from an earlier one
+            asked = self._new_part("autoencoder")
+            codes = asked.resolve(responses.format, self.latent_dim, len(responses), True)
+            of_images = isinstance(codes, FeatureMapAutoencoder)
+            self._matcher_name_ = "wgan" if of_images else "transport"
         responses.by_label = True
         warn_of_extremes({"X": data}, responses.format.standardiser.scale)
         self.x_shape_ = responses.format.shape

@@ -27,7 +27,10 @@ def short(matcher):
 
 @pytest.mark.usefixtures("small_forests")
 @parametrize_with_checks(
-    [*map(short, EVERY_TIME), small(LSDMGenerator()).set_params(matcher__max_steps=20)]
+    [
+        *map(short, EVERY_TIME),
+        small(LSDMGenerator(matcher="transport")).set_params(matcher__max_steps=20),
+    ]
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)

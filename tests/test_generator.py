@@ -10,8 +10,9 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_score
 
+import sklsdm
 from sklsdm import LSDMGenerator
-from sklsdm.matchers import MATCHERS
+from sklsdm.matchers import MATCHERS, EnergyMatcher, TransportMatcher, WGANMatcher
 
 DATA = np.random.default_rng(0).normal(size=(120, 3)) @ np.diag([1.0, 2.0, 0.5]) + 4
 
@@ -65,6 +66,46 @@ def test_images_come_back_as_images_in_range(matcher):
 
 def test_cross_validation_scores_it():
     assert cross_val_score(tiny("energy"), DATA, cv=2).max() < 0
+
+
+def test_images_with_codes_that_are_images_get_a_critic_by_default(monkeypatch):
+    monkeypatch.setattr("sklsdm.autoencoders.auto.MANY_IMAGES", 50)
+    monkeypatch.setattr(LSDMGenerator, "_fit_stages", lambda *args: None)
+    images = np.random.default_rng(1).integers(0, 256, size=(60, 16, 16), dtype=np.uint8)
+
+    def kind(data, **params):
+        est = LSDMGenerator(**params)
+        est._learn(data, 0)
+        return est._new_part("matcher")
+
+    assert isinstance(kind(images), WGANMatcher)
+    assert isinstance(kind(images[:40], autoencoder="feature-map"), WGANMatcher)
+    for data, params in ((images[:40], {}), (images[:, 1:], {}), (DATA, {})):
+        assert isinstance(kind(data, **params), TransportMatcher)
+    assert isinstance(kind(images, latent_dim=3), TransportMatcher)
+    assert isinstance(kind(images, matcher="energy"), EnergyMatcher)
+
+
+def test_a_default_fit_is_saved_refitted_and_goes_on(tmp_path):
+    est = LSDMGenerator(random_state=0, warm_start=True).fit(DATA)
+    assert isinstance(est.matcher_, TransportMatcher)
+    assert est.matcher == "auto"
+    draws = est.sample(9, random_state=0)
+    sklsdm.save(est, tmp_path / "est.safetensors")
+    same = sklsdm.load(tmp_path / "est.safetensors")
+    assert_array_equal(same.sample(9, random_state=0), draws)
+    assert_array_equal(clone(est).fit(DATA).sample(9, random_state=0), draws)
+    same.fit(DATA)
+    assert isinstance(same.matcher_, TransportMatcher)
+
+
+def test_parameters_of_a_matcher_that_is_not_named():
+    est = LSDMGenerator()
+    with pytest.raises(ValueError, match="matcher='auto' names none: pass matcher='transport'"):
+        est.set_params(matcher__max_steps=3, latent_dim=2)
+    assert est.latent_dim == "auto"
+    assert est.set_params(matcher="wgan", matcher__max_steps=3).matcher.max_steps == 3
+    assert est.set_params(matcher="auto").matcher == "auto"
 
 
 def test_a_failed_fit_keeps_what_was_learnt():
