@@ -19,6 +19,7 @@ import gcds_table1
 import images_by_class
 import mnist_matchers
 import mnist_semi_supervised
+import other_tables
 import pinwheel
 import scaling
 import soak
@@ -52,6 +53,12 @@ SECTIONS: Sequence[tuple[str, str, str, Summarise]] = (
         tabular.summarise_unpaired,
     ),
     ("Tables: few pairs", "few_pairs.py", "few_pairs", few_pairs.summarise),
+    (
+        "Tables by which no setting was chosen",
+        "other_tables.py",
+        "other_tables",
+        other_tables.summarise,
+    ),
     ("Conformal intervals", "conformal.py", "conformal", conformal.summarise),
     ("Super-resolution", "super_resolution.py", "super_resolution", super_resolution.summarise),
     (
