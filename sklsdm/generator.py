@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import DensityMixin
 
-from sklsdm._validation import also_named, check_integer, check_response_shape
+from sklsdm._validation import also_named, check_choice, check_integer, check_response_shape
 from sklsdm.autoencoders import FeatureMapAutoencoder
 from sklsdm.base import LatentSpaceEstimator
 from sklsdm.draws.drawing import check_out
@@ -123,8 +123,10 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         return super().set_params(**params)
 
     def _given_part(self, part: str) -> Any:
-        if part == "matcher" and _is_auto(self.matcher):
-            return MATCHERS[getattr(self, "_matcher_name_", "transport")]()
+        if part == "matcher" and isinstance(self.matcher, str):
+            name = check_choice("matcher", self.matcher, ("auto", *MATCHERS))
+            chosen = getattr(self, "_matcher_name_", "transport")
+            return MATCHERS[chosen if name == "auto" else name]()
         return super()._given_part(part)
 
     def _learn(self, X: Any, seed: int) -> None:

@@ -6,7 +6,7 @@ import torch
 from helpers import plain_regressor, record_on_the_cpu
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklsdm import LSDMGenerator
+from sklsdm import LSDMGenerator, TrainingDisplay
 from sklsdm.autoencoders import feature_map
 from sklsdm.autoencoders.sharpening import SharpeningObjective, noisy_codes
 from sklsdm.modules import ConvCritic, FeatureMapCoder
@@ -68,6 +68,16 @@ def test_it_is_only_by_default_where_images_are_many(monkeypatch):
     alone = LSDMGenerator(matcher="flow", autoencoder="feature-map", random_state=0)
     alone.set_params(autoencoder__max_epochs=1, matcher__max_steps=2, matcher__channels=8)
     assert "sharpening_loss" in alone.fit(y).history_["autoencoder"]
+
+
+def test_its_losses_are_shown():
+    est = fit(model(0.1))
+    first, again, *_ = TrainingDisplay.from_estimator(est).content
+    assert (first.title, again.title) == ("Stage 1: autoencoder", "Stage 1: sharpening")
+    assert list(again.curves) == ["training loss", "critic's loss"]
+    losses = est.history_["autoencoder"]
+    assert_array_equal(again.curves["training loss"], losses["sharpening_loss"])
+    assert_array_equal(again.steps, est.autoencoder_.n_steps_ / 2 * np.array([1, 2]))
 
 
 def test_equal_fits_are_equal():

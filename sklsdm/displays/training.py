@@ -18,6 +18,8 @@ _LABELS = {
     "start_train_loss": "loss of the start",
     "train_critic_loss": "critic's loss",
     "valid_loss": "held-out loss",
+    "sharpening_loss": "training loss",
+    "sharpening_critic_loss": "critic's loss",
 }
 _FACTOR_FOR_LOG = 30.0  # of the largest to the smallest value, from which the axis is logarithmic
 
@@ -152,7 +154,12 @@ def _panels_of(stage: int, part: Any, history: Mapping[str, Array]) -> list[Pane
     if stage == 1:
         curves = losses | ({"valid_loss": scores[0]} if scores else {})
         shown = {_LABELS[name]: values for name, values in curves.items()}
-        return [Panel("Stage 1: autoencoder", "loss", steps, shown, marks)]
+        found = [Panel("Stage 1: autoencoder", "loss", steps, shown, marks)]
+        again = {_LABELS[k]: v for k, v in history.items() if k.startswith("sharpening_")}
+        if again:  # its epochs have as many steps
+            steps = every[0] * np.arange(1, len(history["sharpening_loss"]) + 1)
+            found.append(Panel("Stage 1: sharpening", "loss", steps, again))
+        return found
     shown = {_LABELS[name]: values for name, values in losses.items()}
     found = [Panel("Stage 2: losses", "loss", steps, shown)]
     if scores:
