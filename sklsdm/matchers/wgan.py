@@ -227,8 +227,10 @@ class WGANMatcher(AdversarialMatcher):
         return data.decoder if self.settings_["image_critic"] else None
 
     def _label_loss(self, data: MatchingData, plan: Plan) -> tuple[LabelLoss | None, float]:
-        weight = self.settings_["label_weight"]
-        return (learn_labels(data, plan) if weight > 0 else None), weight
+        found = learn_labels(data, plan) if self.settings_["label_weight"] > 0 else None
+        if found is None:
+            self.settings_["label_weight"] = 0.0
+        return found, self.settings_["label_weight"]
 
     def _settings_for(self, data: MatchingData) -> dict[str, Any]:
         found, labels = dict(_USUAL), data.are_labels
