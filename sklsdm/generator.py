@@ -34,9 +34,9 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
     """Generation without conditions, by distribution matching in a latent space.
 
     Stage 1 learns an encoder E and a decoder D of the data. Stage 2 trains a generator H(η) with
-    noise η so that H(η) follows the law of the codes E(Y). A draw is D(H(η)). By default it is
-    latent space optimal transport, which minimises a loss and needs no adversary; of many images a
-    critic is far ahead.
+    noise η so that H(η) follows the law of the codes E(Y). A draw is D(H(η)). By default the
+    matcher is latent space optimal transport, which minimises a loss and needs no adversary; where
+    codes are images, it is a critic.
 
     References
     ----------
@@ -58,10 +58,11 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         rule=anything("str or matcher object"),
         doc=f"""Method of stage 2: {", ".join(f'"{name}"' for name in MATCHERS)}, or a matcher
         object; see `sklsdm.matchers`. "auto" is "wgan" where codes are images (5,000 images of 16
-        and more pixels, or `autoencoder="feature-map"`), and "transport" else. The parameters of
-        a matcher that is named can be set as `matcher__<name>`.""",
+        and more pixels with `latent_dim="auto"`, or `autoencoder="feature-map"`), and "transport"
+        else. The parameters of a matcher that is named can be set as `matcher__<name>`.""",
         kw_only=False,
     )
+    _matcher_name_ = "transport"  # what "auto" is
     x_shape_: tuple[int, ...] = learnt("Shape of one row of the data.", "tuple")
     n_features_in_: int = learnt(
         "Length of X's second axis: columns, or channels or lines of images."
@@ -125,19 +126,19 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
     def _given_part(self, part: str) -> Any:
         if part == "matcher" and isinstance(self.matcher, str):
             name = check_choice("matcher", self.matcher, ("auto", *MATCHERS))
-            chosen = getattr(self, "_matcher_name_", "transport")
-            return MATCHERS[chosen if name == "auto" else name]()
+            if name == "auto" and self.warm_start and hasattr(self, "matcher_"):
+                return type(self.matcher_)()  # a further fit goes on with it
+            return MATCHERS[self._matcher_name_ if name == "auto" else name]()
         return super()._given_part(part)
 
     def _learn(self, X: Any, seed: int) -> None:
         data = self._check_data(X)
         run = self._run(seed, data)
         responses = self._open_responses(data, None)
-        if not hasattr(self, "_matcher_name_"):  # else this fit goes on from an earlier one
-            asked = self._new_part("autoencoder")
-            codes = asked.resolve(responses.format, self.latent_dim, len(responses), True)
-            of_images = isinstance(codes, FeatureMapAutoencoder)
-            self._matcher_name_ = "wgan" if of_images else "transport"
+        asked = self._new_part("autoencoder")
+        codes = asked.resolve(responses.format, self.latent_dim, len(responses), True)
+        if _is_auto(self.matcher) and isinstance(codes, FeatureMapAutoencoder):
+            self._matcher_name_ = "wgan"
         responses.by_label = True
         warn_of_extremes({"X": data}, responses.format.standardiser.scale)
         self.x_shape_ = responses.format.shape

@@ -99,6 +99,12 @@ def test_condition_noise_has_its_spread_and_moves_conditions_only():
     assert condition.equal(torch.arange(50.0)[:, None].repeat(1, 3))
 
 
+def test_noise_is_made_in_larger_blocks_on_a_gpu_but_not_of_many_numbers():
+    assert NoiseStream.block_on("cpu", 3) == NoiseStream.block_on("cpu", 5000) == 4096
+    assert NoiseStream.block_on("cuda", 0) == NoiseStream.block_on("cuda", 64) == 2**16
+    assert NoiseStream.block_on("cuda", 4096) == 2**10
+
+
 @pytest.mark.parametrize("portions", [[9000], [1, 4095, 4904], [5000, 4000], [100] * 90])
 def test_noise_is_the_same_in_any_portions(portions):
     whole = NoiseStream(3, 0, CPU).take(9000)

@@ -12,7 +12,7 @@ from sklearn.model_selection import cross_val_score
 
 import sklsdm
 from sklsdm import LSDMGenerator
-from sklsdm.matchers import MATCHERS, EnergyMatcher, TransportMatcher, WGANMatcher
+from sklsdm.matchers import MATCHERS, BaseMatcher, EnergyMatcher, TransportMatcher, WGANMatcher
 
 DATA = np.random.default_rng(0).normal(size=(120, 3)) @ np.diag([1.0, 2.0, 0.5]) + 4
 
@@ -97,6 +97,19 @@ def test_a_default_fit_is_saved_refitted_and_goes_on(tmp_path):
     assert_array_equal(clone(est).fit(DATA).sample(9, random_state=0), draws)
     same.fit(DATA)
     assert isinstance(same.matcher_, TransportMatcher)
+
+
+def test_the_critic_by_default_draws_images_goes_on_and_gives_way(monkeypatch):
+    monkeypatch.setattr(BaseMatcher, "budget", lambda self, n_rows: 4)
+    images = np.random.default_rng(1).integers(0, 256, size=(60, 16, 16), dtype=np.uint8)
+    est = LSDMGenerator(autoencoder="feature-map", random_state=0).set_params(
+        autoencoder__max_epochs=1
+    )
+    assert isinstance(est.fit(images).matcher_, WGANMatcher)
+    assert est.sample(3, random_state=0).shape == (3, 16, 16)
+    assert isinstance(est.set_params(warm_start=True).fit(images).matcher_, WGANMatcher)
+    est.set_params(warm_start=False, autoencoder="pca")
+    assert isinstance(est.fit(DATA).matcher_, TransportMatcher)
 
 
 def test_parameters_of_a_matcher_that_is_not_named():

@@ -136,6 +136,57 @@ def test_images_are_mirrored_where_their_labels_stay():
     turned = images.view(-1, *shape).transpose(-2, -1).flatten(1)  # now they point up or down
     assert labelling._tells_mirrored(shape, labels, turned)
     assert not labelling._tells_mirrored(shape, labels[:29], turned[:29])
+    few_numbers = 29 * labelling.Cells(shape)(images[:1]).numel()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labelling, "_MOST_COMPARED", few_numbers)
+        assert not labelling._tells_mirrored(shape, labels, turned)
+
+
+def test_what_shows_nothing_is_not_mirrored():
+    """Images that tell no label, images of a label each, and two labels among many symmetric."""
+    noise, shape = rows(60, 64), (1, 8, 8)
+    found = [labelling._tells_mirrored(shape, torch.arange(60) % k, noise) for k in (2, 60)]
+    assert found == [False, False]
+    images, labels = arrows(120)
+    turned = images.view(-1, 2, 16, 16).transpose(-2, -1).flatten(1)
+    both = torch.cat([turned, images[:10]])  # the arrows are their mirrored images' opposites
+    named = torch.cat([labels, labels[:10] + 2])
+    shape = (2, 16, 16)
+    assert labelling._tells_mirrored(shape, labels, turned)
+    assert not labelling._tells_mirrored(shape, named, both)
+
+
+@pytest.mark.parametrize("mirrors", [False, True])
+def test_mirrored_images_are_learnt_in_twice_the_steps(mirrors, monkeypatch):
+    seen = {}
+
+    def noted(classifier, objective, data, *arguments, n_steps, **settings):
+        seen.update(mirrors=objective.mirrors, n_steps=n_steps)
+        return classifier
+
+    monkeypatch.setattr(labelling, "fit_classifier", noted)
+    monkeypatch.setattr(labelling, "_tells_mirrored", lambda *args: mirrors)
+    images = np.random.default_rng(0).normal(size=(40, 8, 8))
+    small = SmallImages(Responses(images[:20], images[20:]), np.arange(40))
+    list(labelling._by_sight(small, torch.arange(20) % 2, 2, RUN, 10_000))
+    assert seen == {"mirrors": mirrors, "n_steps": labelling._IMAGE_STEPS * (1 + mirrors)}
+
+
+def test_who_tells_left_from_right_loses_by_mirrors():
+    def by_side(images):
+        sides = images.view(-1, 8, 8)
+        apart = 5 * (sides[..., :4].mean(dim=(1, 2)) - sides[..., 4:].mean(dim=(1, 2)))
+        return torch.stack([apart, -apart], dim=1).log_softmax(dim=1)
+
+    labels = torch.arange(40) % 2
+    images = torch.zeros((40, 8, 8))
+    images[labels == 0, :, :4] = images[labels == 1, :, 4:] = 1
+    images = images.flatten(1)
+    batch = labelling.PairBatch(labels, images, images[:, :0], images, images)
+    plain, mirrored = (
+        ImageObjective((1, 8, 8), seeded(), mirrors)(by_side, batch) for mirrors in (False, True)
+    )
+    assert mirrored > plain + 1
 
 
 # ------------------------------------------------------------------ the classifier

@@ -38,6 +38,39 @@ def test_light_and_sign_do_not_matter_and_contrast_hardly():
     assert_allclose(oriented_gradients(2 * images, 2), found, rtol=0.05, atol=0.02)
 
 
+def test_faint_edges_are_small_and_strong_ones_alike():
+    """Steps of 2, 4 and .02 from left to right, each in cells of their own."""
+    heights = torch.tensor([2.0, 4.0, 0.02])
+    image = torch.zeros((1, 1, 16, 48))
+    for place, height in enumerate(heights):
+        image[..., 16 * place + 8 : 16 * place + 16] = height
+    histograms = oriented_gradients(image, 4).view(4, N_ORIENTATIONS, 4, 12)
+    low, high, faint = (histograms[:, 0, 1, 4 * place + 1 : 4 * place + 3] for place in range(3))
+    assert low.max() > 1
+    assert_allclose(low, high, rtol=0.3)
+    assert faint.max() < 0.05
+
+
+def test_the_four_parts_are_of_four_blocks():
+    """An edge alone in the first cell, beside a stronger one in the cell at its right."""
+    image = torch.zeros((1, 1, 16, 16))
+    image[..., 0:4, 2:] += 2
+    image[..., 0:4, 6:] += 8
+    parts = oriented_gradients(image, 4).view(4, N_ORIENTATIONS, 4, 4)[:, 0, 0, 0]
+    upper_left, upper_right, lower_left, lower_right = parts
+    assert upper_left > 2 * upper_right
+    assert lower_left > 2 * lower_right
+    assert upper_right < lower_right  # below there is nothing
+
+
+def test_an_image_does_not_depend_on_the_others():
+    images = rows(4, 144).view(4, 1, 12, 12) * torch.tensor([0.01, 1.0, 1.0, 50.0]).view(4, 1, 1, 1)
+    together = oriented_gradients(images, 3)
+    for place in range(4):
+        alone = oriented_gradients(images[place : place + 1], 3)
+        assert_allclose(together[place : place + 1], alone, rtol=1e-5, atol=1e-6)
+
+
 def test_channels_that_change_alike_are_as_one():
     image = 5 * rows(1, 144).view(1, 1, 12, 12)
     both = torch.cat([image, -image], dim=1)

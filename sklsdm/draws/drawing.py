@@ -46,15 +46,19 @@ _NUMPYS = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float
 class NoiseStream:
     """Rows of standard normal noise, which do not depend on how many are taken at once.
 
-    They are always generated in blocks of as many rows, and rows not yet taken are kept.
+    They are always generated in blocks of `block` rows, and rows not yet taken are kept.
     """
 
     def __init__(self, dim: int, seed: int, device: torch.device) -> None:
         self.dim = dim
-        on_cpu = device.type == "cpu"
-        self.block = _NOISE_ON_CPU if on_cpu else min(_NOISE_ON_GPU, rows_per_block(dim))
+        self.block = self.block_on(device.type, dim)
         self.random = torch.Generator(device=device).manual_seed(seed)
         self.left = torch.empty((0, dim), dtype=torch.float32, device=device)
+
+    @staticmethod
+    def block_on(device_type: str, dim: int) -> int:
+        """Rows made at once: on a GPU many, as far as memory is bounded."""
+        return _NOISE_ON_CPU if device_type == "cpu" else min(_NOISE_ON_GPU, rows_per_block(dim))
 
     def take(self, n_rows: int) -> Tensor:
         """The next `n_rows` rows of noise, (n_rows, dim)."""
@@ -217,7 +221,7 @@ class Sampler:
         return torch.cat([self.decode(part.to(self.device)).cpu() for part in parts]).numpy()
 
     def _chunk(self) -> int:
-        """Draws made at once, so that input and output of the widest layer make a block, or 16.
+        """Draws made at once: input and output of the widest layer make a block, on a GPU 16.
 
         On a CPU they are few: in larger chunks the layers of small networks leave the cache, and
         the system takes their memory back after each chunk. Draws then take up to twice as long.

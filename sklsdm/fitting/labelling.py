@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sklsdm.batches import PairBatch
-from sklsdm.blocks import rows_per_block
+from sklsdm.blocks import row_slices, rows_per_block
 from sklsdm.functional.augmentation import random_affine, random_changes, random_mirror
 from sklsdm.functional.categorical import nearest_row
 from sklsdm.functional.virtual_adversarial import (
@@ -51,7 +51,8 @@ _NOISE, _RADIUS = 0.1, 0.5
 _IMAGE_STEPS, _IMAGE_BATCH, _IMAGE_LR = 500, 96, 2e-3
 _MOST_IMAGES, _MOST_BYTES = 10_000, 256 * 2**20  # from which it learns: of pairs, and of others
 _NEARLY_UNCHANGED = 0.5  # strength of the moves
-_TO_MIRROR = (30, 1000)  # pairs that are asked: so many at least, and at most
+# Pairs that tell whether images may be mirrored: so many at least and at most, in so many numbers.
+_TO_MIRROR, _MOST_COMPARED = (30, 1000), 2**24
 _ROUNDING = 1e-6  # of a mean of equal confidences
 
 
@@ -134,11 +135,11 @@ def _by_code(
 class ImageObjective:
     """Loss of the classifier of images: supervised on the pairs, semi-supervised on all images.
 
-    With `mirrors`, half of all images are mirrored first. The pairs, moved a little, add the
-    cross-entropy. All images add the cross-entropy of a strongly
+    The pairs, moved a little, add the cross-entropy. All images add the cross-entropy of a strongly
     changed image with the class that is the likeliest for the same image nearly unchanged, where
     that class has at least the batch's mean confidence (a threshold that rises as the classifier
-    learns, as in FreeMatch, Wang et al. 2023, arXiv 2205.07246).
+    learns, as in FreeMatch, Wang et al. 2023, arXiv 2205.07246). With `mirrors` each image is
+    mirrored first with probability 1/2, anew in each step.
     """
 
     recordable: ClassVar[bool] = True
@@ -196,7 +197,8 @@ def _by_sight(
         noise_dim=0,
         ema_decay=_EMA,
     )
-    size = rows_per_block(widest_output([fitted], lambda: fitted(seen[:1])))
+    widest = widest_output([fitted], lambda: fitted(seen[:1]))
+    size = rows_per_block(max(widest, fitted.cells.numbers_per_image))
     for start in range(n_pairs, len(images), size):
         block = images.take(np.arange(start, min(start + size, len(images)))).to(run.device)
         with torch.no_grad():
@@ -205,26 +207,46 @@ def _by_sight(
 
 
 def _tells_mirrored(shape: tuple[int, int, int], labels: Tensor, images: Tensor) -> bool:
-    """Whether mirrored images (n, c h w) are told as well as the images as they are.
+    """Whether the pairs show that mirrored images (n, c h w) have the labels of the images.
 
-    They are told by the label of the nearest other image, by edges and light, and as well unless
-    it is right less often by more than two standard errors. Few pairs do not show it.
+    The nearest other image, by edges and light, tells a label. It is to tell that of mirrored
+    images more often than the commonest label would, and not less often than that of the images as
+    they are, both within two standard errors, and no label is to be lost in most of its images. Few
+    pairs do not show it.
     """
-    fewest, most = _TO_MIRROR
-    if len(labels) < fewest:
-        return False
-    some = torch.from_numpy(_spread(0, len(labels), most)).to(labels.device)
-    labels, images = labels[some], images[some]
     cells = Cells(shape)
-    seen = cells(images).flatten(1)
-    mirrored = cells(images.view(-1, *shape).flip(-1).flatten(1)).flatten(1)
-    alike = torch.eye(len(some), dtype=torch.bool, device=labels.device)
-    right = [
-        labels[torch.cdist(rows, seen).masked_fill(alike, math.inf).argmin(dim=1)] == labels
+    fewest, most = _TO_MIRROR
+    most = min(most, _MOST_COMPARED // cells(images[:1]).numel())
+    some = torch.from_numpy(_spread(0, len(labels), most)).to(labels.device)
+    if len(some) < fewest:
+        return False
+    labels, images = labels[some], images[some]
+    seen = _by_cells(cells, images)
+    mirrored = _by_cells(cells, images.view(-1, *shape).flip(-1).flatten(1))
+    itself = torch.eye(len(some), dtype=torch.bool, device=labels.device)
+    plain, turned = (
+        (labels[torch.cdist(rows, seen).masked_fill(itself, math.inf).argmin(dim=1)] == labels)
+        .double()
+        .cpu()
         for rows in (seen, mirrored)
-    ]
-    lost = right[0].float() - right[1].float()
-    return bool(lost.mean() <= 2 * lost.std() / math.sqrt(len(lost)))
+    )
+    labels = labels.cpu()
+    lost = plain - turned
+    n_images = labels.bincount().clamp(min=1)
+    lost_by_label = labels.bincount(weights=lost) / n_images
+    is_told = turned.mean() - _two_errors(turned) > n_images.max() / len(labels)
+    return bool(is_told and lost.mean() <= _two_errors(lost) and lost_by_label.max() <= 0.5)
+
+
+def _by_cells(cells: Cells, images: Tensor) -> Tensor:
+    """Edges and light of images (n, c h w), flat."""
+    blocks = row_slices(len(images), cells.numbers_per_image)
+    return torch.cat([cells(images[rows]).flatten(1) for rows in blocks])
+
+
+def _two_errors(values: Tensor) -> float:
+    """Two standard errors of the mean."""
+    return float(2 * values.std() / math.sqrt(len(values)))
 
 
 def _spread(start: int, end: int, most: int) -> NDArray[np.intp]:

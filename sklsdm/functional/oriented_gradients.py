@@ -25,13 +25,14 @@ def oriented_gradients(images: Tensor, cell: int) -> Tensor:
     Parameters
     ----------
     images : Tensor of shape (b, c, h, w)
-        Standardised. The cells at the right and at the bottom may be cut.
+        Standardised, as float32 or float64. The cells at the right and at the bottom may be cut.
     cell : int
         Side of a cell.
 
     Returns
     -------
     Tensor of shape (b, 32, ceil(h / cell), ceil(w / cell))
+        It has no finite gradient in pixels around which an image is flat.
 
     References
     ----------

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sklsdm.functional.oriented_gradients import N_PARTS, oriented_gradients
+from sklsdm.functional.oriented_gradients import N_ORIENTATIONS, N_PARTS, oriented_gradients
 from sklsdm.modules.layers import conv, linear, mlp
 
 _CHANNELS = 64
@@ -43,6 +43,8 @@ class Cells(nn.Module):
         super().__init__()
         self.shape = tuple(shape)
         self.side = max(_SMALLEST_CELL, round(min(self.shape[1:]) / _CELLS))
+        channels, height, width = self.shape
+        self.numbers_per_image = (N_ORIENTATIONS + channels) * height * width  # held at once
 
     def forward(self, images: Tensor) -> Tensor:
         pixels = images.view(-1, *self.shape)
@@ -53,8 +55,8 @@ class Cells(nn.Module):
 class ImageClassifier(nn.Module):
     """ln p(class | image), (n, c), of flat images (n, channels * h * w).
 
-    Two convolutions see the edges and the light of about 8 x 8 cells, fewer of tiny images. From
-    pixels alone as many labelled images teach less: see docs/lessons.md.
+    Two convolutions see the edges and the light of cells, of which about eight lie along an image's
+    smaller side. From pixels alone as many labelled images teach less: see docs/lessons.md.
     """
 
     def __init__(
