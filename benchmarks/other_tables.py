@@ -132,7 +132,7 @@ def run(name: str, number: int, methods: Sequence[str], quick: bool) -> Iterator
     split = load(name, number, quick)
     size = {"n_train": len(split.y), "n_columns": split.X.shape[1], "n_outputs": split.y.shape[1]}
     known = paired_methods(quick, asked=methods)
-    for method in methods:
+    for method in (name for name in methods if name in known):
         scores, _ = timed(
             lambda fit=known[method]: fit(split.X, split.y, number, None),
             lambda draw: draw(split.X_test, N_DRAWS, number),
@@ -149,21 +149,26 @@ def summarise(rows: Sequence[dict[str, Any]]) -> None:
         mine = {(row["split"], row["method"]): row for row in rows if row["set"] == name}
         splits = sorted({split for split, method in mine if method == DEFAULT})
         logs = [
-            np.mean([_log_ratio(mine, split, peer) for split in splits if (split, peer) in mine])
+            [_log_ratio(mine, split, peer) for split in splits if (split, peer) in mine]
             for peer in peers
         ]
+        logs = [np.mean(values) if values else np.nan for values in logs]
         ratios.append(logs)
         default = [mine[split, DEFAULT] for split in splits]
         covered = np.mean([row["coverage"] for row in default])
         cells = [str(default[0][key]) for key in ("n_train", "n_columns", "n_outputs")]
-        cells += [f"{np.exp(value):.2f}" for value in logs]
+        cells += [_shown(value) for value in logs]
         seconds = np.mean([row["fit_s"] for row in default])
         table.append([name, *cells, f"{covered:.3f}", f"{seconds:.1f}"])
-    mean = [f"{value:.2f}" for value in np.exp(np.mean(ratios, axis=0))]
+    mean = [_shown(value) for value in np.mean(ratios, axis=0)]
     coverage = np.mean([float(row[-2]) for row in table])
     table.append(["all (geometric mean)", "", "", "", *mean, f"{coverage:.3f}", ""])
     heads = [f"{peer} / default" for peer in peers]
     print_table(["set", "rows", "columns", "outputs", *heads, "coverage of 90 %", "fit s"], table)
+
+
+def _shown(log_ratio: float) -> str:
+    return "" if np.isnan(log_ratio) else f"{np.exp(log_ratio):.2f}"
 
 
 def _log_ratio(mine: dict[Any, Any], split: int, peer: str) -> float:

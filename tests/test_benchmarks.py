@@ -50,6 +50,37 @@ def rng():
     return np.random.default_rng(0)
 
 
+# ---------------------------------------------------------------------------- other tables
+def test_other_tables_of_scikit_learn_hold_their_outputs_apart():
+    other = load("other_tables")
+    split = other.load("wine", 0, False)
+    assert split.X.shape == (143, 11)
+    assert split.y.shape == (143, 3)
+    assert len(split.y_test) == 35
+    assert split.y.std(axis=0) == pytest.approx(np.ones(3))
+    again = other.load("wine", 1, False)
+    assert not np.array_equal(split.y_test, again.y_test)
+    frame = other.read("wine")
+    given = [np.abs(np.corrcoef(column, split.y.T)[0, 1:]).max() for column in split.X.T]
+    assert frame.shape == (178, 14)
+    assert max(given) < 0.95
+
+
+def test_other_tables_are_summed_up_by_geometric_means(capsys):
+    other = load("other_tables")
+    sizes = {"n_train": 5, "n_columns": 2, "n_outputs": 1, "coverage": 0.9, "fit_s": 1.0}
+    scores = {"default": (1.0, 2.0), "quantile-forest": (4.0, 2.0)}
+    rows = [
+        {"set": "mine", "split": split, "method": method, "energy_score": value} | sizes
+        for method, values in scores.items()
+        for split, value in enumerate(values)
+    ]
+    other.summarise([row for row in rows if row["method"] == "default"] + rows[2:])
+    line = next(line for line in capsys.readouterr().out.splitlines() if "mine" in line)
+    cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    assert cells == ["mine", "5", "2", "1", "2.00", "", "0.900", "1.0"]
+
+
 # ---------------------------------------------------------------------------- Frechet distance
 def test_frechet_of_commuting_normals_is_the_sum_over_axes(judge, rng):
     mean_a, mean_b = rng.normal(size=(2, 5))
