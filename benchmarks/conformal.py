@@ -15,7 +15,6 @@ deviation, over the splits, of whichever the intervals aim at.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -26,7 +25,7 @@ from common import kept_rows, print_table, replace_row, save_results
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from tables import SETS, Split
-from tabular import QUICK_STEPS, chosen_names
+from tabular import QUICK_STEPS, chosen_names, table_parser
 
 from sklsdm import LSDMRegressor
 
@@ -99,12 +98,7 @@ def summarise(rows: Sequence[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Run the rows asked for, keep the JSON, print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="300 rows, short fits, no JSON")
-    parser.add_argument("--sets", nargs="+", metavar="SET")
-    parser.add_argument("--splits", type=int, nargs="+", default=[0, 1])
+    parser = table_parser(__doc__, "300 rows, short fits, no JSON")
     parser.add_argument("--table", action="store_true", help="run nothing, print the kept rows")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

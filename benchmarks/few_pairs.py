@@ -9,7 +9,6 @@ are taken at random. There are no unpaired responses. Splits 0 and 1 are reporte
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,7 +18,7 @@ import torch
 from common import kept_rows, print_table, replace_row, save_results
 from peers import Fit
 from tables import SETS
-from tabular import CHOSEN, DEFAULT, N_DRAWS, chosen_names, paired_methods, timed
+from tabular import CHOSEN, DEFAULT, N_DRAWS, chosen_names, paired_methods, table_parser, timed
 
 SIZES = (60, 120)
 KEYS = ("set", "split", "n_pairs", "method")
@@ -67,12 +66,7 @@ def summarise(rows: Sequence[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Run the rows asked for, keep the JSON, print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="short fits of one set, no JSON")
-    parser.add_argument("--sets", nargs="+", metavar="SET")
-    parser.add_argument("--splits", type=int, nargs="+", default=[0, 1])
+    parser = table_parser(__doc__, "short fits of one set, no JSON")
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=list(SIZES), help="numbers of pairs"
     )

