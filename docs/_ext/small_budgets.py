@@ -12,6 +12,7 @@ import joblib
 import sklsdm.encoders.boosting
 import sklsdm.encoders.trees
 import sklsdm.fitting.labelling
+import sklsdm.fitting.sight
 import sklsdm.metrics.classifier
 from sklsdm.autoencoders import ConvAutoencoder, FeatureMapAutoencoder, feature_map
 from sklsdm.autoencoders.sharpening import sharpen
@@ -46,7 +47,7 @@ def small_budgets(steps: int = 20, epochs: int = 1) -> Iterator[None]:
         cuts.enter_context(patch.object(sklsdm.encoders.trees, "_TREES", (20, 20)))
         cuts.enter_context(patch.object(sklsdm.encoders.boosting, "_MOST_TREES", 3))
         cuts.enter_context(patch.object(sklsdm.metrics.classifier, "N_TREES", 50))
-        for name in ("_STEPS", "_IMAGE_STEPS"):
-            cuts.enter_context(patch.object(sklsdm.fitting.labelling, name, steps))
+        for module in (sklsdm.fitting.labelling, sklsdm.fitting.sight):
+            cuts.enter_context(patch.object(module, "_STEPS", steps))
         cuts.enter_context(joblib.parallel_config("sequential"))
         yield

@@ -74,10 +74,16 @@ class ImageClassifier(nn.Module):
             layers += [conv(n_in, _CHANNELS, 3, 1, generator), norm, nn.LeakyReLU(0.1)]
             n_in = _CHANNELS
         height, width = (math.ceil(side / (2 * self.cells.side)) for side in shape[1:])
-        last = linear(n_in * height * width, n_classes, generator)
-        self.layers: Any = nn.Sequential(
-            *layers, nn.AvgPool2d(2, ceil_mode=True), nn.Flatten(), last
-        )
+        self.layers: Any = nn.Sequential(*layers, nn.AvgPool2d(2, ceil_mode=True), nn.Flatten())
+        self.last = linear(n_in * height * width, n_classes, generator)
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the last layer sees of images, (n, d)."""
+        return self.layers(self.cells(images))
+
+    def classes(self, features: Tensor) -> Tensor:
+        """ln p(class | features), (n, c)."""
+        return self.last(features).log_softmax(dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.layers(self.cells(images)).log_softmax(dim=1)
+        return self.classes(self.features(images))

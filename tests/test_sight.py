@@ -9,8 +9,8 @@ from helpers import RUN, matching_data, normal, plain_regressor, rows, seeded
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 
-from sklsdm.fitting import labelling
-from sklsdm.fitting.labelling import ImageObjective
+from sklsdm.fitting import labelling, sight
+from sklsdm.fitting.sight import ImageObjective
 from sklsdm.functional.augmentation import random_changes, random_mirror
 from sklsdm.inputs.images import SmallImages
 from sklsdm.inputs.responses import Responses
@@ -53,21 +53,21 @@ def test_large_images_have_about_a_thousand_pixels(sides, small):
 
 
 def test_what_the_classifier_learns_from_is_spread_evenly():
-    assert_array_equal(labelling._spread(3, 8, 10), [3, 4, 5, 6, 7])
-    assert_array_equal(labelling._spread(0, 10, 4), [0, 2, 5, 7])
-    assert len(labelling._spread(5, 5, 4)) == 0
+    assert_array_equal(sight._spread(3, 8, 10), [3, 4, 5, 6, 7])
+    assert_array_equal(sight._spread(0, 10, 4), [0, 2, 5, 7])
+    assert len(sight._spread(5, 5, 4)) == 0
 
 
 def test_many_images_are_learnt_from_in_part(monkeypatch):
-    monkeypatch.setattr(labelling, "_IMAGE_STEPS", 2)
-    monkeypatch.setattr(labelling, "_MOST_BYTES", 4 * 64 * 7)
-    seen, fit = [], labelling.fit_classifier
+    monkeypatch.setattr(sight, "_STEPS", 2)
+    monkeypatch.setattr(sight, "_MOST_BYTES", 4 * 64 * 7)
+    seen, fit = [], sight.fit_classifier
 
     def noted(classifier, objective, data, *arguments, **settings):
         seen.append(data)
         return fit(classifier, objective, data, *arguments, **settings)
 
-    monkeypatch.setattr(labelling, "fit_classifier", noted)
+    monkeypatch.setattr(sight, "fit_classifier", noted)
     images = np.random.default_rng(0).normal(size=(50, 8, 8))
     small = SmallImages(Responses(images[:20], images[20:]), np.arange(50))
     data = replace(
@@ -132,28 +132,28 @@ def arrows(n, n_classes=2):
 def test_images_are_mirrored_where_their_labels_stay():
     images, labels = arrows(60)
     shape = (2, 16, 16)
-    assert not labelling._tells_mirrored(shape, labels, images)
+    assert not sight._tells_mirrored(shape, labels, images)
     turned = images.view(-1, *shape).transpose(-2, -1).flatten(1)  # now they point up or down
-    assert labelling._tells_mirrored(shape, labels, turned)
-    assert not labelling._tells_mirrored(shape, labels[:29], turned[:29])
-    few_numbers = 29 * labelling.Cells(shape)(images[:1]).numel()
+    assert sight._tells_mirrored(shape, labels, turned)
+    assert not sight._tells_mirrored(shape, labels[:29], turned[:29])
+    few_numbers = 29 * sight.Cells(shape)(images[:1]).numel()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(labelling, "_MOST_COMPARED", few_numbers)
-        assert not labelling._tells_mirrored(shape, labels, turned)
+        patch.setattr(sight, "_MOST_COMPARED", few_numbers)
+        assert not sight._tells_mirrored(shape, labels, turned)
 
 
 def test_what_shows_nothing_is_not_mirrored():
     """Images that tell no label, images of a label each, and two labels among many symmetric."""
     noise, shape = rows(60, 64), (1, 8, 8)
-    found = [labelling._tells_mirrored(shape, torch.arange(60) % k, noise) for k in (2, 60)]
+    found = [sight._tells_mirrored(shape, torch.arange(60) % k, noise) for k in (2, 60)]
     assert found == [False, False]
     images, labels = arrows(120)
     turned = images.view(-1, 2, 16, 16).transpose(-2, -1).flatten(1)
     both = torch.cat([turned, images[:10]])  # the arrows are their mirrored images' opposites
     named = torch.cat([labels, labels[:10] + 2])
     shape = (2, 16, 16)
-    assert labelling._tells_mirrored(shape, labels, turned)
-    assert not labelling._tells_mirrored(shape, named, both)
+    assert sight._tells_mirrored(shape, labels, turned)
+    assert not sight._tells_mirrored(shape, named, both)
 
 
 @pytest.mark.parametrize("mirrors", [False, True])
@@ -164,12 +164,12 @@ def test_mirrored_images_are_learnt_in_twice_the_steps(mirrors, monkeypatch):
         seen.update(mirrors=objective.mirrors, n_steps=n_steps)
         return classifier
 
-    monkeypatch.setattr(labelling, "fit_classifier", noted)
-    monkeypatch.setattr(labelling, "_tells_mirrored", lambda *args: mirrors)
+    monkeypatch.setattr(sight, "fit_classifier", noted)
+    monkeypatch.setattr(sight, "_tells_mirrored", lambda *args: mirrors)
     images = np.random.default_rng(0).normal(size=(40, 8, 8))
     small = SmallImages(Responses(images[:20], images[20:]), np.arange(40))
-    list(labelling._by_sight(small, torch.arange(20) % 2, 2, RUN, 10_000))
-    assert seen == {"mirrors": mirrors, "n_steps": labelling._IMAGE_STEPS * (1 + mirrors)}
+    list(sight.log_weights_by_sight(small, torch.arange(20) % 2, 2, RUN, 10_000))
+    assert seen == {"mirrors": mirrors, "n_steps": sight._STEPS * (1 + mirrors)}
 
 
 def test_who_tells_left_from_right_loses_by_mirrors():
@@ -182,7 +182,7 @@ def test_who_tells_left_from_right_loses_by_mirrors():
     images = torch.zeros((40, 8, 8))
     images[labels == 0, :, :4] = images[labels == 1, :, 4:] = 1
     images = images.flatten(1)
-    batch = labelling.PairBatch(labels, images, images[:, :0], images, images)
+    batch = sight.PairBatch(labels, images, images[:, :0], images, images)
     plain, mirrored = (
         ImageObjective((1, 8, 8), seeded(), mirrors)(by_side, batch) for mirrors in (False, True)
     )
@@ -205,7 +205,7 @@ def test_classes_of_one_form_are_told_by_their_light():
     images = random.uniform(-1, 1, size=(60, 3, 1, 1)) + 0.1 * random.normal(size=(60, 3, 9, 9))
     images[:, 1] += (3 * labels - 1.5)[:, None, None]
     small = SmallImages(Responses(images[:20], images[20:]), np.arange(60))
-    found = labelling._by_sight(small, torch.from_numpy(labels[:20]), 2, RUN, 60)
+    found = sight.log_weights_by_sight(small, torch.from_numpy(labels[:20]), 2, RUN, 60)
     assert_array_equal(torch.cat(list(found)).argmax(dim=1), labels[20:])
 
 
@@ -213,7 +213,7 @@ def test_changed_images_are_to_have_the_class_of_nearly_unchanged_ones():
     """A classifier that sees light alone: with all images alike, moves change nothing."""
     shape = (1, 8, 8)
     images = torch.ones((50, 64))
-    batch = labelling.PairBatch(torch.zeros(50).long(), images, images[:, :0], images, images)
+    batch = sight.PairBatch(torch.zeros(50).long(), images, images[:, :0], images, images)
 
     def by_light(slope):
         def classify(rows):
@@ -266,7 +266,7 @@ def share_right(est, data, others, labels):
 
 
 def test_labels_are_found_by_sight(monkeypatch):
-    monkeypatch.setattr(labelling, "_IMAGE_STEPS", 200)
+    monkeypatch.setattr(sight, "_STEPS", 200)
     monkeypatch.setattr(labelling, "_by_code", None)
     found = seen_data()
     assert share_right(*found) > 0.94
@@ -275,13 +275,13 @@ def test_labels_are_found_by_sight(monkeypatch):
 
 def test_images_that_must_not_be_moved_are_labelled_by_their_codes(monkeypatch):
     monkeypatch.setattr(labelling, "_STEPS", 10)
-    monkeypatch.setattr(labelling, "_by_sight", None)
+    monkeypatch.setattr(labelling, "log_weights_by_sight", None)
     settings = {"autoencoder__max_epochs": 1, "autoencoder__augmentation": 0}
     seen_data(autoencoder="mlp", **settings)
 
 
 def test_equal_seeds_find_equal_labels_and_leave_the_global_state(monkeypatch):
-    monkeypatch.setattr(labelling, "_IMAGE_STEPS", 20)
+    monkeypatch.setattr(sight, "_STEPS", 20)
     images = np.random.default_rng(0).normal(size=(60, 9, 9))
     data = matching_data(torch.eye(2).repeat(10, 1), normal(20, 3), normal(60, 3))
     found = []
