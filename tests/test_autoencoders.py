@@ -79,6 +79,7 @@ def stage_1(autoencoder, y, latent_dim, n_held_out=100):
 
 
 # ------------------------------------------------------------------ reconstruction
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "vae", "dpa"])
 def test_curved_latent_spaces_beat_principal_components(name):
     y, fresh = sheet(500, 0), sheet(500, 1)
@@ -86,6 +87,7 @@ def test_curved_latent_spaces_beat_principal_components(name):
     assert error(learn(name, y, max_epochs=8), fresh) < 0.6 * linear
 
 
+@pytest.mark.slow
 def test_convolutions_beat_principal_components():
     y, fresh = blobs(500, 0), blobs(300, 1)
     linear = error(learn("pca", y), fresh)
@@ -104,6 +106,7 @@ def test_never_worse_than_principal_components_on_held_out_rows(kind):
     assert errors[0] <= errors[1] + 1e-6
 
 
+@pytest.mark.slow
 def test_variational_codes_are_standard_and_do_not_collapse():
     fitted, rows = stage_1(VAEAutoencoder(max_epochs=8), sheet(500, 0), 2)
     codes = fitted.encode(rows)
@@ -114,6 +117,7 @@ def test_variational_codes_are_standard_and_do_not_collapse():
     assert (log_spread > -5).all()
 
 
+@pytest.mark.slow
 def test_beta_prunes_the_codes():
     autoencoder = VAEAutoencoder(beta=20.0, free_bits=0.0, max_epochs=5)
     pruned, rows = stage_1(autoencoder, sheet(500, 0), 2)
@@ -225,6 +229,7 @@ def test_slope_bounds_every_jacobian(shape, activation):
     assert_allclose(0.7 * coder.slope(spread, 15).item(), bound, rtol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     slow_but({MLPAutoencoder, DPAAutoencoder}, [MLPAutoencoder, VAEAutoencoder, DPAAutoencoder]),
@@ -270,6 +275,7 @@ def stochastic():
     return learn("dpa", noisy_line(0), latent_dim=1, max_epochs=10)
 
 
+@pytest.mark.slow
 def test_stochastic_decoder_has_the_conditional_spread():
     est, fresh = stochastic(), noisy_line(1)
     ae, form = est.autoencoder_, est._response_format_
@@ -377,6 +383,7 @@ def test_ranges_of_the_other_responses():
         est.fit(y, y).encode(wrong)
 
 
+@pytest.mark.slow
 def test_training_knows_the_range():
     """Rows outside the range cost nothing where they come back as they should."""
     form = Responses(np.array([[0.0, 3.0], [4.0, 1.0]]), None, (0, [5, np.inf])).format
@@ -625,6 +632,7 @@ def test_callbacks_of_frozen_modules_are_refused():
 
 
 # ------------------------------------------------------------------ codes that are images
+@pytest.mark.slow
 def test_codes_that_are_images_keep_what_a_short_vector_loses():
     y, fresh = np.random.default_rng(0).normal(size=(2, 300, 12, 12))
     y, fresh = (np.cumsum(np.cumsum(part, axis=1), axis=2) for part in (y, fresh))

@@ -159,6 +159,7 @@ def test_nearest_distance_of_copies_and_of_moved_digits(judge, rng):
 
 
 # ---------------------------------------------------------------------------- the classifier
+@pytest.mark.slow
 def test_judge_learns_is_kept_and_comes_back(judge, rng, tmp_path, monkeypatch):
     """A bright row in one of ten places for a digit; the global random state stays as it was."""
     labels = rng.integers(10, size=640)
@@ -226,6 +227,7 @@ def test_images_are_reduced_and_enlarged_with_their_channels(rng):
     np.testing.assert_array_equal(nearest[:, 0], images)
 
 
+@pytest.mark.slow
 def test_vae_draws_the_class(rng):
     colour, Split = load("colour"), load("mnist_matchers").Split
     images, labels = colour_images(rng, 60, 8)
@@ -239,6 +241,7 @@ def test_vae_draws_the_class(rng):
     assert (drawn.mean(axis=(2, 3)).argmax(axis=1) == asked).mean() > 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklsdm.NotImprovedWarning")
 def test_colour_in_short(judge, cifar3, tmp_path, monkeypatch, capsys):
     """All rows of both parts, each with its columns, and a picture; nothing is kept."""

@@ -283,6 +283,7 @@ def test_a_column_of_nan_is_named_without_categories_too():
 
 
 # ------------------------------------------------------------------ where frames travel
+@pytest.mark.slow
 def test_validation_pairs_groups_and_checkpoints(tmp_path):
     (X, y), (X_val, y_val) = table(90), table(30, seed=1)
     groups = np.arange(90) // 3
@@ -318,6 +319,7 @@ def test_a_refit_on_numbers_forgets_the_categories(fitted):
     assert est.fit(numbers, y).sample(numbers, 2).shape == (len(X), 2)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
 @pytest.mark.filterwarnings("ignore:One or more of the test scores")
 def test_a_search_over_encoders_picks_the_one_that_takes_them():
@@ -329,6 +331,7 @@ def test_a_search_over_encoders_picks_the_one_that_takes_them():
     assert search.predict(X).shape == (90,)
 
 
+@pytest.mark.slow
 def test_pipelines_and_ensembles():
     (X, y), (X_val, y_val) = table(90), table(30, seed=1)
     scale = make_column_transformer(

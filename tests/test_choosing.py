@@ -72,6 +72,7 @@ def steps(n=300):
     return x, np.sign(x[:, :1]) * (1 + np.sign(x[:, 1:2])) + 0.1 * rng.normal(size=(n, 1))
 
 
+@pytest.mark.slow
 def test_trees_are_chosen_where_the_law_has_steps():
     est = quick(200).fit(*steps())
     assert type(est.condition_encoder_) is TreesConditionEncoder
@@ -80,6 +81,7 @@ def test_trees_are_chosen_where_the_law_has_steps():
     assert est.held_out_scores_ == {}
 
 
+@pytest.mark.slow
 def test_waves_are_chosen_where_the_law_turns():
     pinwheel, others = make_pinwheel(1000, random_state=0), make_pinwheel(400, random_state=50)
     est = quick(200).fit(pinwheel.X, pinwheel.y, X_val=others.X, y_val=others.y)
@@ -87,6 +89,7 @@ def test_waves_are_chosen_where_the_law_turns():
     assert type(est.condition_encoder_) is PeriodicConditionEncoder
 
 
+@pytest.mark.slow
 def test_on_a_linear_gaussian_law_conditions_enter_as_they_are_or_as_well():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 3))
@@ -295,6 +298,7 @@ def test_the_use_is_chosen_by_the_scores():
     assert est.unpaired_ == choose_first_as_good(est.held_out_scores_, 2.0)
 
 
+@pytest.mark.slow
 def test_copies_of_the_pairs_tell_nothing():
     alone = quick().fit(X, Y)
     pooled = quick().fit(X, Y, Y[::-1][:40])
@@ -310,6 +314,7 @@ def test_encoders_are_compared_with_every_use(use):
     assert (est.unpaired_, set(est.encoder_scores_)) == (use, {"flatten", "trees"})
 
 
+@pytest.mark.slow
 def test_unpaired_responses_that_help_stay_in_stage_2():
     """Thirty pairs hardly show the two sides, 3,000 responses do; 300 held-out pairs see it."""
     (x, y), (_, more), (X_val, y_val) = (
@@ -535,6 +540,7 @@ def test_a_killed_choice_ends_as_an_unbroken_one(tmp_path, monkeypatch, part, tr
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_latent_dimension_does_not_grow_with_the_unpaired_responses():
     """More of them tell of more dimensions than the pairs can fill; images need them all."""
     random = np.random.default_rng(0)

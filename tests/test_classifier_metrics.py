@@ -47,6 +47,7 @@ def test_the_level_is_kept_by_a_classifier_that_overfits(made):
         assert binomtest(int((p_values < level).sum()), 100, level).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_what_ignores_x_is_seen_and_where():
     rng = np.random.default_rng(0)
     X = rng.uniform(-1, 1, size=(400, 1))

@@ -143,6 +143,7 @@ def test_what_auto_stands_for():
     assert alone.settings_["energy_weight"] == 0
 
 
+@pytest.mark.slow
 def test_all_labelled_images_are_learnt_to_the_last_step_unless_the_user_judges(monkeypatch):
     X, y = shades(120)
     est = LSDMRegressor(autoencoder="feature-map", unpaired="none", random_state=0)
@@ -363,6 +364,7 @@ def test_images_are_halved_until_they_are_small(side, n_halvings):
 
 
 # ------------------------------------------------------------------ the estimators
+@pytest.mark.slow
 def test_draws_follow_the_class():
     X, y = shades()
     model = LSDMRegressor(autoencoder="feature-map", random_state=0, condition_encoder="flatten")
@@ -385,6 +387,7 @@ def test_draws_follow_an_image():
     assert np.square(again - low[300:]).mean() < 0.5 * other
 
 
+@pytest.mark.slow
 def test_images_are_drawn_without_conditions():
     _, y = shades()
     model = LSDMGenerator(matcher="wgan", autoencoder="feature-map", random_state=0)

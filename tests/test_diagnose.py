@@ -118,6 +118,7 @@ def test_wasserstein_is_that_of_pot():
     assert_allclose(wasserstein(a, b), ot.emd2(weights, weights, ot.dist(a, b, "euclidean")))
 
 
+@pytest.mark.slow
 def test_errors_of_stage_1_show_and_are_named():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 2))
@@ -176,6 +177,7 @@ def test_faults_of_calibration_are_named(factor, shift, fault):
 
 
 # ------------------------------------------------------------------ does the law follow x?
+@pytest.mark.slow
 def test_the_true_law_is_not_accused():
     """Three judgements of six samples, each with tests at the level 1 %."""
     n_false = 0
@@ -190,6 +192,7 @@ def test_the_true_law_is_not_accused():
     assert binomtest(n_false, 18, 0.02).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_a_pinwheel_whose_draws_ignore_x_is_seen(monkeypatch):
     """Coverage and neighbours do not see it: mean and spread are right at every x."""
     monkeypatch.setattr("sklsdm.metrics.classifier.N_TREES", 50)
@@ -204,6 +207,7 @@ def test_a_pinwheel_whose_draws_ignore_x_is_seen(monkeypatch):
     assert judge_following(truth).verdict == "followed"
 
 
+@pytest.mark.slow
 def test_advice_where_draws_ignore_x():
     X, y = ARMS.X[:200], ARMS.y[:200]
     est = drawing(lambda X, rng: y[rng.integers(200, size=len(X))], X, y)
@@ -304,6 +308,7 @@ def test_without_reference_memorisation_is_not_judged():
 
 
 # ------------------------------------------------------------------ unpaired responses
+@pytest.mark.slow
 def test_unpaired_responses_of_another_law_are_found():
     est = tiny().fit(ARMS.X[:100], ARMS.y[:100])
     X, y = ARMS.X[100:300], ARMS.y[100:300]

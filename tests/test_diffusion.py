@@ -127,6 +127,7 @@ def learnt():
     return matcher.fit(matching_data(side, latent, n_held=200), RUN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [1.0, -1.0])
 @pytest.mark.parametrize("sigma", [0.2, 0.5, 1.0, 3.0])
 def test_the_learnt_score_is_that_of_the_mixture(learnt, side, sigma):

@@ -55,6 +55,7 @@ def test_what_the_generator_learns_before_the_critic(kind):
     assert started.history_["start_train_loss"][-1] < 0.2 * started.history_["start_train_loss"][0]
 
 
+@pytest.mark.slow
 def test_the_noise_is_that_of_the_diffusion():
     """Equal noise gives equal draws, up to the regression's error."""
     found = WGANMatcher(**SMALL, lr=1e-9, max_steps=400, n_iter_no_change=1).fit(data(), RUN)

@@ -148,6 +148,7 @@ def test_pairs_are_predicted_by_what_did_not_see_them(learner):
     assert 0.7 < error / new < (3.0 if learner == "boosting" else 1.6)
 
 
+@pytest.mark.slow
 def test_boosting_is_bounded_in_time():
     X, _ = waves(100)
     codes = np.random.default_rng(0).normal(size=(100, 20))
@@ -162,6 +163,7 @@ def test_boosting_is_bounded_in_time():
     assert boosting.boosted_components(10_000, 784, 20) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_pairs", [2, 3, 6, 49, 50, 99, 100])
 def test_few_pairs_are_enough(n_pairs):
     """Down to two; more dimensions of the codes than pairs; spreads from 100 pairs on."""
@@ -196,6 +198,7 @@ def test_boosting_tells_where_codes_spread():
     assert np.quantile(spread[wide[:, 0]], 0.05) > np.quantile(spread[~wide[:, 0]], 0.95)
 
 
+@pytest.mark.slow
 def test_many_columns_stand_back_for_the_predictions(monkeypatch):
     random = np.random.default_rng(0)
     rows = random.normal(size=(100, 17)).astype(np.float32)
@@ -257,6 +260,7 @@ def test_a_forest_on_many_pairs_stays_small(monkeypatch):
     assert len(found[3000][2]) < 1.1 * len(found[1000][2]) < 6e6
 
 
+@pytest.mark.slow
 def test_trees_help_where_the_law_has_steps():
     (X, y), (X_new, y_new) = waves(400), waves(400, seed=1)
     scores = {}
@@ -267,6 +271,7 @@ def test_trees_help_where_the_law_has_steps():
     assert scores["trees"] < 0.9 * scores["flatten"]
 
 
+@pytest.mark.slow
 def test_trees_take_nan():
     (X, y), (X_new, y_new) = waves(400), waves(400, seed=1)
     random = np.random.default_rng(0)

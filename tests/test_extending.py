@@ -187,6 +187,7 @@ def test_streams_of_ones_own():
 
 
 # ------------------------------------------------------------------ what they learn
+@pytest.mark.slow
 def test_matcher_finds_a_law_that_is_known():
     """y given x lies on either of two sides; energy distance of the residuals to that law."""
     X, y = two_sided()
@@ -226,6 +227,7 @@ def test_no_term_for_codes_without_a_weight():
     assert_array_equal(*draws)
 
 
+@pytest.mark.slow
 def test_autoencoder_takes_noise_out():
     """Curves of one shape and random phase: nearer to the truth than with no noise added."""
     rng = np.random.default_rng(0)

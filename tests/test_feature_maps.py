@@ -118,6 +118,7 @@ def test_guidance_is_for_labels_unless_asked_for(kind):
     assert guided.n_passes == 2 * plain.n_passes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", slow_but([DiffusionMatcher], [DiffusionMatcher, FlowMatcher]))
 def test_draws_follow_the_class(kind):
     X, y = shades()
@@ -150,6 +151,7 @@ def test_bad_parameters(params, message):
         LSDMRegressor(matcher=DiffusionMatcher(**params)).fit(X, y)
 
 
+@pytest.mark.slow
 def test_codes_without_a_condition_teach_the_field_that_knows_none():
     """Bright images without a label make draws without x brighter, and leave those of class 0."""
     with_codes = data()

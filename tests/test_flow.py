@@ -107,6 +107,7 @@ def distance(matcher, n_steps=None, n=2500):
     return energy_distance(*joint).item()
 
 
+@pytest.mark.slow
 def test_draws_follow_the_law_given_the_condition(fits):
     same_law = energy_distance(*(torch.cat(two_modes(2500, s), dim=1) for s in (50, 90))).item()
     for matcher in fits.values():
@@ -138,6 +139,7 @@ def test_a_distilled_flow_draws_in_one_pass_near_the_draws_of_its_teacher(fits):
     assert student.history_["distil_train_loss"][-1] < student.history_["distil_train_loss"][0]
 
 
+@pytest.mark.slow
 def test_codes_without_conditions_teach_the_law_given_each():
     """Two crescents, 15 pairs each, and 1,000 points that do not say which they are of."""
     matcher = FlowMatcher(max_steps=300)

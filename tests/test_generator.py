@@ -86,6 +86,7 @@ def test_images_with_codes_that_are_images_get_a_critic_by_default(monkeypatch):
     assert isinstance(kind(images, matcher="energy"), EnergyMatcher)
 
 
+@pytest.mark.slow
 def test_a_default_fit_is_saved_refitted_and_goes_on(tmp_path):
     est = LSDMGenerator(random_state=0, warm_start=True).fit(DATA)
     assert isinstance(est.matcher_, TransportMatcher)
@@ -99,6 +100,7 @@ def test_a_default_fit_is_saved_refitted_and_goes_on(tmp_path):
     assert isinstance(same.matcher_, TransportMatcher)
 
 
+@pytest.mark.slow
 def test_the_critic_by_default_draws_images_goes_on_and_gives_way(monkeypatch):
     monkeypatch.setattr(BaseMatcher, "budget", lambda self, n_rows: 4)
     images = np.random.default_rng(1).integers(0, 256, size=(60, 16, 16), dtype=np.uint8)

@@ -73,6 +73,7 @@ def test_one_label_teaches_nothing():
     assert learn_labels(replace(data(), condition=torch.zeros((1200, 3))), plan()) is None
 
 
+@pytest.mark.slow
 def test_what_codes_do_not_tell_is_not_asked_of_draws():
     some, other = data(300), data(330)
     noise = torch.randn((300, 4), generator=seeded(1))
@@ -124,6 +125,7 @@ def test_it_is_part_of_the_loss_of_the_generator(n_draws):
     assert objective.recordable
 
 
+@pytest.mark.slow
 def test_draws_go_with_their_labels_more_often():
     some, short = data(spread=1.5), {"max_steps": 200, "channels": 8, "batch_size": 64}
     plain, told = (WGANMatcher(**short, label_weight=each).fit(some, RUN) for each in (0.0, 1.0))
@@ -146,6 +148,7 @@ def model(**params):
     return est.set_params(autoencoder__max_epochs=1, **params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [LabelLoss, ReadingObjective])
 def test_a_fit_that_was_broken_off_ends_as_an_unbroken_one(part, tmp_path, monkeypatch):
     X, y = shades()

@@ -112,6 +112,7 @@ def test_of_few_held_out_pairs_the_critic_must_convince_more():
         assert WGANMatcher()._plan(data, run).doubt == doubt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("matcher", slow_but(["mdn"], ["wgan", "diffusion", "mdn", "energy"]))
 def test_few_pairs_of_many_columns_draw_widely_enough(matcher):
     """Draws of 60 pairs with 25 columns are wrong by more than at these pairs, and say so."""
@@ -142,6 +143,7 @@ def test_one_pair_that_decides_alone_does_not_blow_up_the_start():
     assert np.abs(ridge.errors()).max() <= 3.001 * np.abs(y).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [12, 17])
 def test_fewer_than_twenty_pairs_get_no_critic(n):
     """None are held out, and so nothing would stop it from learning them by heart."""

@@ -109,6 +109,7 @@ def neg_log_likelihood(network, condition, latent):
         return -(log_density(residual, *network(condition.float())) + log_scale).mean().item()
 
 
+@pytest.mark.slow
 def test_the_fit_reaches_the_likelihood_of_the_truth():
     condition, latent, _ = known_pairs(2000, 0)
     fresh_condition, fresh_latent, entropy = known_pairs(4000, 10)

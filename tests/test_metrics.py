@@ -421,6 +421,7 @@ def test_multiscale_score_is_the_sum_of_both(q):
         assert found[row].item() == pytest.approx(across - within / 2)
 
 
+@pytest.mark.slow
 def test_multiscale_score_is_lowest_for_the_true_law():
     """Two narrow modes at ±1; the others have the same mean, and all but one the same spread."""
     random = np.random.default_rng(0)

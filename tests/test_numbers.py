@@ -165,6 +165,7 @@ def test_a_generator_knows_the_columns_of_its_data():
 
 
 # ------------------------------------------------------------------ noise and memory
+@pytest.mark.slow
 def test_more_noise_than_a_sobol_sequence_has():
     est = quick().set_params(matcher__noise_dim=21_300, matcher__widths=[4]).fit(X, Y)
     mean, std = est.predict(X[:3], return_std=True, n_draws=64)

@@ -85,6 +85,7 @@ def numbers(n, rng, noise):
     return np.stack([z[:, 0] + noise * rng.normal(size=n), rng.normal(size=n)], axis=1), z
 
 
+@pytest.mark.slow
 def test_numbers_follow_their_law_given_the_code():
     rng = np.random.default_rng(0)
     X, Z = numbers(600, rng, 0.5)
@@ -154,6 +155,7 @@ def test_pseudo_pairs_show_what_few_pairs_do_not(matcher):
     assert right > 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("labels", "held"), [(True, 4 + 36), (False, 4)])
 def test_sure_labels_help_to_choose_the_state(labels, held):
     """A tenth of the pseudo-pairs is held out, and only real pairs compare the uses."""

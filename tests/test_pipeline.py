@@ -231,6 +231,7 @@ def test_grid_over_nested_parameters_of_names():
     assert_array_equal(drawn, best.sample(X[:4], 2, random_state=0))
 
 
+@pytest.mark.slow
 def test_grid_over_matchers():
     est = make_sampling_pipeline(StandardScaler(), plain_regressor(random_state=0))
     grid = [

@@ -124,6 +124,7 @@ def test_validation_pairs_replace_the_share_held_out():
     assert away.history_["matcher"]["valid_multiscale_score"].min() > 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("matcher", "n_steps"), [("wgan", 2 * 200), ("diffusion", 200)])
 def test_nothing_held_out_learns_from_all_pairs_to_the_last_step(matcher, n_steps):
     """The generator of `wgan` takes as many steps before the critic's first."""

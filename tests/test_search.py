@@ -360,6 +360,7 @@ def test_candidates_for_tables():
     assert "mdn" not in values(wide, "matcher")
 
 
+@pytest.mark.slow
 def test_candidates_where_values_are_missing_are_trees():
     gappy = ARMS.X.copy()
     gappy[3, 0] = np.nan
@@ -402,6 +403,7 @@ def test_candidates_take_frames_with_categories():
     assert values(sklsdm.candidates(table, ARMS.y), "condition_encoder") == {"trees"}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("x", "y"),

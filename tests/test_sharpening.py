@@ -45,6 +45,7 @@ def grain_of(images):
     return np.square(np.diff(images, axis=-1)).mean()
 
 
+@pytest.mark.slow
 def test_rebuilt_images_are_sharper_and_their_codes_are_the_same():
     fresh = grainy(200, seed=1)
     plain, sharp = (fit(model(weight, autoencoder__max_epochs=6), 600) for weight in (0.0, 1.0))
@@ -55,6 +56,7 @@ def test_rebuilt_images_are_sharper_and_their_codes_are_the_same():
     assert blurred + 0.25 * (real - blurred) < found < 1.5 * real
 
 
+@pytest.mark.slow
 def test_it_is_only_by_default_where_images_are_many(monkeypatch):
     assert "sharpening_loss" not in fit(model("auto")).history_["autoencoder"]
     monkeypatch.setattr(feature_map, "MANY_IMAGES", N)
@@ -70,6 +72,7 @@ def test_it_is_only_by_default_where_images_are_many(monkeypatch):
     assert "sharpening_loss" in alone.fit(y).history_["autoencoder"]
 
 
+@pytest.mark.slow
 def test_its_losses_are_shown():
     est = fit(model(0.1))
     first, again, *_ = TrainingDisplay.from_estimator(est).content
@@ -80,6 +83,7 @@ def test_its_losses_are_shown():
     assert_array_equal(again.steps, est.autoencoder_.n_steps_ / 2 * np.array([1, 2]))
 
 
+@pytest.mark.slow
 def test_equal_fits_are_equal():
     first, again = (fit(model(0.1)).reconstruct(grainy()) for _ in range(2))
     assert_array_equal(first, again)
@@ -108,6 +112,7 @@ def test_a_fit_goes_on_with_it():
     assert np.square(est.reconstruct(grainy()) - grainy() / 255).mean() < 0.1
 
 
+@pytest.mark.slow
 def test_a_fit_of_fewer_images_stays_as_sharp(monkeypatch):
     monkeypatch.setattr(feature_map, "MANY_IMAGES", N)
     est = fit(model("auto", warm_start=True))

@@ -153,6 +153,7 @@ def eight_gaussians(n, **options):
     return near_modes(draws(matcher, 20_000).numpy() * spread + mean)
 
 
+@pytest.mark.slow
 def test_eight_gaussians_in_short():
     share, near = eight_gaussians(600, max_steps=600, plan_size=512)
     assert share.min() > 0.09

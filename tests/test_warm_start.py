@@ -114,6 +114,7 @@ def test_critics_go_on_too():
     assert not hasattr(warm("wgan").set_params(warm_start=False).fit(X, Y).matcher_, "critic_")
 
 
+@pytest.mark.slow
 def test_what_was_chosen_stays():
     x, y = two_sided(100)
     est = LSDMRegressor(matcher="energy", warm_start=True, random_state=0)
@@ -140,6 +141,7 @@ def test_latent_spaces_that_are_not_trained_stay():
         assert_array_equal(est.fit(X2, Y2, MANY).encode(Y2), codes)
 
 
+@pytest.mark.slow
 def test_trees_of_the_first_fit_stay():
     est = warm(condition_encoder="trees", max_steps=5).fit(X, Y)
     forest = est.condition_encoder_.forest_
