@@ -199,13 +199,14 @@ def bare_pass(model: LSDMRegressor, X: Any, n_draws: int) -> np.ndarray:
     condition = condition.repeat_interleave(n_draws // len(X), dim=0)
     random = torch.Generator(device).manual_seed(0)
     out = np.empty((len(condition), form.width), form.dtype)
+    onto = torch.from_numpy(out)
     matcher, batch = sampler.matcher, sampler._chunk()
     for start in range(0, len(condition), batch):
         rows = condition[start : start + batch]
         noise = torch.randn((len(rows), matcher.noise_dim_), generator=random, device=device)
         latent = matcher._draw(matcher.network_, rows, noise) * scale + mean
         values = sampler.autoencoder.decode(latent) * y_scale + y_mean
-        out[start : start + batch] = (values.clamp(0, 1) if form.is_bytes else values).cpu().numpy()
+        onto[start : start + batch] = values.clamp(0, 1) if form.is_bytes else values
     return out
 
 
