@@ -350,10 +350,9 @@ def training_rows(n_rounds: int, device: str) -> Any:
     for matcher in MATCHERS:
         for use in ("latent", "match"):
             case = f"{matcher}, {use}"
-            yield row_of("training", case, stage_two(matcher, use, n_rounds, device), 10)
-    for use in ("latent", "match"):
-        pairs = stage_two("wgan", use, n_rounds, device, fused=False)
-        yield row_of("training", f"wgan, {use}, by Adam's defaults", pairs, 10)
+            for fused, suffix in ((True, ""), (False, ", by Adam's defaults")):
+                pairs = stage_two(matcher, use, n_rounds, device, fused)
+                yield row_of("training", case + suffix, pairs, 10)
 
 
 def drawing_rows(n_rounds: int, n_draws: int, device: str) -> Any:

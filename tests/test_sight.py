@@ -60,7 +60,7 @@ def test_what_the_classifier_learns_from_is_spread_evenly():
 
 def test_many_images_are_learnt_from_in_part(monkeypatch):
     monkeypatch.setattr(sight, "_STEPS", 2)
-    monkeypatch.setattr(sight, "_MOST_BYTES", 4 * 64 * 7)
+    monkeypatch.setattr(sight, "_MOST_BYTES", 4 * 256 * 7)  # 256 features
     seen, fit = [], sight.fit_classifier
 
     def noted(classifier, objective, data, *arguments, **settings):
@@ -197,6 +197,54 @@ def test_probabilities_of_any_image_sum_to_one(shape):
     assert_allclose(found.exp().sum(dim=1).detach(), np.ones(6), rtol=1e-5)
     classifier(rows(6, int(np.prod(shape)))).sum().backward()
     assert all(p.grad is not None for p in classifier.parameters())
+
+
+def two_kinds(n=60, n_known=20):
+    random = np.random.default_rng(0)
+    images = random.normal(size=(n, 8, 8))
+    small = SmallImages(Responses(images[:n_known], images[n_known:]), np.arange(n))
+    return small, torch.arange(n_known) % 2
+
+
+def test_what_is_found_is_what_the_graph_says(monkeypatch):
+    seen = {}
+
+    class Graph:
+        def __init__(self, features, probability, known):
+            seen.update(features=features.shape, sums=probability.sum(axis=1), known=known)
+
+        def beside_neighbours(self, features, probability):
+            seen.update(others=len(features))
+            return np.tile([0.25, 0.75], (len(features), 1))
+
+    monkeypatch.setattr(sight, "_STEPS", 2)
+    monkeypatch.setattr(sight, "LabelGraph", Graph)
+    small, labels = two_kinds()
+    found = torch.cat(list(sight.log_weights_by_sight(small, labels, 2, RUN, 10)))
+    assert_allclose(found.exp(), np.tile([0.25, 0.75], (40, 1)), rtol=1e-6)
+    assert (seen["features"][0], seen["others"]) == (60, 40)
+    assert_allclose(seen["sums"], np.ones(60), rtol=1e-5)
+    assert_array_equal(seen["known"], labels)
+
+
+def test_features_and_labels_count_among_the_bytes(monkeypatch):
+    """Elongated images have more features than pixels, and many labels take room as well."""
+    monkeypatch.setattr(sight, "_STEPS", 1)
+    shape, n_labels = (1, 8, 8), 100
+    n_features = ImageClassifier(shape, 2, seeded()).n_features
+    assert n_features > 64
+    sizes = {}
+    monkeypatch.setattr(sight, "_MOST_BYTES", 4 * n_features * 7)
+    monkeypatch.setattr(
+        sight,
+        "_fit",
+        lambda classifier, shape, seen, *rest: sizes.update(n=len(seen)) or classifier,
+    )
+    small, labels = two_kinds()
+    list(sight.log_weights_by_sight(small, labels, 2, RUN, 10))
+    assert sizes["n"] == 14
+    list(sight.log_weights_by_sight(small, labels, 2 * n_labels, RUN, 10))
+    assert sizes["n"] == 2 * (n_features * 7 // (8 * n_labels))
 
 
 def test_classes_of_one_form_are_told_by_their_light():

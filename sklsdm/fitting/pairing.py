@@ -28,7 +28,7 @@ from sklsdm.matchers.mdn import MDNMatcher
 from sklsdm.run import Run, Stream
 
 # A label is used from this confidence on (see `PseudoPairs`). On MNIST with 250 labels, 91 % of
-# 29,750 codes reach it, and .992 of their labels are right; by sight 92 % of 1,000 images, and .993
+# 29,750 codes reach it, and .992 of their labels are right; by sight 89 %, and .997
 # (docs/lessons.md).
 MIN_CONFIDENCE = 0.9
 _MAX_CANDIDATES = 1024  # conditions to draw from, if they do not repeat

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from sklsdm.batches import PairBatch
 from sklsdm.blocks import row_slices, rows_per_block
-from sklsdm.fitting.label_graph import LabelGraph
+from sklsdm.fitting.label_graph import MOST_NEIGHBOURS, LabelGraph
 from sklsdm.functional.augmentation import random_affine, random_changes, random_mirror
 from sklsdm.inputs.images import SmallImages
 from sklsdm.matchers.classifying import fit_classifier
@@ -83,28 +83,28 @@ def log_weights_by_sight(
     images: SmallImages, labels: Tensor, n_labels: int, run: Run, max_steps: int
 ) -> Iterator[Tensor]:
     """Yield ln p(label | image) for each block of the unpaired images, which follow the pairs'."""
-    n_pairs, width = len(labels), math.prod(images.shape)
-    most = min(_MOST_IMAGES, _MOST_BYTES // (4 * width))
+    n_pairs = len(labels)
+    classifier = ImageClassifier(images.shape, n_labels, run.weights(Stream.CLASSIFIER_WEIGHTS))
+    kept = max(math.prod(images.shape), classifier.n_features, 4 * n_labels)  # of each image
+    most = min(_MOST_IMAGES, max(1, _MOST_BYTES // (4 * kept)))
     paired, others = _spread(0, n_pairs, most), _spread(n_pairs, len(images), most)
     seen = images.take(np.concatenate([paired, others])).to(run.device)
     labels = labels[torch.from_numpy(paired).to(labels.device)]
-    fitted = _fit(images.shape, seen, labels, n_labels, run, max_steps)
+    fitted = _fit(classifier, images.shape, seen, labels, run, max_steps)
     widest = widest_output([fitted], lambda: fitted(seen[:1]))
-    size = rows_per_block(max(widest, fitted.cells.numbers_per_image))
-    looks = [_look(fitted, block) for block in seen.split(size)]
-    features, probability = (np.concatenate(parts) for parts in zip(*looks, strict=True))
-    graph = LabelGraph(features, probability, labels.cpu().numpy())
+    size = rows_per_block(max(widest, fitted.cells.numbers_per_image, MOST_NEIGHBOURS * n_labels))
+    graph = LabelGraph(*_look(fitted, seen, size), labels.cpu().numpy())
     for start in range(n_pairs, len(images), size):
         block = images.take(np.arange(start, min(start + size, len(images)))).to(run.device)
-        probability = graph.beside_neighbours(*_look(fitted, block))
+        probability = graph.beside_neighbours(*_look(fitted, block, size))
         yield torch.from_numpy(probability).to(run.device, torch.float32).log()
 
 
 def _fit(
+    classifier: ImageClassifier,
     shape: tuple[int, int, int],
     seen: Tensor,
     labels: Tensor,
-    n_labels: int,
     run: Run,
     max_steps: int,
 ) -> ImageClassifier:
@@ -113,7 +113,7 @@ def _fit(
     paired = seen[: len(labels)]
     mirrors = _tells_mirrored(shape, labels, paired)
     return fit_classifier(
-        ImageClassifier(shape, n_labels, run.weights(Stream.CLASSIFIER_WEIGHTS)),
+        classifier,
         ImageObjective(shape, random, mirrors),
         (labels, paired, seen),
         PAIRING,
@@ -127,12 +127,22 @@ def _fit(
     )
 
 
-def _look(classifier: ImageClassifier, images: Tensor) -> tuple[NDArray[np.float32], ...]:
-    """The features (b, d) of images and the probabilities (b, c) of their classes."""
-    with torch.no_grad():
-        features = classifier.features(images)
-        probability = classifier.classes(features).exp()
-    return features.cpu().numpy(), probability.cpu().numpy()
+def _look(
+    classifier: ImageClassifier, images: Tensor, size: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The features (n, d) of images and the probabilities (n, c) of their classes.
+
+    So many as `size` are looked at together.
+    """
+    features = np.empty((len(images), classifier.n_features), np.float32)
+    probability = np.empty((len(images), classifier.n_classes), np.float32)
+    for start in range(0, len(images), size):
+        rows = slice(start, start + size)
+        with torch.no_grad():
+            found = classifier.features(images[rows])
+            probability[rows] = classifier.classes(found).exp().cpu().numpy()
+        features[rows] = found.cpu().numpy()
+    return features, probability
 
 
 def _tells_mirrored(shape: tuple[int, int, int], labels: Tensor, images: Tensor) -> bool:

@@ -75,7 +75,8 @@ class ImageClassifier(nn.Module):
             n_in = _CHANNELS
         height, width = (math.ceil(side / (2 * self.cells.side)) for side in shape[1:])
         self.layers: Any = nn.Sequential(*layers, nn.AvgPool2d(2, ceil_mode=True), nn.Flatten())
-        self.last = linear(n_in * height * width, n_classes, generator)
+        self.n_features, self.n_classes = n_in * height * width, n_classes
+        self.last = linear(self.n_features, n_classes, generator)
 
     def features(self, images: Tensor) -> Tensor:
         """What the last layer sees of images, (n, d)."""
