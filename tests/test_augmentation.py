@@ -47,7 +47,6 @@ def test_all_channels_move_alike_by_at_most_what_is_said():
         assert abs(centre.mean()) < 0.3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "epochs"), [("mlp", 25), pytest.param("conv", 5, marks=pytest.mark.slow)]
 )

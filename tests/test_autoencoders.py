@@ -229,7 +229,6 @@ def test_slope_bounds_every_jacobian(shape, activation):
     assert_allclose(0.7 * coder.slope(spread, 15).item(), bound, rtol=0.1)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     slow_but({MLPAutoencoder, DPAAutoencoder}, [MLPAutoencoder, VAEAutoencoder, DPAAutoencoder]),

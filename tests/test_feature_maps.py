@@ -118,7 +118,6 @@ def test_guidance_is_for_labels_unless_asked_for(kind):
     assert guided.n_passes == 2 * plain.n_passes
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", slow_but([DiffusionMatcher], [DiffusionMatcher, FlowMatcher]))
 def test_draws_follow_the_class(kind):
     X, y = shades()

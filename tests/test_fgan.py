@@ -165,7 +165,6 @@ def test_generator_lowers_what_the_critic_raises(name):
 
 
 # ------------------------------------------------------------------ the matcher
-@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(["js"], KNOWN))
 def test_fitted_law(name):
     X, y = two_sided()

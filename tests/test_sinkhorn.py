@@ -121,7 +121,6 @@ def test_gradient_is_that_of_the_value():
 
 
 # ------------------------------------------------------------------ the matcher
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("max_steps", "lr", "batch_size", "most_between"),
     [(300, 1e-2, 64, 0.3), pytest.param(900, 5e-3, 128, 0.2, marks=pytest.mark.slow)],
