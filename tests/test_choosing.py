@@ -459,6 +459,39 @@ def test_short_fits_of_uses_take_a_share_of_the_final_steps(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("uses", "errors", "chosen"),
+    [
+        (("pair", "match", "latent"), 3.5, "pair"),
+        (("pair", "match", "latent"), 4.5, "match"),
+        (("latent", "match", "pair"), 1.5, "latent"),
+        (("latent", "match", "pair"), 2.5, "match"),
+    ],
+)
+def test_short_fits_of_labelled_images_are_doubted_more(uses, errors, chosen, monkeypatch):
+    """The first use is worse than the second by so many standard errors, the third far worse."""
+    noise = np.random.default_rng(0).normal(size=400)
+    noise = (noise - noise.mean()) * 20 / noise.std(ddof=1) + errors
+    at = dict(zip(uses, (noise, np.zeros(400), np.full(400, 99.0)), strict=True))
+
+    def told(self, fold, matcher, coded, encoder, use, *args):
+        self.progress.advance()
+        return at[use]
+
+    rows = np.random.default_rng(0).normal(size=(400, 2)).astype(np.float32)
+    pairs = choosing.Pairs(rows, rows)
+    monkeypatch.setattr(choosing.ShortFits, "scores", told)
+    found = choosing.choose_setting(
+        choosing.StageTwo(pairs, Responses(rows, rows), Run(torch.device("cpu"), 0)),
+        dict.fromkeys(uses, None),
+        {"flatten": FlattenConditionEncoder()},
+        lambda: EnergyMatcher(max_steps=50),
+        np.ones(2),
+        pairs,
+    )
+    assert found.setting.use == chosen
+
+
+@pytest.mark.parametrize(
     ("n_pairs", "behind", "judged"),
     [(200, 1.0, (1, 1, 1)), (200, 0.2, (3, 3, 1)), (50, 1.0, (2, 2, 2))],
 )

@@ -49,6 +49,10 @@ _FEWEST_STEPS = 100  # of a short fit of a use, where the final one takes as man
 # Standard errors by which a use must be better than one before it: short fits flatter a use that
 # only learns faster.
 _DOUBT_OF_USES = 2.0
+# Of images with labels short fits blur, and "pair" learns its labels from two thirds of the pairs:
+# it came out worse by up to 3.1 standard errors where its final draws were far nearer to real
+# images (docs/lessons.md).
+_DOUBT_OF_LABELLED_IMAGES = 4.0
 # A candidate that is worse than the best by so many standard errors is not fitted on further folds,
 # once it has been judged on so many pairs.
 _HOPELESS, _FEWEST_TO_DROP = 3.0, 100
@@ -167,7 +171,8 @@ def choose_setting(
 ) -> Choice:
     """Compare condition encoders, then the uses of unpaired responses with the best of them.
 
-    Ties go to the simpler encoder (within a standard error) and to the first use (within two).
+    Ties go to the simpler encoder (within a standard error) and to the first use (within two, or
+    four where that is "pair").
 
     Parameters
     ----------
@@ -211,14 +216,16 @@ def choose_setting(
         labels = are_labels(torch.from_numpy(stage.pairs.condition))
         pairing_steps = min(budget, _LABELLING_STEPS if labels else _PAIRING_STEPS)
         short = new_matcher().set_params(max_steps=n_steps, callbacks=None)
+        doubt = _DOUBT_OF_LABELLED_IMAGES if uses[0] == "pair" else _DOUBT_OF_USES
         with fits.shown("uses of the unpaired responses", len(uses), n_steps):
             use_scores = fits.compare(
                 uses,
                 lambda key, fold: fits.scores(
                     fold, short, spaces[key], encoders[name], key, pairing_steps
                 ),
+                max(doubt, _HOPELESS),
             )
-        use = choose_first_as_good(use_scores, _DOUBT_OF_USES)
+        use = choose_first_as_good(use_scores, doubt)
     return Choice(Setting(use, spaces[use], encoders[name]), encoder_scores, use_scores)
 
 
@@ -226,11 +233,12 @@ def compare(
     candidates: Iterable[str],
     folds: Sequence[Fold],
     score: Callable[[str, Fold], NDArray[np.float64]],
+    hopeless: float = _HOPELESS,
 ) -> Scores:
     """The scores of the candidates by name, on one fold after another.
 
-    A candidate that has fallen far behind has scores of the first folds only. One whose training
-    diverges is left out; if all do, the last error is raised.
+    A candidate that has fallen behind by `hopeless` standard errors has scores of the first folds
+    only. One whose training diverges is left out; if all do, the last error is raised.
     """
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in candidates}
     error: DivergenceError | None = None
@@ -245,21 +253,21 @@ def compare(
                 error = diverged
                 del found[name]
         running = in_the_running(
-            {name: np.concatenate(found[name]) for name in running if name in found}
+            {name: np.concatenate(found[name]) for name in running if name in found}, hopeless
         )
     if error is not None and not found:
         raise error
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
-def in_the_running(scores: Scores) -> list[str]:
+def in_the_running(scores: Scores, hopeless: float = _HOPELESS) -> list[str]:
     """The candidates that are not far behind the best; all have scores of the same pairs."""
     if not scores:
         return []
     best = torch.from_numpy(scores[choose_best(scores)])
     if len(best) < _FEWEST_TO_DROP:
         return list(scores)
-    return [n for n, own in scores.items() if is_as_good(torch.from_numpy(own), best, _HOPELESS)]
+    return [n for n, own in scores.items() if is_as_good(torch.from_numpy(own), best, hopeless)]
 
 
 def _quick_matcher(latent_dim: int, n_steps: int) -> BaseMatcher:
@@ -300,11 +308,14 @@ class ShortFits:
             yield
 
     def compare(
-        self, candidates: Iterable[str], score: Callable[[str, Fold], NDArray[np.float64]]
+        self,
+        candidates: Iterable[str],
+        score: Callable[[str, Fold], NDArray[np.float64]],
+        hopeless: float = _HOPELESS,
     ) -> Scores:
         """The scores of candidates by name, see :func:`compare`."""
         self._judged.clear()  # they are of another matcher
-        found = compare(candidates, self.folds, score)
+        found = compare(candidates, self.folds, score, hopeless)
         self.progress.close("decided" if self.progress.done < self.progress.total else "")
         return found
 
