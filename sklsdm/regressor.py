@@ -81,13 +81,14 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         code, or of labels given the image (`sklsdm.fitting.pairing`); codes without one are used as
         in "match"; given numbers, draws are too narrow with some 20 pairs or fewer. "auto" compares
         these uses on the pairs, each by short fits to the others (`sklsdm.fitting.choosing`), and
-        takes the first that is within two standard errors of the best (of images with labels "pair",
-        if it is within four). Where codes are images (`autoencoder="feature-map"`) short fits do
-        not tell, and it is "pair" for labels and "latent" for other conditions. "none" is not compared for images with a learnt latent space,
-        which needs all of them, nor "latent" where stage 1 learns nothing (up to 50 outputs by
-        default). Where all unpaired responses are copies of paired ones it is "none". With fewer
-        than 20 pairs nothing can be compared: it is then "latent", or "none" where stage 1 learns
-        nothing ("match" if `matcher__unpaired_weight` is given).""",
+        takes the first that is within two standard errors of the best (of images with labels
+        "pair", if within four). Where codes are images (`autoencoder="feature-map"`) short fits do
+        not tell, and it is "pair" for labels and "latent" for other conditions. "none" is not
+        compared for images with a learnt latent space, which needs all of them, nor "latent" where
+        stage 1 learns nothing (up to 50 outputs by default). Where all unpaired responses are
+        copies of paired ones it is "none". With fewer than 20 pairs nothing can be compared: it is
+        then "latent", or "none" where stage 1 learns nothing ("match" if `matcher__unpaired_weight`
+        is given).""",
     )
     y_range: Any = parameter(
         default=None,
