@@ -85,8 +85,9 @@ def log_weights_by_sight(
     """Yield ln p(label | image) for each block of the unpaired images, which follow the pairs'."""
     n_pairs = len(labels)
     classifier = ImageClassifier(images.shape, n_labels, run.weights(Stream.CLASSIFIER_WEIGHTS))
-    kept = max(math.prod(images.shape), classifier.n_features, 4 * n_labels)  # of each image
-    most = min(_MOST_IMAGES, max(1, _MOST_BYTES // (4 * kept)))
+    # Of each image pixels and features are kept, and some arrays of its classes' probabilities.
+    n_numbers = max(math.prod(images.shape), classifier.n_features, 4 * n_labels)
+    most = min(_MOST_IMAGES, max(1, _MOST_BYTES // (4 * n_numbers)))
     paired, others = _spread(0, n_pairs, most), _spread(n_pairs, len(images), most)
     seen = images.take(np.concatenate([paired, others])).to(run.device)
     labels = labels[torch.from_numpy(paired).to(labels.device)]
@@ -127,21 +128,21 @@ def _fit(
     )
 
 
+@torch.no_grad()
 def _look(
     classifier: ImageClassifier, images: Tensor, size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The features (n, d) of images and the probabilities (n, c) of their classes.
 
-    So many as `size` are looked at together.
+    They are computed for `size` images at a time.
     """
     features = np.empty((len(images), classifier.n_features), np.float32)
     probability = np.empty((len(images), classifier.n_classes), np.float32)
     for start in range(0, len(images), size):
         rows = slice(start, start + size)
-        with torch.no_grad():
-            found = classifier.features(images[rows])
-            probability[rows] = classifier.classes(found).exp().cpu().numpy()
+        found = classifier.features(images[rows])
         features[rows] = found.cpu().numpy()
+        probability[rows] = classifier.classes(found).exp().cpu().numpy()
     return features, probability
 
 
