@@ -87,11 +87,11 @@ def describe(name: str, run: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """Machine, versions and seeds of one set of rows."""
     versions = ", ".join(f"{package} {number}" for package, number in run["versions"].items())
     dates = sorted({row["date"] for row in rows if "date" in row} or {run["date"]})
-    first_and_last = dict.fromkeys((dates[0], dates[-1]))
+    when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
     seeds = ", ".join(map(str, run["seeds"]))
     return (
         f"`results/{name}.json`: {run['processor']}, {run['cores']} cores, one thread; Python "
-        f"{run['python']}, {versions}; seeds, splits or replicates {seeds}; {' to '.join(first_and_last)}."
+        f"{run['python']}, {versions}; seeds, splits or replicates {seeds}; {when}."
     )
 
 
