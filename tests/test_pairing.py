@@ -1,5 +1,7 @@
 """Pseudo-pairs: the formulas, the model of x given the code, and fits that use them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from scipy import stats
 
 from sklsdm import LSDMRegressor, metrics
 from sklsdm.batches import PairBatch
+from sklsdm.fitting import unpaired
 from sklsdm.fitting.labelling import CodeObjective
 from sklsdm.fitting.pairing import MIN_CONFIDENCE, draw_pseudo_pairs
 from sklsdm.functional import virtual_adversarial
@@ -206,3 +209,22 @@ def test_a_later_state_is_preferred_where_labels_meet_unpaired_codes(labels, wit
     codes = torch.cat([latent, rows(100, 2, seed=1)]) if with_codes else None
     plan = EnergyMatcher()._plan(matching_data(condition, latent, codes), RUN)
     assert plan.tolerance == tolerance
+
+
+@pytest.mark.parametrize(
+    ("images", "only_sure", "bound"),
+    [(None, True, 0.9), ("some", True, 0.75), (None, False, -np.inf), ("some", False, -np.inf)],
+)
+def test_labels_count_from_another_confidence_by_sight(images, only_sure, bound, monkeypatch):
+    class AskedError(Exception):
+        pass
+
+    def asked(data, codes, run, max_steps, min_confidence):
+        raise AskedError(min_confidence)
+
+    monkeypatch.setattr(unpaired, "draw_pseudo_pairs", asked)
+    codes = np.random.default_rng(0).normal(size=(30, 2))
+    data = replace(pairs(np.eye(2)[[0, 1] * 5], codes[:10], codes), images=images)
+    with pytest.raises(AskedError) as found:
+        unpaired.data_for("pair", data, RUN, 10, only_sure)
+    assert found.value.args == (bound,)

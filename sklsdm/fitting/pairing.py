@@ -28,9 +28,9 @@ from sklsdm.matchers.mdn import MDNMatcher
 from sklsdm.run import Run, Stream
 
 # A label is used from this confidence on (see `PseudoPairs`). On MNIST with 250 labels, 91 % of
-# 29,750 codes reach it, and .992 of their labels are right; by sight 89 %, and .997
-# (docs/lessons.md).
-MIN_CONFIDENCE = 0.9
+# 29,750 codes reach it, and .992 of their labels are right. By sight probabilities are means over
+# neighbours, few of which are near 1: with a higher bound draws are all typical (docs/lessons.md).
+MIN_CONFIDENCE, MIN_CONFIDENCE_BY_SIGHT = 0.9, 0.75
 _MAX_CANDIDATES = 1024  # conditions to draw from, if they do not repeat
 _MAX_COMPONENTS = 8  # principal components of the conditions that the mixture models
 _MARGINAL_CODES = 1024  # codes over which p(x_i | z) is averaged to p(x_i)

@@ -8,7 +8,11 @@ from dataclasses import replace
 
 import torch
 
-from sklsdm.fitting.pairing import MIN_CONFIDENCE, draw_pseudo_pairs
+from sklsdm.fitting.pairing import (
+    MIN_CONFIDENCE,
+    MIN_CONFIDENCE_BY_SIGHT,
+    draw_pseudo_pairs,
+)
 from sklsdm.matchers import MatchingData
 from sklsdm.run import Run, Stream
 
@@ -97,7 +101,8 @@ def data_for(
     if use == "match":
         return data
     n_pairs = len(data.latent)
-    bound = MIN_CONFIDENCE if only_sure else -math.inf
+    sure = MIN_CONFIDENCE if data.images is None else MIN_CONFIDENCE_BY_SIGHT
+    bound = sure if only_sure else -math.inf
     pseudo = draw_pseudo_pairs(data, data.codes[n_pairs:], run, max_steps, bound)
     condition, latent, times = pseudo.condition, pseudo.latent, 1
     held_condition, held_latent = data.held_condition, data.held_latent
