@@ -149,6 +149,8 @@ def stage_two(matcher: str, unpaired: str, n_rounds: int, device: str, fused: bo
     rounds = Rounds(STEPS[matcher], n_rounds, fused)
     model = LSDMRegressor(matcher=matcher, unpaired=unpaired, condition_encoder="flatten")
     model.set_params(matcher__callbacks=[rounds], random_state=0, device=device)
+    if "matcher__n_iter_no_change" in model.get_params():
+        model.set_params(matcher__n_iter_no_change=None)  # rounds are epochs, which must not stop
     if matcher == "wgan":
         model.set_params(matcher__start="linear")  # no other training comes first
     if unpaired == "match":
