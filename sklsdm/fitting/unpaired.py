@@ -8,11 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from sklsdm.fitting.pairing import (
-    MIN_CONFIDENCE,
-    MIN_CONFIDENCE_BY_SIGHT,
-    draw_pseudo_pairs,
-)
+from sklsdm.fitting.pairing import MIN_CONFIDENCE, MIN_CONFIDENCE_BY_SIGHT, draw_pseudo_pairs
 from sklsdm.matchers import MatchingData
 from sklsdm.run import Run, Stream
 
