@@ -1,6 +1,7 @@
 """How fast training and drawing are, each beside the same work in a few lines of plain torch.
 
-    python benchmarks/speed.py [--quick] [--part training|drawing|user|skill] [--against FOLDER]
+    python benchmarks/speed.py [--quick] [--part training|drawing|user|skill] [--only sinkhorn]
+    python benchmarks/speed.py --part skill --against FOLDER
     python benchmarks/speed.py --device cuda [--part training|drawing|user]
 
 Everything runs on one thread and is measured in CPU time (on CUDA in wall time, with the device
@@ -9,10 +10,10 @@ ratios round by round. A ratio below 1 says that sklsdm is the faster one.
 
 Training: a default fit is stopped in its first epoch, and its networks and batches are handed to
 the plain loop, with torch's own fused Adam, so that an epoch of 100 steps differs only in the loop,
-in Adam's bookkeeping and in the way a loss is computed. Rows "by Adam's defaults" leave out `fused`
-in the plain loop, as most loops by hand do. The plain loop computes it as the papers write it:
-autograd twice for the slope of a critic, conditions repeated for several draws. For `diffusion`,
-`flow`, `transport` and `mdn` it calls our own loss, and the ratio is the cost of skorch and of our
+in Adam's bookkeeping and in the way a loss is computed. A second plain loop, "Adam's defaults",
+leaves out `fused`, as most loops by hand do. Both compute the loss as the papers write it: autograd
+twice for the slope of a critic, conditions repeated for several draws. For `diffusion`, `flow`,
+`transport` and `mdn` they call our own loss, and the ratio is the cost of skorch and of our
 callbacks.
 
 Drawing: 100,000 draws by `sample`, beside the generator's and the decoder's forward pass on the
@@ -37,9 +38,10 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +61,7 @@ from sklsdm.datasets import make_arms
 from sklsdm.matchers import MATCHERS
 from sklsdm.nets.base import StopTraining, one_thread
 
-Pairs = list[tuple[float, float]]  # seconds of the plain side and of ours
+Times = list[tuple[float, ...]]  # of each round, the seconds of every side; ours is the last
 
 
 def seconds(device: str) -> float:
@@ -71,13 +73,15 @@ def seconds(device: str) -> float:
 
 
 class Rounds(Callback):
-    """At the first epoch of a fit, time plain epochs against whole epochs of the net, and stop."""
+    """At the first epoch of a fit, time plain epochs against whole epochs of the net, and stop.
 
-    def __init__(self, step: Callable[[Any, Any], None], n_rounds: int, fused: bool = True) -> None:
+    The plain sides are a loop with fused Adam and one with Adam's defaults.
+    """
+
+    def __init__(self, step: Callable[[Any, Any], None], n_rounds: int) -> None:
         self.step = step
-        self.fused = fused
         self.n_rounds = n_rounds
-        self.times_: Pairs = []
+        self.times_: Times = []
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         self.batches_ = X
@@ -89,51 +93,50 @@ class Rounds(Callback):
         self.running_ = True
 
         ours = {name: getattr(net, name + "_") for name in net._optimizers}
-        torchs = {name: torchs_own(each, self.fused) for name, each in ours.items()}
 
-        def plain() -> None:
+        def plain(optimizers: dict[str, torch.optim.Optimizer]) -> None:
             net.module_.train()
-            for name, optimizer in torchs.items():
+            for name, optimizer in optimizers.items():
                 setattr(net, name + "_", optimizer)
             for batch in self.batches_:
                 self.step(net, batch)
             for name, optimizer in ours.items():
                 setattr(net, name + "_", optimizer)
 
-        def ours_too() -> None:
-            net.fit_loop(self.batches_, epochs=1)
-
-        self.times_ = alternate(plain, ours_too, self.n_rounds, torch.device(net.device).type)
+        sides = [
+            partial(plain, {name: torchs_own(each, fused) for name, each in ours.items()})
+            for fused in (True, None)
+        ]
+        sides.append(lambda: net.fit_loop(self.batches_, epochs=1))
+        self.times_ = alternate(sides, self.n_rounds, torch.device(net.device).type)
         raise StopTraining
 
     def __sklearn_clone__(self) -> Rounds:
         return self  # the estimator clones its parts; the times must come back to us
 
 
-def torchs_own(optimizer: torch.optim.Optimizer, fused: bool) -> torch.optim.Optimizer:
+def torchs_own(optimizer: torch.optim.Optimizer, fused: bool | None) -> torch.optim.Optimizer:
     """torch's own Adam or AdamW with the settings of ours."""
     group = dict(optimizer.param_groups[0])
     kind = torch.optim.AdamW if isinstance(optimizer, torch.optim.AdamW) else torch.optim.Adam
     settings = {name: group[name] for name in ("lr", "betas", "weight_decay")}
-    return kind(group["params"], fused=fused or None, **settings)
+    return kind(group["params"], fused=fused, **settings)
 
 
-def alternate(
-    plain: Callable[[], Any], ours: Callable[[], Any], n_rounds: int, device: str
-) -> Pairs:
-    """Seconds of both sides, in turn; a first round warms up and does not count."""
+def alternate(sides: Sequence[Callable[[], Any]], n_rounds: int, device: str) -> Times:
+    """Seconds of all sides, in turn; a first round warms up and does not count."""
     times = []
     for _ in range(n_rounds + 1):
-        start = seconds(device)
-        plain()
-        middle = seconds(device)
-        ours()
-        times.append((middle - start, seconds(device) - middle))
+        clock = [seconds(device)]
+        for side in sides:
+            side()
+            clock.append(seconds(device))
+        times.append(tuple(end - start for start, end in pairwise(clock)))
     return times[1:]
 
 
 # ------------------------------------------------------------------ training
-def stage_one(n_rounds: int, device: str) -> Pairs:
+def stage_one(n_rounds: int, device: str) -> Times:
     """Stage 1 on 18,000 responses of 64 numbers."""
     y = np.random.default_rng(0).normal(size=(20_000, 64)).astype(np.float32)
     rounds = Rounds(reconstruction_step, n_rounds)
@@ -143,10 +146,10 @@ def stage_one(n_rounds: int, device: str) -> Pairs:
     return rounds.times_
 
 
-def stage_two(matcher: str, unpaired: str, n_rounds: int, device: str, fused: bool = True) -> Pairs:
+def stage_two(matcher: str, unpaired: str, n_rounds: int, device: str) -> Times:
     """Stage 2 on the arms: 1,500 pairs or, with "match", 300 pairs and 1,200 responses."""
     arms = make_arms(1500, random_state=1000)
-    rounds = Rounds(STEPS[matcher], n_rounds, fused)
+    rounds = Rounds(STEPS[matcher], n_rounds)
     model = LSDMRegressor(matcher=matcher, unpaired=unpaired, condition_encoder="flatten")
     model.set_params(matcher__callbacks=[rounds], random_state=0, device=device)
     if "matcher__n_iter_no_change" in model.get_params():
@@ -214,17 +217,14 @@ def bare_pass(model: LSDMRegressor, X: Any, n_draws: int) -> np.ndarray:
 
 def drawing(
     make: Callable[[str, str], Any], matcher: str, n_draws: int, n_rounds: int, device: str
-) -> Pairs:
+) -> Times:
     """Seconds of the bare pass and of `sample`."""
     model, X = make(matcher, device)
     X = X[:100]
     with one_thread():
-        return alternate(
-            lambda: bare_pass(model, X, n_draws),
-            lambda: model.sample(X, n_draws // len(X), random_state=0),
-            n_rounds,
-            device,
-        )
+        plain = partial(bare_pass, model, X, n_draws)
+        ours = partial(model.sample, X, n_draws // len(X), random_state=0)
+        return alternate([plain, ours], n_rounds, device)
 
 
 # ------------------------------------------------------------------ what users wait for
@@ -337,35 +337,40 @@ def skill_rows(n_rounds: int, against: str | None) -> Any:
 
 
 # ------------------------------------------------------------------ rows
-def row_of(part: str, case: str, pairs: Pairs, unit: float) -> dict[str, Any]:
-    """Medians of both sides, `unit` of them a second, and of their ratios."""
-    plain, ours = (unit * statistics.median(side) for side in zip(*pairs, strict=True))
-    ratio = statistics.median(b / a for a, b in pairs)
-    return {"part": part, "case": case, "plain": plain, "ours": ours, "ratio": ratio} | {
-        "date": time.strftime("%Y-%m-%d"),
-        "rounds": len(pairs),
-    }
+def row_of(part: str, case: str, times: Times, unit: float) -> dict[str, Any]:
+    """Medians of all sides, `unit` of them a second, and of the ratios of ours to the others."""
+    row: dict[str, Any] = {"part": part, "case": case}
+    *others, ours = zip(*times, strict=True)
+    for suffix, other in zip(("", "_by_defaults"), others, strict=False):
+        row["plain" + suffix] = unit * statistics.median(other)
+        row["ratio" + suffix] = statistics.median(b / a for a, b in zip(other, ours, strict=True))
+    row["ours"] = unit * statistics.median(ours)
+    return row | {"date": time.strftime("%Y-%m-%d"), "rounds": len(times)}
 
 
-def training_rows(n_rounds: int, device: str) -> Any:
-    yield row_of("training", "stage 1, mlp, 18,000 x 64", stage_one(n_rounds, device), 1e3)
-    for matcher in MATCHERS:
-        for use in ("latent", "match"):
-            case = f"{matcher}, {use}"
-            for fused, suffix in ((True, ""), (False, ", by Adam's defaults")):
-                pairs = stage_two(matcher, use, n_rounds, device, fused)
-                yield row_of("training", case + suffix, pairs, 10)
+def training_rows(n_rounds: int, device: str, only: str) -> Any:
+    first = "stage 1, mlp, 18,000 x 64"
+    if only in first:
+        yield row_of("training", first, stage_one(n_rounds, device), 1e3)
+    for matcher, use in product(MATCHERS, ("latent", "match")):
+        case = f"{matcher}, {use}"
+        if only in case:
+            yield row_of("training", case, stage_two(matcher, use, n_rounds, device), 10)
 
 
-def drawing_rows(n_rounds: int, n_draws: int, device: str) -> Any:
-    for name, make in (("28 x 28 images", image_model), ("two outputs", two_output_model)):
-        for matcher in ("wgan", "diffusion"):
-            pairs = drawing(make, matcher, n_draws, n_rounds, device)
-            yield row_of("drawing", f"{name}, {matcher}", pairs, 1e6 / n_draws)
+def drawing_rows(n_rounds: int, n_draws: int, device: str, only: str) -> Any:
+    makers = {"28 x 28 images": image_model, "two outputs": two_output_model}
+    for name, matcher in product(makers, ("wgan", "diffusion")):
+        case = f"{name}, {matcher}"
+        if only in case:
+            times = drawing(makers[name], matcher, n_draws, n_rounds, device)
+            yield row_of("drawing", case, times, 1e6 / n_draws)
 
 
-def user_rows(n_rounds: int) -> Any:
+def user_rows(n_rounds: int, only: str) -> Any:
     for case, (unit, measure, repeats) in USER.items():
+        if only not in case:
+            continue
         times = min(n_rounds, repeats)
         value = statistics.median(measure() for _ in range(times))
         yield {"part": "user", "case": case, "ours": value, "unit": unit, "rounds": times} | {
@@ -396,13 +401,16 @@ def summarise(rows: list[dict[str, Any]]) -> None:
         print(f"On one {device}:\n")
     for part, unit in UNITS.items():
         here = [row for row in rows if row["part"] == part]
+        other = "other code" if part == "skill" else "plain torch"
+        columns = {other: "plain", "sklsdm": "ours", "ratio": "ratio"}
+        if any("plain_by_defaults" in row for row in here):
+            columns |= {"Adam's defaults": "plain_by_defaults", "ratio to it": "ratio_by_defaults"}
         cells = [
-            [row["case"], f"{row['plain']:.2f}", f"{row['ours']:.2f}", f"{row['ratio']:.2f}"]
+            [row["case"], *(f"{row[key]:.2f}" if key in row else "" for key in columns.values())]
             for row in here
         ]
         if cells:
-            other = "other code" if part == "skill" else "plain torch"
-            print_table([f"{part}, {clock}{unit}", other, "sklsdm", "ratio"], cells)
+            print_table([f"{part}, {clock}{unit}", *columns], cells)
             print()
     here = [row for row in rows if row["part"] == "user"]
     if here:
@@ -422,14 +430,16 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--quick", action="store_true", help="two rounds; nothing is saved")
     parser.add_argument("--part", choices=("training", "drawing", "user", "skill"))
+    parser.add_argument("--only", default="", help="cases whose name holds this; not of `skill`")
     parser.add_argument("--against", metavar="FOLDER", help="a checkout of other code")
     arguments = parser.parse_args()
     rounds = 2 if arguments.quick else arguments.rounds
     device, n_draws = arguments.device, 10_000 if arguments.quick else 100_000
+    only = arguments.only
     parts: dict[str, Callable[[], Any]] = {
-        "training": lambda: training_rows(rounds, device),
-        "drawing": lambda: drawing_rows(rounds, n_draws, device),
-        "user": lambda: user_rows(rounds) if device == "cpu" else digits_rows(device),
+        "training": lambda: training_rows(rounds, device, only),
+        "drawing": lambda: drawing_rows(rounds, n_draws, device, only),
+        "user": lambda: user_rows(rounds, only) if device == "cpu" else digits_rows(device),
         "skill": lambda: skill_rows(min(rounds, 3), arguments.against),
     }
     name, where = ("speed", {}) if device == "cpu" else ("speed_cuda", gpu())

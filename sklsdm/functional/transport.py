@@ -37,7 +37,7 @@ __all__ = [
 _N_ITER = 150  # Sinkhorn's iterations between two samples
 _PER_LOGARITHM = 50  # iterations of which one is taken with logarithms
 _N_SELF_ITER = 30  # between a sample and itself; each about halves the error
-_LEAST_MASS = 1e-290  # below it a sum of the kernel counts as this much, so that none is 0
+_LEAST_MASS = 1e-290  # added to each entry of a kernel, so that no row or column sums to 0
 
 
 def import_pot() -> Any:
@@ -100,11 +100,11 @@ def sinkhorn_plan(cost: Tensor, epsilon: float, n_iter: int = _N_ITER) -> Tensor
     for _ in range(-(-n_iter // _PER_LOGARITHM)):
         f = math.log(m) - (negative + g).logsumexp(dim=1, keepdim=True)
         g = math.log(n) - (negative + f).logsumexp(dim=0, keepdim=True)
-        kernel = (negative + (f + g)).exp_()
-        right = kernel.new_ones(m)
-        for _ in range(_PER_LOGARITHM - 1):
-            left = m / (kernel @ right).clamp_(min=_LEAST_MASS)
-            right = n / (left @ kernel).clamp_(min=_LEAST_MASS)
+        kernel = (negative + (f + g)).exp_().add_(_LEAST_MASS)
+        left, right = kernel.new_ones(n), kernel.new_ones(m)
+        for _ in range(_PER_LOGARITHM - 1):  # in place: small kernels cost less than new tensors
+            left.addmv_(kernel, right, beta=0, alpha=1 / m).reciprocal_()
+            right.addmv_(kernel.T, left, beta=0, alpha=1 / n).reciprocal_()
         f, g = f + left.log()[:, None], g + right.log()
     return (left[:, None] * kernel * right / (n * m)).to(cost.dtype)
 
