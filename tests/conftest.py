@@ -20,11 +20,23 @@ else:
     hypothesis.settings.load_profile("sklsdm")
 
 
+def _shrink_forests(monkeypatch):
+    monkeypatch.setattr("sklsdm.encoders.trees._TREES", (50, 50))
+    monkeypatch.setattr("sklsdm.encoders.boosting._MOST_TREES", 3)
+
+
 @pytest.fixture
 def small_forests(monkeypatch):
     """50 trees in place of 200, and small boosters, where a test does not look at the trees."""
-    monkeypatch.setattr("sklsdm.encoders.trees._TREES", (50, 50))
-    monkeypatch.setattr("sklsdm.encoders.boosting._MOST_TREES", 3)
+    _shrink_forests(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def small_forests_everywhere():
+    """Small forests and boosters in all of a file, also in fits that its tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        _shrink_forests(patch)
+        yield
 
 
 def pytest_collection_modifyitems(items):

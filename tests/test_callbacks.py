@@ -28,11 +28,13 @@ STEPS = 10
 PARTS = {
     "autoencoder": lambda callbacks, **settings: {
         "autoencoder": MLPAutoencoder(max_epochs=3, callbacks=callbacks, **settings),
-        "matcher": EnergyMatcher(max_steps=1, widths=(8,)),
+        "matcher": EnergyMatcher(max_steps=1, widths=(8,), noise_scale=1.0),
     },
     "energy": lambda callbacks, **settings: {
         "autoencoder": "identity",
-        "matcher": EnergyMatcher(max_steps=30, widths=(8,), callbacks=callbacks, **settings),
+        "matcher": EnergyMatcher(
+            max_steps=30, widths=(8,), noise_scale=1.0, callbacks=callbacks, **settings
+        ),
     },
     "wgan": lambda callbacks, **settings: {
         "autoencoder": "identity",
@@ -41,9 +43,10 @@ PARTS = {
             widths=(8,),
             critic_widths=(8,),
             n_critic=1,
+            noise_scale=1.0,
             batch_size=16,
             callbacks=callbacks,
-            **settings,
+            **{"start": "linear"} | settings,
         ),
     },
 }

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from helpers import ONE_FIT, small
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
@@ -17,6 +18,8 @@ from sklearn.utils import get_tags
 from sklsdm import LSDMRegressor, SamplingEnsemble, make_sampling_pipeline
 from sklsdm.encoders import TreesConditionEncoder
 from sklsdm.inputs.categories import MOST_LEVELS, CategoryColumns, find_categories
+
+pytestmark = pytest.mark.usefixtures("small_forests_everywhere")
 
 TOWNS = ["Bern", "Lyon", "Turin"]
 MEANS = {"Bern": -3.0, "Lyon": 0.0, "Turin": 3.0}
@@ -42,11 +45,11 @@ def table(n=150, seed=0):
 
 def short(encoder="trees", **params):
     est = LSDMRegressor(matcher="energy", condition_encoder=encoder, random_state=0, **params)
-    return est.set_params(matcher__max_steps=100)
+    return small(est).set_params(matcher__max_steps=40, **ONE_FIT)
 
 
 @pytest.fixture(scope="module")
-def fitted():
+def fitted(small_forests_everywhere):
     return short().fit(*table())
 
 

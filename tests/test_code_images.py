@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import RUN, seeded
+from helpers import RUN, seeded, shorten_epochs
 from numpy.testing import assert_array_equal
 from test_feature_maps import SHAPE, data, rows, shades
 from torch.testing import assert_close
@@ -24,6 +24,12 @@ from sklsdm.modules import ConvCritic, ConvGenerator, Critics, FeatureMapCoder, 
 
 LOW = (1, 6, 8)  # an image that is a condition
 SHORT = {"matcher__max_steps": 200, "matcher__batch_size": 32, "matcher__channels": 16}
+
+
+@pytest.fixture
+def short_epochs(monkeypatch):
+    """Of ten steps each, where a test does not look at the images."""
+    shorten_epochs(monkeypatch, 10)
 
 
 def generator(condition_dim=2, image_shape=None):
@@ -144,6 +150,7 @@ def test_what_auto_stands_for():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_epochs")
 def test_all_labelled_images_are_learnt_to_the_last_step_unless_the_user_judges(monkeypatch):
     X, y = shades(120)
     est = LSDMRegressor(autoencoder="feature-map", unpaired="none", random_state=0)
@@ -197,6 +204,7 @@ def test_the_unconditional_critic_of_unpaired_codes(monkeypatch):
     assert [judge.n_features for judge in made] == [2, 0]
 
 
+@pytest.mark.usefixtures("short_epochs")
 @pytest.mark.parametrize(("weight", "has_critic"), [("auto", False), (1.0, True)])
 def test_a_weight_that_is_asked_for_is_used_with_pseudo_pairs(weight, has_critic):
     X, y = shades(60)
@@ -301,6 +309,7 @@ def test_the_penalty_looks_at_a_share_of_the_rows():
     assert_close(SlopePenalty("flat", 1.0, share=0.25)(judge, features, codes, drawn, mix), whole)
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_a_fit_goes_on_with_the_critic_of_images(monkeypatch):
     X, y = shades(60)
     est = LSDMRegressor(autoencoder="feature-map", warm_start=True, random_state=0)
@@ -321,6 +330,7 @@ def test_a_fit_goes_on_with_the_critic_of_images(monkeypatch):
     assert all(p.requires_grad for p in est.autoencoder_.coder_.parameters())
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_flat_responses_with_codes_that_are_images_have_no_critic_of_images():
     """A user's autoencoder may do that; so may one that is no torch module."""
 

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from helpers import ALL_MATCHERS, plain_regressor, slow_but
+from helpers import ALL_MATCHERS, ONE_FIT, plain_regressor, slow_but, small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -48,10 +48,14 @@ class Drawing(LSDMRegressor):
         return np.stack(draws, axis=1)
 
 
+def short(kind):
+    est = kind(matcher="energy", condition_encoder="flatten", unpaired="none", random_state=0)
+    return small(est).set_params(matcher__max_steps=5, **ONE_FIT)
+
+
 def drawing(law, X, y):
     """An estimator that draws by `law`, whatever it was fitted on."""
-    est = Drawing(matcher="energy", condition_encoder="flatten", random_state=0)
-    est.set_params(matcher__max_steps=5).fit(X, y)
+    est = short(Drawing).fit(X, y)
     est.law = law
     return est
 
@@ -239,8 +243,7 @@ class Ignorant(Drawing):
     ids=["ensemble", "ensemble of pipelines", "search"],
 )
 def test_advice_for_pooled_fits_names_what_their_model_takes(wrap):
-    est = Ignorant(matcher="energy", condition_encoder="flatten", unpaired="none")
-    model = wrap(est.set_params(matcher__max_steps=5))
+    model = wrap(short(Ignorant))
     found = model.fit(ARMS.X[:200], ARMS.y[:200]).diagnose(ARMS.X[500:900], ARMS.y[500:900])
     assert f"Diagnosis of {type(model).__name__}" in str(found)
     text = " ".join(found.advice)
@@ -395,10 +398,11 @@ def test_images_given_images_and_labels(name):
         check_report(est.diagnose(X[60:], y[60:]), 30)
 
 
+@pytest.mark.usefixtures("small_forests")
 def test_numbers_tables_with_gaps_and_wrappers():
     X, y = ARMS.X[:300].copy(), ARMS.y[:300, 0]
     X[::7, 0] = np.nan
-    est = tiny(condition_encoder="trees").set_params(condition_encoder__n_estimators=50)
+    est = tiny(condition_encoder="trees")
     check_report(est.fit(X[:100], y[:100]).diagnose(X[100:140], y[100:140]), 40)
     X = ARMS.X
     pipe = make_pipeline(StandardScaler(), tiny()).fit(X[:100], y[:100])

@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers import small
+from helpers import ONE_FIT, small
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -75,7 +75,7 @@ def test_validation_pairs_pass_through_it():
 def test_grids_reach_its_settings():
     X, y = waves(80)
     grid = {"condition_encoder__n_estimators": [50, 60]}
-    search = GridSearchCV(short("trees"), grid, cv=2).fit(X, y)
+    search = GridSearchCV(short("trees").set_params(**ONE_FIT), grid, cv=2).fit(X, y)
     found = search.best_estimator_.condition_encoder_
     assert len(found.forest_.estimators_) == search.best_params_["condition_encoder__n_estimators"]
 
@@ -128,14 +128,20 @@ def test_a_pinwheel_is_followed():
 
 
 # ------------------------------------------------------------------ trees
-@pytest.mark.parametrize("learner", ["forest", "linear", "boosting"])
-def test_pairs_are_predicted_by_what_did_not_see_them(learner):
-    X, y = waves(200)
-    rows, codes = X.astype(np.float32), y.astype(np.float32)
+@pytest.fixture(scope="module")
+def full_trees():
+    """200 rows, their codes, an encoder with all its trees, and what is learnt from."""
+    rows, codes = (part.astype(np.float32) for part in waves(200))
     encoder = TreesConditionEncoder()
+    return rows, codes, encoder, encoder.fit_transform(rows, codes, 0)
+
+
+@pytest.mark.parametrize("learner", ["forest", "linear", "boosting"])
+def test_pairs_are_predicted_by_what_did_not_see_them(learner, full_trees):
+    rows, codes, encoder, learnt_from = full_trees
     first = {"forest": 3, "linear": 5, "boosting": 7}[learner]
     columns = slice(first, first + 2)
-    learnt_from = encoder.fit_transform(rows, codes, 0)[:, columns]
+    learnt_from = learnt_from[:, columns]
     drawn_with = encoder.transform(rows)[:, columns]
     fresh = waves(200, seed=1)
     error = np.square(learnt_from - codes).mean()
@@ -231,6 +237,7 @@ def test_many_columns_that_say_a_little_each_are_learnt():
     assert scores["trees"] > scores["flatten"] - 0.01
 
 
+@pytest.mark.usefixtures("small_forests")
 def test_equal_conditions_get_the_mean_of_their_predictions():
     X, y = waves(100)
     rows = np.repeat(X.astype(np.float32), 2, axis=0)
@@ -301,13 +308,7 @@ def test_others_refuse_nan_and_name_the_encoder_that_takes_them():
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("small_forests")
-@parametrize_with_checks(
-    [
-        LSDMRegressor(matcher="energy", condition_encoder="trees", random_state=0).set_params(
-            matcher__max_steps=50
-        )
-    ]
-)
+@parametrize_with_checks([short("trees").set_params(matcher__max_steps=5, **ONE_FIT)])
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 

@@ -11,12 +11,14 @@ from sklsdm.autoencoders import feature_map
 from sklsdm.autoencoders.sharpening import SharpeningObjective, noisy_codes
 from sklsdm.modules import ConvCritic, FeatureMapCoder
 
-N = 120
+N, STEPS = 120, 10
 
 
-@pytest.fixture(autouse=True)
-def short_epochs(monkeypatch):
-    monkeypatch.setattr(feature_map.FeatureMapAutoencoder, "_min_steps", lambda self: 30)
+@pytest.fixture(scope="module", autouse=True)
+def short_epochs():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feature_map.FeatureMapAutoencoder, "_min_steps", lambda self: STEPS)
+        yield
 
 
 def grainy(n_images=N, seed=0):
@@ -45,8 +47,15 @@ def grain_of(images):
     return np.square(np.diff(images, axis=-1)).mean()
 
 
+@pytest.fixture(scope="module")
+def rebuilt(short_epochs):
+    """Images as a sharpened decoder rebuilds them."""
+    return fit(model(0.1)).reconstruct(grainy())
+
+
 @pytest.mark.slow
-def test_rebuilt_images_are_sharper_and_their_codes_are_the_same():
+def test_rebuilt_images_are_sharper_and_their_codes_are_the_same(monkeypatch):
+    monkeypatch.setattr(feature_map.FeatureMapAutoencoder, "_min_steps", lambda self: 30)
     fresh = grainy(200, seed=1)
     plain, sharp = (fit(model(weight, autoencoder__max_epochs=6), 600) for weight in (0.0, 1.0))
     assert_array_equal(sharp.encode(fresh), plain.encode(fresh))
@@ -83,10 +92,8 @@ def test_its_losses_are_shown():
     assert_array_equal(again.steps, est.autoencoder_.n_steps_ / 2 * np.array([1, 2]))
 
 
-@pytest.mark.slow
-def test_equal_fits_are_equal():
-    first, again = (fit(model(0.1)).reconstruct(grainy()) for _ in range(2))
-    assert_array_equal(first, again)
+def test_equal_fits_are_equal(rebuilt):
+    assert_array_equal(fit(model(0.1)).reconstruct(grainy()), rebuilt)
 
 
 @pytest.mark.parametrize("shape", [(9, 14), (3, 17, 5), (2, 2, 3), (3, 40, 33)])
@@ -121,13 +128,12 @@ def test_a_fit_of_fewer_images_stays_as_sharp(monkeypatch):
 
 
 @pytest.mark.parametrize("epoch", [0, 1])
-def test_a_fit_that_was_broken_off_ends_as_an_unbroken_one(epoch, tmp_path, monkeypatch):
-    whole = fit(model(0.1))
+def test_a_fit_that_was_broken_off_ends_as_an_unbroken_one(epoch, tmp_path, monkeypatch, rebuilt):
     own, calls = SharpeningObjective.generator_loss, []
 
     def breaks_off(self, *args):
         calls.append(1)
-        if len(calls) == 30 * epoch + 3:
+        if len(calls) == STEPS * epoch + 3:
             raise KeyboardInterrupt
         return own(self, *args)
 
@@ -138,16 +144,15 @@ def test_a_fit_that_was_broken_off_ends_as_an_unbroken_one(epoch, tmp_path, monk
     (state,) = tmp_path.iterdir()
     assert (state / "sharpening.state").exists() == (epoch == 1)
     resumed = fit(model(0.1, checkpoint=tmp_path))
-    assert_array_equal(resumed.reconstruct(grainy()), whole.reconstruct(grainy()))
+    assert_array_equal(resumed.reconstruct(grainy()), rebuilt)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_steps_can_be_recorded(monkeypatch):
-    plain = fit(model(0.1)).reconstruct(grainy())
+def test_steps_can_be_recorded(monkeypatch, rebuilt):
     replays = record_on_the_cpu(monkeypatch)
     recorded = fit(model(0.1, matcher__max_steps=1)).reconstruct(grainy())
-    assert replays == [57, 57]  # of two epochs of 30 steps
-    assert_allclose(recorded, plain, atol=2e-3)
+    assert replays == 2 * [2 * STEPS - 3]  # of two epochs
+    assert_allclose(recorded, rebuilt, atol=2e-3)
 
 
 # ------------------------------------------------------------------ the losses
