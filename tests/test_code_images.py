@@ -353,14 +353,14 @@ def test_flat_responses_with_codes_that_are_images_have_no_critic_of_images():
 
 def test_steps_that_a_users_decoder_is_part_of_are_not_recorded():
     some = replace(data(), decoder=decoder())
-    matcher = WGANMatcher(channels=8)
+    matcher = WGANMatcher(channels=8, max_steps=20)
     matcher.settings_ = matcher._settings_for(some)
     plan = matcher._plan(some, RUN)
     generator = matcher._module(some, plan)
     assert matcher._objective(generator, some, plan).recordable
     some.decoder.coder.decoder.register_forward_hook(lambda *arguments: None)
     assert not matcher._objective(generator, some, plan).recordable
-    matcher = WGANMatcher(channels=8, image_critic=False)
+    matcher = WGANMatcher(channels=8, max_steps=20, image_critic=False)
     matcher.settings_ = matcher._settings_for(some)
     assert matcher._objective(generator, some, plan).recordable
 

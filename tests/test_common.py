@@ -19,7 +19,7 @@ def short(matcher):
     """An estimator that is fitted, and draws, in a few steps; the default one with its choices."""
     kind = LSDMRegressor if matcher == EVERY_TIME[0] else plain_regressor
     est = small(kind(matcher=matcher))
-    est.set_params(matcher__max_steps=20)
+    est.set_params(matcher__max_steps=5)
     if matcher == EVERY_TIME[0]:
         est.set_params(matcher__noise_scale=1.0)  # folds of few pairs: in the slow checks
     return est.set_params(matcher__n_steps=4) if matcher == "diffusion" else est
@@ -29,7 +29,7 @@ def short(matcher):
 @parametrize_with_checks(
     [
         *map(short, EVERY_TIME),
-        small(LSDMGenerator(matcher="transport")).set_params(matcher__max_steps=20),
+        small(LSDMGenerator(matcher="transport")).set_params(matcher__max_steps=5),
     ]
 )
 def test_scikit_learn_checks(estimator, check):

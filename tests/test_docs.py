@@ -60,9 +60,13 @@ def run(page, section):
 
 @pytest.fixture
 def small_budgets(monkeypatch):
-    """Trainings of two steps."""
+    """Trainings of two steps, and diagnoses by a few trees."""
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
-    with importlib.import_module("small_budgets").small_budgets(steps=2):
+    with (
+        importlib.import_module("small_budgets").small_budgets(steps=2),
+        monkeypatch.context() as within,
+    ):
+        within.setattr("sklsdm.metrics.classifier.N_TREES", 5)
         yield
 
 

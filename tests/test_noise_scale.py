@@ -13,7 +13,8 @@ from sklsdm.fitting import noise_scale
 from sklsdm.matchers import EnergyMatcher
 from sklsdm.metrics import interval_coverage
 
-STEPS = 100
+STEPS, EPOCH_STEPS = 60, 20
+LONG = 200  # something is learnt
 CHOSEN = 1.7
 
 
@@ -51,7 +52,8 @@ def folds(monkeypatch):
 
 @pytest.fixture
 def chosen(monkeypatch):
-    """The scale that is chosen wherever one is."""
+    """The scale that is chosen wherever one is, in short epochs."""
+    monkeypatch.setattr("sklsdm.matchers.base.EPOCH_STEPS", EPOCH_STEPS)
     monkeypatch.setattr("sklsdm.matchers.base.best_noise_scale", lambda held_out, random: CHOSEN)
 
 
@@ -71,7 +73,7 @@ def test_few_pairs_draw_more_widely_and_no_worse():
 
 
 def test_folds_leave_out_each_pair_that_is_learnt_from_once(folds):
-    est, again = (estimator(400).fit(*bent_law(60)) for _ in range(2))
+    est, again = (estimator(2 * LONG).fit(*bent_law(60)) for _ in range(2))
     made, fits = folds
     assert fits == 2 * [54, 40, 40, 41, 41]
     left_out = np.concatenate([rest for _, rest in made[:4]])
@@ -129,7 +131,7 @@ def test_groups_stay_whole(folds):
     ],
 )
 def test_where_the_scale_is_chosen(n, params, groups, scale, folds, chosen):
-    est = estimator(400, **params).fit(*bent_law(n), groups=groups)
+    est = estimator(LONG, **params).fit(*bent_law(n), groups=groups)
     assert est.matcher_.best_step_ > 0
     assert est.matcher_.noise_scale_ == scale
     assert len(folds[1]) == (5 if scale == CHOSEN and n < 200 else 1)  # fits
@@ -145,7 +147,7 @@ def test_a_start_that_was_kept_is_not_widened(chosen):
 
 def test_few_pairs_of_the_user_that_judge_have_folds_too(folds, chosen):
     x, y = bent_law(75)
-    est = estimator(400).fit(x[:60], y[:60], X_val=x[60:], y_val=y[60:])
+    est = estimator(LONG).fit(x[:60], y[:60], X_val=x[60:], y_val=y[60:])
     assert folds[1] == [60, 45, 45, 45, 45]
     assert est.matcher_.noise_scale_ == CHOSEN
 
@@ -164,7 +166,7 @@ def test_a_further_fit_chooses_anew(folds, chosen):
 
 
 def test_progress_counts_the_folds(capsys):
-    estimator(400, verbose=2).fit(*bent_law(60))
+    estimator(LONG, verbose=2).fit(*bent_law(60))
     lines = [line for line in capsys.readouterr().err.split("\n") if "noise's scale" in line]
     assert len(lines) == 4
     assert "fit 4/4" in lines[-1]
@@ -190,7 +192,7 @@ def test_a_fold_that_diverges_leaves_the_noise_as_it_is(monkeypatch, chosen):
         return fit(self, data, run)
 
     monkeypatch.setattr(EnergyMatcher, "fit", diverges)
-    assert estimator(400).fit(*bent_law(60)).matcher_.noise_scale_ == 1.0
+    assert estimator(LONG).fit(*bent_law(60)).matcher_.noise_scale_ == 1.0
 
 
 def interrupted_net(self, data, run, fit=EnergyMatcher.fit):
@@ -211,7 +213,7 @@ def interrupted_before(self, data, run, fit=EnergyMatcher.fit):
 def test_ctrl_c_in_a_fold_ends_the_fit_and_keeps_what_was_learnt(interrupted, monkeypatch, chosen):
     monkeypatch.setattr(EnergyMatcher, "fit", interrupted)
     x, y = bent_law(60)
-    est = estimator(400)
+    est = estimator(LONG)
     with pytest.raises(KeyboardInterrupt):
         est.fit(x, y)
     assert est.interrupted_

@@ -1,10 +1,11 @@
 """Inside scikit-learn: Pipelines, searches, cross-validation, routing, drawing through them."""
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from helpers import plain_regressor
+from helpers import plain_regressor, slow_but
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
@@ -215,7 +216,9 @@ def test_grid_over_nested_parameters_of_names():
         "matcher__n_critic": [1, 2],
         "matcher__gradient_penalty": [0.0, 5.0],
         "matcher__penalty": ["two-sided"],
-        "matcher__max_steps": [20],
+        "matcher__max_steps": [5],
+        "matcher__widths": [(32, 32)],
+        "matcher__critic_widths": [(32, 32)],
         "matcher__start": ["linear"],  # of so few pairs there is else no critic
     }
     # With 18 pairs a fold, none is held out: the last state is kept, not perhaps the start.
@@ -268,18 +271,16 @@ def test_halving_over_the_budget():
     assert sklsdm.sample(search, X, 2).shape == (60, 2, 2)
 
 
-def test_two_processes_find_what_one_does():
-    grid = {"latent_dim": [1, 2], "matcher": ["energy"], "matcher__max_steps": [20]}
-    one, two = (
-        GridSearchCV(
-            plain_regressor(autoencoder="pca", random_state=0),
-            grid,
-            cv=2,
-            n_jobs=n_jobs,
-            error_score="raise",
-        ).fit(X, Y, Y_unpaired=Unpaired(Y_UNPAIRED))
-        for n_jobs in (1, 2)
-    )
+@pytest.mark.parametrize("backend", slow_but({"threading"}, ["threading", "loky"]))
+def test_two_workers_find_what_one_does(backend):
+    grid = {"latent_dim": [1, 2]}
+    with joblib.parallel_config(backend):
+        one, two = (
+            GridSearchCV(
+                quick(autoencoder="pca"), grid, cv=2, n_jobs=n_jobs, error_score="raise"
+            ).fit(X, Y, Y_unpaired=Unpaired(Y_UNPAIRED))
+            for n_jobs in (1, 2)
+        )
     for key in ("split0_test_score", "split1_test_score"):
         assert_array_equal(one.cv_results_[key], two.cv_results_[key])
     assert str(one.best_params_) == str(two.best_params_)

@@ -11,13 +11,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import ALL_MATCHERS, plain_regressor, record_on_the_cpu, two_sided
+from helpers import (
+    ALL_MATCHERS,
+    plain_regressor,
+    record_on_the_cpu,
+    shorten_epochs,
+    two_sided,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
 
 from sklsdm.matchers import WGANMatcher
 from sklsdm.matchers.adversarial import AdversarialObjective
-from sklsdm.matchers.base import EPOCH_STEPS
 from sklsdm.matchers.energy import EnergyObjective
 from sklsdm.modules import ConditionalGenerator
 from sklsdm.nets import Adam, recording
@@ -25,9 +30,13 @@ from sklsdm.nets.recording import Recording
 from sklsdm.nets.waiting import CountWaiting
 
 
+EPOCH_STEPS = 20
+
+
 @pytest.fixture
 def records(monkeypatch):
-    """As `record_on_the_cpu`."""
+    """As `record_on_the_cpu`, in short epochs."""
+    shorten_epochs(monkeypatch, EPOCH_STEPS)
     return record_on_the_cpu(monkeypatch)
 
 
@@ -75,7 +84,7 @@ def test_latent_spaces_train_alike(params, records, monkeypatch):
         return est.fit(y[:50, :1], y[:50], y[50:]).encode(y)
 
     replayed = codes()
-    assert sum(records) > 50
+    assert sum(records) > EPOCH_STEPS
     monkeypatch.setattr(recording, "_DEVICES", ())
     assert_allclose(replayed, codes(), atol=2e-4)
 
@@ -89,7 +98,7 @@ def test_images_train_alike(records, monkeypatch):
         return est.fit(labels[:30], images[:30], images[30:]).sample(labels, random_state=0)
 
     replayed = codes()
-    assert records == [197, 3]  # of both stages
+    assert records == [EPOCH_STEPS - 3, 3]  # of both stages
     monkeypatch.setattr(recording, "_DEVICES", ())
     assert_allclose(replayed, codes(), atol=2e-3)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import plain_regressor, small
+from helpers import ONE_FIT, plain_regressor, shorten_epochs, small
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, GradientNormClipping
@@ -24,12 +24,23 @@ CURVES = Y @ RNG.normal(size=(2, 12)) + 0.1 * RNG.normal(size=(120, 12))
 
 
 def quick(matcher="energy", **params):
+    """A short fit; the critic of `wgan` starts at ridge regression, as the others do."""
     params = {"matcher__max_steps": 30, **params}
+    if matcher == "wgan":
+        params = {"matcher__start": "linear", **params}
     return plain_regressor(matcher=matcher, random_state=0).set_params(**params)
 
 
 def draw(est):
     return est.sample(X, 3, random_state=0)
+
+
+STEPS = 20
+
+
+@pytest.fixture
+def short_epochs(monkeypatch):
+    shorten_epochs(monkeypatch, STEPS)
 
 
 # ------------------------------------------------------------------ latent dimension and parts
@@ -66,9 +77,9 @@ def test_identity_takes_only_the_number_of_outputs():
 
 def test_parts_may_be_objects():
     named = quick("wgan", autoencoder="pca", latent_dim=3).fit(X, CURVES)
-    parts = {"matcher": WGANMatcher(), "autoencoder": PCAAutoencoder()}
+    parts = {"matcher": WGANMatcher(start="linear"), "autoencoder": PCAAutoencoder()}
     built = small(plain_regressor(latent_dim=3, random_state=0, **parts))
-    built.set_params(matcher__max_steps=30).fit(X, CURVES)
+    built.set_params(matcher__max_steps=30, **ONE_FIT).fit(X, CURVES)
     assert_array_equal(draw(built), draw(named))
     assert isinstance(built.matcher_, WGANMatcher)
     assert built.matcher_ is not parts["matcher"]
@@ -129,6 +140,8 @@ def test_validation_pairs_replace_the_share_held_out():
 def test_nothing_held_out_learns_from_all_pairs_to_the_last_step(matcher, n_steps):
     """The generator of `wgan` takes as many steps before the critic's first."""
     params = {"matcher": matcher, "matcher__max_steps": 200, "validation_fraction": 0.0}
+    if matcher == "wgan":
+        params["matcher__start"] = "diffusion"
     model = quick(**params).fit(X, Y, 2 * Y)
     assert model.matcher_.n_steps_ == n_steps
     assert all("valid" not in name for part in model.history_.values() for name in part)
@@ -165,11 +178,12 @@ def test_few_labelled_images_all_teach(n, labels, side, n_unpaired, judged):
 
 def test_the_state_is_chosen_on_the_validation_pairs():
     """Where training can only harm there, it stops at once and the start is kept."""
-    matcher = EnergyMatcher(n_iter_no_change=2, lr=1e-2)
+    matcher = EnergyMatcher(n_iter_no_change=2, lr=1e-2, widths=(32, 32))
     params = {"matcher": matcher, "matcher__max_steps": 400}
     curved = np.column_stack([np.abs(X[:, 0]), np.cos(3 * X[:, 1])])
     helped = quick(**params).fit(X, curved, X_val=X, y_val=curved)
-    start = plain_regressor(matcher=EnergyMatcher(max_steps=1, lr=1e-12), random_state=0)
+    start = EnergyMatcher(max_steps=1, lr=1e-12, widths=(32, 32))
+    start = plain_regressor(matcher=start, random_state=0)
     start.fit(X, curved, X_val=X, y_val=curved)
     against = start.predict(X) - 3 * (helped.predict(X) - start.predict(X))
     harmed = quick(**params).fit(X, curved, X_val=X, y_val=against)
@@ -182,7 +196,7 @@ def test_the_state_is_chosen_on_the_validation_pairs():
 # ------------------------------------------------------------------ score
 @pytest.fixture(scope="module")
 def fitted():
-    return quick(matcher__max_steps=600).fit(X, Y)
+    return quick(matcher__max_steps=200).fit(X, Y)
 
 
 def test_score_is_the_energy_skill(fitted):
@@ -257,8 +271,9 @@ def test_forecasts_agree_with_draws(fitted):
 
 # ------------------------------------------------------------------ history and progress
 @pytest.mark.parametrize("matcher", ["energy", "wgan"])
-def test_history_holds_arrays(matcher):
-    params = {"autoencoder": "mlp", "autoencoder__max_epochs": 3, "matcher__max_steps": 200}
+def test_history_holds_arrays(matcher, monkeypatch):
+    monkeypatch.setattr("sklsdm.matchers.base.EPOCH_STEPS", STEPS)
+    params = {"autoencoder": "mlp", "autoencoder__max_epochs": 3, "matcher__max_steps": 2 * STEPS}
     est = quick(matcher, latent_dim=2, **params).fit(X, CURVES)
     wanted = {
         "autoencoder": {"train_loss", "valid_loss"},
@@ -273,7 +288,7 @@ def test_history_holds_arrays(matcher):
             assert np.isfinite(values).all()
     assert ("train_critic_loss" in est.history_["matcher"]) == (matcher == "wgan")
     assert est.history_["autoencoder"]["valid_loss"][-1] < 0.5
-    assert est.matcher_.n_steps_ == 200
+    assert est.matcher_.n_steps_ == 2 * STEPS
     assert not est.interrupted_
 
 
@@ -306,16 +321,17 @@ class RaiseAt(Callback):
             raise self.error
 
 
+@pytest.mark.usefixtures("short_epochs")
 @pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("matcher", ["energy", "wgan"])
 def test_ctrl_c_in_stage_2_keeps_the_best_state(matcher, inside):
-    params = {"matcher__max_steps": 2000, "matcher__callbacks": [RaiseAt(2, inside)]}
+    params = {"matcher__max_steps": 3 * STEPS, "matcher__callbacks": [RaiseAt(2, inside)]}
     est = quick(matcher, **params)
     with pytest.raises(KeyboardInterrupt):
         est.fit(X, Y)
     assert est.interrupted_
     assert est.matcher_.interrupted_
-    assert 100 <= est.matcher_.n_steps_ <= 200
+    assert STEPS <= est.matcher_.n_steps_ <= 2 * STEPS
     assert est.score(X, Y) > 0.3
     # An earlier end is kept where it was the better one: here the very start, at a mad rate.
     mad = quick(matcher, **params).set_params(matcher__lr=3.0)
@@ -359,7 +375,7 @@ def test_ctrl_c_stops_a_search():
 def test_divergence_is_told_and_leaves_the_earlier_fit(matcher, params, message):
     est = quick(matcher).fit(X, Y)
     before = draw(est)
-    est.set_params(matcher__max_steps=1000, **params)
+    est.set_params(matcher__max_steps=100, **params)
     with pytest.raises(DivergenceError, match=message):
         est.fit(X, Y)
     assert_array_equal(draw(est), before)
@@ -381,15 +397,16 @@ class SpoilOnce(Callback):
                 parameter.grad.fill_(np.nan)
 
 
-@pytest.mark.parametrize("at", [150, 200], ids=["inside an epoch", "at the end of one"])
+@pytest.mark.usefixtures("short_epochs")
+@pytest.mark.parametrize("at", [STEPS * 3 // 2, STEPS * 2], ids=["inside an epoch", "at the end of one"])
 @pytest.mark.parametrize("matcher", ["energy", "wgan"])
 def test_one_bad_gradient_is_overcome(matcher, at):
-    params = {"matcher__max_steps": 400, "matcher__callbacks": [SpoilOnce(at)]}
+    params = {"matcher__max_steps": 4 * STEPS, "matcher__callbacks": [SpoilOnce(at)]}
     est = quick(matcher, **params).fit(X, Y)
     assert np.isfinite(draw(est)).all()
     assert np.isfinite(est.history_["matcher"]["train_loss"][-1])
     assert est.score(X, Y) > 0.4
-    assert est.matcher_.n_steps_ == 400
+    assert est.matcher_.n_steps_ == 4 * STEPS
 
 
 # ------------------------------------------------------------------ users' callbacks
@@ -410,6 +427,7 @@ class Watch(Callback):
         net.history.record("norm_score", float(norm))
 
 
+@pytest.mark.usefixtures("short_epochs")
 @pytest.mark.parametrize("stage", ["autoencoder", "energy", "wgan"])
 def test_users_callbacks_run_in_every_net(stage, tmp_path):
     """Clipping acts, scores are recorded, files are written, our held-out score stops training."""
@@ -423,14 +441,14 @@ def test_users_callbacks_run_in_every_net(stage, tmp_path):
     if stage == "autoencoder":
         parts = {"autoencoder": MLPAutoencoder(callbacks=callbacks)}
     else:
-        parts = {"autoencoder": "pca", "matcher__max_steps": 900, "matcher__callbacks": callbacks}
+        parts = {"autoencoder": "pca", "matcher__max_steps": 9 * STEPS, "matcher__callbacks": callbacks}
     est = quick("energy" if stage == "autoencoder" else stage, latent_dim=2, **parts)
     est.fit(X, CURVES)
     history = est.history_["autoencoder" if stage == "autoencoder" else "matcher"]
     assert not est.interrupted_
     assert history[monitor].shape == history["norm_score"].shape == (3,)
     assert (np.diff(history["norm_score"]) != 0).all()
-    assert len(Watch.seen) == 3 * {"autoencoder": 50, "energy": 100, "wgan": 200}[stage]
+    assert len(Watch.seen) == 3 * STEPS * (2 if stage == "wgan" else 1)
     assert max(Watch.seen) < 1.001e-3
     saved = torch.load(tmp_path / "params.pt", weights_only=True)
     net = est.autoencoder_.coder_ if stage == "autoencoder" else est.matcher_.network_

@@ -51,7 +51,10 @@ from sklsdm.matchers import MATCHERS, EnergyMatcher, MDNMatcher
 from sklsdm.modules import RebuildableModule
 from sklsdm.saving import classes
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklsdm.NotImprovedWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklsdm.NotImprovedWarning"),
+    pytest.mark.usefixtures("small_forests_everywhere"),
+]
 
 DATA = Path(__file__).parent / "data"
 RNG = np.random.default_rng(0)

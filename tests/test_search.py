@@ -4,12 +4,13 @@ import pickle
 import warnings
 from typing import ClassVar
 
+import joblib
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 import sklearn
-from helpers import plain_regressor
+from helpers import plain_regressor, slow_but
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
@@ -142,8 +143,10 @@ def test_results_are_those_of_a_grid_search(scoring):
     assert ours.best_params_ == theirs.best_params_
 
 
-def test_equal_seeds_give_equal_draws_in_several_processes_too(fitted):
-    again = short(n_jobs=2).fit(X, SIGNAL)
+@pytest.mark.parametrize("backend", slow_but({"threading"}, ["threading", "loky"]))
+def test_equal_seeds_give_equal_draws_in_several_workers_too(fitted, backend):
+    with joblib.parallel_config(backend):
+        again = short(n_jobs=2).fit(X, SIGNAL)
     assert_array_equal(again.cv_results_["mean_test_score"], fitted.cv_results_["mean_test_score"])
     draws = fitted.sample(X, 4, random_state=1)
     assert_array_equal(again.sample(X, 4, random_state=1), draws)
