@@ -21,13 +21,13 @@ else:
 
 
 def _shrink_forests(monkeypatch):
-    monkeypatch.setattr("sklsdm.encoders.trees._TREES", (50, 50))
+    monkeypatch.setattr("sklsdm.encoders.trees._TREES", (30, 30))
     monkeypatch.setattr("sklsdm.encoders.boosting._MOST_TREES", 3)
 
 
 @pytest.fixture
 def small_forests(monkeypatch):
-    """50 trees in place of 200, and small boosters, where a test does not look at the trees."""
+    """30 trees in place of 200, and small boosters, where a test does not look at the trees."""
     _shrink_forests(monkeypatch)
 
 

@@ -33,7 +33,7 @@ ALL_PARTS = pytest.mark.parametrize("parts", PARTS, ids="-".join)
 # No pair is held out: the last state is kept. With so few steps the best one is often the start,
 # and then nothing that is learnt would be tested.
 TINY = {
-    "matcher__max_steps": 10,
+    "matcher__max_steps": 5,
     "matcher__n_steps": 4,
     "autoencoder__max_epochs": 1,
     "validation_fraction": 0.0,

@@ -60,13 +60,9 @@ def run(page, section):
 
 @pytest.fixture
 def small_budgets(monkeypatch):
-    """Trainings of two steps, and diagnoses by a few trees."""
+    """Trainings of two steps."""
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
-    with (
-        importlib.import_module("small_budgets").small_budgets(steps=2),
-        monkeypatch.context() as within,
-    ):
-        within.setattr("sklsdm.metrics.classifier.N_TREES", 5)
+    with importlib.import_module("small_budgets").small_budgets(steps=2):
         yield
 
 
@@ -74,8 +70,10 @@ def small_budgets(monkeypatch):
 @pytest.mark.usefixtures("small_budgets")
 @PROGRAMS
 def test_pages_run_with_small_budgets(page, section, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    run(page, section)
+    with monkeypatch.context() as within:
+        within.chdir(tmp_path)
+        within.setattr("sklsdm.metrics.classifier.N_TREES", 5)  # diagnoses
+        run(page, section)
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ def fitted():
     [
         SamplingEnsemble(
             plain_regressor(matcher="diffusion").set_params(
-                matcher__max_steps=20, matcher__n_steps=4
+                matcher__max_steps=5, matcher__n_steps=4
             ),
             2,
         )

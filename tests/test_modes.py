@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import plain_regressor, slow_but
+from helpers import plain_regressor, shorten_epochs, slow_but
 from numpy.testing import assert_array_equal
 
 import sklsdm
@@ -79,10 +79,15 @@ def problem(images=False):
     return X, random.normal(size=(40, 3)), random.normal(size=(60, 3))
 
 
+@pytest.fixture(autouse=True)
+def short_epochs(monkeypatch):
+    shorten_epochs(monkeypatch, 5)
+
+
 def estimator(matcher="energy", autoencoder="identity", **params):
     """One whose fit takes a few steps."""
     est = plain_regressor(matcher=matcher, autoencoder=autoencoder, random_state=0, **params)
-    est.set_params(matcher__max_steps=10)
+    est.set_params(matcher__max_steps=5)
     if "max_epochs" in AUTOENCODERS[autoencoder]().get_params():
         est.set_params(autoencoder__max_epochs=1)
     return est

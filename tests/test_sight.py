@@ -297,7 +297,7 @@ def seen_data(**params):
             seen.append(data)
             return super().fit(data, run)
 
-    matcher = Spy(max_steps=200)
+    matcher = Spy(max_steps=200, widths=(32, 32), noise_scale=1.0)
     est = plain_regressor(8, matcher, unpaired="pair", random_state=0, autoencoder="pca")
     est.set_params(**params).fit(X, y, others)
     (data,) = seen

@@ -71,11 +71,12 @@ def test_the_advice_applies_to_the_estimator_and_its_matcher():
 
 
 @pytest.mark.parametrize("matcher", list(MATCHERS))
-def test_scores_of_the_start_and_of_what_is_kept(matcher):
+def test_scores_of_the_start_and_of_what_is_kept(matcher, monkeypatch):
+    monkeypatch.setattr("sklsdm.matchers.base.EPOCH_STEPS", 25)
     arms = make_arms(300, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotImprovedWarning)
-        found = fitted(matcher, arms.X, arms.y, 200).matcher_
+        found = fitted(matcher, arms.X, arms.y, 100).matcher_
     assert 0 <= found.best_step_ <= found.n_steps_
     (best, best_error), (start, start_error) = found.best_score_, found.start_score_
     assert best <= start + start_error
