@@ -462,7 +462,7 @@ def test_streamed_responses(autoencoder, monkeypatch):
     params = {"latent_dim": {"identity": 10, "feature-map": 4 * 2 * 2}.get(autoencoder, 3)}
     if autoencoder not in ("pca", "identity"):
         # Codes that are images start from no components.
-        params["autoencoder__max_epochs"] = 40 if autoencoder == "feature-map" else 12
+        params["autoencoder__max_epochs"] = 20 if autoencoder == "feature-map" else 12
     resident = tiny(parts, **params).fit(*pairs)
     monkeypatch.setattr(trained, "resident_limit", lambda device: 0)
     monkeypatch.setattr(base, "_WHOLE_BYTES", 16_000)

@@ -23,6 +23,14 @@ MODULES = sorted(["sklsdm", *(m.name for m in pkgutil.walk_packages(sklsdm.__pat
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 # Sections of recipes.md, each a program by itself, with the package that it needs.
 RECIPES = {"Optuna": "optuna", "MLflow": "mlflow", "MAPIE": "mapie"}
+# What pages with small budgets do less of besides: diagnoses, choices, comparisons of laws.
+SMALLER = {
+    "sklsdm.metrics.classifier.N_TREES": 5,
+    "sklsdm.encoders.boosting._FOLDS": (2, 2),
+    "sklsdm.fitting.choosing._MOST_TO_PAIR": 100,
+    "sklsdm.fitting.choosing._MOST_TO_LABEL": 100,
+    "sklsdm.shift._N_RELABELLINGS": 199,
+}
 
 
 def blocks(page):
@@ -72,7 +80,8 @@ def small_budgets(monkeypatch):
 def test_pages_run_with_small_budgets(page, section, tmp_path, monkeypatch):
     with monkeypatch.context() as within:
         within.chdir(tmp_path)
-        within.setattr("sklsdm.metrics.classifier.N_TREES", 5)  # diagnoses
+        for name, value in SMALLER.items():
+            within.setattr(name, value)
         run(page, section)
 
 

@@ -122,7 +122,9 @@ def test_guidance_is_for_labels_unless_asked_for(kind):
 def test_draws_follow_the_class(kind):
     X, y = shades()
     model = LSDMRegressor(autoencoder="feature-map", random_state=0, condition_encoder="flatten")
-    model.set_params(autoencoder__max_epochs=2, matcher=kind(max_steps=100, channels=16, batch_size=32, lr=4e-3))
+    model.set_params(
+        autoencoder__max_epochs=2, matcher=kind(max_steps=100, channels=16, batch_size=32, lr=4e-3)
+    )
     model.fit(X, y)
     draws = model.sample(np.eye(2), 50, random_state=0).mean(axis=(2, 3))
     assert draws[0].max() < 0 < draws[1].min()

@@ -29,7 +29,6 @@ from sklsdm.nets import Adam, recording
 from sklsdm.nets.recording import Recording
 from sklsdm.nets.waiting import CountWaiting
 
-
 EPOCH_STEPS = 20
 
 

@@ -398,7 +398,9 @@ class SpoilOnce(Callback):
 
 
 @pytest.mark.usefixtures("short_epochs")
-@pytest.mark.parametrize("at", [STEPS * 3 // 2, STEPS * 2], ids=["inside an epoch", "at the end of one"])
+@pytest.mark.parametrize(
+    "at", [STEPS * 3 // 2, STEPS * 2], ids=["inside an epoch", "at the end of one"]
+)
 @pytest.mark.parametrize("matcher", ["energy", "wgan"])
 def test_one_bad_gradient_is_overcome(matcher, at):
     params = {"matcher__max_steps": 4 * STEPS, "matcher__callbacks": [SpoilOnce(at)]}
@@ -441,7 +443,11 @@ def test_users_callbacks_run_in_every_net(stage, tmp_path):
     if stage == "autoencoder":
         parts = {"autoencoder": MLPAutoencoder(callbacks=callbacks)}
     else:
-        parts = {"autoencoder": "pca", "matcher__max_steps": 9 * STEPS, "matcher__callbacks": callbacks}
+        parts = {
+            "autoencoder": "pca",
+            "matcher__max_steps": 9 * STEPS,
+            "matcher__callbacks": callbacks,
+        }
     est = quick("energy" if stage == "autoencoder" else stage, latent_dim=2, **parts)
     est.fit(X, CURVES)
     history = est.history_["autoencoder" if stage == "autoencoder" else "matcher"]
