@@ -1,5 +1,6 @@
 """What `fit` chooses by cross-fitting: the condition encoder and the use of unpaired responses."""
 
+import functools
 import random
 from collections import Counter
 
@@ -204,7 +205,7 @@ def test_validation_pairs_replace_the_folds(monkeypatch):
 # ------------------------------------------------------------------ randomness
 def test_equal_seeds_choose_and_draw_the_same():
     states = torch.get_rng_state(), random.getstate()
-    first, again = (quick(autoencoder="pca").fit(X, WIDE, WIDE[:30] + 0.1) for _ in range(2))
+    first, again = (quick(5, autoencoder="pca").fit(X, WIDE, WIDE[:30] + 0.1) for _ in range(2))
     assert_array_equal(draw(first), draw(again))
     assert (first.encoder_scores_.keys(), first.held_out_scores_.keys()) == (
         {"flatten", "trees"},
@@ -548,6 +549,11 @@ def with_checkpoint(folder, **params):
 UNPAIRED = np.random.default_rng(3).normal(size=(200, 12))
 
 
+@functools.cache
+def unbroken():
+    return with_checkpoint(None).fit(X, WIDE, UNPAIRED)
+
+
 @pytest.mark.usefixtures("short_epochs")
 @pytest.mark.parametrize(
     ("part", "training", "left"),
@@ -566,7 +572,7 @@ def test_a_killed_choice_ends_as_an_unbroken_one(tmp_path, monkeypatch, part, tr
     monkeypatch.setattr(KillAt, "armed", False)
     params = {f"{part}__callbacks": [KillAt(training, 2)]}
     resumed = with_checkpoint(tmp_path, **params).fit(X, WIDE, UNPAIRED)
-    whole = with_checkpoint(None).fit(X, WIDE, UNPAIRED)
+    whole = unbroken()
     assert_array_equal(draw(resumed), draw(whole))
     assert resumed.unpaired_ == whole.unpaired_
     for use, scores in whole.held_out_scores_.items():

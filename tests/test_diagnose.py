@@ -244,7 +244,7 @@ class Ignorant(Drawing):
 )
 def test_advice_for_pooled_fits_names_what_their_model_takes(wrap):
     model = wrap(short(Ignorant))
-    found = model.fit(ARMS.X[:200], ARMS.y[:200]).diagnose(ARMS.X[500:900], ARMS.y[500:900])
+    found = model.fit(ARMS.X[:200], ARMS.y[:200]).diagnose(ARMS.X[500:700], ARMS.y[500:700])
     assert f"Diagnosis of {type(model).__name__}" in str(found)
     text = " ".join(found.advice)
     named = set(re.findall(r"\b(\w+)='|\b(\w+__\w+)", text))

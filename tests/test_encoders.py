@@ -323,7 +323,7 @@ def grouped(n_groups=40, size=10, seed=0):
 
 
 def test_trees_do_not_tell_one_of_a_group_of_another():
-    X, y, groups = grouped()
+    X, y, groups = grouped(30, 6)
     rows = X.astype(np.float32)
     forest_linear_boosting = slice(2, 5)
     alone = TreesConditionEncoder().fit_transform(rows, y, 0)[:, forest_linear_boosting]
