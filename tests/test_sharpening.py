@@ -116,7 +116,8 @@ def test_a_fit_goes_on_with_it():
     est = fit(model(0.1, warm_start=True))
     before = est.reconstruct(grainy())
     assert not np.array_equal(fit(est).reconstruct(grainy()), before)
-    assert np.square(est.reconstruct(grainy()) - grainy() / 255).mean() < 0.1
+    # The mean of all images is off by .055.
+    assert np.square(est.reconstruct(grainy()) - grainy() / 255).mean() < 0.05
 
 
 @pytest.mark.slow
