@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, overload
 
@@ -157,6 +158,11 @@ class ConditionedEstimator(LatentSpaceEstimator):
         """X, checked, as standardised flat rows (n, p)."""
         self._fitted_format()
         return self.condition_encoder_.transform(self._conditions_.rows(self._check_X(X)))
+
+    def _n_condition_columns(self) -> int:
+        """Columns of what `_check_condition` returns."""
+        none = np.empty((0, math.prod(self._conditions_.shape)), np.float32)
+        return self.condition_encoder_.transform(none).shape[1]
 
     # ------------------------------------------------------------------ drawing
     @overload

@@ -260,6 +260,7 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         self.n_unpaired_ = 0 if unpaired is None else len(unpaired)
         if not keeps_encoder:
             self._reference_ = responses.some_paired(run.seed) if self.store_reference else None
+            self._n_reference_pairs_ = len(y)
         self._fit_stages(
             Pairs(self._conditions_.rows(X), y),
             responses,
@@ -376,6 +377,10 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
 
     def _fits(self, X: Any) -> list[tuple[LSDMRegressor, Any]]:
         return [(self, X)]
+
+    def _n_reference_pairs(self) -> int:
+        """Number of pairs in the fit whose responses are kept; older files do not tell it."""
+        return getattr(self, "_n_reference_pairs_", self.n_paired_)
 
     def _energy_skill(
         self,

@@ -16,6 +16,7 @@ from sklsdm.fitting.choosing import compare
 from sklsdm.inputs.extremes import _middle_and_distance, warn_of_extremes
 from sklsdm.matchers import MATCHERS, EnergyMatcher, FlowMatcher
 from sklsdm.nets import FARTHEST, Look, range_of
+from sklsdm.nets.divergence import DivergenceGuard
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 2))
@@ -174,6 +175,20 @@ def test_a_state_within_an_epoch_is_looked_at_where_training_ends_there():
         est.fit(X, Y, U)
     assert est.interrupted_
     assert np.abs(est.sample(X, 20, random_state=0)).max() < 20
+
+
+def test_a_resumed_fit_without_a_good_epoch_ends_in_an_error(tmp_path, monkeypatch):
+    """All epochs are bad, and the process ends after the last one is stored."""
+
+    def end(self, net, **kwargs):
+        raise RuntimeError("the process ends here")
+
+    est = model(n_steps=20, checkpoint=tmp_path).set_params(matcher__callbacks=[Push()])
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="ends here"):
+        patch.setattr(DivergenceGuard, "on_train_end", end)
+        est.fit(X, Y)
+    with pytest.raises(DivergenceError, match=r"diverged at step 20 .*draws up to"):
+        est.fit(X, Y)
 
 
 def test_a_few_far_draws_are_a_warning(monkeypatch):

@@ -42,7 +42,7 @@ class DivergenceGuard(Callback):
         Returns to the last good epoch.
     """
 
-    remembers = ("n_retries_", "n_good_", "last_good_", "limit_")
+    remembers = ("n_retries_", "n_good_", "last_good_", "last_bad_", "limit_")
 
     def __init__(self, stage: Stage, look: Look | None = None, retries: int = 3) -> None:
         self.stage = stage
@@ -52,6 +52,7 @@ class DivergenceGuard(Callback):
     def on_train_begin(self, net: TrainingNet, **kwargs: Any) -> None:
         self.n_retries_ = 0
         self.n_good_ = 0
+        self.last_bad_ = math.nan  # distance after the last bad epoch
         self.last_good_ = net.snapshot()
         start = self._distance(net)
         self.limit_ = max(FARTHEST, _FARTHER * start if math.isfinite(start) else 0.0)
