@@ -184,9 +184,10 @@ def test_a_resumed_fit_without_a_good_epoch_ends_in_an_error(tmp_path, monkeypat
         raise RuntimeError("the process ends here")
 
     est = model(n_steps=20, checkpoint=tmp_path).set_params(matcher__callbacks=[Push()])
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="ends here"):
+    with monkeypatch.context() as patch:
         patch.setattr(DivergenceGuard, "on_train_end", end)
-        est.fit(X, Y)
+        with pytest.raises(RuntimeError, match="ends here"):
+            est.fit(X, Y)
     with pytest.raises(DivergenceError, match=r"diverged at step 20 .*draws up to"):
         est.fit(X, Y)
 
