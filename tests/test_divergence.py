@@ -12,7 +12,7 @@ from skorch.callbacks import Callback
 
 from sklsdm import DivergenceError, DivergenceWarning, LSDMGenerator
 from sklsdm.datasets import make_gcds
-from sklsdm.fitting.choosing import compare
+from sklsdm.fitting.choosing import scores_by_fold
 from sklsdm.inputs.extremes import _middle_and_distance, warn_of_extremes
 from sklsdm.matchers import MATCHERS, EnergyMatcher, FlowMatcher
 from sklsdm.nets import FARTHEST, Look, range_of
@@ -272,9 +272,9 @@ def test_a_candidate_that_diverges_is_left_out():
             raise DivergenceError("this one")
         return np.zeros(3)
 
-    assert list(compare(["bad", "good"], [0, 1], score)) == ["good"]
+    assert list(scores_by_fold(["bad", "good"], [0, 1], score)) == ["good"]
     with pytest.raises(DivergenceError, match="this one"):
-        compare(["bad"], [0, 1], score)
+        scores_by_fold(["bad"], [0, 1], score)
 
 
 # ------------------------------------------------------------------ extreme values
