@@ -211,16 +211,16 @@ class ResponseFormat:
         by_column = (torch.as_tensor(end).to(values) for end in self.range)
         return torch.clamp(values, *by_column)
 
-    def inside(self, rows: Tensor, leak: float = 0.0) -> Tensor:
-        """Standardised rows clipped to the range, if there is one.
+    def inside(self, rows: Tensor) -> Tensor:
+        """Standardised rows clipped to the range, if there is one."""
+        return self.clipping(rows.device)(rows)
+
+    def clipping(self, device: torch.device, leak: float = 0.0) -> Callable[[Tensor], Tensor]:
+        """`inside` for many calls: the ends of the range are brought to the device once.
 
         A value outside keeps the share `leak` of its distance to the range. In training this
         leaves a gradient, which a clipped value does not have.
         """
-        return self.clipping(rows.device, leak)(rows)
-
-    def clipping(self, device: torch.device, leak: float = 0.0) -> Callable[[Tensor], Tensor]:
-        """`inside` for many calls: the ends of the range are brought to the device once."""
         if self.range is None:
             return lambda rows: rows
         scale = np.where(self.standardiser.constant, 1.0, self.standardiser.scale)
@@ -352,11 +352,6 @@ class Responses:
         """Number of outputs of one flattened response."""
         return self.format.width
 
-    @property
-    def n_bytes(self) -> int:
-        """Memory that all rows take as float32."""
-        return 4 * len(self) * self.width
-
     def some_paired(self, seed: int) -> NDArray[Any]:
         """Up to 2,000 paired responses (fewer if they are large), flat, in their own units."""
         paired = self._parts[0]
@@ -432,7 +427,3 @@ class Responses:
         order = np.argsort(kind, kind="stable")
         first = np.searchsorted(kind[order], kind[order], side="left")
         return np.sort(places[order[np.arange(len(order)) - first < left[kind[order]]]])
-
-    def tensor(self) -> Tensor:
-        """All rows at once, on the CPU."""
-        return torch.cat(list(self.blocks()))
