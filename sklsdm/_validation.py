@@ -140,8 +140,8 @@ def check_same_rows(first: str, a: Any, second: str, b: Any) -> None:
     if len(a) != len(b):
         raise ValueError(
             f"{first} and {second} must have the same number of rows, but {first} has {len(a)} and "
-            f"{second} has {len(b)}. Each row of one goes with the same row of the other: leave out "
-            f"rows without a partner."
+            f"{second} has {len(b)}. Each row of one goes with the same row of the other: leave "
+            f"out rows without a partner."
         )
 
 
