@@ -327,9 +327,13 @@ ORDINARY = {
 
 @pytest.mark.parametrize("kind", ORDINARY)
 def test_ordinary_values_are_not_extreme(kind):
+    data = ORDINARY[kind]
+    std = np.nanstd(data, axis=None if data.ndim > 2 else 0).reshape(-1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_extremes({"y": ORDINARY[kind]}, None)
+        warn_of_extremes({"y": data}, None)
+        if kind != "Cauchy":  # of which one value may well make most of the variance
+            warn_of_extremes({"y": data}, std)
 
 
 def found(data, std=None, **parts):
@@ -349,7 +353,7 @@ def test_an_extreme_value_is_found_in_whatever_holds_it(tmp_path):
     number[[7, 9]] = 1e8, 1e11
     message = found(number, np.array([number.std()]))
     assert "holds 1e+11 in row 9, " in message
-    assert "(2 values" in message
+    assert "(2 such values" in message
     missing = np.where(np.arange(90) % 3 == 0, np.nan, RNG.normal(size=90))[:, None]
     missing[50] = 1e9
     assert "row 50" in found(missing)
@@ -361,6 +365,18 @@ def test_an_extreme_value_is_found_in_whatever_holds_it(tmp_path):
     assert "Y_unpaired holds 1e+12 in row 150001, column 29" in found(
         np.array(many[:50]), np.asarray(many.std(axis=0, dtype=float)), Y_unpaired=many
     )
+
+
+@pytest.mark.parametrize(("value", "is_told"), [(30.0, False), (1000.0, True)])
+def test_a_mistyped_value_that_makes_most_of_the_variance_is_named(value, is_told):
+    numbers = np.random.default_rng(0).normal(size=(500, 2))
+    numbers[7, 1] = value
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_extremes({"y": numbers}, numbers.std(axis=0))
+    assert len(caught) == is_told
+    if is_told:
+        assert "y holds 1000 in row 7, column 1, 1.6e+03 times" in str(caught[0].message)
 
 
 @pytest.mark.parametrize("n_rows", [10, 1000, 30_000])
@@ -375,7 +391,7 @@ def test_no_extreme_value_is_missed_by_its_standard_deviation(n_rows):
 
 
 def test_a_file_without_extremes_is_not_read_whole(monkeypatch):
-    def never(parts, middle, usual):
+    def never(*args):
         raise AssertionError
 
     monkeypatch.setattr("sklsdm.inputs.extremes._find_worst", never)
