@@ -230,6 +230,7 @@ def curve(
 STYLES = {
     "real, fresh": ("0.35", ":"),
     "reconstruction": ("0.35", "--"),
+    "default": ("C2", "^-"),
     "ours": ("C0", "o-"),
     "the paper's recipe": ("C1", "s-"),
     "conditional VAE": ("C3", "v-"),

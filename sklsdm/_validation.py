@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import numbers
+import reprlib
 import sys
 import warnings
 from collections.abc import Callable
@@ -84,10 +85,17 @@ def also_named(**aliases: str) -> Callable[[Callable[..., Any]], Callable[..., A
     return decorate
 
 
+def _in_short(value: Any) -> str:
+    """A value of a wrong type for a message: an array by its shape."""
+    kind = type(value).__name__
+    shape = getattr(value, "shape", ())
+    return f"{kind} of shape {tuple(shape)}" if shape else f"{reprlib.repr(value)} ({kind})"
+
+
 def check_integer(name: str, value: Any, low: int, high: int | None = None, why: str = "") -> int:
     """Return `value` as an int in [low, high]; the error names the argument and says `why`."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__}).")
+        raise TypeError(f"{name} must be an integer, got {_in_short(value)}.")
     number = int(value)
     if number < low or (high is not None and number > high):
         wanted = f"at least {low}" if high is None else f"between {low} and {high}"
@@ -109,12 +117,13 @@ def check_real(
     `open_low` and `open_high` exclude that end of the interval.
     """
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__}).")
+        raise TypeError(f"{name} must be a number, got {_in_short(value)}.")
     number = float(value)
     too_low = number <= low if open_low else number < low
     too_high = number >= high if open_high else number > high
     if not np.isfinite(number) or too_low or too_high:
-        wanted = f"{'above' if open_low else 'at least'} {low:g}"
+        wanted = "finite and " if np.isinf(number) else ""
+        wanted += f"{'above' if open_low else 'at least'} {low:g}"
         if high != np.inf:
             wanted += f" and {'below' if open_high else 'at most'} {high:g}"
         raise ValueError(f"{name} must be {wanted}, got {value}.")
@@ -140,7 +149,8 @@ def check_same_rows(first: str, a: Any, second: str, b: Any) -> None:
     if len(a) != len(b):
         raise ValueError(
             f"{first} and {second} must have the same number of rows, but {first} has {len(a)} and "
-            f"{second} has {len(b)}."
+            f"{second} has {len(b)}. Each row of one goes with the same row of the other: leave "
+            f"out rows without a partner."
         )
 
 
@@ -188,9 +198,12 @@ def check_finite(
             too_large = rows.start + row, float(block[large][0])
     if first is not None:
         found = [f"{n} {kind}" for n, kind in ((n_nan, "NaN"), (n_inf, "inf")) if n]
+        cure = f"drop or impute those rows (sklearn.impute) before the call{hint}"
+        if n_nan == 0:
+            cure = f"drop those rows, or put {'NaN or ' if allow_nan else ''}numbers in their place"
         raise ValueError(
             f"Input {name} contains {' and '.join(found)}, first in row {first}. Every value must "
-            f"be finite: drop or impute those rows (sklearn.impute) before the call{hint}."
+            f"be finite{' or NaN' if allow_nan else ''}: {cure}."
         )
     if too_large is not None:
         raise ValueError(

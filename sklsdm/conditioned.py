@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
@@ -70,7 +72,7 @@ class ConditionedEstimator(LatentSpaceEstimator):
     def _check_X(self, X: Any, *, reset: bool = False, name: str = "X") -> NDArray[Any]:
         """X as numbers (n, p) or (n, c, h, w), with the features of fit unless `reset`."""
         takes_nan = self._encoder_takes("nan")
-        hint = ", or set condition_encoder='trees', which takes NaN in X"
+        hint = "" if takes_nan else ", or set condition_encoder='trees', which takes NaN in X"
         found = find_categories(name, X)
         if found and reset:
             if not self._encoder_takes("categories"):
@@ -80,13 +82,28 @@ class ConditionedEstimator(LatentSpaceEstimator):
             X = self._columns_.read(self, X, found, name, reset=reset)
             check_finite(name, X, allow_nan=takes_nan, hint=hint)
         else:
-            X = self._check_features(X, reset=reset, name=name, allow_nan=takes_nan, hint=hint)
+            with self._frames_named_for_strings(X):
+                X = self._check_features(X, reset=reset, name=name, allow_nan=takes_nan, hint=hint)
         if X.ndim not in (2, 4):
             raise ValueError(f"{name} must have shape (n, p) or (n, c, h, w), got {X.shape}.")
         check_channels_first(name, X)
         if not reset:
             self._conditions_.check(name, X)
         return X
+
+    @contextmanager
+    def _frames_named_for_strings(self, X: Any) -> Iterator[None]:
+        """Context in which X is read; errors about strings or None say what "trees" reads."""
+        try:
+            yield
+        except (TypeError, ValueError) as error:
+            if is_frame(X) or not self._encoder_takes("categories") or not _holds_strings(X):
+                raise
+            raise type(error)(
+                f"{str(error).rstrip('.')}. condition_encoder={self.condition_encoder!r} reads "
+                f"columns of strings, and missing values, from a DataFrame: pass "
+                f"pandas.DataFrame(X).infer_objects()."
+            ) from error
 
     def _encoder_takes(self, what: str) -> bool:
         """Whether the encoder takes "nan" or "categories"; an unknown one is refused in `fit`."""
@@ -157,6 +174,11 @@ class ConditionedEstimator(LatentSpaceEstimator):
         """X, checked, as standardised flat rows (n, p)."""
         self._fitted_format()
         return self.condition_encoder_.transform(self._conditions_.rows(self._check_X(X)))
+
+    def _n_condition_columns(self) -> int:
+        """Columns of what `_check_condition` returns."""
+        none = np.empty((0, math.prod(self._conditions_.shape)), np.float32)
+        return self.condition_encoder_.transform(none).shape[1]
 
     # ------------------------------------------------------------------ drawing
     @overload
@@ -267,3 +289,12 @@ def _warn_of_empty_rows(table: Any, X: NDArray[Any]) -> None:
             f"pairs all the same. Leave these rows out of X and y, and pass their responses as "
             f"Y_unpaired."
         )
+
+
+def _holds_strings(X: Any) -> bool:
+    """Whether strings or None are among the values of an array or of lists."""
+    try:
+        values = np.asarray(X, dtype=object).ravel()
+    except Exception:  # what users pass may raise anything when it is read
+        return False
+    return any(value is None or isinstance(value, str) for value in values)

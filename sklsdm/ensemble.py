@@ -231,7 +231,10 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
         return np.concatenate([conditions_of(fit, X) for fit in self.estimators_], axis=1)
 
     def _sampler(self) -> PooledSampler:
-        return PooledSampler([inner(fit)._sampler() for fit in self.estimators_])
+        fits = [inner(fit) for fit in self.estimators_]
+        return PooledSampler(
+            [fit._sampler() for fit in fits], [fit._n_condition_columns() for fit in fits]
+        )
 
     def _choose(
         self, X: Any, y: Any, extras: dict[str, Any], seed: int
@@ -259,9 +262,14 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
 
 @dataclass(frozen=True)
 class PooledSampler:
-    """Banks of draws of several fits; conditions are those of the fits, side by side."""
+    """Banks of draws of several fits; conditions are those of the fits, side by side.
+
+    The fits may see different numbers of columns: "trees" adds one for each column of X in which
+    the pairs that a fit learnt from have NaN.
+    """
 
     samplers: list[Sampler]
+    n_columns: list[int]
 
     @property
     def width(self) -> int:
@@ -279,7 +287,7 @@ class PooledSampler:
         """Draws for blocks of rows, the noise of one bank dealt to the fits in turn."""
         n_fits = len(self.samplers)
         n_draws = max(n_draws, n_fits)
-        parts = np.split(condition, n_fits, axis=1)
+        parts = np.split(condition, np.cumsum(self.n_columns)[:-1], axis=1)
         for rows in row_slices(len(condition), n_draws * self.width):
             drawn = []
             for place, (sampler, part) in enumerate(zip(self.samplers, parts, strict=True)):

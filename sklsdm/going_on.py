@@ -30,6 +30,7 @@ def learnt_so_far(estimator: Any) -> dict[str, Any]:
     Stage 1 is that of `fit_unpaired`, where it was called after the last fit.
     """
     found = learnt_by(estimator)
+    found.pop("_calibration_", None)  # it is that of the earlier fit's draws
     for name, streamed in STREAMED.items():
         if streamed in found:
             found[name] = found.pop(streamed)

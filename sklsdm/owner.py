@@ -64,8 +64,8 @@ class PartsOwner(Declared):
         doc="""Dimension of the latent space. "auto" is the number of outputs if there are at most
         eight, or if they are their own codes (`autoencoder`); else 1.5 times the intrinsic
         dimension of the paired responses (of all responses, if they are images; Levina & Bickel
-        2004), rounded up. It is kept below the number of responses: a larger integer is reduced,
-        with a warning.""",
+        2004), both rounded up. It is kept below the number of responses: a larger integer is
+        reduced, with a warning.""",
         kw_only=False,
     )
     matcher: str | BaseMatcher = parameter(
@@ -79,9 +79,11 @@ class PartsOwner(Declared):
     autoencoder: Any = parameter(
         default="auto",
         rule=anything("str, autoencoder object, transformer or pair of modules"),
-        doc="""Stage 1: "mlp", "conv" (images), "vae", "dpa" (stochastic decoder), "pca",
-        "identity", or "auto": the identity for up to 50 outputs, convolutions for images from
-        16×16 pixels, else an MLP. Also any scikit-learn transformer with `inverse_transform`,
+        doc="""Stage 1: "mlp", "conv" (images), "feature-map" (images, whose codes are small images
+        too), "vae", "dpa" (stochastic decoder), "pca", "identity", or "auto": the identity for up
+        to 50 outputs, convolutions for images from 16×16 pixels ("feature-map" for 5,000 or more,
+        where `latent_dim` is "auto" and the matcher can draw such codes, else "conv"), else an
+        MLP. Also any scikit-learn transformer with `inverse_transform`,
         or a pair ``(encoder, decoder)`` of torch modules, which then fix the latent dimension;
         see `sklsdm.autoencoders`.""",
     )

@@ -94,7 +94,10 @@ def as_numbers(name: str, array: NDArray[Any]) -> NDArray[Any]:
     """An array after conversion, if it holds real numbers; long doubles as float64."""
     _refuse_dates(name, array)
     if array.dtype.kind not in NUMBER_KINDS:
-        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}.")
+        raise ValueError(
+            f"{name} must hold real numbers, got dtype {array.dtype}; {_INSTEAD_OF_STRINGS}, and "
+            f"write missing values as NaN."
+        )
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         with np.errstate(over="ignore"):  # an infinity is refused later, by name
             return array.astype(np.float64)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self, overload
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
@@ -22,13 +21,13 @@ from sklsdm.draws.drawing import Bank, check_outcome, energy_scores, marginal_en
 from sklsdm.draws.forecasts import ForecastMixin
 from sklsdm.exceptions import DistributionShiftWarning
 from sklsdm.fitting.choosing import Pairs, Setting, StageTwo, choose_setting
-from sklsdm.fitting.holding_out import MIN_ROWS_TO_HOLD_OUT, hold_out_rows
+from sklsdm.fitting.holding_out import hold_out_rows
 from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.unpaired import USES, check_weight, first_use, uses_to_try
-from sklsdm.functional.categorical import are_labels
 from sklsdm.inputs.extremes import warn_of_extremes
 from sklsdm.inputs.responses import Responses, check_unpaired, warn_if_sliced
 from sklsdm.matchers import BaseMatcher, MatchingData
+from sklsdm.matchers.data import FEW_PAIRS
 from sklsdm.metrics import skill
 from sklsdm.owner import advise
 from sklsdm.parameters import anything, flag, learnt, one_of, parameter
@@ -250,8 +249,9 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             form = getattr(self, "_response_format_", None)
             used = None if Responses(y, used, self.y_range, form).are_all_paired() else used
         responses = self._open_responses(y, used, self.y_range)
+        pairs = Pairs(self._conditions_.rows(X), y)
         if responses.format.is_image and X.ndim == 2:
-            responses.by_label = are_labels(torch.from_numpy(self._conditions_.rows(X)))
+            responses.by_label = pairs.are_labels
         warn_of_extremes({"y": y, "Y_unpaired": used}, responses.format.standardiser.scale)
         self.y_shape_ = responses.format.shape
         validation = self._check_validation_pairs(X_val, y_val)
@@ -260,8 +260,9 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         self.n_unpaired_ = 0 if unpaired is None else len(unpaired)
         if not keeps_encoder:
             self._reference_ = responses.some_paired(run.seed) if self.store_reference else None
+            self._n_reference_pairs_ = len(y)
         self._fit_stages(
-            Pairs(self._conditions_.rows(X), y),
+            pairs,
             responses,
             run,
             image_shape=encoder.image_shape(X.shape[1:]),
@@ -279,11 +280,11 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         uses = uses_to_try(
             getattr(self, "_chosen_use_", "auto") if self.unpaired == "auto" else self.unpaired,
             n_unpaired=len(stage.responses) - len(pairs),
-            can_judge=validation is not None or len(pairs) >= MIN_ROWS_TO_HOLD_OUT,
+            can_judge=validation is not None or len(pairs) >= FEW_PAIRS,
             learns_space=not isinstance(coded.space.autoencoder, IdentityAutoencoder),
             is_image=coded.space.form.is_image,
             has_code_images=coded.space.autoencoder.code_shape_ is not None,
-            are_labels=are_labels(torch.from_numpy(pairs.condition)),
+            are_labels=pairs.are_labels,
             weight=self._new_part("matcher").unpaired_weight,
         )
         spaces = dict.fromkeys(uses, coded)
@@ -296,7 +297,7 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             codes = spaces[first_use(uses)].codes[: len(pairs)].cpu().numpy()
             encoders = encoder.candidates(pairs.condition, codes, stage.run.seed)
         is_vector = coded.space.autoencoder.code_shape_ is None
-        plain = is_vector and not are_labels(torch.from_numpy(pairs.condition))
+        plain = is_vector and not pairs.are_labels
         choice = choose_setting(
             stage,
             spaces,
@@ -376,6 +377,10 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
 
     def _fits(self, X: Any) -> list[tuple[LSDMRegressor, Any]]:
         return [(self, X)]
+
+    def _n_reference_pairs(self) -> int:
+        """Number of pairs in the fit whose responses are kept; older files do not tell it."""
+        return getattr(self, "_n_reference_pairs_", self.n_paired_)
 
     def _energy_skill(
         self,

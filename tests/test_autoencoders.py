@@ -75,7 +75,7 @@ def stage_1(autoencoder, y, latent_dim, n_held_out=100):
     responses = Responses(y, None)
     chosen = autoencoder.resolve(responses.format, latent_dim)
     fitted = chosen.fit(responses, latent_dim, np.arange(n_held_out), RUN)
-    return fitted, responses.tensor()
+    return fitted, torch.cat(list(responses.blocks()))
 
 
 # ------------------------------------------------------------------ reconstruction

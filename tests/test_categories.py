@@ -257,6 +257,8 @@ REFUSED = {
     "periods": (DATES.to_period("M"), r"X holds dates or times in columns \['new'\]"),
     "date objects": (DATES.date, r"X holds dates or times in columns \['new'\]"),
     "mixed": (["a", 1] * 20, r"X mixes strings with other values in columns \['new'\]"),
+    "bytes": ([b"a", b"b"] * 20, r"X holds neither numbers nor strings in columns \['new'\]"),
+    "lists": ([[1, 2]] * 40, r"X holds neither numbers nor strings in columns \['new'\]"),
     "nothing": ([np.nan] * 40, r"X holds nothing but NaN in columns \['new'\]"),
     "no level": (pd.Categorical([None] * 40), r"X holds nothing but missing .* \['new'\]"),
     "inf": ([np.inf] * 40, r"X contains 40 inf"),
@@ -269,6 +271,17 @@ def test_columns_that_are_refused(case):
     X, y = table(40)
     with pytest.raises(ValueError, match=message):
         short().fit(X.assign(new=values), y)
+
+
+@pytest.mark.parametrize(
+    "X", [np.array([["a"], ["b"]] * 20), [["a", 1.0]] * 40, [[None, 1.0], [2.0, 1.0]] * 20]
+)
+def test_strings_in_arrays_are_refused_with_what_reads_them(X):
+    y = np.arange(40.0)
+    with pytest.raises(ValueError, match=r"from a DataFrame: pass pandas\.DataFrame\(X\)"):
+        short().fit(X, y)
+    frame = pd.DataFrame(X).infer_objects()
+    assert np.isfinite(short().fit(frame, y).sample(frame[:3])).all()
 
 
 def test_dates_are_refused_in_arrays_and_polars_and_by_all_encoders():

@@ -481,9 +481,12 @@ def test_short_fits_of_labelled_images_are_doubted_more(uses, errors, chosen, mo
 
     rows = np.random.default_rng(0).normal(size=(400, 2)).astype(np.float32)
     pairs = choosing.Pairs(rows, rows)
+    if uses[0] == "pair":
+        images = np.random.default_rng(1).uniform(size=(400, 4, 4))
+        pairs = choosing.Pairs((rows > 0).astype(np.float32), images)
     monkeypatch.setattr(choosing.ShortFits, "scores", told)
     found = choosing.choose_setting(
-        choosing.StageTwo(pairs, Responses(rows, rows), Run(torch.device("cpu"), 0)),
+        choosing.StageTwo(pairs, Responses(pairs.y, pairs.y), Run(torch.device("cpu"), 0)),
         dict.fromkeys(uses, None),
         {"flatten": FlattenConditionEncoder()},
         lambda: EnergyMatcher(max_steps=50),
@@ -507,7 +510,7 @@ def test_who_falls_far_behind_is_dropped(n_pairs, behind, judged):
         calls[name] += 1
         return at[name] + random.normal(size=n_pairs)
 
-    found = choosing.compare(at, [0, 1, 2], score)
+    found = choosing.scores_by_fold(at, [0, 1, 2], score)
     assert tuple(calls.values()) == judged
     assert tuple(len(scores) // n_pairs for scores in found.values()) == judged
     assert choose_best(found) == choose_first_as_good(found) == "a"

@@ -396,3 +396,16 @@ def test_bad_pairs_leave_the_calibration(fitted, X, y, message):
     with pytest.raises(ValueError, match=message):
         fitted.conformalize(X, y)
     assert fitted._calibration_ is before
+
+
+def test_a_fit_that_is_replaced_meanwhile_gives_its_calibration_to_no_other(monkeypatch):
+    est = single().fit(ARMS.X[FIT], ARMS.y[FIT])
+
+    def replaced_meanwhile(*args):
+        est.fit(ARMS.X[FIT], -ARMS.y[FIT])
+        return calibrate(*args)
+
+    monkeypatch.setattr("sklsdm.draws.forecasts.calibrate", replaced_meanwhile)
+    with pytest.raises(RuntimeError, match="fitted again, by another thread"):
+        est.conformalize(ARMS.X[CALIBRATE], ARMS.y[CALIBRATE])
+    assert est._calibration_ is None

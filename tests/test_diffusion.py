@@ -13,6 +13,7 @@ from helpers import (
     two_sided,
 )
 
+from sklsdm import LSDMGenerator
 from sklsdm.functional.categorical import distinct_rows, draw_index
 from sklsdm.functional.diffusion import (
     SAMPLERS,
@@ -200,8 +201,10 @@ def test_codes_without_conditions_teach_the_law_given_each():
         (
             {"sigma_max": 0.01},
             ValueError,
-            r"matcher__sigma_max must be above matcher__sigma_min=0\.04, got 0\.01",
+            r"matcher__sigma_max must be above matcher__sigma_min=0\.02, got 0\.01",
         ),
+        ({"sigma_min": 9.0}, ValueError, r"matcher__sigma_min=9\.0, got 8\.0"),
+        ({"sigma_min": 6.0}, ValueError, r"sigma_max must be above sigma_min=6\.0, got 5\.0"),
         ({"log_sigma_std": 0.0}, ValueError, r"matcher__log_sigma_std must be above 0"),
     ],
 )
@@ -243,3 +246,11 @@ def test_schedule(params, wanted, n_passes):
     fitted = est.fit(X, y).matcher_
     assert fitted.schedule_ == wanted
     assert fitted.n_passes == n_passes
+
+
+def test_levels_are_checked_against_the_schedule_in_use():
+    """6 is above the highest level of short draws, and below that of codes that are images."""
+    images = np.random.default_rng(0).uniform(size=(24, 8, 8))
+    est = LSDMGenerator(matcher=DiffusionMatcher(sigma_min=6.0, max_steps=1, channels=8))
+    est.set_params(autoencoder="feature-map", autoencoder__max_epochs=1, random_state=0)
+    assert est.fit(images).matcher_.schedule_ == (16, 6.0, 8.0)

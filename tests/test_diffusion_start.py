@@ -144,6 +144,24 @@ def test_what_an_interrupted_diffusion_has_learnt_is_kept(monkeypatch):
     assert losses.steps[-1] == held_out.steps[-1] == 100
 
 
+def test_an_interrupt_while_the_diffusion_draws_leaves_what_it_has_learnt(monkeypatch):
+    asked = []
+
+    def interrupted_once(*args, **kwargs):
+        asked.append(args)
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        return draws_to_learn(*args, **kwargs)
+
+    monkeypatch.setattr("sklsdm.matchers.diffusion_start.draws_to_learn", interrupted_once)
+    arms = make_arms(400, random_state=0)
+    est = wgan().set_params(matcher__max_steps=800)
+    with pytest.raises(KeyboardInterrupt):
+        est.fit(arms.X, arms.y)
+    assert est.interrupted_
+    assert 0 < est.matcher_.best_step_ <= est.matcher_.n_steps_ == 200  # a quarter, no critic
+
+
 def test_a_warm_start_makes_up_for_a_start_that_was_interrupted(monkeypatch):
     monkeypatch.setattr(
         "sklsdm.matchers.diffusion_start.draws_to_learn", Mock(side_effect=KeyboardInterrupt)

@@ -12,10 +12,11 @@ from skorch.callbacks import Callback
 
 from sklsdm import DivergenceError, DivergenceWarning, LSDMGenerator
 from sklsdm.datasets import make_gcds
-from sklsdm.fitting.choosing import compare
+from sklsdm.fitting.choosing import scores_by_fold
 from sklsdm.inputs.extremes import _middle_and_distance, warn_of_extremes
 from sklsdm.matchers import MATCHERS, EnergyMatcher, FlowMatcher
 from sklsdm.nets import FARTHEST, Look, range_of
+from sklsdm.nets.divergence import DivergenceGuard
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 2))
@@ -176,6 +177,21 @@ def test_a_state_within_an_epoch_is_looked_at_where_training_ends_there():
     assert np.abs(est.sample(X, 20, random_state=0)).max() < 20
 
 
+def test_a_resumed_fit_without_a_good_epoch_ends_in_an_error(tmp_path, monkeypatch):
+    """All epochs are bad, and the process ends after the last one is stored."""
+
+    def end(self, net, **kwargs):
+        raise RuntimeError("the process ends here")
+
+    est = model(n_steps=20, checkpoint=tmp_path).set_params(matcher__callbacks=[Push()])
+    with monkeypatch.context() as patch:
+        patch.setattr(DivergenceGuard, "on_train_end", end)
+        with pytest.raises(RuntimeError, match="ends here"):
+            est.fit(X, Y)
+    with pytest.raises(DivergenceError, match=r"diverged at step 20 .*draws up to"):
+        est.fit(X, Y)
+
+
 def test_a_few_far_draws_are_a_warning(monkeypatch):
     """Where the first draws are near and one of the later ones is not."""
     plain = EnergyMatcher._draw
@@ -256,9 +272,9 @@ def test_a_candidate_that_diverges_is_left_out():
             raise DivergenceError("this one")
         return np.zeros(3)
 
-    assert list(compare(["bad", "good"], [0, 1], score)) == ["good"]
+    assert list(scores_by_fold(["bad", "good"], [0, 1], score)) == ["good"]
     with pytest.raises(DivergenceError, match="this one"):
-        compare(["bad"], [0, 1], score)
+        scores_by_fold(["bad"], [0, 1], score)
 
 
 # ------------------------------------------------------------------ extreme values
@@ -311,9 +327,13 @@ ORDINARY = {
 
 @pytest.mark.parametrize("kind", ORDINARY)
 def test_ordinary_values_are_not_extreme(kind):
+    data = ORDINARY[kind]
+    std = np.nanstd(data, axis=None if data.ndim > 2 else 0).reshape(-1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_extremes({"y": ORDINARY[kind]}, None)
+        warn_of_extremes({"y": data}, None)
+        if kind != "Cauchy":  # of which one value may well make most of the variance
+            warn_of_extremes({"y": data}, std)
 
 
 def found(data, std=None, **parts):
@@ -333,7 +353,7 @@ def test_an_extreme_value_is_found_in_whatever_holds_it(tmp_path):
     number[[7, 9]] = 1e8, 1e11
     message = found(number, np.array([number.std()]))
     assert "holds 1e+11 in row 9, " in message
-    assert "(2 values" in message
+    assert "(2 such values" in message
     missing = np.where(np.arange(90) % 3 == 0, np.nan, RNG.normal(size=90))[:, None]
     missing[50] = 1e9
     assert "row 50" in found(missing)
@@ -345,6 +365,18 @@ def test_an_extreme_value_is_found_in_whatever_holds_it(tmp_path):
     assert "Y_unpaired holds 1e+12 in row 150001, column 29" in found(
         np.array(many[:50]), np.asarray(many.std(axis=0, dtype=float)), Y_unpaired=many
     )
+
+
+@pytest.mark.parametrize(("value", "is_told"), [(30.0, False), (1000.0, True)])
+def test_a_mistyped_value_that_makes_most_of_the_variance_is_named(value, is_told):
+    numbers = np.random.default_rng(0).normal(size=(500, 2))
+    numbers[7, 1] = value
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_extremes({"y": numbers}, numbers.std(axis=0))
+    assert len(caught) == is_told
+    if is_told:
+        assert "y holds 1000 in row 7, column 1, 1.6e+03 times" in str(caught[0].message)
 
 
 @pytest.mark.parametrize("n_rows", [10, 1000, 30_000])
@@ -359,7 +391,7 @@ def test_no_extreme_value_is_missed_by_its_standard_deviation(n_rows):
 
 
 def test_a_file_without_extremes_is_not_read_whole(monkeypatch):
-    def never(parts, middle, usual):
+    def never(*args):
         raise AssertionError
 
     monkeypatch.setattr("sklsdm.inputs.extremes._find_worst", never)

@@ -46,6 +46,20 @@ def test_scikit_learn_checks(estimator, check):
 
 
 # ------------------------------------------------------------------ draws
+def test_fits_that_see_other_columns_are_pooled():
+    """Only a fit that learns from the pair with NaN sees a column that tells of it."""
+    gappy = X.copy()
+    gappy[7, 0] = np.nan
+    est = plain_regressor(matcher="energy", condition_encoder="trees")
+    est.set_params(matcher__max_steps=2, condition_encoder__n_estimators=50)
+    est.set_params(condition_encoder__boosting=False, validation_fraction=0.3)
+    pooled = SamplingEnsemble(est, 5, random_state=0).fit(gappy, Y)
+    assert len({fit._n_condition_columns() for fit in pooled.estimators_}) == 2
+    means = [fit.predict(gappy[:9], n_draws=200) for fit in pooled.estimators_]
+    assert_allclose(pooled.predict(gappy[:9], n_draws=1000), np.mean(means, axis=0), atol=0.1)
+    assert np.isfinite(pooled.score(gappy, Y))
+
+
 def test_draws_come_from_the_fits_in_turn(fitted):
     draws = fitted.sample(X[:4], 7, random_state=0)
     assert draws.shape == (4, 7, 2)

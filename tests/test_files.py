@@ -121,6 +121,17 @@ def test_links_are_replaced_and_not_followed(path, tmp_path):
     assert read_checked(path.with_name("link"), "ours") == b"new"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+def test_a_pipe_is_not_replaced(path):
+    """Nor is a device: who may write them all, as in many containers, would lose /dev/null."""
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(FileExistsError, match="a device or a pipe, which is not replaced"):
+        write_atomically(path, b"new")
+    assert stat.S_ISFIFO(os.lstat(path).st_mode)
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_drafts_of_one_file_are_found(path):
     for name in (".some.state.abc.part", ".other.state.abc.part", "some.state.part"):
         path.with_name(name).touch()

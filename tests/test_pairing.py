@@ -72,9 +72,10 @@ def test_labels_follow_the_bands_of_the_codes():
     start = (angle * 3 / (2 * np.pi)) % 1 < 0.2
     few = np.concatenate([np.flatnonzero(start & (label == k))[:4] for k in range(3)])
     data = pairs(np.eye(3)[label[few]], codes[few], codes)
-    found = draw_pseudo_pairs(data, tensor(codes), RUN, max_steps=600)
+    found = draw_pseudo_pairs(data, tensor(codes), RUN, 600, MIN_CONFIDENCE)
     assert (found.confidence >= MIN_CONFIDENCE).all()
     assert len(found.latent) > 1600
+    assert_array_equal(tensor(codes)[found.rows], found.latent)
     index = {tuple(code): k for code, k in zip(tensor(codes).tolist(), label, strict=True)}
     true = np.array([index[tuple(code)] for code in found.latent.tolist()])
     assert (found.condition.argmax(dim=1).numpy() == true).mean() > 0.98
@@ -93,7 +94,7 @@ def test_numbers_follow_their_law_given_the_code():
     rng = np.random.default_rng(0)
     X, Z = numbers(600, rng, 0.5)
     _, codes = numbers(4000, rng, 0.5)
-    found = draw_pseudo_pairs(pairs(X, Z, codes), tensor(codes), RUN, max_steps=500)
+    found = draw_pseudo_pairs(pairs(X, Z, codes), tensor(codes), RUN, 500, MIN_CONFIDENCE)
     assert_array_equal(found.latent, tensor(codes))  # none is left out: that would bend their law
     off = found.condition[:, 0] - found.latent[:, 0]
     assert abs(float(off.mean())) < 0.1
@@ -107,7 +108,7 @@ def test_numbers_that_the_code_does_not_tell_are_drawn_from_their_own_law():
     rng = np.random.default_rng(0)
     X, codes = rng.normal(size=(400, 1)), rng.normal(size=(3000, 2))
     data = pairs(X, rng.normal(size=(400, 2)), codes)
-    found = draw_pseudo_pairs(data, tensor(codes), RUN, max_steps=500)
+    found = draw_pseudo_pairs(data, tensor(codes), RUN, 500, MIN_CONFIDENCE)
     assert abs(float(found.confidence.mean())) < 0.1
     assert stats.ks_2samp(found.condition[:, 0], X[:, 0]).statistic < 0.1
     assert abs(np.corrcoef(found.condition[:, 0], found.latent[:, 0])[0, 1]) < 0.1
@@ -118,7 +119,7 @@ def test_more_columns_than_pairs():
     X = rng.normal(size=(30, 3)) @ rng.normal(size=(3, 40))
     X[:, 0] = 1.0
     codes = rng.normal(size=(200, 2))
-    found = draw_pseudo_pairs(pairs(X, codes[:30], codes), tensor(codes), RUN)
+    found = draw_pseudo_pairs(pairs(X, codes[:30], codes), tensor(codes), RUN, 3000, MIN_CONFIDENCE)
     assert found.condition.shape == (200, 40)
     assert torch.isfinite(found.confidence).all()
 
@@ -128,7 +129,7 @@ def test_equal_seeds_give_equal_pseudo_pairs():
     X, Z = numbers(100, rng, 0.5)
     state = torch.get_rng_state()
     data = pairs(X, Z, Z)
-    one, two = (draw_pseudo_pairs(data, tensor(Z), RUN, max_steps=100) for _ in range(2))
+    one, two = (draw_pseudo_pairs(data, tensor(Z), RUN, 100, MIN_CONFIDENCE) for _ in range(2))
     assert_array_equal(one.condition, two.condition)
     assert_array_equal(torch.get_rng_state(), state)
 
@@ -181,6 +182,17 @@ def test_sure_labels_help_to_choose_the_state(labels, held):
     assert len(data.latent) == (36 + n_trained if labels else 36 * 10 + n_trained)
     gaps = torch.cdist(data.held_latent, data.latent)
     assert gaps.min() > 0
+
+
+def test_pseudo_pairs_that_are_held_out_are_not_matched_as_codes_either():
+    """All labels are sure here, so that no code is left without a condition."""
+    label = np.random.default_rng(0).integers(2, size=230)
+    codes = 4.0 * np.c_[label, -label] + 0.1 * np.random.default_rng(1).normal(size=(230, 2))
+    data = pairs(np.eye(2)[label[:30]], codes[:30], codes[30:])
+    found = unpaired.data_for("pair", data, RUN, 300)
+    assert (len(found.latent), len(found.held_latent), found.n_pseudo) == (210, 20, 200)
+    assert torch.cdist(found.held_latent, found.codes).min() > 0
+    assert EnergyMatcher()._plan(found, RUN).unpaired_weight == 0
 
 
 # ------------------------------------------------------------------ what the choices hang on

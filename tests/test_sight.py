@@ -31,7 +31,7 @@ def test_large_images_are_averaged_over_squares():
 def test_rows_are_those_of_the_codes():
     images = np.random.default_rng(0).normal(size=(9, 8, 10))
     found = SmallImages(Responses(images[:4], images[4:]), np.array([2, 0, 5, 8, 7]))
-    whole = found.responses.tensor()
+    whole = torch.cat(list(found.responses.blocks()))
     assert_array_equal(found.take(np.array([3, 0])), whole[[8, 2]])
     assert_array_equal(found.some(np.array([1, 4])).take(np.arange(2)), whole[[0, 7]])
 

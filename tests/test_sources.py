@@ -80,6 +80,18 @@ def test_single_numbers_fit_a_y_of_one_column(shards, tmp_path):
     assert_array_equal(*drawn)
 
 
+def test_a_column_goes_with_a_y_of_single_numbers(tmp_path):
+    """A DataFrame of one column beside a Series, say, in memory or in a file."""
+    np.save(tmp_path / "column.npy", MANY[:, :1])
+    drawn = [
+        short().set_params(latent_dim=1).fit(X, Y[:, 0], home).sample(X[:3], random_state=0)
+        for home in (tmp_path / "column.npy", MANY[:, :1], Unpaired(Unpaired(MANY[:, 0])))
+    ]
+    assert drawn[0].shape == (3, 1)
+    assert_array_equal(drawn[0], drawn[1])
+    assert_array_equal(drawn[0], drawn[2])
+
+
 def test_paths_are_all_that_is_sent(shards):
     assert len(pickle.dumps(Unpaired(shards))) < 1000
     assert repr(Unpaired(shards)) == "Unpaired(list of length 3)"
@@ -89,7 +101,7 @@ def test_streams_read_shards(shards):
     responses = Responses(Y, open_rows(shards))
     batches = StreamedBatches(responses, np.arange(340), 20, seeded(), CPU, block_rows=64)
     seen = torch.cat([rows for (rows,) in batches]).numpy()
-    everything = responses.tensor().numpy()
+    everything = torch.cat(list(responses.blocks())).numpy()
     assert len(np.unique(seen, axis=0)) == len(seen) >= 260
     assert (seen[:, None] == everything).all(axis=2).any(axis=1).all()
 
@@ -103,7 +115,7 @@ def test_shards_that_do_not_go_together(shards, tmp_path):
     for name, message in {
         "wide": r"one shape, but .*0\.npy has float32 and shape \(70, 4\), and .*wide\.npy",
         "double": r"one dtype and.*double\.npy has float64",
-        "text": r"text\.npy cannot be read as a \.npy file",
+        "text": r"text\.npy is no \.npy file\. Read it",
         "objects": r"objects\.npy cannot be read",
         "number": r"number\.npy must hold one array with an axis of rows",
     }.items():
@@ -111,6 +123,14 @@ def test_shards_that_do_not_go_together(shards, tmp_path):
             short().fit(X, Y, [*shards, tmp_path / f"{name}.npy"])
     with pytest.raises(ValueError, match=r"is a folder; pass the files, such as sorted"):
         short().fit(X, Y, tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"Y_unpaired: no such file: '.*none\.npy'"):
+        short().fit(X, Y, tmp_path / "none.npy")
+    with pytest.raises(ValueError, match="Y_unpaired is an empty list"):
+        short().fit(X, Y, Unpaired([]))
+    with pytest.raises(TypeError, match="a list of 1 paths and 1 other things"):
+        short().fit(X, Y, [shards[0], Y])
+    with pytest.raises(TypeError, match="Y_unpaired is a generator, which can be read only once"):
+        short().fit(X, Y, tmp_path.glob("*.npy"))
     with pytest.raises(ValueError, match="its files hold no rows"):
         short().fit(X, Y, [shards[1]])
     with pytest.raises(FileNotFoundError, match="gone"):

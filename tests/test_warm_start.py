@@ -56,6 +56,20 @@ def test_stage_1_goes_on():
     assert (est.n_paired_, est.n_unpaired_) == (120, 400)
 
 
+def test_a_calibration_ends_with_the_draws_that_it_was_made_of():
+    est = warm(max_steps=1).fit(X, Y, MANY[:200]).conformalize(X_TEST[:50], Y_TEST[:50])
+    assert est.fit_unpaired(MANY)._calibration_ is not None  # draws stay those of the last fit
+    est.fit(X2, Y2)
+    with pytest.raises(NotFittedError, match="needs a calibration"):
+        est.predict_interval(X_TEST[:3], conformal=True)
+
+
+def test_pairs_of_the_first_fit_are_told_by_the_responses_that_it_kept():
+    est = warm(max_steps=1).fit(X, Y).fit(X2[:20], Y2[:20])
+    with pytest.warns(UserWarning, match=r"100% of these responses equal a training response"):
+        est.conformalize(X, Y)
+
+
 def test_stage_2_goes_on():
     matcher = EnergyMatcher(max_steps=100)
     est = plain_regressor(1, matcher, warm_start=True, random_state=0)

@@ -24,6 +24,7 @@ from sklsdm.run import Run
 
 _PASSED_ON = "Passed to the autoencoder that is chosen, if it trains. None keeps its own default."
 MOST_OWN_CODES = 50  # outputs up to which "auto" takes the responses as their own codes
+_NEIGHBOURS = 20  # whose distances tell the intrinsic dimension
 FEW_OUTPUTS = 8  # outputs up to which other latent spaces have as many dimensions
 _LARGE_IMAGE = 16  # pixels of the shorter side from which an image is encoded by convolutions
 
@@ -76,7 +77,7 @@ class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
         raise TypeError("AutoAutoencoder is never fitted itself; call resolve(form, latent_dim).")
 
 
-def intrinsic_dimension(responses: Responses, seed: int, n_neighbors: int = 20) -> int:
+def intrinsic_dimension(responses: Responses, seed: int) -> int:
     """Dimension of the set on which the responses lie, from nearest-neighbour distances.
 
     Only the paired responses are asked, if there are any and they are no images: with the unpaired
@@ -92,7 +93,7 @@ def intrinsic_dimension(responses: Responses, seed: int, n_neighbors: int = 20) 
     count = min(n_rows, 2000)
     rows = np.random.default_rng(seed).choice(n_rows, count, replace=False)
     values = np.unique(responses.take(np.sort(rows)).numpy(), axis=0)
-    n_neighbors = min(n_neighbors, len(values) - 1)
+    n_neighbors = min(_NEIGHBOURS, len(values) - 1)
     if n_neighbors < 3:
         return 1
     near, _ = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(values).kneighbors(values)

@@ -97,7 +97,11 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
     activation: str = parameter(
         default="silu", rule=one_of(*ACTIVATIONS), doc="Activation between the layers."
     )
-    max_epochs: int = 6
+    max_epochs: int = parameter(
+        default=6,
+        doc="""Largest number of epochs: passes over the responses, repeated within an epoch where
+        one has fewer than 200 steps.""",
+    )
     batch_size: int = 64
     weight_decay: float = 0.01
     n_iter_no_change: int | None = 5

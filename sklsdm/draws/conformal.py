@@ -122,7 +122,7 @@ def conformal_intervals(
 
 def _sorted_with_spread(draws: Tensor, spread: Array) -> tuple[Tensor, Tensor]:
     """Draws (b, m, q) in order, and the unit s (b, q) of distances beyond them."""
-    exact = draws.cpu().double() if draws.device.type == "mps" else draws.double()
+    exact = draws.double()
     least = _LEAST_SPREAD * torch.from_numpy(spread).to(exact.device)
     return exact.sort(dim=1).values, exact.std(dim=1, correction=0) + least
 

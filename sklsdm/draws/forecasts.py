@@ -17,7 +17,7 @@ from sklsdm.draws.frames import AsFrame, framed
 from sklsdm.draws.seen import share_seen, warn_if_seen
 from sklsdm.inputs.responses import flat_rows
 from sklsdm.parameters import flag
-from sklsdm.public_calls import in_own_modes, on_one_fit
+from sklsdm.public_calls import as_it_is, in_own_modes, on_one_fit
 
 BOUNDS = ("lower", "upper")  # ends of an interval, in a frame
 
@@ -278,6 +278,8 @@ class ForecastMixin(ABC):
             Before `fit`.
         ValueError, TypeError
             Bad input; the message names the argument. An earlier calibration stays.
+        RuntimeError
+            Another thread has called `fit` meanwhile.
 
         Warns
         -----
@@ -291,15 +293,21 @@ class ForecastMixin(ABC):
         Romano, Patterson & Candès 2019, "Conformalized quantile regression" (arXiv 1905.03222);
         the scores are those of :mod:`sklsdm.draws.conformal`.
         """
-        condition, bank = self._check_condition(X), self._sampler()
-        single = self._fit_of_responses()
+        fitted = as_it_is(self)
+        condition, bank = fitted._check_condition(X), fitted._sampler()
+        single = fitted._fit_of_responses()
         target = single._check_rows(y, "y")
         check_same_rows("X", condition, "y", target)
         count = check_n_quantile_draws(n_draws, bank)
         _warn_of_training_pairs(single, target)
-        self._calibration_ = calibrate(
-            bank, condition, flat_rows(target), single._response_std_, count
-        )
+        found = calibrate(bank, condition, flat_rows(target), single._response_std_, count)
+        if self._fit_of_responses().matcher_ is not single.matcher_:
+            raise RuntimeError(
+                f"This {type(self).__name__} was fitted again, by another thread, while "
+                f"conformalize looked at the earlier fit, whose calibration is not that of the "
+                f"new one. Call conformalize again."
+            )
+        self._calibration_ = found
         return self
 
     def _conformal_interval(
@@ -326,5 +334,5 @@ def _warn_of_training_pairs(single: Any, target: NDArray[Any]) -> None:
     """Warn if the responses (n, *y_shape) of calibration pairs are those of `fit`."""
     kept, flatten = single._reference_, single._response_format_.flatten
     reference = None if kept is None else flatten(kept)
-    share = share_seen(reference, single.n_paired_, flatten(target))
+    share = share_seen(reference, single._n_reference_pairs(), flatten(target))
     warn_if_seen(share, "intervals calibrated on pairs that it has are too narrow for new ones")

@@ -20,9 +20,9 @@ _FEWEST_FOR_TREES = 30  # pairs; of fewer a forest can hardly be told from none
 class AutoConditionEncoder(FlattenConditionEncoder):
     """Convolutions for images; for rows of numbers, what predicts held-out pairs best.
 
-    Compared are the conditions as they are, trees, and periodic columns if the codes follow waves
-    of a column. Labels (each distinct x occurs four times or more, on average) enter as they are,
-    and so do conditions of fewer than 20 pairs.
+    Compared are the conditions as they are, trees (from 30 pairs on), and periodic columns if the
+    codes follow waves of a column. Labels (each distinct x occurs four times or more, on average)
+    enter as they are, and so do conditions of fewer than 20 pairs.
     """
 
     def resolve(self, shape: tuple[int, ...]) -> BaseConditionEncoder:

@@ -12,8 +12,9 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklsdm.encoders.base import Groups, Rows
 from sklsdm.encoders.folds import Split, folds, principal
 
-_FOLDS = (5, 10)  # with more, boosters learn from more of the pairs and their mean is better
-_QUICK = 500_000  # pairs times columns times components: up to so many there are more folds
+# With more folds boosters learn from more of the pairs, and their mean is better. There are ten
+# where pairs times columns times components are no more than this.
+_FEW_FOLDS, _MANY_FOLDS, _QUICK = 5, 10, 500_000
 _MOST_TREES = 300  # of one booster
 _MOST_COMPONENTS = 8  # of the codes that are predicted, each by boosters of its own
 # Pairs times columns times components: beyond, boosting would take longer than the networks.
@@ -54,7 +55,7 @@ class CrossFittedBoosting:
         Pairs of one group are in one fold.
         """
         codes = principal(codes, self.n_components, seed)
-        n_folds = _FOLDS[condition.size * codes.shape[1] <= _QUICK]
+        n_folds = _MANY_FOLDS if condition.size * codes.shape[1] <= _QUICK else _FEW_FOLDS
         splits = folds(len(codes), n_folds, seed, groups)
         mean = _booster(len(codes), seed)
         self.boosters_, predicted = _cross_fit(mean, condition, codes, splits)

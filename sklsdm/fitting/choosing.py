@@ -7,9 +7,9 @@ that falls far behind is dropped after a fold.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,11 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @cached_property
+    def are_labels(self) -> bool:
+        """Whether the conditions are labels, or there are none."""
+        return are_labels(torch.from_numpy(self.condition))
 
     def take(self, rows: NDArray[np.intp]) -> Pairs:
         """Some of the pairs."""
@@ -172,7 +177,7 @@ def choose_setting(
     """Compare condition encoders, then the uses of unpaired responses with the best of them.
 
     Ties go to the simpler encoder (within a standard error) and to the first use (within two, or
-    four where that is "pair").
+    four of images with labels, where that is "pair").
 
     Parameters
     ----------
@@ -202,34 +207,37 @@ def choose_setting(
     budget = new_matcher().budget(len(stage.pairs))
     if len(encoders) > 1:
         quick = _quick_matcher(spaces[first].codes.shape[1], min(budget, _ENCODER_STEPS))
-        with fits.shown("condition encoders", len(encoders), quick.max_steps):
-            encoder_scores = fits.compare(
-                encoders,
-                lambda key, fold: fits.scores(
-                    fold, quick, spaces[first], encoders[key], "none", best_state=True
-                ),
-            )
+        encoder_scores = fits.compare(
+            "condition encoders",
+            list(encoders),
+            lambda key, fold: fits.scores(
+                fold, quick, spaces[first], encoders[key], "none", best_state=True
+            ),
+            n_steps=quick.max_steps,
+        )
         name = choose_first_as_good(encoder_scores)
     if len(uses) > 1:
         share = int(_SHARE_OF_STEPS * budget / (len(uses) * len(fits.folds)))
         n_steps = min(budget, max(_FEWEST_STEPS, share))
-        labels = are_labels(torch.from_numpy(stage.pairs.condition))
+        labels = stage.pairs.are_labels
         pairing_steps = min(budget, _LABELLING_STEPS if labels else _PAIRING_STEPS)
         short = new_matcher().set_params(max_steps=n_steps, callbacks=None)
-        doubt = _DOUBT_OF_LABELLED_IMAGES if uses[0] == "pair" else _DOUBT_OF_USES
-        with fits.shown("uses of the unpaired responses", len(uses), n_steps):
-            use_scores = fits.compare(
-                uses,
-                lambda key, fold: fits.scores(
-                    fold, short, spaces[key], encoders[name], key, pairing_steps
-                ),
-                max(doubt, _HOPELESS),
-            )
+        labelled_images = labels and stage.responses.format.is_image
+        doubt = _DOUBT_OF_LABELLED_IMAGES if labelled_images else _DOUBT_OF_USES
+        use_scores = fits.compare(
+            "uses of the unpaired responses",
+            uses,
+            lambda key, fold: fits.scores(
+                fold, short, spaces[key], encoders[name], key, pairing_steps
+            ),
+            n_steps=n_steps,
+            hopeless=max(doubt, _HOPELESS),
+        )
         use = choose_first_as_good(use_scores, doubt)
     return Choice(Setting(use, spaces[use], encoders[name]), encoder_scores, use_scores)
 
 
-def compare(
+def scores_by_fold(
     candidates: Iterable[str],
     folds: Sequence[Fold],
     score: Callable[[str, Fold], NDArray[np.float64]],
@@ -297,26 +305,27 @@ class ShortFits:
         self.spread = spread
         self._judged: list[tuple[Any, Tensor, NDArray[np.float64]]] = []  # in one comparison
 
-    @contextmanager
-    def shown(self, what: str, n_candidates: int, n_steps: int) -> Iterator[None]:
-        """Context of a comparison that says how many fits follow, and shows their progress."""
-        verbose, n_fits = self.stage.run.verbose, n_candidates * len(self.folds)
-        if verbose:
-            fits = f"{n_fits} fits of at most {n_steps} steps"
-            write_line(f"comparing {n_candidates} {what}: {fits}")
-        with Progress(what, n_fits, "fit", verbose) as self.progress:
-            yield
-
     def compare(
         self,
-        candidates: Iterable[str],
+        what: str,
+        candidates: Sequence[str],
         score: Callable[[str, Fold], NDArray[np.float64]],
+        *,
+        n_steps: int,
         hopeless: float = _HOPELESS,
     ) -> Scores:
-        """The scores of candidates by name, see :func:`compare`."""
+        """The scores of candidates by name, see :func:`scores_by_fold`.
+
+        It says how many fits follow, of what and of how many steps, and shows their progress.
+        """
+        verbose, n_fits = self.stage.run.verbose, len(candidates) * len(self.folds)
+        if verbose:
+            fits = f"{n_fits} fits of at most {n_steps} steps"
+            write_line(f"comparing {len(candidates)} {what}: {fits}")
         self._judged.clear()  # they are of another matcher
-        found = compare(candidates, self.folds, score, hopeless)
-        self.progress.close("decided" if self.progress.done < self.progress.total else "")
+        with Progress(what, n_fits, "fit", verbose) as self.progress:
+            found = scores_by_fold(candidates, self.folds, score, hopeless)
+            self.progress.close("decided" if self.progress.done < self.progress.total else "")
         return found
 
     def scores(

@@ -11,7 +11,6 @@ from sklsdm.functional.categorical import are_labels
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers.data import FEW_PAIRS
 
-MIN_ROWS_TO_HOLD_OUT = FEW_PAIRS  # with fewer rows, none are held out
 FEW_LABELLED_IMAGES = 2000  # a tenth of fewer cannot tell which state draws best (docs/lessons.md)
 N_FOLDS = 3  # of a cross-fitted choice
 CROSS_FITTED = 3000  # from so many pairs on, a choice is made on one fold
@@ -25,7 +24,7 @@ def hold_out_pairs(
 
     With `groups` whole groups are held out, as many as are needed for the wanted number.
     """
-    if n_pairs < MIN_ROWS_TO_HOLD_OUT:
+    if n_pairs < FEW_PAIRS:
         return np.arange(0)
     count = min(int(np.ceil(fraction * n_pairs)), n_pairs - 2, MAX_HELD_OUT)
     random = np.random.default_rng(seed)
@@ -56,7 +55,7 @@ def hold_out_rows(
     """
     first = 0 if len(pairs) == 0 else responses.n_paired
     others = len(responses) - first
-    if others < MIN_ROWS_TO_HOLD_OUT:
+    if others < FEW_PAIRS:
         return pairs
     count = min(MAX_HELD_OUT, int(np.ceil(fraction * others)))
     random = np.random.default_rng(seed + 1)

@@ -19,12 +19,14 @@ from sklearn.neighbors import NearestNeighbors
 Floats = NDArray[np.floating[Any]]
 
 MOST_NEIGHBOURS = 10
-# Of fewer images of a label than four times its neighbours, these would be of other labels.
+# A label needs so many images for each neighbour; with fewer, an image's nearest neighbours would
+# mostly be of other labels.
 _IMAGES_PER_NEIGHBOUR = 4
 _N_COMPONENTS = 64  # of the features, in which neighbours are looked for
-# Weight of what the network says of an image, beside its neighbours: in each of so many passes
-# along the graph, and in the average after them.
-_OWN, _N_PASSES, _OWN_AT_LAST = 0.2, 30, 0.4
+_N_PASSES = 30  # of the labels along the graph
+# Weight of what the network says of an image, beside what its neighbours say:
+_OWN = 0.2  # in each pass,
+_OWN_AT_LAST = 0.4  # and in the average after the last one
 
 
 class LabelGraph:

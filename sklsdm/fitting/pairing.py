@@ -54,6 +54,7 @@ class PseudoPairs:
 
     by_label: bool  # whether conditions repeat, so that a classifier chose them
     condition: Tensor  # (m, p)
+    rows: Tensor  # (m,): which of the unpaired codes these are
     latent: Tensor  # (m, k)
     confidence: Tensor  # (m,)
 
@@ -62,8 +63,8 @@ def draw_pseudo_pairs(
     data: MatchingData,
     unpaired: Tensor,
     run: Run,
-    max_steps: int = 3000,
-    min_confidence: float = MIN_CONFIDENCE,
+    max_steps: int,
+    min_confidence: float,
 ) -> PseudoPairs:
     """Assign conditions to `unpaired` codes (N, k).
 
@@ -109,8 +110,10 @@ def draw_pseudo_pairs(
         confidence.append(1 - variance_given_code / variance)
         drawn.append(log_weight.argmax(dim=1) if repeats else draw_index(log_weight, random))
     found = torch.cat(confidence)
-    kept = found >= min_confidence if repeats else torch.ones_like(found, dtype=torch.bool)
-    return PseudoPairs(repeats, rows[torch.cat(drawn)[kept]], unpaired[kept], found[kept])
+    kept = torch.arange(len(unpaired), device=unpaired.device)
+    if repeats:
+        kept = kept[found >= min_confidence]
+    return PseudoPairs(repeats, rows[torch.cat(drawn)[kept]], kept, unpaired[kept], found[kept])
 
 
 def _candidate_log_weights(

@@ -34,8 +34,9 @@ EMA_DECAY = 0.99
 _STEPS, _BATCH, _LR = 500, 96, 2e-3  # half in a short fit, and twice where images are mirrored
 _MOST_IMAGES, _MOST_BYTES = 10_000, 256 * 2**20  # from which it learns: of pairs, and of others
 _NEARLY_UNCHANGED = 0.5  # strength of the moves
-# Pairs that tell whether images may be mirrored: so many at least and at most, in so many numbers.
-_TO_MIRROR, _MOST_COMPARED = (30, 1000), 2**24
+# Pairs that tell whether images may be mirrored; with fewer than 30 they are not.
+_FEWEST_TO_MIRROR, _MOST_TO_MIRROR = 30, 1000
+_MOST_COMPARED = 2**24  # pixels of these pairs
 _ROUNDING = 1e-6  # of a mean of equal confidences
 
 
@@ -155,10 +156,9 @@ def _tells_mirrored(shape: tuple[int, int, int], labels: Tensor, images: Tensor)
     pairs do not show it.
     """
     cells = Cells(shape)
-    fewest, most = _TO_MIRROR
-    most = min(most, _MOST_COMPARED // cells(images[:1]).numel())
+    most = min(_MOST_TO_MIRROR, _MOST_COMPARED // cells(images[:1]).numel())
     some = torch.from_numpy(_spread(0, len(labels), most)).to(labels.device)
-    if len(some) < fewest:
+    if len(some) < _FEWEST_TO_MIRROR:
         return False
     labels, images = labels[some], images[some]
     seen = _by_cells(cells, images)

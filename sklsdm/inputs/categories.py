@@ -30,6 +30,7 @@ _DATE_TYPES = (
     np.datetime64,
     np.timedelta64,
 )
+_NO_VALUES = (bytes, list, tuple, dict, set, np.ndarray)
 
 
 def is_frame(X: Any) -> bool:
@@ -166,6 +167,8 @@ _REFUSED = {
     "date": f"holds dates or times in columns {{columns}}; {INSTEAD_OF_DATES}",
     "mixed": "mixes strings with other values in columns {columns}; make each column all strings "
     "or all numbers",
+    "other": "holds neither numbers nor strings in columns {columns}, but bytes or lists; decode "
+    "bytes to strings, and give each number of a list a column of its own",
 }
 
 
@@ -181,7 +184,7 @@ def _as_array(X: Any, places: list[int]) -> NDArray[Any]:
 
 
 def _kind_of(series: Any) -> str:
-    """What a column holds: "number" (or bool), "category", "date" or "mixed"."""
+    """What a column holds: "number" (or bool), "category", "date", "mixed" or "other"."""
     dtype = str(series.dtype).lower()
     if dtype == "object":
         return _kind_of_objects(series)
@@ -195,6 +198,8 @@ def _kind_of_objects(series: Any) -> str:
     types = {type(value) for value, gone in zip(series, missing, strict=True) if not gone}
     if any(issubclass(kind, _DATE_TYPES) for kind in types):
         return "date"
+    if any(issubclass(kind, _NO_VALUES) for kind in types):
+        return "other"
     strings = [issubclass(kind, str) for kind in types]
     if any(strings):
         return "category" if all(strings) else "mixed"

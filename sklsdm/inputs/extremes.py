@@ -14,6 +14,12 @@ from sklsdm.blocks import row_blocks
 from sklsdm.inputs.responses import flat_rows
 
 EXTREME = 1e6  # usual distances from the median, beyond which a value is extreme
+# Of 20 numbers or more, one that makes most of its column's variance is extreme from this distance
+# on. (One of 500 hardly harmed from 100 usual distances, clearly from 200, docs/lessons.md.)
+_FEWEST_NUMBERS, _FAR_ALONE, _MOST_VARIANCE = 20, 150.0, 0.9
+# Where one value makes so much, the standard deviation is more than three times that of the others,
+# which is seldom below their usual distance.
+_LEAST_SPREAD = 3.0
 _SAMPLED = 1 << 18  # numbers from which medians and usual distances are taken
 _FEWEST_ROWS = 64  # of these, however many columns there are
 _ROUNDING = 1e-12  # values that differ from the median by less, relatively, count as equal to it
@@ -25,6 +31,9 @@ def warn_of_extremes(
     names: Sequence[Any] | None = None,
 ) -> None:
     """Warn of values that are a million times as far from their column's median as is usual.
+
+    150 times is enough for a value that alone makes 90 % of its column's variance, such as a
+    mistyped one.
 
     The usual distance is the median distance of the values that differ from the median: the
     median absolute deviation, and in a column of mostly zeros the size of what is not zero. It
@@ -52,14 +61,18 @@ def warn_of_extremes(
     share = min(1.0, max(_FEWEST_ROWS, _SAMPLED // width) / n_rows)
     sample = [_columns(_some_rows(part, share), together) for part in given.values()]
     middle, usual = _middle_and_distance(np.concatenate(sample))
+    limit = EXTREME * usual
     if std is not None:
+        count = n_rows * (width if together else 1)
+        alone = np.maximum(_FAR_ALONE * usual, math.sqrt(_MOST_VARIANCE * count) * std)
+        alone[(std < _LEAST_SPREAD * usual) | (count < _FEWEST_NUMBERS)] = np.inf
         # One value at the distance d from the median makes the standard deviation at least
         # d / (√n + 1), since mean and median are at most one standard deviation apart.
-        count = n_rows * (width if together else 1)
-        usual = np.where(std * (math.sqrt(count) + 1) >= EXTREME * usual, usual, np.inf)
-    if np.isinf(usual).all():
+        limit[std * (math.sqrt(count) + 1) < limit] = np.inf
+        limit = np.minimum(limit, alone)
+    if np.isinf(limit).all():
         return
-    worst, count = _find_worst(given, middle, usual)
+    worst, count = _find_worst(given, middle, usual, limit)
     if worst is not None:
         columns = None if width == 1 or together else list(() if names is None else names)
         warn_user(worst.message(count, columns))
@@ -85,28 +98,34 @@ class _Extreme(NamedTuple):
             where += f", column {columns[self.column]!r}" if has_name else f", column {self.column}"
         back = "" if self.name == "X" else " (and the draws back)"
         return (
-            f"{self.name} holds {self.value:g} in {where}, {self.times:.1g} times as far from the "
-            f"median as values usually are ({count} value{'s' if count > 1 else ''} beyond "
-            f"{EXTREME:.0e} times in all). Beside it all other values look alike to the networks, "
-            f"and draws may be useless. Remove or clip such values, or transform them, for example "
-            f"by the logarithm{back}."
+            f"{self.name} holds {self.value:g} in {where}, {self.times:.2g} times as far from the "
+            f"median as values usually are ({count} such value{'s' if count > 1 else ''} in all). "
+            f"Beside it all other values look alike to the networks, and draws may be useless. "
+            f"Remove or clip such values, or transform them, for example by the logarithm{back}."
         )
 
 
 def _find_worst(
-    parts: Mapping[str, Any], middle: NDArray[np.float64], usual: NDArray[np.float64]
+    parts: Mapping[str, Any],
+    middle: NDArray[np.float64],
+    usual: NDArray[np.float64],
+    limit: NDArray[np.float64],
 ) -> tuple[_Extreme | None, int]:
-    """The most extreme value, if any is, and how many are; parts are read in blocks."""
+    """The most extreme value, if any is beyond its column's limit, and how many are.
+
+    Parts are read in blocks.
+    """
     worst, count = None, 0
     for name, part in parts.items():
         for rows in row_blocks(part):
             block = flat_rows(np.asarray(part[rows]))
-            with np.errstate(over="ignore"):
-                times = np.nan_to_num(np.abs(block - middle) / usual)
-            count += int((times > EXTREME).sum())
+            with np.errstate(over="ignore", invalid="ignore"):
+                distance = np.nan_to_num(np.abs(block - middle))
+                times = np.where(distance > limit, distance / usual, 0.0)
+            count += int(np.count_nonzero(times))
             row, column = map(int, np.unravel_index(times.argmax(), times.shape))
             most = float(times[row, column])
-            if most > (EXTREME if worst is None else worst.times):
+            if most > (0.0 if worst is None else worst.times):
                 worst = _Extreme(most, name, rows.start + row, column, float(block[row, column]))
     return worst, count
 

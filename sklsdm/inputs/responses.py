@@ -95,8 +95,7 @@ def check_unpaired(value: Any, like: NDArray[Any], names: NDArray[Any] | None = 
 
     `names` are those of the columns of y, where they have some. None stays None.
     """
-    if isinstance(value, Unpaired):
-        value = value.data
+    value = _unwrapped(value)
     return None if value is None else _like(_open(value, names), like)
 
 
@@ -107,8 +106,7 @@ def check_block(
 
     They are to go with responses in `form`, unless they are the first that are seen.
     """
-    if isinstance(value, Unpaired):
-        value = value.data
+    value = _unwrapped(value)
     if value is None:
         raise TypeError("Y_unpaired must be responses, got None.")
     found = column_names("Y_unpaired", value) if form is None else names
@@ -123,6 +121,12 @@ def check_block(
     return _like(rows, np.empty((0, *form.shape), kind)), found
 
 
+def _unwrapped(value: Any) -> Any:
+    while isinstance(value, Unpaired):
+        value = value.data
+    return value
+
+
 def _open(value: Any, names: NDArray[Any] | None) -> Any:
     check_column_names("Y_unpaired", value, names)
     rows = open_rows(value)
@@ -131,12 +135,15 @@ def _open(value: Any, names: NDArray[Any] | None) -> Any:
 
 
 def _like(rows: Any, like: NDArray[Any]) -> Any:
-    """The rows, if they have the shape and the kind of numbers of the responses `like`."""
-    if like.ndim == 2 and like.shape[1] == 1 and len(rows.shape) == 1:
+    """The rows, if they have the shape and the kind of numbers of the responses `like`.
+
+    Single numbers may come as (N,) or (N, 1), whatever y has.
+    """
+    if {tuple(rows.shape[1:]), like.shape[1:]} == {(), (1,)}:
         if isinstance(rows, Rows):
-            rows.as_column()
+            rows.give_shape(like.shape[1:])
         else:
-            rows = rows[:, None]
+            rows = rows.reshape(len(rows), *like.shape[1:])
     if tuple(rows.shape[1:]) != tuple(like.shape[1:]):
         raise ValueError(
             f"Y_unpaired must have shape {shape_text('N', like.shape[1:])} to go with y, got "
@@ -211,16 +218,16 @@ class ResponseFormat:
         by_column = (torch.as_tensor(end).to(values) for end in self.range)
         return torch.clamp(values, *by_column)
 
-    def inside(self, rows: Tensor, leak: float = 0.0) -> Tensor:
-        """Standardised rows clipped to the range, if there is one.
+    def inside(self, rows: Tensor) -> Tensor:
+        """Standardised rows clipped to the range, if there is one."""
+        return self.clipping(rows.device)(rows)
+
+    def clipping(self, device: torch.device, leak: float = 0.0) -> Callable[[Tensor], Tensor]:
+        """`inside` for many calls: the ends of the range are brought to the device once.
 
         A value outside keeps the share `leak` of its distance to the range. In training this
         leaves a gradient, which a clipped value does not have.
         """
-        return self.clipping(rows.device, leak)(rows)
-
-    def clipping(self, device: torch.device, leak: float = 0.0) -> Callable[[Tensor], Tensor]:
-        """`inside` for many calls: the ends of the range are brought to the device once."""
         if self.range is None:
             return lambda rows: rows
         scale = np.where(self.standardiser.constant, 1.0, self.standardiser.scale)
@@ -352,11 +359,6 @@ class Responses:
         """Number of outputs of one flattened response."""
         return self.format.width
 
-    @property
-    def n_bytes(self) -> int:
-        """Memory that all rows take as float32."""
-        return 4 * len(self) * self.width
-
     def some_paired(self, seed: int) -> NDArray[Any]:
         """Up to 2,000 paired responses (fewer if they are large), flat, in their own units."""
         paired = self._parts[0]
@@ -432,7 +434,3 @@ class Responses:
         order = np.argsort(kind, kind="stable")
         first = np.searchsorted(kind[order], kind[order], side="left")
         return np.sort(places[order[np.arange(len(order)) - first < left[kind[order]]]])
-
-    def tensor(self) -> Tensor:
-        """All rows at once, on the CPU."""
-        return torch.cat(list(self.blocks()))

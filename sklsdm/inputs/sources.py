@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from sklsdm.reading import as_numbers, named_in_errors, read_numbers, read_plain
 from sklsdm.storage.mapped import check_whole
 
 NAME = "Y_unpaired"  # the argument, in messages
+_MAGIC = b"\x93NUMPY"  # how a .npy file begins
 
 
 def open_rows(value: Any) -> Any:
@@ -32,8 +33,15 @@ def open_rows(value: Any) -> Any:
             f"{NAME} is a DataLoader; pass its dataset (loader.dataset), which is batched and "
             f"shuffled during fit."
         )
+    if isinstance(value, Iterator):
+        raise TypeError(
+            f"{NAME} is a {type(value).__name__}, which can be read only once; pass an array, or "
+            f"list({NAME})."
+        )
     if isinstance(value, str | Path):
         value = [value]
+    if isinstance(value, list | tuple):
+        _check_list(value)
     if isinstance(value, torch.utils.data.Dataset):
         rows: Any = DatasetRows(value)
     elif _are_paths(value):
@@ -48,6 +56,21 @@ def open_rows(value: Any) -> Any:
     check_finite(NAME, rows)
     rows.is_checked = True
     return rows
+
+
+def _check_list(value: Sequence[Any]) -> None:
+    """Raise if a list holds nothing, or paths beside other things."""
+    if len(value) == 0:
+        raise ValueError(
+            f"{NAME} is an empty list. If it comes from a search for files, none was found; "
+            f"without unpaired responses pass None."
+        )
+    n_paths = sum(isinstance(part, str | Path) for part in value)
+    if 0 < n_paths < len(value):
+        raise TypeError(
+            f"{NAME} is a list of {n_paths} paths and {len(value) - n_paths} other things; pass "
+            f"paths of .npy files only, or responses only."
+        )
 
 
 def _are_paths(value: Any) -> bool:
@@ -86,9 +109,9 @@ class Rows(ABC):
     def _read(self, rows: slice | NDArray[Any]) -> NDArray[Any]:
         """The rows of a slice or of these numbers, as an array."""
 
-    def as_column(self) -> None:
-        """Give rows that are single numbers the shape (n, 1)."""
-        self.shape = (len(self), 1)
+    def give_shape(self, row_shape: tuple[int, ...]) -> None:
+        """Give rows another shape, of as many numbers."""
+        self.shape = (len(self), *row_shape)
 
 
 class MemmapRows(Rows):
@@ -130,6 +153,15 @@ class ShardRows(Rows):
                 f"{NAME}: {path} is a folder; pass the files, such as "
                 f"sorted(Path({str(path)!r}).glob('*.npy'))."
             )
+        try:
+            with open(path, "rb") as file:
+                if file.read(len(_MAGIC)) != _MAGIC:
+                    raise ValueError(
+                        f"{NAME}: {path} is no .npy file. Read it (a table by pandas.read_csv) and "
+                        f"pass the array, or store that by numpy.save and pass its path."
+                    )
+        except FileNotFoundError as error:
+            raise FileNotFoundError(error.errno, f"{NAME}: no such file", str(path)) from error
         try:
             shard = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:

@@ -107,14 +107,12 @@ class DiffusionMatcher(FieldMatcher):
     )
 
     def _check_further(self, prefix: str) -> None:
-        _, lowest, highest = self._schedule()
-        if highest <= lowest:
-            raise ValueError(
-                f"{prefix}sigma_max must be above {prefix}sigma_min={lowest}, got {highest}."
-            )
+        schedules = [self._schedule(of_images) for of_images in (False, True)]
+        _check_levels(max(schedules, key=lambda schedule: schedule[2] - schedule[1]), prefix)
 
     def fit(self, data: MatchingData, run: Run) -> DiffusionMatcher:
         self.schedule_ = self._schedule(of_images=data.code_shape is not None)
+        _check_levels(self.schedule_)
         super().fit(data, run)
         return self
 
@@ -145,3 +143,12 @@ class DiffusionMatcher(FieldMatcher):
     def _follow(self, field: Field, noise: Tensor, dim: int) -> Tensor:
         levels = noise_levels(*self._in_use(), like=noise)
         return solve(partial(denoise, field), noise, dim, levels.view(-1, 1, 1), self.sampler)
+
+
+def _check_levels(schedule: Schedule, prefix: str = "") -> None:
+    """Raise where a draw would start below the level at which it ends."""
+    _, lowest, highest = schedule
+    if highest <= lowest:
+        raise ValueError(
+            f"{prefix}sigma_max must be above {prefix}sigma_min={lowest}, got {highest}."
+        )

@@ -18,9 +18,11 @@ from sklsdm.run import Stage
 
 DISTILLATION = Stage("stage 2 (distillation)", "distillation.state", "Lower the matcher's lr")
 
-# Draws of the sampler that are learnt: one for each pair and so many at least, fewer where codes
-# are images; but no more than so many, than the steps can see, or numbers in them and their noise.
-_DRAWS, _DRAWS_OF_IMAGES, _MOST_DRAWS, _MOST_NUMBERS = 1 << 15, 1 << 12, 1 << 17, 1 << 26
+# Draws of the sampler that are learnt: one for each pair, but no more than the steps can see.
+_DRAWS = 1 << 15  # of fewer pairs so many all the same,
+_DRAWS_OF_IMAGES = 1 << 12  # or so many, where codes are images
+_MOST_DRAWS = 1 << 17
+_MOST_NUMBERS = 1 << 26  # in the draws and their noise
 
 # One-step draws (b, k) of a module for conditions (b, p) and noise (b, d).
 OneStep = Callable[[Any, Tensor, Tensor], Tensor]

@@ -59,7 +59,7 @@ _OF_LABELLED_IMAGES = {
 _FEWEST_TO_READ = 100  # pairs and pseudo-pairs a label; of fewer a classifier knows each by heart
 _STEPS_WITH_IMAGES = 3500
 _MOST_PIXELS = 40 * 40  # of images that are decoded in each step, unless told
-_PENALISED = 0.25  # of the rows of a step, where a critic sees images
+_PENALISED = 0.25  # share of the rows that a critic sees, where one sees images
 
 
 class WGANMatcher(AdversarialMatcher):
@@ -154,7 +154,8 @@ class WGANMatcher(AdversarialMatcher):
         rule=or_auto(at_least(0.0)),
         doc="""Weight of the penalty on the critic's slope (γ for "r3gan"). Not used with
         `critic="groupsort"`. "auto" is 1, or 0.3 for "r3gan" where codes are images. Where a
-        critic sees images, the penalty is computed for a quarter of each batch.""",
+        critic sees images, the penalty is computed for a quarter of the rows that each critic
+        sees.""",
         kw_only=False,
     )
     loss: str = parameter(

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from sklsdm.modules.layers import conv, linear
 from sklsdm.modules.packing import RebuildableModule
 
+_CHANNELS = 32  # of each convolution
+
 
 class ConvFeatures(nn.Module):
     """Features (n, n_features) of image conditions (c, h, w), which come as flat rows."""
@@ -18,15 +20,14 @@ class ConvFeatures(nn.Module):
         self,
         shape: Sequence[int],
         n_features: int,
-        channels: int = 32,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         n_channels, height, width = shape
         layers: list[nn.Module] = []
         while min(height, width) > 4:
-            layers += [conv(n_channels, channels, 3, 2, generator), nn.LeakyReLU()]
-            height, width, n_channels = (height + 1) // 2, (width + 1) // 2, channels
+            layers += [conv(n_channels, _CHANNELS, 3, 2, generator), nn.LeakyReLU()]
+            height, width, n_channels = (height + 1) // 2, (width + 1) // 2, _CHANNELS
         flat = n_channels * height * width
         layers += [nn.Flatten(), linear(flat, n_features, generator), nn.LeakyReLU()]
         self.shape = tuple(shape)

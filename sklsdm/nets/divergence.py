@@ -15,6 +15,7 @@ from sklsdm.nets.looks import FARTHEST, Look
 from sklsdm.nets.rates import halve_rates, rates_by_name
 from sklsdm.run import Stage
 
+_RETRIES = 3  # returns to the last good epoch
 _FARTHER = 10  # times as far off as at the start, where that is far off
 # Share of the rows looked at in the end that may be far off: fewer are told of by a warning.
 MOST_FAR = 0.05
@@ -28,7 +29,7 @@ class DivergenceGuard(Callback):
     An epoch is good if its losses and the parameters after its last step are finite, and a few
     rows that the (averaged) network then gives are finite and not far off. Where training starts
     far off, it may come near: rows may then be up to ten times as far off as at the start. After
-    `retries` returns the next bad epoch is a DivergenceError; so it is if training ends without
+    three returns the next bad epoch is a DivergenceError; so it is if training ends without
     any good epoch. A user's callback may end training within an epoch; that state is looked at
     too.
 
@@ -38,20 +39,18 @@ class DivergenceGuard(Callback):
         The training run, for messages.
     look : Look or None, default=None
         A look at what the network gives; None looks at losses and parameters only.
-    retries : int, default=3
-        Returns to the last good epoch.
     """
 
-    remembers = ("n_retries_", "n_good_", "last_good_", "limit_")
+    remembers = ("n_retries_", "n_good_", "last_good_", "last_bad_", "limit_")
 
-    def __init__(self, stage: Stage, look: Look | None = None, retries: int = 3) -> None:
+    def __init__(self, stage: Stage, look: Look | None = None) -> None:
         self.stage = stage
         self.look = look
-        self.retries = retries
 
     def on_train_begin(self, net: TrainingNet, **kwargs: Any) -> None:
         self.n_retries_ = 0
         self.n_good_ = 0
+        self.last_bad_ = math.nan  # distance after the last bad epoch
         self.last_good_ = net.snapshot()
         start = self._distance(net)
         self.limit_ = max(FARTHEST, _FARTHER * start if math.isfinite(start) else 0.0)
@@ -62,7 +61,7 @@ class DivergenceGuard(Callback):
             self.last_good_ = net.snapshot()
             self.n_good_ += 1
             return
-        if self.n_retries_ == self.retries:
+        if self.n_retries_ == _RETRIES:
             raise self._error(net, distance)
         self.n_retries_ += 1
         net.restore(self.last_good_)

@@ -30,7 +30,7 @@ class EpochProgress(Callback):
         assert self.progress_ is not None
         row = {k: v for k, v in net.history[-1].items() if k.endswith(("loss", "score"))}
         if any(name.startswith("valid_") and name.endswith("_score") for name in row):
-            row.pop("valid_loss", None)  # equal to the energy score
+            row.pop("valid_loss", None)  # equal to the score of draws
         self.progress_.advance({key.removeprefix("train_"): value for key, value in row.items()})
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:

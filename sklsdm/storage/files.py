@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import os
@@ -54,8 +55,11 @@ def write_atomically(
     ------
     OSError
         The file could not be written, for example because its folder, which the error then
-        names, is missing, or because the disk is full. No draft is left.
+        names, is missing, because the disk is full, or because `path` is a device or a pipe, which
+        a file would replace. No draft is left.
     """
+    if overwrite:
+        _check_replaceable(path)
     draft = path.with_name(f"{_draft_prefix(path)}{secrets.token_hex(8)}.part")
     mode = 0o600 if private else 0o666
     try:
@@ -156,6 +160,16 @@ def _checksum(label: str, content: bytes | memoryview) -> bytes:
     digest = hashlib.sha256(label.encode() + b"\n")
     digest.update(content)
     return digest.hexdigest().encode()
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raise if there is a device, a pipe or a socket at `path`."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        mode = os.lstat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):
+            raise FileExistsError(
+                errno.EEXIST, "there is a device or a pipe, which is not replaced", str(path)
+            )
 
 
 def _rename(draft: Path, path: Path, overwrite: bool) -> None:
