@@ -23,7 +23,7 @@ else:
 def _shrink_forests(monkeypatch):
     monkeypatch.setattr("sklsdm.encoders.trees._TREES", (30, 30))
     monkeypatch.setattr("sklsdm.encoders.boosting._MOST_TREES", 3)
-    monkeypatch.setattr("sklsdm.encoders.boosting._FOLDS", (2, 2))
+    monkeypatch.setattr("sklsdm.encoders.boosting._MANY_FOLDS", 2)
 
 
 @pytest.fixture

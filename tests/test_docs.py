@@ -26,7 +26,7 @@ RECIPES = {"Optuna": "optuna", "MLflow": "mlflow", "MAPIE": "mapie"}
 # What pages with small budgets do less of besides: diagnoses, choices, comparisons of laws.
 SMALLER = {
     "sklsdm.metrics.classifier.N_TREES": 5,
-    "sklsdm.encoders.boosting._FOLDS": (2, 2),
+    "sklsdm.encoders.boosting._MANY_FOLDS": 2,
     "sklsdm.fitting.choosing._MOST_TO_PAIR": 100,
     "sklsdm.fitting.choosing._MOST_TO_LABEL": 100,
     "sklsdm.fitting.holding_out.N_FOLDS": 2,
