@@ -107,6 +107,7 @@ class DiffusionMatcher(FieldMatcher):
     )
 
     def _check_further(self, prefix: str) -> None:
+        # Which schedule is used is known in `fit` alone: here the wider one must be possible.
         schedules = [self._schedule(of_images) for of_images in (False, True)]
         _check_levels(max(schedules, key=lambda schedule: schedule[2] - schedule[1]), prefix)
 
