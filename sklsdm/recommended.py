@@ -41,7 +41,8 @@ def candidates(X: ArrayLike, y: ArrayLike) -> Grid:
     -------
     list of dict
         A grid as `GridSearchCV` and `HalvingGridSearchCV` take it: 3 settings for images and
-        labels, 8 or 9 for tables with 100 pairs or more and up to 8 outputs.
+        labels, 8 or 9 for tables with 100 pairs or more and up to 8 outputs (6 where values
+        are missing).
 
     Examples
     --------

@@ -212,7 +212,8 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         DivergenceError
             Training became non-finite or draws far off, also in retries at lower learning rates.
         KeyboardInterrupt
-            On Ctrl-C. In stage 2 the best state up to then is kept first (`interrupted_`).
+            On Ctrl-C. While the matcher trains, the best state up to then is kept first
+            (`interrupted_`); before that an earlier fit stays.
         Exception
             Whatever a callback raises. After this, Ctrl-C or a signal that ends the process, such
             as SIGTERM, the folder `checkpoint` has the state of the last complete epoch, and the

@@ -245,3 +245,19 @@ def test_equal_streams_of_equal_fits():
     first, second = (WGANMatcher(**SMALL, max_steps=40).fit(data(200), RUN) for _ in range(2))
     noise = torch.randn((20, 1), generator=RUN.stream(Stream.LOOKS))
     assert torch.equal(*(m.draw(torch.zeros(20, 1), noise) for m in (first, second)))
+
+
+def test_a_fit_resumes_from_ctrl_c_in_the_diffusion_as_if_unbroken(tmp_path, monkeypatch):
+    """What was learnt in short, of a diffusion that was not at its end, is not gone on from."""
+    monkeypatch.setattr("sklsdm.matchers.base.EPOCH_STEPS", 20)
+    arms = make_arms(150, random_state=0)
+    est = wgan(checkpoint=tmp_path).set_params(matcher__max_steps=60)
+    whole = wgan().set_params(matcher__max_steps=60).fit(arms.X, arms.y)
+    with monkeypatch.context() as patch:
+        interrupted_diffusion(patch)
+        with pytest.raises(KeyboardInterrupt):
+            est.fit(arms.X, arms.y)
+    assert est.interrupted_
+    est.fit(arms.X, arms.y)
+    draws = [each.sample(arms.X[:5], 3, random_state=0) for each in (est, whole)]
+    assert_array_equal(*draws)

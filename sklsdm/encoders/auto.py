@@ -22,7 +22,7 @@ class AutoConditionEncoder(FlattenConditionEncoder):
 
     Compared are the conditions as they are, trees (from 30 pairs on), and periodic columns if the
     codes follow waves of a column. Labels (each distinct x occurs four times or more, on average)
-    enter as they are, and so do conditions of fewer than 20 pairs.
+    enter as their columns, and so do conditions of fewer than 20 pairs.
     """
 
     def resolve(self, shape: tuple[int, ...]) -> BaseConditionEncoder:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sklsdm.encoders.base import BaseConditionEncoder, Groups, Rows
 from sklsdm.functional.spectrum import dependence_spectrum
-from sklsdm.parameters import above, integer, or_auto, parameter, some
+from sklsdm.parameters import above, integer, learnt, or_auto, parameter, some
 
 _FEW_VALUES = 2  # columns with no more different values have no waves
 _MAX_ROWS = 5000  # pairs in which frequencies are sought
@@ -59,10 +59,14 @@ class PeriodicConditionEncoder(BaseConditionEncoder):
         default=3, rule=integer(1), doc='Most frequencies of one column with "auto".'
     )
 
+    waves_: list[tuple[int, float]] = learnt(
+        "Columns and the frequencies at which the codes follow their waves, in radians."
+    )
+
     def fit_transform(
         self, condition: Rows, codes: NDArray[Any], seed: int, groups: Groups = None
     ) -> Rows:
-        self.waves_: list[tuple[int, float]] = []
+        self.waves_ = []
         features = None if self.frequencies != "auto" else _code_features(codes[:_MAX_ROWS], seed)
         for place, column in enumerate(condition.T):
             values = np.unique(column)

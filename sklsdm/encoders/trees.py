@@ -17,7 +17,7 @@ from sklsdm.encoders.base import BaseConditionEncoder, Groups, Rows
 from sklsdm.encoders.boosting import CrossFittedBoosting, boosted_components
 from sklsdm.encoders.folds import are_several, folds
 from sklsdm.encoders.linear import CrossFittedRidge
-from sklsdm.parameters import flag, integer, or_auto, parameter
+from sklsdm.parameters import flag, integer, learnt, or_auto, parameter
 
 _TREES_TIMES_ROWS = 500_000  # pairs times trees, by which the size of a saved forest is bounded
 _TREES = (50, 200)  # least and most trees of "auto"
@@ -54,8 +54,9 @@ class TreesConditionEncoder(BaseConditionEncoder):
     zeros) where there are none; a warning names the column and the level. Boolean columns are
     numbers, 0 and 1. Levels are compared as text: the category 1 and the string "1" are the same.
 
-    When to use: tables from about 500 pairs on. With fewer pairs out-of-bag predictions are
-    worse than those of the whole forest, and the draws come out too wide. Cost: one forest, and
+    When to use: tables with steps, categories or many columns, from about 100 pairs on; "auto"
+    compares it from 30 on. With fewer, predictions of the pairs are worse than those of new
+    conditions, and draws may come out too wide. Cost: one forest, and
     for boosting ten to twenty times as many boosters as the codes have dimensions (at most eight,
     of their principal components), each of at most 300 small trees.
 
@@ -103,6 +104,15 @@ class TreesConditionEncoder(BaseConditionEncoder):
         too long or pairs are fewer than 50.""",
     )
 
+    forest_: ExtraTreesRegressor = learnt("The forest.")
+    linear_: CrossFittedRidge = learnt("Ridge regressions, one for each fold of the pairs.")
+    boosting_: CrossFittedBoosting | None = learnt("Boosted trees, where there are some.")
+    components_: PCA | None = learnt("Of the forest's predictions, where they are many.")
+    passes_columns_: bool = learnt("Whether the networks get the columns of X too.")
+    gappy_: NDArray[np.intp] = learnt("Columns in which pairs had NaN.")
+    keys_: NDArray[Any] = learnt("Which conditions were those of pairs.")
+    known_: NDArray[np.float32] = learnt("The predictions of these, by what did not see the pair.")
+
     def for_trials(self) -> TreesConditionEncoder:
         """Without boosting, which is quicker and tells as well whether trees help."""
         return clone(self).set_params(boosting=False)
@@ -115,7 +125,7 @@ class TreesConditionEncoder(BaseConditionEncoder):
         n_components = 0
         if len(condition) >= _FEWEST_TO_BOOST:
             n_components = boosted_components(len(condition), condition.shape[1], codes.shape[1])
-        self.passes_columns_ = self.passthrough
+        self.passes_columns_ = bool(self.passthrough)
         if self.passthrough == "auto":
             self.passes_columns_ = condition.shape[1] <= _FEW_COLUMNS or n_components == 0
         self.linear_ = CrossFittedRidge(_LINEAR_COMPONENTS)

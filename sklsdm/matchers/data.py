@@ -17,7 +17,17 @@ FEW_PAIRS = 20  # of fewer, none are held out, unless the user gives some
 
 @dataclass(frozen=True)
 class Decoder:
-    """Images of standardised codes."""
+    """Images of standardised codes.
+
+    Attributes
+    ----------
+    coder : torch.nn.Module
+        The autoencoder's network.
+    mean, scale : Tensor of shape (k,)
+        Of the codes in the autoencoder's units.
+    shape : tuple of int
+        (c, h, w) of an image, which is flat in the rows.
+    """
 
     coder: Any  # of the autoencoder
     mean: Tensor  # (k,), of the codes
@@ -35,7 +45,29 @@ class Decoder:
 
 @dataclass(frozen=True)
 class MatchingData:
-    """What stage 2 learns from, standardised and on the device."""
+    """What stage 2 learns from, standardised and on the device.
+
+    Attributes
+    ----------
+    condition : Tensor of shape (n, p)
+        Of the pairs; images are flat.
+    latent : Tensor of shape (n, k)
+        Codes of the pairs, those of pseudo-pairs last.
+    held_condition, held_latent : Tensor of shape (v, p) and (v, k)
+        Pairs kept apart to choose the state; v may be 0.
+    codes : Tensor of shape (n + N, k) or None
+        Codes of all responses, where stage 2 uses the unpaired ones.
+    images : SmallImages or None
+        The images of `codes`, where they can be told apart by sight.
+    image_shape, code_shape : tuple of int or None
+        (c, h, w) of conditions and of codes that are images.
+    decoder : Decoder or None
+        Of codes that are images.
+    n_pseudo : int
+        How many of the pairs are pseudo-pairs, whose condition is a guess.
+    n_known : int or None
+        How many, at the front, are pairs without repeats; None is all.
+    """
 
     condition: Tensor  # (n, p)
     latent: Tensor  # (n, k): codes of the pairs, those of pseudo-pairs last

@@ -73,6 +73,8 @@ def learn_draws(
         return Prepared(None, interrupted)
     objective = DistillationObjective(lambda module, x, noise: module(x, noise))
     stage = replace(DISTILLATION, advice=_ADVICE)
+    # A fit that resumes this one goes on with the diffusion, from whose end it must learn anew.
+    run = replace(plan.run, checkpoint=None) if interrupted else plan.run
     net = SingleNet(
         generator,
         criterion=lambda: objective,
@@ -83,7 +85,7 @@ def learn_draws(
         random=plan.random,
         device=str(plan.run.device),
         verbose=0,
-        callbacks=default_callbacks(stage, run=plan.run, held_out=held_out, tolerance=1.0),
+        callbacks=default_callbacks(stage, run=run, held_out=held_out, tolerance=1.0),
     )
     net.fit(batches)
     return Prepared(net, interrupted or net.interrupted_)

@@ -58,10 +58,11 @@ class FlowMatcher(FieldMatcher):
     images). Noise and codes of a batch are paired by the assignment of least cost
     :math:`\|z_0 - z_1\|^2 + \frac{w}{p} \|x_0 - x_1\|^2`, for x with p columns. A code without a
     condition is learnt with the condition of a pair, drawn from the p(x | z) that the field itself
-    implies.
+    implies (with `guidance`, without any).
 
-    When to use: as `diffusion`; paths are straighter, so that a draw takes fewer steps. Cost: one
-    small backward pass a step, plus the assignment; a draw takes up to 2 `n_steps` passes.
+    When to use: as `diffusion`, and with `distil` for draws in one pass. Cost: one small backward
+    pass a step, plus the assignment; a draw takes 2 `n_steps` passes (`n_steps` with "euler"),
+    twice as many with `guidance`.
 
     References
     ----------
