@@ -66,7 +66,8 @@ def all_methods(quick: bool) -> dict[str, Method]:
         methods[matcher] = ours(matcher, **short)
     longer = short or {"matcher__max_steps": 6000}
     methods["wgan, 6,000 steps"] = ours("wgan", **longer)
-    methods["diffusion, 6,000 steps"] = ours("diffusion", **longer)
+    recipe = {"matcher__lr": 3e-3, "matcher__n_steps": 16}
+    methods["diffusion, recipe"] = ours("diffusion", **longer, **recipe)
     components = short | {"matcher__n_components": 30}
     methods["mdn, 30 components"] = ours("mdn", **components)
     return methods

@@ -66,6 +66,7 @@ def candidates(X: ArrayLike, y: ArrayLike) -> Grid:
     # Networks learn quick waves of the law only where their frequency is given, and late.
     if whole and _has_waves(rows, responses):
         waves: dict[str, list[Any]] = {"matcher": ["diffusion"], "condition_encoder": ["periodic"]}
+        waves |= {"matcher__lr": [3e-3], "matcher__n_steps": [16]}
         grid.append(waves | {"matcher__max_steps": [6000]})
     return grid
 
