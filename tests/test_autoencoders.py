@@ -288,6 +288,7 @@ def test_stochastic_decoder_has_the_conditional_spread():
     assert np.abs(drawn - left_out).max() < 0.25 * left_out.max()
 
 
+@pytest.mark.slow
 def test_draws_keep_the_spread_that_the_code_leaves_out():
     y = noisy_line(0)
     conditions = np.zeros((1500, 1))

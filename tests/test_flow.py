@@ -114,11 +114,13 @@ def test_draws_follow_the_law_given_the_condition(fits):
         assert distance(matcher) < same_law + 0.02
 
 
+@pytest.mark.slow
 def test_coupled_paths_are_straight_enough_for_one_step(fits):
     straight, curved = distance(fits["conditional-ot"], 1), distance(fits["independent"], 1)
     assert straight < 0.5 * curved
 
 
+@pytest.mark.slow
 def test_a_distilled_flow_draws_in_one_pass_near_the_draws_of_its_teacher(fits):
     student, teacher = fits["distilled"], fits["conditional-ot"]
     condition, _ = two_modes(1000, 80)
