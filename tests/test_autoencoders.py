@@ -390,7 +390,7 @@ def test_training_knows_the_range():
     inside = form.restore(form.inside(torch.tensor([[-2.0, -9.0], [9.0, 9.0]])))
     assert_allclose(inside, [[0, 0], [5, 11]], atol=1e-6)
     rows = torch.tensor([[-2.0, 9.0]], requires_grad=True)
-    half = form.inside(rows, leak=0.5)
+    half = form.clipping(rows.device, leak=0.5)(rows)
     assert_allclose(half.detach(), [[-1.5, 9.0]], atol=1e-6)
     assert_allclose(torch.autograd.grad(half.sum(), rows)[0], [[0.5, 1.0]])
 
