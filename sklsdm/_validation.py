@@ -88,8 +88,10 @@ def also_named(**aliases: str) -> Callable[[Callable[..., Any]], Callable[..., A
 def _in_short(value: Any) -> str:
     """A value of a wrong type for a message: an array by its shape."""
     kind = type(value).__name__
-    shape = getattr(value, "shape", ())
-    return f"{kind} of shape {tuple(shape)}" if shape else f"{reprlib.repr(value)} ({kind})"
+    shape = getattr(value, "shape", None)  # of a class, a descriptor
+    if isinstance(shape, tuple) and shape:
+        return f"{kind} of shape {tuple(shape)}"
+    return f"{reprlib.repr(value)} ({kind})"
 
 
 def check_integer(name: str, value: Any, low: int, high: int | None = None, why: str = "") -> int:

@@ -14,6 +14,7 @@ from sklearn.linear_model import LinearRegression
 from torch.utils.data import Dataset, IterableDataset
 
 from sklsdm import DistributionShiftWarning, Unpaired
+from sklsdm._validation import check_integer
 from sklsdm.matchers import WGANMatcher
 
 RNG = np.random.default_rng(0)
@@ -379,3 +380,18 @@ def test_more_latent_dimensions_than_responses_are_capped():
 def test_validation_pairs_far_outside():
     with pytest.warns(DistributionShiftWarning, match=r"X_val lies far outside X.*transformed"):
         quick().fit(X, Y, X_val=100 + X, y_val=Y)
+
+
+# ------------------------------------------------------------------ numbers
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (np.zeros((60, 2)), r"ndarray of shape \(60, 2\)"),
+        (torch.zeros(3), r"Tensor of shape \(3,\)"),
+        (np.float16, r"<class 'numpy\.float16'> \(type\)"),
+        ("a" * 999, r"'a+\.\.\.a+' \(str\)"),
+    ],
+)
+def test_what_is_no_integer_is_told_in_short(value, shown):
+    with pytest.raises(TypeError, match=rf"n_samples must be an integer, got {shown}\.$"):
+        check_integer("n_samples", value, 1)
