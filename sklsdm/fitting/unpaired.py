@@ -102,7 +102,7 @@ def data_for(
     pseudo = draw_pseudo_pairs(data, data.codes[n_pairs:], run, max_steps, bound)
     condition, latent, times = pseudo.condition, pseudo.latent, 1
     held_condition, held_latent = data.held_condition, data.held_latent
-    learnt_from = torch.ones(len(data.codes), dtype=torch.bool, device=latent.device)
+    codes = data.codes
     if pseudo.by_label:
         # A few held-out pairs choose the state badly (docs/lessons.md). These labels are mostly
         # right, so up to a tenth of the pseudo-pairs is held out too.
@@ -114,7 +114,10 @@ def data_for(
         held_condition = torch.cat([held_condition, condition[held]])
         held_latent = torch.cat([held_latent, latent[held]])
         condition, latent = condition[kept], latent[kept]
-        learnt_from[n_pairs + pseudo.rows[held]] = False
+        if count:  # codes may be many: they are copied only where some are left out
+            learnt_from = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
+            learnt_from[n_pairs + pseudo.rows[held]] = False
+            codes = codes[learnt_from]
     else:
         # Drawn conditions are vague: repeat the pairs until they are about half of the data.
         times = max(1, round(len(latent) / n_pairs))
@@ -124,7 +127,7 @@ def data_for(
         latent=torch.cat([data.latent.repeat(times, 1), latent]),
         held_condition=held_condition,
         held_latent=held_latent,
-        codes=data.codes[learnt_from],
+        codes=codes,
         images=None,  # they have told all that they can
         n_pseudo=len(pseudo.latent),
         n_known=n_pairs,

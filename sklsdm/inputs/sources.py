@@ -40,8 +40,6 @@ def open_rows(value: Any) -> Any:
         )
     if isinstance(value, str | Path):
         value = [value]
-    if isinstance(value, list | tuple):
-        _check_list(value)
     if isinstance(value, torch.utils.data.Dataset):
         rows: Any = DatasetRows(value)
     elif _are_paths(value):
@@ -58,8 +56,10 @@ def open_rows(value: Any) -> Any:
     return rows
 
 
-def _check_list(value: Sequence[Any]) -> None:
-    """Raise if a list holds nothing, or paths beside other things."""
+def _are_paths(value: Any) -> bool:
+    """Whether these are paths; raises if a list holds nothing, or paths beside other things."""
+    if not isinstance(value, list | tuple):
+        return False
     if len(value) == 0:
         raise ValueError(
             f"{NAME} is an empty list. If it comes from a search for files, none was found; "
@@ -71,11 +71,7 @@ def _check_list(value: Sequence[Any]) -> None:
             f"{NAME} is a list of {n_paths} paths and {len(value) - n_paths} other things; pass "
             f"paths of .npy files only, or responses only."
         )
-
-
-def _are_paths(value: Any) -> bool:
-    listed = isinstance(value, list | tuple) and len(value) > 0
-    return listed and all(isinstance(part, str | Path) for part in value)
+    return n_paths > 0
 
 
 def _is_dask_array(value: Any) -> bool:
