@@ -219,11 +219,11 @@ class LatentSpaceEstimator(PartsOwner):
         self._take_space(setting.coded.space)
         kept = np.setdiff1d(np.arange(len(pairs)), held)
         fold = Fold(kept, pairs.take(held) if validation is None else validation)
-        data = stage.data(setting.coded, setting.encoder, fold)
+        data = stage.data(setting, fold)
         matcher = self._new_part("matcher")
         only_sure = matcher.learns_sure_labels(data)
         if validation is None and len(held) and not only_sure:
-            data = stage.data(setting.coded, setting.encoder, stage.nothing_held_out())
+            data = stage.data(setting, stage.nothing_held_out())
         data = data_for(setting.use, data, run, matcher.most_steps, only_sure)
         earlier = getattr(self, "matcher_", None)
         with started(matcher, earlier, "matcher__") if self.warm_start else nullcontext():

@@ -76,13 +76,16 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         rule=one_of("auto", *USES),
         doc="""Use of the unpaired responses. "none": not at all. "latent" (the paper): in stage 1
         only. "match": also in stage 2, where the generated codes must follow the law of all codes.
-        "pair": in stage 2 as pseudo-pairs as well, with conditions from a model of x given the
-        code, or of labels given the image (`sklsdm.fitting.pairing`); codes without one are used as
-        in "match"; given numbers, draws are too narrow with some 20 pairs or fewer. "auto" compares
-        these uses on the pairs, each by short fits to the others (`sklsdm.fitting.choosing`), and
-        takes the first that is within two standard errors of the best (of images with labels
-        "pair", if within four). Where codes are images (`autoencoder="feature-map"`) short fits do
-        not tell, and it is "pair" for labels and "latent" for other conditions. "none" is not
+        "pair": in stage 2 as pseudo-pairs as well. Their conditions come from ridge regression of x
+        on y where that finds x nearly without error (`reverse_r2_`), as in super-resolution and
+        inpainting; else from a model of x given the code, or of labels given the image
+        (`sklsdm.fitting.pairing`), and codes without one are used as in "match"; given numbers,
+        draws are then too narrow with some 20 pairs or fewer. "auto" compares these uses on the
+        pairs, each by short fits to the others (`sklsdm.fitting.choosing`), and takes the first
+        that is within two standard errors of the best ("pair" first where responses tell their
+        conditions; of images with labels "pair", if within four). Where codes are images
+        (`autoencoder="feature-map"`) short fits do not tell, and it is "pair" for labels and where
+        responses tell their conditions, and "latent" for other conditions. "none" is not
         compared for images with a learnt latent space, which needs all of them, nor "latent" where
         stage 1 learns nothing (up to 50 outputs by default). Where all unpaired responses are
         copies of paired ones it is "none". With fewer than 20 pairs nothing can be compared: it is
@@ -123,6 +126,13 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         `strength`, and a sentence as `str`; see :class:`sklsdm.shift.Shift`. None where no unpaired
         responses were used, and with `groups`.""",
         "Shift or None",
+    )
+    reverse_r2_: float | None = learnt(
+        """How well ridge regression finds the conditions of pairs that it has not seen from their
+        responses: one minus its mean squared error, in the column that it finds worst, over the
+        mean variance of a column. From 0.9 on, unpaired responses tell their conditions. None where
+        it was not tried, as for labels and without unpaired responses.""",
+        "float or None",
     )
     n_pseudo_pairs_: int = learnt(
         """With `unpaired_="pair"`, the number of unpaired responses that got a condition."""
@@ -278,6 +288,8 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
     ) -> Setting:
         pairs = stage.pairs
         self.unpaired_shift_ = self._find_shift(stage, coded)
+        told = stage.told if self.unpaired in ("auto", "pair") else None
+        self.reverse_r2_ = None if told is None else told.r2
         uses = uses_to_try(
             getattr(self, "_chosen_use_", "auto") if self.unpaired == "auto" else self.unpaired,
             n_unpaired=len(stage.responses) - len(pairs),
@@ -286,6 +298,7 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             is_image=coded.space.form.is_image,
             has_code_images=coded.space.autoencoder.code_shape_ is not None,
             are_labels=pairs.are_labels,
+            are_told=told is not None and told.are_enough and not self._has_shifted,
             weight=self._new_part("matcher").unpaired_weight,
         )
         spaces = dict.fromkeys(uses, coded)
@@ -329,6 +342,10 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         if found is not None and found.is_clear:
             advise(f"{found} {WHAT_TO_DO}", DistributionShiftWarning)
         return found
+
+    @property
+    def _has_shifted(self) -> bool:
+        return self.unpaired_shift_ is not None and self.unpaired_shift_.is_clear
 
     def _space_of_pairs(self, stage: StageTwo, held: NDArray[np.intp]) -> Coded:
         """The latent space learnt from the paired responses alone."""

@@ -24,11 +24,13 @@ from sklsdm.encoders import BaseConditionEncoder
 from sklsdm.exceptions import DivergenceError
 from sklsdm.fitting.holding_out import folds_of
 from sklsdm.fitting.latent_space import Coded
+from sklsdm.fitting.reverse_regression import ToldConditions, told_conditions
 from sklsdm.fitting.unpaired import data_for, first_use
 from sklsdm.functional.categorical import are_labels
 from sklsdm.inputs.images import SmallImages
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import BaseMatcher, EnergyMatcher, MatchingData, MDNMatcher
+from sklsdm.matchers.data import Told
 from sklsdm.nets import is_as_good
 from sklsdm.progress import Progress, write_line
 from sklsdm.run import Run
@@ -117,11 +119,20 @@ class StageTwo:
         """The groups of the pairs that are kept, where pairs come in groups."""
         return None if self.groups is None else self.groups[fold.kept]
 
-    def data(self, coded: Coded, encoder: BaseConditionEncoder | None, fold: Fold) -> MatchingData:
-        """The data of stage 2 for one fold; `encoder` is fitted on the pairs that are kept.
+    @cached_property
+    def told(self) -> ToldConditions | None:
+        """The conditions that unpaired responses tell; None for labels, among others."""
+        if self.pairs.are_labels or len(self.responses) == len(self.pairs):
+            return None
+        return told_conditions(self.pairs.condition, self.responses, self.run.seed, self.groups)
 
-        Unpaired copies of the fold's held-out responses are left out.
+    def data(self, setting: Setting, fold: Fold) -> MatchingData:
+        """The data of stage 2 for one fold; the encoder is fitted on the pairs that are kept.
+
+        Unpaired copies of the fold's held-out responses are left out. For the use "pair" they have
+        the conditions that responses tell.
         """
+        coded, encoder = setting.coded, setting.encoder
         n_pairs, device = len(self.pairs), self.run.device
         form = self.responses.format
         others = np.arange(n_pairs, len(coded.codes))
@@ -136,6 +147,7 @@ class StageTwo:
                 images = SmallImages(self.responses, rows)
             codes = room_for(len(rows), coded.codes.shape[1], device)
             torch.index_select(coded.codes, 0, torch.from_numpy(rows).to(device), out=codes)
+        told = self.told if setting.use == "pair" else None
         seen, held = self.pairs.condition[fold.kept], fold.held.condition
         if encoder is not None:
             latent = coded.codes[kept].cpu().numpy()
@@ -151,10 +163,25 @@ class StageTwo:
             held_latent=coded.space.encode(fold.held.y),
             codes=codes,
             images=images,
+            told=_told_to(told, others, encoder, device) if told and told.are_enough else None,
             image_shape=self.image_shape,
             code_shape=coded.space.autoencoder.code_shape_,
             decoder=coded.space.decoder(),
         )
+
+
+def _told_to(
+    told: ToldConditions,
+    others: NDArray[np.intp],
+    encoder: BaseConditionEncoder | None,
+    device: torch.device,
+) -> Told:
+    """The conditions that some unpaired responses tell, of those that are `others`."""
+    assert encoder is not None
+    here = np.isin(told.rows, others)
+    places = np.searchsorted(others, told.rows[here])
+    condition = encoder.transform(told.condition[here])
+    return Told(*(torch.from_numpy(found).to(device) for found in (condition, places)))
 
 
 @dataclass(frozen=True)
@@ -347,7 +374,7 @@ class ShortFits:
         one before it, such as "periodic" where a fold has no waves, has its scores.
         """
         run = replace(self.stage.run, checkpoint=None, verbose=0, is_trial=True)
-        data = self.stage.data(coded, encoder.for_trials(), fold)
+        data = self.stage.data(Setting(use, coded, encoder.for_trials()), fold)
         fit = (id(fold), id(coded), use)
         for same, condition, scores in self._judged:
             if same == fit and torch.equal(condition, data.condition):
@@ -358,7 +385,7 @@ class ShortFits:
             data = replace(
                 data, held_condition=data.held_condition[:0], held_latent=data.held_latent[:0]
             )
-        if use == "pair":
+        if use == "pair" and data.told is None:
             data = _with_fewer_codes(data)
         fitted = clone(matcher)
         fitted.fit(data_for(use, data, run, pairing_steps), run)

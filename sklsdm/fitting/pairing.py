@@ -1,9 +1,10 @@
 """Pseudo-pairs: a model of x given the code assigns conditions to codes without one.
 
 The model is fitted on the pairs. If conditions repeat (labels, doses, settings), it is a
-classifier (see labelling.py).
+classifier (see labelling.py). Where responses tell their conditions, it is ridge regression (see
+reverse_regression.py).
 
-If conditions do not repeat, it is a mixture of Gaussians for x given the code z. Each code gets
+For all other conditions it is a mixture of Gaussians for x given the code z. Each code gets
 one of the pairs' own conditions x_i, drawn with weight p(x_i | z) / p(x_i). Every condition is
 therefore a real one (integer columns stay integers), and if the codes tell nothing about x, the
 conditions are draws from p(x).
@@ -52,7 +53,7 @@ class PseudoPairs:
     minus the Gini impurity given z over the Gini impurity of all labels.
     """
 
-    by_label: bool  # whether conditions repeat, so that a classifier chose them
+    are_sure: bool  # whether a classifier chose the conditions, or responses told them
     condition: Tensor  # (m, p)
     rows: Tensor  # (m,): which of the unpaired codes these are
     latent: Tensor  # (m, k)
@@ -69,8 +70,9 @@ def draw_pseudo_pairs(
     """Assign conditions to `unpaired` codes (N, k).
 
     If conditions repeat, only codes with a confidence of at least `min_confidence` are returned,
-    each with its most probable condition. Otherwise a condition is drawn for every code: without
-    the uncertain ones, the remaining codes would follow another law.
+    each with its most probable condition. Conditions that responses tell are returned as they are.
+    Otherwise a condition is drawn for every code: without the uncertain ones, the remaining codes
+    would follow another law.
 
     Parameters
     ----------
@@ -89,6 +91,10 @@ def draw_pseudo_pairs(
     -------
     PseudoPairs
     """
+    if data.told is not None:
+        told = data.told
+        sure = torch.ones(len(told.rows), dtype=torch.float32, device=told.rows.device)
+        return PseudoPairs(True, told.condition, told.rows, unpaired[told.rows], sure)
     rows, log_shares = distinct_rows(data.condition)
     repeats = data.are_labels
     if repeats:

@@ -13,7 +13,7 @@ from sklsdm.matchers import MatchingData
 from sklsdm.run import Run, Stream
 
 USES = ("none", "latent", "match", "pair")  # the safest first
-_MAX_HELD_WITH_PSEUDO = 256  # held-out pairs and held-out pseudo-pairs with labels together
+_MAX_HELD_WITH_PSEUDO = 256  # held-out pairs and held-out sure pseudo-pairs together
 
 
 def uses_to_try(
@@ -25,12 +25,14 @@ def uses_to_try(
     is_image: bool,
     has_code_images: bool,
     are_labels: bool,
+    are_told: bool,
     weight: float | str,
 ) -> tuple[str, ...]:
     """The uses to compare; ties go to the first.
 
-    That is the safest. But of images with labels it is "pair": few held-out pairs seldom tell that
-    it is better, which it was on all images that we tried (docs/lessons.md).
+    That is the safest. But it is "pair" where responses tell their conditions, and for images with
+    labels: few held-out pairs seldom tell that it is better, which it was on all images that we
+    tried (docs/lessons.md).
 
     Parameters
     ----------
@@ -49,6 +51,8 @@ def uses_to_try(
         pairs do not suffice to learn such codes: nothing is compared.
     are_labels : bool
         Whether the conditions are labels.
+    are_told : bool
+        Whether unpaired responses tell their conditions (`reverse_regression`).
     weight : float or "auto"
         The user's `matcher__unpaired_weight`.
     """
@@ -57,14 +61,14 @@ def uses_to_try(
     if asked != "auto":
         return (asked,)
     if has_code_images:
-        return ("pair",) if are_labels else ("latent",)
+        return ("pair",) if are_labels or are_told else ("latent",)
     uses = tuple(
         use
         for use in USES
         if (use != "latent" or learns_space) and (use != "none" or not learns_space or not is_image)
     )
     if can_judge:
-        return uses[::-1] if is_image and are_labels else uses
+        return uses[::-1] if are_told or (is_image and are_labels) else uses
     if weight != "auto":
         return ("match",)
     return ("latent",) if "latent" in uses else ("none",)
@@ -103,8 +107,8 @@ def data_for(
     condition, latent, times = pseudo.condition, pseudo.latent, 1
     held_condition, held_latent = data.held_condition, data.held_latent
     codes = data.codes
-    if pseudo.by_label:
-        # A few held-out pairs choose the state badly (docs/lessons.md). These labels are mostly
+    if pseudo.are_sure:
+        # A few held-out pairs choose the state badly (docs/lessons.md). These conditions are mostly
         # right, so up to a tenth of the pseudo-pairs is held out too.
         most = _MAX_HELD_WITH_PSEUDO - len(held_latent) if only_sure else 0
         count = max(0, min(len(latent) // 10, most))
@@ -129,6 +133,7 @@ def data_for(
         held_latent=held_latent,
         codes=codes,
         images=None,  # they have told all that they can
+        told=None,
         n_pseudo=len(pseudo.latent),
         n_known=n_pairs,
     )

@@ -44,6 +44,21 @@ class Decoder:
 
 
 @dataclass(frozen=True)
+class Told:
+    """Conditions that unpaired responses tell.
+
+    Attributes
+    ----------
+    condition : Tensor of shape (m, p)
+    rows : Tensor of shape (m,), int64
+        Which of the unpaired codes, which come last in `codes`, have them.
+    """
+
+    condition: Tensor
+    rows: Tensor
+
+
+@dataclass(frozen=True)
 class MatchingData:
     """What stage 2 learns from, standardised and on the device.
 
@@ -59,6 +74,8 @@ class MatchingData:
         Codes of all responses, where stage 2 uses the unpaired ones.
     images : SmallImages or None
         The images of `codes`, where they can be told apart by sight.
+    told : Told or None
+        Conditions of unpaired codes, where their responses tell them.
     image_shape, code_shape : tuple of int or None
         (c, h, w) of conditions and of codes that are images.
     decoder : Decoder or None
@@ -75,6 +92,7 @@ class MatchingData:
     held_latent: Tensor  # (v, k)
     codes: Tensor | None = None  # (n + N, k): codes of all responses, where stage 2 uses them
     images: SmallImages | None = None  # those of `codes`, where they can be told apart by sight
+    told: Told | None = None
     image_shape: tuple[int, ...] | None = None  # (c, h, w) of image conditions, flat in the rows
     code_shape: tuple[int, ...] | None = None  # of codes that are images, flat in the rows
     decoder: Decoder | None = None  # of such codes
@@ -126,9 +144,8 @@ class MatchingData:
             codes = torch.cat([self.latent[rows], codes[len(self.latent) :]])
         condition, latent = self.condition[rows], self.latent[rows]
         n_known = None if self.n_known is None else int((rows < self.n_known).sum().item())
-        return replace(
-            self, condition=condition, latent=latent, codes=codes, images=None, n_known=n_known
-        )
+        pairs = replace(self, condition=condition, latent=latent, n_known=n_known)
+        return replace(pairs, codes=codes, images=None, told=None)
 
     def without_conditions(self) -> MatchingData:
         """The same codes, with conditions of no columns."""

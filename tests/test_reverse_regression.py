@@ -1,0 +1,158 @@
+"""Unpaired responses that tell their conditions."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from sklearn.datasets import load_digits
+
+from sklsdm import LSDMRegressor
+from sklsdm.exceptions import DistributionShiftWarning
+from sklsdm.fitting import reverse_regression
+from sklsdm.fitting.reverse_regression import told_conditions
+from sklsdm.inputs.responses import Responses
+from sklsdm.matchers import DiffusionMatcher
+
+
+def halves(images):
+    """Means of 2 x 2 pixels: what super-resolution starts from."""
+    return images.reshape(len(images), 4, 2, 4, 2).mean(axis=(2, 4))
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return (load_digits().images / 16).astype(np.float32)
+
+
+def standardised(condition, n_pairs):
+    flat = condition.reshape(len(condition), -1)
+    return ((flat - flat[:n_pairs].mean()) / flat[:n_pairs].std()).astype(np.float32)
+
+
+def test_coarse_views_are_told(digits):
+    truth = standardised(halves(digits), 100)
+    found = told_conditions(truth[:100], Responses(digits[:100], digits[100:]), seed=0)
+    assert found.r2 > 0.95
+    assert_array_equal(found.rows, np.arange(100, len(digits)))
+    assert np.square(found.condition - truth[100:]).mean() < 0.05
+
+
+def test_conditions_keep_the_noise_that_they_have(digits):
+    rng = np.random.default_rng(0)
+    clean = standardised(halves(digits), 400)
+    noisy = clean + 0.1 * rng.normal(size=clean.shape).astype(np.float32)
+    found = told_conditions(noisy[:400], Responses(digits[:400], digits[400:]), seed=0)
+    assert np.std(found.condition - clean[400:]) == pytest.approx(0.15, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        lambda y, rng: np.abs(y[:, :1]),  # no line finds it
+        lambda y, rng: y[:, :1] + rng.normal(size=(len(y), 1)),
+        lambda y, rng: np.c_[y[:, :2], rng.normal(size=len(y))],  # one column of three
+    ],
+    ids=["folded", "noisy", "one column"],
+)
+def test_what_responses_do_not_tell_stays_untold(condition):
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(600, 5))
+    x = condition(y, rng)
+    x = ((x - x.mean(axis=0)) / x.std(axis=0)).astype(np.float32)
+    found = told_conditions(x[:300], Responses(y[:300], y[300:]), seed=0)
+    assert found.r2 < 0.9
+    assert not found.are_enough
+
+
+@pytest.mark.parametrize("case", ["few", "missing", "constant", "wide"])
+def test_where_it_is_not_tried(case, monkeypatch):
+    y = np.random.default_rng(0).normal(size=(60, 4))
+    x = y[:, :2].astype(np.float32)
+    n_pairs = 19 if case == "few" else 40
+    if case == "missing":
+        x[3, 0] = np.nan
+    if case == "constant":
+        x[:] = 1.0
+    if case == "wide":
+        monkeypatch.setattr(reverse_regression, "_MOST_NUMBERS", 15)
+    assert told_conditions(x[:n_pairs], Responses(y[:n_pairs], y[n_pairs:]), seed=0) is None
+
+
+def test_pairs_of_a_group_are_not_predicted_from_each_other():
+    """Each response comes ten times, and its condition has nothing to do with it."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(20), 10)
+    y = rng.normal(size=(20, 30))[groups]
+    x = rng.normal(size=(20, 1))[groups].astype(np.float32)
+    responses = Responses(y, y[:5])
+    assert told_conditions(x, responses, seed=0).r2 > 0.9
+    assert told_conditions(x, responses, 0, groups).r2 < 0.5
+
+
+def test_of_very_many_responses_some_get_a_condition(monkeypatch):
+    y = np.random.default_rng(0).normal(size=(1040, 3))
+    monkeypatch.setattr(reverse_regression, "_MOST_TOLD", 200)
+    x = y[:40, :2].astype(np.float32)
+    found = told_conditions(x, Responses(y[:40], y[40:]), seed=0)
+    assert len(found.rows) == 100
+    assert (found.rows[0], found.rows[-1]) == (40, 1039)
+    assert np.abs(found.condition - y[found.rows, :2]).max() < 1e-3
+
+
+# ------------------------------------------------------------------ in fits
+def quick(**settings):
+    model = LSDMRegressor(matcher="diffusion", random_state=0, **settings)
+    return model.set_params(autoencoder__max_epochs=5, matcher__max_steps=300)
+
+
+def test_super_resolution_pairs_every_image(digits):
+    low = halves(digits)[:, None]
+    split = low[:60], digits[:60], digits[60:1400]
+    model = quick().fit(*split)
+    assert model.unpaired_ == "pair"
+    assert model.n_pseudo_pairs_ == 1340
+    assert model.reverse_r2_ > 0.9
+    known = quick(unpaired="latent").fit(*split)
+    assert known.reverse_r2_ is None
+    test = low[1400:], digits[1400:]
+    assert model.score(*test) > known.score(*test) + 0.02
+
+
+def test_held_out_responses_are_not_told(digits, monkeypatch):
+    """Whoever has all responses in one table passes those of the pairs among the unpaired ones."""
+    seen, fit = [], DiffusionMatcher.fit
+
+    def noted(self, data, run):
+        seen.append(data)
+        return fit(self, data, run)
+
+    monkeypatch.setattr(DiffusionMatcher, "fit", noted)
+    model = quick(unpaired="pair", validation_fraction=0.25)
+    model.fit(halves(digits)[:80, None], digits[:80], digits)
+    data = seen[-1]
+    assert data.n_pseudo == len(digits) - 20
+    assert len(data.held_latent) == len(data.held_condition) == 20 + 177
+    assert torch.cdist(data.held_latent[:20], data.latent).min() > 0
+
+
+def test_responses_of_another_law_are_not_paired_unasked(digits):
+    with pytest.warns(DistributionShiftWarning):
+        model = quick().fit(halves(digits)[:60, None], digits[:60], 1 - digits[60:1000])
+    assert model.reverse_r2_ > 0.9
+    assert model.unpaired_ != "pair"
+
+
+def test_trees_take_conditions_that_are_told():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(400, 3)) @ rng.normal(size=(3, 3))
+    X = y[:, :2] + 0.05 * rng.normal(size=(400, 2))
+    model = LSDMRegressor(matcher="mdn", condition_encoder="trees", unpaired="pair", random_state=0)
+    model.set_params(matcher__max_steps=100).fit(X[:60], y[:60], y[60:])
+    assert model.n_pseudo_pairs_ == 340
+    assert model.score(X, y) > 0.5
+
+
+def test_labels_are_not_regressed():
+    X = np.eye(2)[np.arange(60) % 2]
+    y = X + np.random.default_rng(0).normal(size=X.shape) / 10
+    assert quick(unpaired="pair").fit(X[:30], y[:30], y[30:]).reverse_r2_ is None
