@@ -140,7 +140,6 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         codes = asked.resolve(responses.format, self.latent_dim, len(responses), True)
         if _is_auto(self.matcher) and isinstance(codes, FeatureMapAutoencoder):
             self._matcher_name_ = "wgan"
-        responses.by_label = True
         warn_of_extremes({"X": data}, responses.format.standardiser.scale)
         self.x_shape_ = responses.format.shape
         pairs = Pairs(np.empty((len(data), 0), dtype=np.float32), data)

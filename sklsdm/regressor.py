@@ -77,15 +77,15 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         doc="""Use of the unpaired responses. "none": not at all. "latent" (the paper): in stage 1
         only. "match": also in stage 2, where the generated codes must follow the law of all codes.
         "pair": in stage 2 as pseudo-pairs as well. Their conditions come from ridge regression of x
-        on y where that finds x nearly without error (`reverse_r2_`), as in super-resolution and
-        inpainting; else from a model of x given the code, or of labels given the image
-        (`sklsdm.fitting.pairing`), and codes without one are used as in "match"; given numbers,
-        draws are then too narrow with some 20 pairs or fewer. "auto" compares these uses on the
-        pairs, each by short fits to the others (`sklsdm.fitting.choosing`), and takes the first
-        that is within two standard errors of the best ("pair" first where responses tell their
-        conditions; of images with labels "pair", if within four). Where codes are images
-        (`autoencoder="feature-map"`) short fits do not tell, and it is "pair" for labels and where
-        responses tell their conditions, and "latent" for other conditions. "none" is not
+        on y where that finds x nearly without error (`reverse_r2_` from 0.9 on), as in
+        super-resolution and inpainting; else from a model of x given the code, or of labels given
+        the image (`sklsdm.fitting.pairing`), and codes without one are used as in "match"; given
+        numbers, draws are then too narrow with some 20 pairs or fewer. "auto" compares these uses
+        on the pairs, each by short fits to the others (`sklsdm.fitting.choosing`), and takes the
+        first that is within two standard errors of the best. Where responses tell their conditions,
+        and follow one law (`unpaired_shift_`), "pair" comes first, and so it does for images with
+        labels, if within four. Where codes are images (`autoencoder="feature-map"`) short fits do
+        not tell: in these cases it is "pair" then, for other conditions "latent". "none" is not
         compared for images with a learnt latent space, which needs all of them, nor "latent" where
         stage 1 learns nothing (up to 50 outputs by default). Where all unpaired responses are
         copies of paired ones it is "none". With fewer than 20 pairs nothing can be compared: it is
@@ -261,8 +261,6 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             used = None if Responses(y, used, self.y_range, form).are_all_paired() else used
         responses = self._open_responses(y, used, self.y_range)
         pairs = Pairs(self._conditions_.rows(X), y)
-        if responses.format.is_image and X.ndim == 2:
-            responses.by_label = pairs.are_labels
         warn_of_extremes({"y": y, "Y_unpaired": used}, responses.format.standardiser.scale)
         self.y_shape_ = responses.format.shape
         validation = self._check_validation_pairs(X_val, y_val)
@@ -298,7 +296,7 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             is_image=coded.space.form.is_image,
             has_code_images=coded.space.autoencoder.code_shape_ is not None,
             are_labels=pairs.are_labels,
-            are_told=told is not None and told.are_enough and not self._has_shifted,
+            are_told=told is not None and stage.are_told and not self._has_shifted,
             weight=self._new_part("matcher").unpaired_weight,
         )
         spaces = dict.fromkeys(uses, coded)

@@ -91,8 +91,8 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
         3,000 steps hold, on images that are not moved, and without `callbacks`. `history_` has its
         losses as "sharpening_...", other attributes tell of the training before. A weight of 0.1
         raises their squared error by about a fifth. "auto" is 0.025, which hardly raises it, from
-        5,000 responses on where conditions are labels or there are none, and where a fit goes on
-        from one that had it. It is 0 else, which leaves this out.""",
+        5,000 responses on, and where a fit goes on from one that had it. It is 0 else, which leaves
+        this out.""",
     )
     activation: str = parameter(
         default="silu", rule=one_of(*ACTIVATIONS), doc="Activation between the layers."
@@ -146,9 +146,7 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
         coder = super()._fit_coder(responses, latent_dim, held_out, run)
         weight = self.critic_weight
         if isinstance(weight, str):
-            # Given an image, draws came out further from real ones (docs/lessons.md); given
-            # numbers it was not tried.
-            is_many = responses.by_label and len(responses) >= MANY_IMAGES
+            is_many = len(responses) >= MANY_IMAGES
             weight = _CRITIC_WEIGHT if is_many or self._was_sharpened else 0.0
         if weight > 0:
             self._sharpen(coder, float(weight), responses, training_rows(responses, held_out), run)

@@ -126,6 +126,11 @@ class StageTwo:
             return None
         return told_conditions(self.pairs.condition, self.responses, self.run.seed, self.groups)
 
+    @property
+    def are_told(self) -> bool:
+        """Whether unpaired responses tell their conditions."""
+        return self.told is not None and len(self.told.rows) > 0
+
     def data(self, setting: Setting, fold: Fold) -> MatchingData:
         """The data of stage 2 for one fold; the encoder is fitted on the pairs that are kept.
 
@@ -147,7 +152,7 @@ class StageTwo:
                 images = SmallImages(self.responses, rows)
             codes = room_for(len(rows), coded.codes.shape[1], device)
             torch.index_select(coded.codes, 0, torch.from_numpy(rows).to(device), out=codes)
-        told = self.told if setting.use == "pair" else None
+        told = self.told if setting.use == "pair" and self.are_told else None
         seen, held = self.pairs.condition[fold.kept], fold.held.condition
         if encoder is not None:
             latent = coded.codes[kept].cpu().numpy()
@@ -163,7 +168,7 @@ class StageTwo:
             held_latent=coded.space.encode(fold.held.y),
             codes=codes,
             images=images,
-            told=_told_to(told, others, encoder, device) if told and told.are_enough else None,
+            told=_told_to(told, others, encoder, device) if told else None,
             image_shape=self.image_shape,
             code_shape=coded.space.autoencoder.code_shape_,
             decoder=coded.space.decoder(),

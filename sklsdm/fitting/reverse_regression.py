@@ -18,7 +18,7 @@ from sklsdm.encoders.linear import CrossFittedRidge
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers.data import FEW_PAIRS
 
-TOLD = 0.9  # `r2` from which conditions are told by their responses
+_TOLD = 0.9  # `r2` from which conditions are told by their responses (docs/lessons.md)
 _MOST_PAIRS = 2000  # from which the regression learns
 _MOST_NUMBERS = 2**25  # of the responses of these pairs; half as many coefficients
 _MOST_TOLD = 2**26  # numbers of all conditions that are told
@@ -26,7 +26,7 @@ _MOST_TOLD = 2**26  # numbers of all conditions that are told
 
 @dataclass(frozen=True)
 class ToldConditions:
-    """Conditions of unpaired responses, as far as responses tell them.
+    """Conditions of unpaired responses, where responses tell them.
 
     Attributes
     ----------
@@ -42,11 +42,6 @@ class ToldConditions:
     r2: float
     rows: NDArray[np.intp]
     condition: NDArray[np.float32]
-
-    @property
-    def are_enough(self) -> bool:
-        """Whether unpaired responses tell their conditions."""
-        return len(self.rows) > 0
 
 
 def told_conditions(
@@ -87,7 +82,7 @@ def told_conditions(
     if spread == 0:
         return None
     r2 = 1 - float(np.square(errors).mean(axis=0).max() / spread)
-    n_told = min(len(responses) - n_pairs, _MOST_TOLD // n_columns) if r2 >= TOLD else 0
+    n_told = min(len(responses) - n_pairs, _MOST_TOLD // n_columns) if r2 >= _TOLD else 0
     rows = np.linspace(n_pairs, len(responses) - 1, n_told).astype(np.intp)
     told = np.empty((n_told, n_columns), dtype=np.float32)
     for block in row_slices(n_told, responses.width):

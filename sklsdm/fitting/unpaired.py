@@ -52,7 +52,8 @@ def uses_to_try(
     are_labels : bool
         Whether the conditions are labels.
     are_told : bool
-        Whether unpaired responses tell their conditions (`reverse_regression`).
+        Whether unpaired responses tell their conditions (`reverse_regression`) and seem to follow
+        the law of the paired ones.
     weight : float or "auto"
         The user's `matcher__unpaired_weight`.
     """

@@ -311,10 +311,7 @@ class Responses:
     """All responses as flat standardised rows, paired ones first; they are read in blocks.
 
     They are standardised by their own means and standard deviations, or as `form` says.
-    `by_label` tells whether it is known that their conditions are labels, or that there are none.
     """
-
-    by_label: bool = False
 
     def __init__(
         self,
