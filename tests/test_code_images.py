@@ -18,7 +18,7 @@ from sklsdm.batches import PairBatch
 from sklsdm.fitting.latent_space import LatentSpace
 from sklsdm.fitting.unpaired import data_for
 from sklsdm.inputs.responses import ResponseFormat
-from sklsdm.matchers import Decoder, FGANMatcher, MatchingData, WGANMatcher
+from sklsdm.matchers import Decoder, FGANMatcher, MatchingData, WGANMatcher, wgan
 from sklsdm.matchers.slope_penalty import SlopePenalty
 from sklsdm.modules import ConvCritic, ConvGenerator, Critics, FeatureMapCoder, GroupSortCritic
 
@@ -230,7 +230,7 @@ def decoder(side=8):
     return Decoder(coder, torch.full((side * side // 4,), 0.5), torch.ones(()), (1, side, side))
 
 
-def test_labels_of_small_images_get_a_critic_of_them():
+def test_labels_of_small_images_get_a_critic_of_them(monkeypatch):
     labels = replace(data(), decoder=decoder())
     numbers = replace(labels, condition=rows(200, 2))
     large = replace(labels, decoder=Decoder(None, torch.zeros(()), torch.ones(()), (1, 41, 40)))
@@ -245,6 +245,11 @@ def test_labels_of_small_images_get_a_critic_of_them():
     assert not is_used(labels, image_critic=False)
     assert not is_used(data(), image_critic=True)
     assert not is_used(labels, image_critic=True, critic="groupsort")
+    pictures = replace(numbers, image_shape=(1, 1, 2))
+    assert not is_used(pictures)
+    monkeypatch.setattr(wgan, "_FEWEST_TO_JUDGE", 200)
+    assert is_used(pictures)
+    assert WGANMatcher()._settings_for(pictures)["max_steps"] == 1500
 
 
 @pytest.mark.parametrize("loss", ["r3gan", "wgan"])

@@ -91,7 +91,7 @@ def test_pairs_of_a_group_are_not_predicted_from_each_other():
 
 def test_of_very_many_responses_some_get_a_condition(monkeypatch):
     y = np.random.default_rng(0).normal(size=(1040, 3))
-    monkeypatch.setattr(reverse_regression, "_MOST_TOLD", 200)
+    monkeypatch.setattr(reverse_regression, "_MOST_TOLD_NUMBERS", 200)
     x = y[:40, :2].astype(np.float32)
     found = told_conditions(x, Responses(y[:40], y[40:]), seed=0)
     assert len(found.rows) == 100

@@ -124,7 +124,10 @@ class StageTwo:
         """The conditions that unpaired responses tell; None for labels, among others."""
         if self.pairs.are_labels or len(self.responses) == len(self.pairs):
             return None
-        return told_conditions(self.pairs.condition, self.responses, self.run.seed, self.groups)
+        found = told_conditions(self.pairs.condition, self.responses, self.run.seed, self.groups)
+        if found is not None and len(found.rows) and self.run.verbose:
+            write_line(f"unpaired responses tell their conditions (R2 = {found.r2:.2f})")
+        return found
 
     @property
     def are_told(self) -> bool:

@@ -21,7 +21,7 @@ from sklsdm.matchers.data import FEW_PAIRS
 _TOLD = 0.9  # `r2` from which conditions are told by their responses (docs/lessons.md)
 _MOST_PAIRS = 2000  # from which the regression learns
 _MOST_NUMBERS = 2**25  # of the responses of these pairs; half as many coefficients
-_MOST_TOLD = 2**26  # numbers of all conditions that are told
+_MOST_TOLD, _MOST_TOLD_NUMBERS = 200_000, 2**26  # conditions that are told, and their numbers
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ def told_conditions(
     if spread == 0:
         return None
     r2 = 1 - float(np.square(errors).mean(axis=0).max() / spread)
-    n_told = min(len(responses) - n_pairs, _MOST_TOLD // n_columns) if r2 >= _TOLD else 0
+    most = min(_MOST_TOLD, _MOST_TOLD_NUMBERS // n_columns)
+    n_told = min(len(responses) - n_pairs, most) if r2 >= _TOLD else 0
     rows = np.linspace(n_pairs, len(responses) - 1, n_told).astype(np.intp)
     told = np.empty((n_told, n_columns), dtype=np.float32)
     for block in row_slices(n_told, responses.width):

@@ -57,7 +57,9 @@ _OF_LABELLED_IMAGES = {
     "label_weight": 0.04,
 }
 _FEWEST_TO_READ = 100  # pairs and pseudo-pairs a label; of fewer a classifier knows each by heart
-_STEPS_WITH_IMAGES = 3500
+# Pairs and pseudo-pairs with conditions that are images. A critic soon knows the images of fewer.
+_FEWEST_TO_JUDGE = 5000
+_STEPS_WITH_LABELS = 3500  # where a critic sees images
 _MOST_PIXELS = 40 * 40  # of images that are decoded in each step, unless told
 _PENALISED = 0.25  # share of the rows that a critic sees, where one sees images
 
@@ -80,7 +82,8 @@ class WGANMatcher(AdversarialMatcher):
 
     Where codes are images, generator and critic are convolutions, started anew, with other values
     of "auto" (`settings_`); the critic's value is v(z) + e(x)·h(z) (Miyato & Koyama 2018). For
-    labels, or without conditions, a second such critic sees the decoded images (`image_critic`).
+    labels, without conditions, and for many pairs with images as conditions, a second such critic
+    sees the decoded images (`image_critic`).
 
     When to use: this is the paper's choice. It keeps modes apart that score-based losses blur, and
     stays sharp in ten dimensions and more, images included. A larger `energy_weight` or
@@ -112,7 +115,7 @@ class WGANMatcher(AdversarialMatcher):
         rule=or_auto(integer(1)),
         doc="""Largest number of training steps; from 100 on rounded down to a multiple of 100.
         No more than 10 are taken for each code that stage 2 learns from. "auto" is 1500, or 3500
-        where a critic sees images (`image_critic`).""",
+        for labels and without conditions where a critic sees images (`image_critic`).""",
     )
     lr: Any = parameter(
         default="auto",
@@ -189,7 +192,8 @@ class WGANMatcher(AdversarialMatcher):
         rule=or_auto(flag()),
         doc="""Whether a second critic sees the images D(z), where codes are images. It finds what
         the critic of codes overlooks; a step takes half as long again, or more for large images.
-        "auto" is True for labels and without conditions, and images of at most 40 x 40 pixels. With
+        "auto" is True for labels, without conditions, and from 5,000 pairs and pseudo-pairs on for
+        conditions that are images, where images have at most 40 x 40 pixels. With
         `critic="groupsort"` there is none.""",
     )
 
@@ -238,6 +242,8 @@ class WGANMatcher(AdversarialMatcher):
         if data.code_shape is not None:
             found |= _OF_IMAGES
             found |= _OF_LABELLED_IMAGES if labels else {}
+            if data.image_shape is not None and len(data.latent) >= _FEWEST_TO_JUDGE:
+                found["image_critic"] = True
         if data.decoder is not None and math.prod(data.decoder.shape[-2:]) > _MOST_PIXELS:
             found["image_critic"] = False
         given = {name: getattr(self, name) for name in self._settings}
@@ -248,8 +254,8 @@ class WGANMatcher(AdversarialMatcher):
             n_labels = len(data.condition.unique(dim=0))
             found["label_weight"] *= len(data.latent) >= _FEWEST_TO_READ * n_labels
         found["image_critic"] &= data.decoder is not None and self.critic == "mlp"
-        if found["image_critic"] and self.max_steps == "auto":
-            found["max_steps"] = _STEPS_WITH_IMAGES
+        if labels and found["image_critic"] and self.max_steps == "auto":
+            found["max_steps"] = _STEPS_WITH_LABELS
         if self.loss != "auto":
             found["loss"] = self.loss
         if found["loss"] == "wgan" and given["gradient_penalty"] == "auto":
