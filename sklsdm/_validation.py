@@ -269,7 +269,9 @@ def check_response_shape(name: str, array: Any) -> None:
     """Raise unless responses are (n,), (n, q), (n, h, w) or (n, c, h, w), each one not empty."""
     if len(array.shape) not in (1, 2, 3, 4) or 0 in array.shape[1:]:
         raise ValueError(
-            f"{name} must have shape (n,), (n, q), (n, h, w) or (n, c, h, w), got {array.shape}."
+            f"{name} must have shape (n,), (n, q), (n, h, w) or (n, c, h, w), got "
+            f"{tuple(array.shape)}. Responses of another shape can be flattened: "
+            f"{name}.reshape(len({name}), -1)."
         )
     check_channels_first(name, array)
 

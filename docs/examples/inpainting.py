@@ -124,7 +124,8 @@ def main() -> None:
         seconds = time.perf_counter() - start
         shown[name] = model.sample(seen[:, None], N_DRAWS, random_state=0)
         print_scores(name, truth, shown[name], seconds)
-    print(f"pseudo-pairs: {model.n_pseudo_pairs_:,}, R2 of their conditions {model.reverse_r2_:.3f}")
+    r2 = model.reverse_r2_
+    print(f"pseudo-pairs: {model.n_pseudo_pairs_:,}, R2 of their conditions {r2:.3f}")
     draws, supervised = shown[name], shown["2,000 pairs"]
     given = np.full_like(truth, 0.3)
     given[:, :14, :14] = seen

@@ -147,7 +147,7 @@ def _like(rows: Any, like: NDArray[Any]) -> Any:
     if tuple(rows.shape[1:]) != tuple(like.shape[1:]):
         raise ValueError(
             f"Y_unpaired must have shape {shape_text('N', like.shape[1:])} to go with y, got "
-            f"{tuple(rows.shape)}."
+            f"{tuple(rows.shape)}. {_how_to_shape(like.shape[1:], rows.shape[1:])}"
         )
     if number_kind(rows.dtype) != number_kind(like.dtype):
         raise ValueError(
@@ -156,6 +156,15 @@ def _like(rows: Any, like: NDArray[Any]) -> Any:
             f"{_how_to_convert(like, rows)}"
         )
     return rows
+
+
+def _how_to_shape(wanted: tuple[int, ...], found: Sequence[int]) -> str:
+    """How to give unpaired responses the shape of paired ones."""
+    if math.prod(wanted) == math.prod(found):
+        return f"Reshape it: Y_unpaired.reshape{(-1, *wanted)}."
+    if len(wanted) > 1:
+        return "Resize or crop the images to those of y."
+    return "Pass the outputs of y, all of them and in their order."
 
 
 def _how_to_convert(y: Any, unpaired: Any) -> str:
