@@ -196,6 +196,9 @@ def test_auto_hands_its_budget_on():
     assert type(AutoAutoencoder().resolve(form, "auto", 5000, True)) is FeatureMapAutoencoder
     assert type(AutoAutoencoder().resolve(form, "auto", 4999, True)) is ConvAutoencoder
     assert type(AutoAutoencoder().resolve(form, 2, 5000, True)) is ConvAutoencoder
+    blurred = AutoAutoencoder(critic_weight=0.0)
+    assert blurred.resolve(form, "auto", 5000, True).critic_weight == 0.0
+    assert type(blurred.resolve(form, 2)) is ConvAutoencoder  # which has no such weight
     picked = AutoAutoencoder(max_epochs=3, lr=0.5).resolve(form, 2)
     assert (picked.max_epochs, picked.lr) == (3, 0.5)
     assert picked.batch_size == ConvAutoencoder().batch_size

@@ -46,11 +46,15 @@ class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
         default=None, rule=or_none(or_auto(at_least(0.0))), doc=_PASSED_ON
     )
     callbacks: Sequence[Any] | None = parameter(default=None, rule=CALLBACKS, doc=_PASSED_ON)
+    critic_weight: float | str | None = parameter(
+        default=None,
+        rule=or_none(or_auto(at_least(0.0))),
+        doc="Passed to :class:`FeatureMapAutoencoder`, if it is chosen.",
+    )
 
     def _trained(self, kind: type[TrainedAutoencoder]) -> TrainedAutoencoder:
-        params = self.get_params(deep=False)
-        given = {name: value for name, value in params.items() if value is not None}
-        return kind(**given)
+        given, known = self.get_params(deep=False), kind().get_params(deep=False)
+        return kind(**{n: value for n, value in given.items() if n in known and value is not None})
 
     def resolve(
         self,

@@ -24,7 +24,7 @@ from sklsdm.nets import Adam, AdversarialNet, Look, default_callbacks
 from sklsdm.noise import standard_normal
 from sklsdm.run import Run, Stage, Stream
 
-_ADVICE = "Set autoencoder='feature-map' and autoencoder__critic_weight=0"
+_ADVICE = "Set autoencoder__critic_weight=0"
 SHARPENING = Stage("stage 1 (sharpening)", "sharpening.state", _ADVICE)
 
 _BETAS = (0.0, 0.99)  # of Adam, as for the critic of images in stage 2
