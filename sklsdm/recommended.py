@@ -73,13 +73,7 @@ def candidates(X: ArrayLike, y: ArrayLike) -> Grid:
 
 def _for_images() -> Grid:
     """For conditions that are images."""
-    return [
-        # One pass a draw: sharp, and without a critic.
-        {"matcher": ["wgan", "energy"], "condition_encoder": ["conv"]},
-        # An image says much of the code. A condition that is drawn for each unpaired code would
-        # blur the law, so that these serve in stage 1 only.
-        {"matcher": ["diffusion"], "condition_encoder": ["conv"], "unpaired": ["latent"]},
-    ]
+    return [{"matcher": ["wgan", "energy", "diffusion"], "condition_encoder": ["conv"]}]
 
 
 def _for_labels() -> Grid:

@@ -82,10 +82,11 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         the image (`sklsdm.fitting.pairing`), and codes without one are used as in "match"; given
         numbers, draws are then too narrow with some 20 pairs or fewer. "auto" compares these uses
         on the pairs, each by short fits to the others (`sklsdm.fitting.choosing`), and takes the
-        first that is within two standard errors of the best. Where responses tell their conditions,
-        and follow one law (`unpaired_shift_`), "pair" comes first, and so it does for images with
-        labels, if within four. Where codes are images (`autoencoder="feature-map"`) short fits do
-        not tell: in these cases it is "pair" then, for other conditions "latent". "none" is not
+        first that is within two standard errors of the best. "pair" comes first where responses
+        tell their conditions and a test finds no difference between unpaired and paired ones
+        (`unpaired_shift_`), and for images with labels, there within four standard errors. Where
+        codes are images (`autoencoder="feature-map"`) short fits do not tell: it is "pair" for
+        labels and where it would come first, else "latent". "none" is not
         compared for images with a learnt latent space, which needs all of them, nor "latent" where
         stage 1 learns nothing (up to 50 outputs by default). Where all unpaired responses are
         copies of paired ones it is "none". With fewer than 20 pairs nothing can be compared: it is
@@ -130,8 +131,11 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
     reverse_r2_: float | None = learnt(
         """How well ridge regression finds the conditions of pairs that it has not seen from their
         responses: one minus its mean squared error, in the column that it finds worst, over the
-        mean variance of a column. From 0.9 on, unpaired responses tell their conditions. None where
-        it was not tried, as for labels and without unpaired responses.""",
+        mean variance of those that vary. From 0.9 on, unpaired responses tell their conditions. It
+        was not tried, and is None, for labels, without unpaired responses, with fewer than 20
+        pairs, missing values in X or up to 50 outputs, with `unpaired` "none", "latent" or "match",
+        and where X and y are so wide that it would take too much memory (the product of their
+        numbers of columns or pixels beyond 16 million).""",
         "float or None",
     )
     n_pseudo_pairs_: int = learnt(
@@ -296,7 +300,7 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             is_image=coded.space.form.is_image,
             has_code_images=coded.space.autoencoder.code_shape_ is not None,
             are_labels=pairs.are_labels,
-            are_told=told is not None and stage.are_told and not self._has_shifted,
+            are_told=told is not None and stage.are_told and self._seems_of_one_law,
             weight=self._new_part("matcher").unpaired_weight,
         )
         spaces = dict.fromkeys(uses, coded)
@@ -342,8 +346,9 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         return found
 
     @property
-    def _has_shifted(self) -> bool:
-        return self.unpaired_shift_ is not None and self.unpaired_shift_.is_clear
+    def _seems_of_one_law(self) -> bool:
+        """Whether a test found no clear difference between unpaired and paired responses."""
+        return self.unpaired_shift_ is not None and not self.unpaired_shift_.is_clear
 
     def _space_of_pairs(self, stage: StageTwo, held: NDArray[np.intp]) -> Coded:
         """The latent space learnt from the paired responses alone."""

@@ -45,36 +45,44 @@ def test_conditions_keep_the_noise_that_they_have(digits):
     assert np.std(found.condition - clean[400:]) == pytest.approx(0.15, abs=0.06)
 
 
+def wide(n, rng, n_factors=3):
+    """Responses of 60 numbers that hang on a few, and those few."""
+    factors = rng.normal(size=(n, n_factors))
+    return factors @ rng.normal(size=(n_factors, 60)), factors
+
+
 @pytest.mark.parametrize(
     "condition",
     [
-        lambda y, rng: np.abs(y[:, :1]),  # no line finds it
-        lambda y, rng: y[:, :1] + rng.normal(size=(len(y), 1)),
-        lambda y, rng: np.c_[y[:, :2], rng.normal(size=len(y))],  # one column of three
+        lambda few, rng: np.abs(few[:, :1]),  # no line finds it
+        lambda few, rng: few[:, :1] + rng.normal(size=(len(few), 1)),
+        lambda few, rng: np.c_[few[:, :2], rng.normal(size=len(few))],  # one column of three
     ],
     ids=["folded", "noisy", "one column"],
 )
 def test_what_responses_do_not_tell_stays_untold(condition):
     rng = np.random.default_rng(0)
-    y = rng.normal(size=(600, 5))
-    x = condition(y, rng)
+    y, few = wide(600, rng)
+    x = condition(few, rng)
     x = ((x - x.mean(axis=0)) / x.std(axis=0)).astype(np.float32)
     found = told_conditions(x[:300], Responses(y[:300], y[300:]), seed=0)
     assert found.r2 < 0.9
     assert len(found.rows) == len(found.condition) == 0
 
 
-@pytest.mark.parametrize("case", ["few", "missing", "constant", "wide"])
+@pytest.mark.parametrize("case", ["few pairs", "missing", "constant", "large", "few outputs"])
 def test_where_it_is_not_tried(case, monkeypatch):
-    y = np.random.default_rng(0).normal(size=(60, 4))
-    x = y[:, :2].astype(np.float32)
-    n_pairs = 19 if case == "few" else 40
+    y, few = wide(60, np.random.default_rng(0))
+    x = few[:, :2].astype(np.float32)
+    n_pairs = 19 if case == "few pairs" else 40
     if case == "missing":
         x[3, 0] = np.nan
     if case == "constant":
         x[:] = 1.0
-    if case == "wide":
-        monkeypatch.setattr(reverse_regression, "_MOST_NUMBERS", 15)
+    if case == "large":
+        monkeypatch.setattr(reverse_regression, "_MOST_NUMBERS", 239)
+    if case == "few outputs":
+        y = y[:, :50]
     assert told_conditions(x[:n_pairs], Responses(y[:n_pairs], y[n_pairs:]), seed=0) is None
 
 
@@ -82,7 +90,7 @@ def test_pairs_of_a_group_are_not_predicted_from_each_other():
     """Each response comes ten times, and its condition has nothing to do with it."""
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(20), 10)
-    y = rng.normal(size=(20, 30))[groups]
+    y = rng.normal(size=(20, 60))[groups]
     x = rng.normal(size=(20, 1))[groups].astype(np.float32)
     responses = Responses(y, y[:5])
     assert told_conditions(x, responses, seed=0).r2 > 0.9
@@ -90,13 +98,36 @@ def test_pairs_of_a_group_are_not_predicted_from_each_other():
 
 
 def test_of_very_many_responses_some_get_a_condition(monkeypatch):
-    y = np.random.default_rng(0).normal(size=(1040, 3))
+    y, few = wide(1040, np.random.default_rng(0))
     monkeypatch.setattr(reverse_regression, "_MOST_TOLD_NUMBERS", 200)
-    x = y[:40, :2].astype(np.float32)
-    found = told_conditions(x, Responses(y[:40], y[40:]), seed=0)
+    x = few[:, :2].astype(np.float32)
+    found = told_conditions(x[:40], Responses(y[:40], y[40:]), seed=0)
     assert len(found.rows) == 100
     assert (found.rows[0], found.rows[-1]) == (40, 1039)
-    assert np.abs(found.condition - y[found.rows, :2]).max() < 1e-3
+    assert np.abs(found.condition - few[found.rows, :2]).max() < 1e-3
+
+
+def test_constant_columns_change_nothing_and_few_values_are_kept():
+    rng = np.random.default_rng(0)
+    y, few = wide(400, rng)
+    y += 0.3 * rng.normal(size=y.shape)
+    x = np.c_[few[:, 0], np.clip(np.round(2 * few[:, 1]), -4, 4)].astype(np.float32)
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    responses = Responses(y[:100], y[100:])
+    found = told_conditions(x[:100], responses, seed=0)
+    beside = np.c_[x, np.zeros((400, 5), np.float32)]
+    again = told_conditions(beside[:100], responses, seed=0)
+    assert again.r2 == pytest.approx(found.r2)
+    assert set(found.condition[:, 1]) <= set(x[:100, 1])
+    assert len(set(found.condition[:, 0])) == 300
+    assert_array_equal(again.condition[:, 2:], 0)
+
+
+def test_copies_of_paired_responses_are_left_out():
+    y, few = wide(100, np.random.default_rng(0))
+    x = few.astype(np.float32)
+    found = told_conditions(x[:40], Responses(y[:40], y), seed=0)
+    assert_array_equal(found.rows, 40 + np.arange(40, 100))
 
 
 # ------------------------------------------------------------------ in fits
@@ -130,9 +161,9 @@ def test_held_out_responses_are_not_told(digits, monkeypatch):
     model = quick(unpaired="pair", validation_fraction=0.25)
     model.fit(halves(digits)[:80, None], digits[:80], digits)
     data = seen[-1]
-    assert data.n_pseudo == len(digits) - 20
-    assert len(data.held_latent) == len(data.held_condition) == 20 + 177
-    assert torch.cdist(data.held_latent[:20], data.latent).min() > 0
+    assert data.n_pseudo == len(digits) - 80
+    assert len(data.held_latent) == len(data.held_condition) == 20 + 171
+    assert torch.cdist(data.held_latent, data.latent).min() > 0
 
 
 def test_responses_of_another_law_are_not_paired_unasked(digits):
@@ -142,14 +173,24 @@ def test_responses_of_another_law_are_not_paired_unasked(digits):
     assert model.unpaired_ != "pair"
 
 
+def test_in_groups_nothing_is_paired_unasked(digits):
+    """The laws are not compared then, so that a difference would go unseen."""
+    model = quick().fit(
+        halves(digits)[:60, None], digits[:60], digits[60:900], groups=np.arange(60)
+    )
+    assert model.reverse_r2_ > 0.9
+    assert model.unpaired_shift_ is None
+    assert model.unpaired_ != "pair"
+
+
 def test_trees_take_conditions_that_are_told():
-    rng = np.random.default_rng(0)
-    y = rng.normal(size=(400, 3)) @ rng.normal(size=(3, 3))
-    X = y[:, :2] + 0.05 * rng.normal(size=(400, 2))
-    model = LSDMRegressor(matcher="mdn", condition_encoder="trees", unpaired="pair", random_state=0)
-    model.set_params(matcher__max_steps=100).fit(X[:60], y[:60], y[60:])
+    y, few = wide(400, np.random.default_rng(0))
+    model = LSDMRegressor(
+        3, "mdn", autoencoder="pca", condition_encoder="trees", unpaired="pair", random_state=0
+    )
+    model.set_params(matcher__max_steps=100).fit(few[:60], y[:60], y[60:])
     assert model.n_pseudo_pairs_ == 340
-    assert model.score(X, y) > 0.5
+    assert model.score(few, y) > 0.5
 
 
 def test_labels_are_not_regressed():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sklsdm.autoencoders.auto import MOST_OWN_CODES
 from sklsdm.blocks import row_slices
 from sklsdm.encoders.base import Groups
 from sklsdm.encoders.linear import CrossFittedRidge
@@ -21,6 +22,8 @@ from sklsdm.matchers.data import FEW_PAIRS
 _TOLD = 0.9  # `r2` from which conditions are told by their responses (docs/lessons.md)
 _MOST_PAIRS = 2000  # from which the regression learns
 _MOST_NUMBERS = 2**25  # of the responses of these pairs; half as many coefficients
+_OWN_STREAM = 3  # beyond the seed, from which other parts draw
+_FEW_VALUES = 10  # of a column, which told conditions keep
 _MOST_TOLD, _MOST_TOLD_NUMBERS = 200_000, 2**26  # conditions that are told, and their numbers
 
 
@@ -32,11 +35,13 @@ class ToldConditions:
     ----------
     r2 : float
         How well the regression finds the conditions of pairs that it has not seen: one minus its
-        mean squared error in the column that it finds worst over the mean variance of a column.
+        mean squared error in the column that it finds worst over the mean variance of those that
+        vary.
     rows : ndarray of shape (m,)
         Numbers of the responses whose conditions are told, the paired ones counted first.
     condition : ndarray of shape (m, p)
-        Their conditions, with an error of the regression at some pair that it had not seen.
+        Their conditions, with an error of the regression at some pair that it had not seen. Columns
+        with up to ten values in the pairs have the nearest of these.
     """
 
     r2: float
@@ -48,6 +53,8 @@ def told_conditions(
     condition: NDArray[np.float32], responses: Responses, seed: int, groups: Groups = None
 ) -> ToldConditions | None:
     """Conditions of the unpaired responses; none of them (m = 0) where `r2` is below 0.9.
+
+    Copies of paired responses are left out. Of more than 200,000 an even selection is taken.
 
     Parameters
     ----------
@@ -63,30 +70,46 @@ def told_conditions(
     Returns
     -------
     ToldConditions or None
-        None where it was not tried: with fewer than 20 pairs, missing values, or so many numbers
-        in a response or a condition that the regression would take too much memory.
+        None where it was not tried: with fewer than 20 pairs, missing values, up to 50 outputs
+        (which tell little of a condition), or so many numbers in a response and a condition that
+        the regression would take too much memory.
     """
     n_pairs, n_columns = condition.shape
     n_taken = min(n_pairs, _MOST_PAIRS, _MOST_NUMBERS // responses.width)
     too_wide = 2 * n_columns * responses.width > _MOST_NUMBERS
-    if n_taken < FEW_PAIRS or too_wide or not np.isfinite(condition).all():
+    too_narrow = responses.width <= MOST_OWN_CODES
+    if n_taken < FEW_PAIRS or too_wide or too_narrow or not np.isfinite(condition).all():
         return None
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(seed + _OWN_STREAM)
     taken = np.sort(random.permutation(n_pairs)[:n_taken])
     target = condition[taken].astype(np.float64)
     ridge = CrossFittedRidge(n_columns)
     seen = responses.take(taken).double().numpy()
     in_groups = None if groups is None else groups[taken]
     errors = target - ridge.fit_predict(seen, target, seed, in_groups)
-    spread = target.var(axis=0).mean()
-    if spread == 0:
+    variance = target.var(axis=0)
+    if not variance.any():
         return None
-    r2 = 1 - float(np.square(errors).mean(axis=0).max() / spread)
-    most = min(_MOST_TOLD, _MOST_TOLD_NUMBERS // n_columns)
-    n_told = min(len(responses) - n_pairs, most) if r2 >= _TOLD else 0
-    rows = np.linspace(n_pairs, len(responses) - 1, n_told).astype(np.intp)
+    r2 = 1 - float(np.square(errors).mean(axis=0).max() / variance[variance > 0].mean())
+    if r2 < _TOLD:
+        return ToldConditions(r2, taken[:0], condition[:0])
+    new = np.arange(n_pairs, len(responses))
+    new = np.setdiff1d(new, responses.unpaired_copies(responses.take(np.arange(n_pairs)).numpy()))
+    n_told = min(len(new), _MOST_TOLD, _MOST_TOLD_NUMBERS // n_columns)
+    rows = new[np.linspace(0, len(new) - 1, n_told).astype(np.intp)]
     told = np.empty((n_told, n_columns), dtype=np.float32)
-    for block in row_slices(n_told, responses.width):
-        told[block] = ridge.predict(responses.take(rows[block]).double().numpy())
-    told += errors[random.integers(n_taken, size=n_told)]
+    for block in row_slices(n_told, max(responses.width, n_columns)):
+        some = rows[block]
+        error = errors[random.integers(n_taken, size=len(some))]
+        told[block] = ridge.predict(responses.take(some).double().numpy()) + error
+    _keep_few_values(told, condition)
     return ToldConditions(r2, rows, told)
+
+
+def _keep_few_values(told: NDArray[np.float32], condition: NDArray[np.float32]) -> None:
+    """Move columns, in place, to the nearest values that the pairs have, where these are few."""
+    for column in range(told.shape[1]):
+        values = np.unique(condition[:, column])
+        if len(values) <= _FEW_VALUES:
+            between = (values[1:] + values[:-1]) / 2
+            told[:, column] = values[np.searchsorted(between, told[:, column])]

@@ -192,8 +192,9 @@ class WGANMatcher(AdversarialMatcher):
         rule=or_auto(flag()),
         doc="""Whether a second critic sees the images D(z), where codes are images. It finds what
         the critic of codes overlooks; a step takes half as long again, or more for large images.
-        "auto" is True for labels, without conditions, and from 5,000 pairs and pseudo-pairs on for
-        conditions that are images, where images have at most 40 x 40 pixels. With
+        "auto" is True for labels, without conditions, and for images that convolutions read as
+        conditions from 5,000 pairs and pseudo-pairs in training on, where the responses have at
+        most 40 x 40 pixels. With
         `critic="groupsort"` there is none.""",
     )
 
@@ -242,7 +243,8 @@ class WGANMatcher(AdversarialMatcher):
         if data.code_shape is not None:
             found |= _OF_IMAGES
             found |= _OF_LABELLED_IMAGES if labels else {}
-            if data.image_shape is not None and len(data.latent) >= _FEWEST_TO_JUDGE:
+            n_known = data.n_pairs + data.n_pseudo
+            if data.image_shape is not None and n_known >= _FEWEST_TO_JUDGE:
                 found["image_critic"] = True
         if data.decoder is not None and math.prod(data.decoder.shape[-2:]) > _MOST_PIXELS:
             found["image_critic"] = False
