@@ -22,7 +22,7 @@ from sklsdm.encoders import (
 )
 from sklsdm.fitting import choosing
 from sklsdm.fitting.choosing import choose_best, choose_first_as_good
-from sklsdm.fitting.holding_out import folds_of
+from sklsdm.fitting.holding_out import folds_of, hold_out_pairs
 from sklsdm.fitting.unpaired import check_weight, uses_to_try
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import EnergyMatcher, MDNMatcher
@@ -601,3 +601,14 @@ def test_the_latent_dimension_does_not_grow_with_the_unpaired_responses():
     images = [rows.reshape(-1, 6, 10) for rows in (y, more)]
     with_images = clone(est).fit(X, *images).latent_dim_
     assert with_images > alone
+
+
+def test_a_group_with_nearly_all_pairs_is_learnt_from():
+    groups = np.r_[np.zeros(59, int), 1]
+    for seed in range(4):
+        assert_array_equal(hold_out_pairs(60, 0.1, seed, groups), [59])
+    assert len(hold_out_pairs(60, 0.1, 0, np.zeros(60, int))) == 0
+    est = quick(5).fit(X, Y, MORE, groups=groups)
+    assert (est.encoder_scores_, est.held_out_scores_) == ({}, {})
+    assert est.unpaired_ == "none"
+    assert np.isfinite(draw(est)).all()

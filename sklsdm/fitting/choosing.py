@@ -240,7 +240,7 @@ def choose_setting(
     use_scores: Scores = {}
     fits = ShortFits(stage, folds_for(stage, validation), spread)
     budget = new_matcher().budget(len(stage.pairs))
-    if len(encoders) > 1:
+    if len(encoders) > 1 and fits.folds:
         quick = _quick_matcher(spaces[first].codes.shape[1], min(budget, _ENCODER_STEPS))
         encoder_scores = fits.compare(
             "condition encoders",
@@ -251,7 +251,7 @@ def choose_setting(
             n_steps=quick.max_steps,
         )
         name = choose_first_as_good(encoder_scores)
-    if len(uses) > 1:
+    if len(uses) > 1 and fits.folds:
         share = int(_SHARE_OF_STEPS * budget / (len(uses) * len(fits.folds)))
         n_steps = min(budget, max(_FEWEST_STEPS, share))
         labels = stage.pairs.are_labels
@@ -321,14 +321,18 @@ def _quick_matcher(latent_dim: int, n_steps: int) -> BaseMatcher:
 
 
 def folds_for(stage: StageTwo, validation: Pairs | None) -> list[Fold]:
-    """Where candidates are judged: on the user's validation pairs, or by cross-fitting."""
+    """Where candidates are judged: on the user's validation pairs, or by cross-fitting.
+
+    There are no folds, and nothing is compared, if one of them would leave fewer than a quarter of
+    the pairs to learn from, since a group has nearly all.
+    """
     every = np.arange(len(stage.pairs))
     if validation is not None:
         return [Fold(every, validation)]
-    return [
-        Fold(np.setdiff1d(every, held), stage.pairs.take(held))
-        for held in folds_of(len(every), stage.run.seed, stage.groups)
-    ]
+    found = folds_of(len(every), stage.run.seed, stage.groups)
+    if max(map(len, found)) > 0.75 * len(every):
+        return []
+    return [Fold(np.setdiff1d(every, held), stage.pairs.take(held)) for held in found]
 
 
 class ShortFits:

@@ -22,7 +22,8 @@ def hold_out_pairs(
 ) -> NDArray[np.intp]:
     """Indices of the pairs held out from both stages; none if there are fewer than 20 pairs.
 
-    With `groups` whole groups are held out, as many as are needed for the wanted number.
+    With `groups` whole groups are held out, as many as are needed for the wanted number, but none
+    that has more than half of the pairs.
     """
     if n_pairs < FEW_PAIRS:
         return np.arange(0)
@@ -30,8 +31,9 @@ def hold_out_pairs(
     random = np.random.default_rng(seed)
     if groups is None:
         return np.sort(random.permutation(n_pairs)[:count])
-    order = random.permutation(groups.max() + 1)
-    held_before = np.concatenate([[0], np.bincount(groups)[order].cumsum()[:-1]])
+    order, sizes = random.permutation(groups.max() + 1), np.bincount(groups)
+    order = order[2 * sizes[order] <= n_pairs]
+    held_before = sizes[order].cumsum() - sizes[order]
     chosen = order[held_before < count][: groups.max()]  # one group is learnt from
     return np.flatnonzero(np.isin(groups, chosen))
 
