@@ -4,7 +4,7 @@
 
 Data: Fashion-MNIST; the condition is an image of 4 x 4 block means. Draws are scored on 1,000 test
 images beside bicubic interpolation, ridge regression with bootstrapped residuals, and the same
-estimator without the unpaired images. The fit with them takes about five minutes of one core.
+estimator without the unpaired images. The fit with them takes about eleven minutes of one core.
 `--validate` scores 1,000 training images, kept out of the fit, in place of the test images.
 """
 
