@@ -111,8 +111,8 @@ def data_for(
     if pseudo.are_sure:
         # A few held-out pairs choose the state badly (docs/lessons.md). These conditions are nearly
         # right, so up to a tenth of the pseudo-pairs is held out too.
-        most = _MAX_HELD_WITH_PSEUDO - len(held_latent)
-        most = most if only_sure and not run.is_trial else 0
+        holds_out = only_sure and not run.is_trial
+        most = _MAX_HELD_WITH_PSEUDO - len(held_latent) if holds_out else 0
         count = max(0, min(len(latent) // 10, most))
         random = run.stream(Stream.PSEUDO_HELD_OUT)
         order = torch.randperm(len(latent), generator=random, device=random.device)

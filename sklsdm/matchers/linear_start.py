@@ -31,7 +31,7 @@ def start_linear(
     """
     ridge = _Ridge(condition, latent)
     errors = ridge.errors()
-    covariance = np.atleast_2d(np.cov(errors.T)) if len(errors) > 1 else np.diag(0 * errors[0])
+    covariance = np.atleast_2d(np.cov(errors.T))
     if invertible:
         share = len(covariance) / (len(errors) + len(covariance))
         mean_variance = np.trace(covariance) / len(covariance) + 1e-6

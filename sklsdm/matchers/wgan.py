@@ -194,8 +194,7 @@ class WGANMatcher(AdversarialMatcher):
         the critic of codes overlooks; a step takes half as long again, or more for large images.
         "auto" is True for labels, without conditions, and for images that convolutions read as
         conditions from 5,000 pairs and pseudo-pairs in training on, where the responses have at
-        most 40 x 40 pixels. With
-        `critic="groupsort"` there is none.""",
+        most 40 x 40 pixels. With `critic="groupsort"` there is none.""",
     )
 
     label_weight: Any = parameter(
