@@ -18,6 +18,7 @@ LAYERS = [
         "blocks",
         "distributed",
         "noise",
+        "on_cpu",
         "public_calls",
         "reading",
         "ridge",

@@ -1,8 +1,7 @@
 """In no step and no batch of draws the CPU waits for a GPU, as torch's dispatcher sees it.
 
-Two steps do solve an assignment on the CPU, which the dispatcher does not show: that of `flow` with
-coupling="conditional-ot" (`functional.flow.couple`), and that of `transport` with unpaired="match"
-(`functional.transport.exact_plan`).
+Two steps do solve an assignment on the CPU (`functional.assignment.assign`), which is not counted:
+that of `flow` with coupling="conditional-ot", and that of `transport` with unpaired="match".
 """
 
 from collections import Counter

@@ -17,8 +17,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torch.nn.functional import pad
+
+from sklsdm.functional.assignment import assign
 
 __all__ = ["SAMPLERS", "couple", "flow_residual", "integrate"]
 
@@ -42,14 +44,13 @@ def couple(noise: Tensor, target: Tensor, condition: Tensor, weight: float, size
     stays N(0, I) given x. With weight 0 (plain mini-batch transport) it does not, and draws are
     biased.
     """
-    blocks = []
+    costs = []
     for n, u, x in zip(noise.split(size), target.split(size), condition.split(size), strict=True):
         cost = torch.cdist(u, n).square()
         if x.shape[1]:
             cost += weight * torch.cdist(x, x).square() / x.shape[1]
-        _, columns = linear_sum_assignment(cost.cpu().numpy())
-        blocks.append(n[torch.from_numpy(columns).to(n.device)])
-    return torch.cat(blocks)
+        costs.append(pad(cost, (0, min(size, len(noise)) - len(n))))
+    return noise[assign(torch.cat(costs))]
 
 
 def integrate(field: Field, noise: Tensor, n_steps: int, sampler: str) -> Tensor:

@@ -29,7 +29,6 @@ class FlowObjective(FieldObjective):
     ) -> None:
         super().__init__(data, plan)
         self.coupling_weight = coupling_weight
-        self.recordable = coupling_weight is None  # an assignment is found on the CPU
         self.coupling_size = coupling_size
 
     def errors(

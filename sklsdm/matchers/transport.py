@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from sklsdm.batches import PairBatch
+from sklsdm.functional.assignment import assign
 from sklsdm.functional.transport import (
     condition_scale,
     exact_plan,
@@ -108,22 +109,23 @@ class CodePotentials:
 class TransportObjective:
     """Mean squared distance of draws from the goals of their starts.
 
-    Added to it, times `unpaired_weight`, is that of draws from codes of the batch to which an
-    exact plan sends them.
+    Added to it, times `unpaired_weight`, is that of draws from codes of the batch to which they
+    are assigned.
     """
+
+    recordable: ClassVar[bool] = True
 
     def __init__(self, potentials: CodePotentials, unpaired_weight: float) -> None:
         self.potentials = potentials
         self.unpaired_weight = unpaired_weight
-        self.recordable = unpaired_weight == 0  # an exact plan is found on the CPU
 
     def __call__(self, module: Any, batch: PairBatch) -> Tensor:
         start = module.start(batch.condition, batch.noise)
         goal, potential = self.potentials.goals(batch.condition, start, batch.mix[0, 0])
         loss, drawn = self._loss(module, batch, start, goal, potential)
         if batch.other is not None:
-            _, column = exact_plan(squared_cost(drawn.detach(), batch.other))
-            distance = (drawn - batch.other[column]).square().sum(dim=1).mean()
+            partner = assign(squared_cost(drawn.detach(), batch.other))
+            distance = (drawn - batch.other[partner]).square().sum(dim=1).mean()
             loss = loss + self.unpaired_weight * distance
         return loss
 
@@ -172,7 +174,7 @@ class TransportMatcher(BaseMatcher):
     The potential v of the codes then gives any start s its goal and its own potential u. With the
     quadratic cost :math:`c = \frac12 \|s - z\|^2` the map is :math:`H = s + ∇_s φ(x, s)`, where a
     network φ(x, s) is regressed on −u. Codes without a condition add the mean squared distance
-    from draws to all codes along an exact plan that ignores x.
+    of a batch's draws from as many of all codes, along an exact assignment that ignores x.
 
     When to use: without conditions (latent space optimal transport), or with few columns in X.
     Separate modes stay separate and keep their shares. In many dimensions with few pairs the plan

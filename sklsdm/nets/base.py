@@ -38,8 +38,8 @@ class TrainingNet(NeuralNet):
     moving average of the parameters of `module_`. `random` is the generator that the batches draw
     from; its state is part of a snapshot. With a `group` of processes, each trains on its share of
     every batch; losses are means over all, and decisions are made by what the first process has.
-    A criterion that says `recordable = True` consists of operations on tensors alone, so that a GPU
-    can repeat a step by itself (`StepRecorder`).
+    A criterion that says `recordable = True` consists of operations on tensors and of `on_cpu`, so
+    that a GPU can repeat a step by itself (`StepRecorder`).
     """
 
     def __init__(

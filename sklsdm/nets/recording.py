@@ -1,4 +1,4 @@
-"""Training steps on CUDA: one is recorded as a graph, and the others are replays of it."""
+"""Training steps on CUDA: one is recorded as graphs, and the others are replays of them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sklsdm.nets.optimizers import Adam, AdamW
 from sklsdm.nets.waiting import CountWaiting
+from sklsdm.on_cpu import Function, compute_on_cpu, taken_over
 
 Losses = dict[str, Tensor]
 
@@ -29,11 +30,12 @@ class StepRecorder:
 
     The kernels of small networks run for microseconds, and a GPU then waits for the CPU, which
     launches some hundred of them one by one in each step. A CUDA graph holds the kernels of a
-    whole step, with losses, gradients and optimizers, and is launched by one call. Results are
-    those of steps taken one by one.
+    whole step, with losses, gradients and optimizers, and is launched by one call. Where the CPU
+    computes something in the midst of a step (`on_cpu`), one graph ends and another begins.
+    Results are those of steps taken one by one.
 
     A replay repeats what the GPU did and runs no Python. So a step is recorded only if the
-    criterion says that it consists of operations on tensors alone (`recordable = True`), all
+    criterion says that it consists of operations on tensors and of `on_cpu` (`recordable`), all
     modules are of classes of this package or of PyTorch, without hooks, no callback asks for
     batches or gradients, and one process trains. What else a recording depends on is looked at
     before each epoch; where it has changed, a step is recorded anew. Where the CPU waits for the
@@ -105,7 +107,7 @@ class StepRecorder:
 
 
 class Recording:
-    """One training step as a CUDA graph.
+    """One training step as CUDA graphs.
 
     Parameters
     ----------
@@ -174,18 +176,52 @@ def record(
 def _capture(
     compute: Callable[[], Losses], device: torch.device, random: torch.Generator | None
 ) -> tuple[Callable[[], None], Losses]:
-    with _ONE_AT_A_TIME, torch.cuda.device(device):
+    capture = _Capture(device, random)
+    with _ONE_AT_A_TIME, torch.cuda.device(device), capture, taken_over(capture.cut):
+        results = compute()
+    return capture.replay, results
+
+
+class _Capture:
+    """Context that records as graphs what is done within it, with the CPU's part between them.
+
+    They share one pool of memory: what an earlier graph computes is still there in a later one.
+    """
+
+    def __init__(self, device: torch.device, random: torch.Generator | None) -> None:
+        self._random = random
+        self._stream = torch.cuda.Stream(device)
+        self._pool = torch.cuda.graph_pool_handle()
+        self._parts: list[Callable[[], None]] = []
+
+    def __enter__(self) -> _Capture:
         graph = torch.cuda.CUDAGraph()
-        if random is not None and torch.__version__ < "2.14":  # later graphs find generators
-            graph.register_generator_state(random)
-        stream = torch.cuda.Stream(device)
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            results = compute()
-    return graph.replay, results
+        if self._random is not None and torch.__version__ < "2.14":  # later ones find generators
+            graph.register_generator_state(self._random)
+        self._graph = torch.cuda.graph(
+            graph, self._pool, stream=self._stream, capture_error_mode="thread_local"
+        )
+        self._graph.__enter__()
+        self._parts.append(graph.replay)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._graph.__exit__(*error)
+
+    def cut(self, function: Function, value: Tensor, result: Tensor) -> None:
+        """End a graph, note what the CPU computes after it, and begin another one."""
+        self.__exit__(None, None, None)
+        self._parts.append(partial(compute_on_cpu, function, value, result))
+        self.__enter__()
+
+    def replay(self) -> None:
+        """Repeat everything."""
+        for part in self._parts:
+            part()
 
 
 def is_recordable(criterion: Any) -> bool:
-    """Whether a criterion says that it consists of operations on tensors alone.
+    """Whether a criterion says that it consists of operations on tensors and of `on_cpu`.
 
     What a class of a user inherits from ours does not count: it may have added other things.
     """
@@ -206,7 +242,7 @@ def optimizers_of(net: Any) -> list[Any]:
 
 
 def _has_recordable_steps(net: Any) -> bool:
-    """Whether the steps of a net are known to be operations on tensors alone."""
+    """Whether the steps of a net are known to be such operations alone."""
     return bool(
         is_recordable(net.criterion_)
         and net.group is None

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sklsdm.on_cpu import computes_on_cpu
+
 # They return what lies on the device to the CPU, or have a result whose shape depends on it.
 _WAITING = (
     "_linalg_check_errors",
@@ -27,7 +29,8 @@ class CountWaiting(TorchDispatchMode):
     """Context that counts, by name, the operations of this thread for which the CPU waits.
 
     Besides those of a fixed list these are indices by booleans and copies from one kind of device
-    to another. On a CPU nobody waits for the former, but they are counted there, too.
+    to another. On a CPU nobody waits for the former, but they are counted there, too. What the CPU
+    computes in the midst of a step (`on_cpu`) is not counted: a recording is cut in two there.
     """
 
     def __init__(self) -> None:
@@ -37,6 +40,8 @@ class CountWaiting(TorchDispatchMode):
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
+        if computes_on_cpu():
+            return operation(*args, **(kwargs or {}))
         name = operation.name().removeprefix("aten::").split(".")[0]
         indices = args[1] if name in ("index", "index_put", "index_put_") else ()
         if name.rstrip("2") in _WAITING:
