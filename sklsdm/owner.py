@@ -166,8 +166,11 @@ def warn_if_not_improved(matcher: BaseMatcher, encoder: BaseConditionEncoder | N
     start, rows = "ridge regression with Gaussian noise", "pairs"
     if encoder is None:
         start, rows = "a Gaussian law", "rows"
+    if isinstance(encoder, ENCODERS["trees"]):
+        start = "ridge regression on x and on what trees predict, with Gaussian noise"
+    fits = f" That is right where {start} describes the responses; diagnose() tells."
     if isinstance(getattr(matcher, "network_", None), CodeImageModule):
-        start = "a network that has learnt nothing"
+        start, fits = "a network that has learnt nothing", ""
     tried = "diffusion" if getattr(matcher, "diffusion_steps_", 0) else None
     others = [
         name for name in _FOR_FEW_ROWS if name != tried and type(matcher) is not MATCHERS[name]
@@ -182,8 +185,7 @@ def warn_if_not_improved(matcher: BaseMatcher, encoder: BaseConditionEncoder | N
     advise(
         f"Stage 2 learnt nothing that the held-out {rows} could confirm: no later state was better "
         f"than the start, {start} (held-out score {mean:.3g} ± {error:.1g}), and so the draws come "
-        f"from the start. Try {', '.join(ways)}, or more {rows}. With validation_fraction=0 the "
-        f"draws come from the last state, and nothing checks whether it is better.",
+        f"from the start.{fits} Otherwise try {', '.join(ways)}, or more {rows}.",
         NotImprovedWarning,
     )
 

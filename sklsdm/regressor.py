@@ -21,6 +21,7 @@ from sklsdm.draws.drawing import Bank, check_outcome, energy_scores, marginal_en
 from sklsdm.draws.forecasts import ForecastMixin
 from sklsdm.exceptions import DistributionShiftWarning
 from sklsdm.fitting.choosing import Pairs, Setting, StageTwo, choose_setting
+from sklsdm.fitting.copies import groups_of_copies
 from sklsdm.fitting.holding_out import hold_out_rows
 from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.unpaired import USES, check_weight, first_use, uses_to_try
@@ -51,10 +52,11 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
     space at the level .001 and gives a `DistributionShiftWarning` where they clearly do not.
 
     `y_range` moves a draw outside the range to the nearest point inside. This never increases
-    its distance to a response, nor any reconstruction error, and it reproduces values that are
-    frequent at an end exactly, such as black pixels or dry days. It does not change the density
-    inside the range: for amounts over several magnitudes, fit the logarithm and take the
-    exponential of the draws.
+    its distance to a response, nor any reconstruction error. Values that are frequent at an end,
+    such as black pixels or dry days, are drawn exactly, but too seldom: of a spike at 0 about half
+    comes out just above 0. It does not change the density inside the range: for amounts over
+    several magnitudes, fit the logarithm and take the exponential of the draws. Draws of counts are
+    not whole numbers: round them.
 
     References
     ----------
@@ -125,7 +127,7 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
     unpaired_shift_: Shift | None = learnt(
         """Test of whether the unpaired responses follow the law of the paired ones: `p_value`,
         `strength`, and a sentence as `str`; see :class:`sklsdm.shift.Shift`. None where no unpaired
-        responses were used, and with `groups`.""",
+        responses were used, and with `groups`, be they of copied pairs.""",
         "Shift or None",
     )
     reverse_r2_: float | None = learnt(
@@ -212,7 +214,8 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         groups : array-like of shape (n,), optional
             Group of each pair, such as a patient or a storm. Pairs of one group are held out
             together, so that none that is much like a pair learnt from chooses the state, and
-            `condition_encoder="trees"` predicts the codes of a group by trees without it.
+            `condition_encoder="trees"` predicts the codes of a group by trees without it. By
+            default copies of a pair are a group.
 
         Returns
         -------
@@ -265,6 +268,8 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             used = None if Responses(y, used, self.y_range, form).are_all_paired() else used
         responses = self._open_responses(y, used, self.y_range)
         pairs = Pairs(self._conditions_.rows(X), y)
+        if groups is None:
+            groups = groups_of_copies(pairs.condition, y)
         warn_of_extremes({"y": y, "Y_unpaired": used}, responses.format.standardiser.scale)
         self.y_shape_ = responses.format.shape
         validation = self._check_validation_pairs(X_val, y_val)

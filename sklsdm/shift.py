@@ -33,7 +33,7 @@ _N_EXAMPLES = 5
 _ROUNDING = 1e-9  # relative; statistics that are equal up to this are ties
 
 WHAT_TO_DO = (
-    "Both stages take them to follow one law. Look at these rows, and take the pairs and "
+    "A fit that uses them takes them to follow one law. Look at these rows, and take the pairs and "
     "Y_unpaired from the same population. Otherwise set unpaired='latent', which uses Y_unpaired "
     "for the latent space only, or unpaired='none'."
 )
