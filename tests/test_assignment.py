@@ -30,6 +30,12 @@ def test_each_block_is_assigned_by_itself():
     assert found.tolist() == expected
 
 
+def test_costs_that_are_not_finite_still_give_partners():
+    cost = normal(5, 3)
+    cost[0], cost[1, 1] = float("nan"), float("inf")
+    assert sorted(assign(cost).tolist()) == list(range(5))
+
+
 def test_what_another_takes_over_is_not_computed():
     calls, value, result = [], normal(3, 1), torch.zeros(3, 1)
     with taken_over(lambda *call: calls.append(call)):

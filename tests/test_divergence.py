@@ -397,3 +397,12 @@ def test_a_file_without_extremes_is_not_read_whole(monkeypatch):
     monkeypatch.setattr("sklsdm.inputs.extremes._find_worst", never)
     values = RNG.standard_t(3, size=(10_000, 4))
     warn_of_extremes({"y": values}, values.std(axis=0))
+
+
+@pytest.mark.parametrize("matcher", ["transport", "flow"])
+def test_an_assignment_of_numbers_that_are_not_finite_hides_no_divergence(matcher):
+    est = model(matcher, unpaired="match", matcher__lr=1e12)
+    if matcher == "transport":
+        est.set_params(matcher__plan_size=16)
+    with pytest.raises(DivergenceError, match="Lower the matcher's lr"):
+        est.fit(X, Y, U)
