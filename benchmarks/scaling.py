@@ -39,7 +39,8 @@ from sklsdm import LSDMRegressor
 from sklsdm.autoencoders import MLPAutoencoder
 from sklsdm.batches import RowBatches, StreamedBatches
 from sklsdm.datasets import make_arms
-from sklsdm.inputs.responses import Responses, check_unpaired
+from sklsdm.inputs.responses import Responses
+from sklsdm.inputs.unpaired import check_unpaired
 from sklsdm.run import Run
 
 WIDTH, DIM, N_PAIRS = 784, 13, 1000

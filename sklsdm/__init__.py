@@ -27,7 +27,7 @@ from sklsdm.forwarding import (
     sample_latent,
 )
 from sklsdm.generator import LSDMGenerator
-from sklsdm.inputs.responses import Unpaired
+from sklsdm.inputs.unpaired import Unpaired
 from sklsdm.pipeline import SamplingPipeline, make_sampling_pipeline
 from sklsdm.recommended import candidates
 from sklsdm.regressor import LSDMRegressor

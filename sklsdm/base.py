@@ -21,7 +21,6 @@ from sklsdm._validation import (
     check_integer,
     check_numeric,
     shape_text,
-    warn_user,
 )
 from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.blocks import row_blocks
@@ -46,6 +45,7 @@ from sklsdm.nets import one_thread
 from sklsdm.owner import (
     PartsOwner,
     largest_settings_in_errors,
+    warn_if_constant,
     warn_if_not_improved,
     warn_of_far_draws,
 )
@@ -81,6 +81,12 @@ class LatentSpaceEstimator(PartsOwner):
         held out of fewer than 20 (rows, where there are no conditions), nor of fewer than 2,000
         labelled images without others. With 0 training uses all data and all steps, and keeps the
         last state.""",
+    )
+    exact_values: bool = parameter(
+        default=True,
+        rule=flag(),
+        doc="""Draw the values that responses repeat (zeros of rainfall, counts, ratings; not in
+        images) exactly: see the Notes. With False draws are any real numbers.""",
     )
     device: str | torch.device = parameter(
         default="auto",
@@ -175,20 +181,13 @@ class LatentSpaceEstimator(PartsOwner):
         return Run(device, folder.seed, self.verbose, folder, group=group)
 
     def _open_responses(self, y: NDArray[Any], unpaired: Any, y_range: Any = None) -> Responses:
-        """All responses; stores their format and the standard deviations of the paired ones.
-
-        Both are those of the first fit, where this one goes on from it.
-        """
-        responses = Responses(y, unpaired, y_range, getattr(self, "_response_format_", None))
+        """All responses; stores their format and the paired ones' spread, of the first fit."""
+        before = getattr(self, "_response_format_", None)
+        responses = Responses(y, unpaired, y_range, before, exact_values=self.exact_values)
         self._response_format_ = responses.format
         if not hasattr(self, "_response_std_"):
             self._response_std_ = responses.paired_std()
-        constant = np.flatnonzero(responses.format.standardiser.constant)
-        if len(constant):
-            what = (
-                "The images" if responses.format.is_image else f"Columns {constant[:10].tolist()}"
-            )
-            warn_user(f"{what} of the responses are constant; every draw repeats the constant.")
+        warn_if_constant(responses.format)
         return responses
 
     def _fit_stages(

@@ -28,7 +28,7 @@ from sklsdm.diagnosis import (
 from sklsdm.diagnosis.advice import TOO_FAVOURABLE
 from sklsdm.draws.seen import share_seen, warn_if_seen
 from sklsdm.encoders import ENCODERS
-from sklsdm.inputs.responses import check_unpaired
+from sklsdm.inputs.unpaired import check_unpaired
 from sklsdm.matchers import MATCHERS
 from sklsdm.nets import one_thread
 from sklsdm.public_calls import on_one_fit

@@ -38,6 +38,10 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
     matcher is latent space optimal transport, which minimises a loss and needs no adversary; where
     codes are images, it is a critic.
 
+    Notes
+    -----
+    `exact_values` is described at :class:`LSDMRegressor`.
+
     References
     ----------
     Liu, Guo, Lei, Shu, Yau, Samaras & Gu 2018, "Latent space optimal transport for generative

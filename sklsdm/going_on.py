@@ -16,7 +16,7 @@ from sklsdm.owner import PartsOwner
 from sklsdm.public_calls import learnt_by
 
 # Only the first fit reads these parameters.
-_READ_ONCE = ("latent_dim", "scale_X", "y_range")
+_READ_ONCE = ("latent_dim", "scale_X", "y_range", "exact_values")
 # What `fit_unpaired` has learnt is kept beside what `sample` draws with, until the next fit.
 STREAMED = {
     "autoencoder_": "_streamed_autoencoder_",

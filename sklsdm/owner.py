@@ -14,6 +14,7 @@ from sklsdm.autoencoders import AUTOENCODERS, BaseAutoencoder, wrap
 from sklsdm.draws.out_of_memory import is_out_of_memory
 from sklsdm.encoders import ENCODERS, BaseConditionEncoder
 from sklsdm.exceptions import DivergenceWarning, NotImprovedWarning
+from sklsdm.inputs.responses import ResponseFormat
 from sklsdm.matchers import MATCHERS, BaseMatcher
 from sklsdm.modules.feature_maps import CodeImageModule
 from sklsdm.nets import FARTHEST, clone_to_fit
@@ -209,6 +210,14 @@ def largest_settings_in_errors(estimator: PartsOwner) -> Iterator[None]:
 
 def _members(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else [value]
+
+
+def warn_if_constant(form: ResponseFormat) -> None:
+    """Warn of outputs of which all responses have the same value."""
+    constant = np.flatnonzero(form.standardiser.constant)
+    if len(constant) > 0:
+        what = "The images" if form.is_image else f"Columns {constant[:10].tolist()}"
+        warn_user(f"{what} of the responses are constant; every draw repeats the constant.")
 
 
 def warn_of_far_draws(matcher: BaseMatcher) -> None:

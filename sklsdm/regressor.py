@@ -26,7 +26,8 @@ from sklsdm.fitting.holding_out import hold_out_rows
 from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.unpaired import USES, check_weight, first_use, uses_to_try
 from sklsdm.inputs.extremes import warn_of_extremes
-from sklsdm.inputs.responses import Responses, check_unpaired, warn_if_sliced
+from sklsdm.inputs.responses import Responses
+from sklsdm.inputs.unpaired import check_unpaired, warn_if_sliced
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.matchers.data import FEW_PAIRS
 from sklsdm.metrics import skill
@@ -52,11 +53,15 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
     space at the level .001 and gives a `DistributionShiftWarning` where they clearly do not.
 
     `y_range` moves a draw outside the range to the nearest point inside. This never increases
-    its distance to a response, nor any reconstruction error. Values that are frequent at an end,
-    such as black pixels or dry days, are drawn exactly, but too seldom: of a spike at 0 about half
-    comes out just above 0. It does not change the density inside the range: for amounts over
-    several magnitudes, fit the logarithm and take the exponential of the draws. Draws of counts are
-    not whole numbers: round them.
+    its distance to a response, nor any reconstruction error. It does not change the density inside
+    the range: for amounts over several magnitudes, fit the logarithm and take the exponential of
+    the draws.
+
+    With `exact_values` draws take the values that responses repeat (`sklsdm.inputs.repeated`). An
+    output that takes few values, such as a count, a rating or 0 and 1, is drawn as one of them.
+    A value of a twentieth of the responses or more, such as the zeros of rainfall, is drawn as
+    often as it occurs, beside others. This holds for tables of up to 100 outputs from 20 responses
+    on; draws are then floats that equal these values, whatever the dtype of y.
 
     References
     ----------
@@ -358,7 +363,9 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
     def _space_of_pairs(self, stage: StageTwo, held: NDArray[np.intp]) -> Coded:
         """The latent space learnt from the paired responses alone."""
         form = stage.responses.format if hasattr(self, "autoencoder_") else None
-        responses = Responses(stage.pairs.y, None, self.y_range, form)
+        responses = Responses(
+            stage.pairs.y, None, self.y_range, form, exact_values=self.exact_values
+        )
         rows = hold_out_rows(held, responses, self.validation_fraction, stage.run.seed)
         return self._fit_latent_space(responses, rows, stage.run.within("none"))
 

@@ -37,7 +37,7 @@ from sklsdm._validation import (
 from sklsdm.ensemble import SamplingEnsemble, with_seed
 from sklsdm.fitting.copies import groups_of_copies
 from sklsdm.forwarding import inner
-from sklsdm.inputs.responses import check_unpaired
+from sklsdm.inputs.unpaired import check_unpaired
 from sklsdm.owner import without_advice
 from sklsdm.parameters import anything, integer_or_flag, learnt, parameter
 from sklsdm.progress import Progress, write_line

@@ -10,7 +10,8 @@ from sklsdm.conditioned import ConditionedEstimator
 from sklsdm.fitting.holding_out import hold_out_rows
 from sklsdm.going_on import STREAMED
 from sklsdm.inputs.extremes import warn_of_extremes
-from sklsdm.inputs.responses import Responses, check_block
+from sklsdm.inputs.responses import Responses
+from sklsdm.inputs.unpaired import check_block
 from sklsdm.parameters import learnt
 from sklsdm.public_calls import learnt_by, take_over
 
@@ -21,6 +22,7 @@ class StreamMixin(ConditionedEstimator):
     if TYPE_CHECKING:  # parameters of the estimator
         unpaired: str = "auto"
         y_range: Any = None
+        exact_values: bool = True
 
     n_streamed_: int = learnt(
         "Number of responses that `fit_unpaired` has learnt from since the last `fit`."
@@ -96,7 +98,7 @@ class StreamMixin(ConditionedEstimator):
         form = getattr(self, "_response_format_", None)
         rows, names = check_block(Y_unpaired, form, self._response_names())
         no_pairs = np.empty((0, *rows.shape[1:]), dtype=rows.dtype)
-        responses = Responses(no_pairs, rows, self.y_range, form)
+        responses = Responses(no_pairs, rows, self.y_range, form, exact_values=self.exact_values)
         warn_of_extremes({"Y_unpaired": rows}, responses.format.standardiser.scale)
         run = self._run(seed, rows)
         held_out = hold_out_rows(np.arange(0), responses, self.validation_fraction, run.seed)

@@ -16,7 +16,7 @@ from sklsdm._validation import check_numeric
 from sklsdm.draws.drawing import Bank, check_out
 from sklsdm.draws.forecasts import ForecastMixin
 from sklsdm.draws.frames import AsFrame, framed
-from sklsdm.inputs.responses import Unpaired
+from sklsdm.inputs.unpaired import Unpaired
 from sklsdm.public_calls import on_one_fit
 
 

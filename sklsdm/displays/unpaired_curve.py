@@ -19,7 +19,7 @@ from sklearn.utils import _safe_indexing
 
 from sklsdm._validation import check_integer, check_numeric
 from sklsdm.displays.base import Array, panel
-from sklsdm.inputs.responses import Unpaired, check_unpaired
+from sklsdm.inputs.unpaired import Unpaired, check_unpaired
 from sklsdm.owner import without_advice
 from sklsdm.pipeline import SamplingPipeline
 from sklsdm.randomness import RandomState, as_generator

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -15,171 +13,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklsdm._validation import (
-    check_column_names,
-    check_response_shape,
-    column_names,
-    described,
-    number_kind,
-    shape_text,
-    warn_user,
-)
 from sklsdm.blocks import row_blocks, row_slices, rows_per_block
-from sklsdm.inputs.sources import Rows, open_rows
+from sklsdm.inputs.repeated import (
+    MOST_SEARCHED_OUTPUTS,
+    RepeatedValues,
+    find_repeated,
+    restore_columns,
+    stretch_columns,
+)
 from sklsdm.inputs.standardising import Standardiser, fit_standardiser
 
 _FAR = 1e3  # standard deviations from the mean, within which draws lie
 _ROUNDING = 1e-6  # relative, of a constant
+_MOST_SEARCHED = 20_000  # paired responses, and unpaired ones, among which values may repeat
 MAX_REFERENCE = 2000  # paired responses kept for `score`, which compares draws with them
 
 
-class Unpaired:
-    """Responses without conditions, wrapped so that cross-validation does not split them.
-
-    scikit-learn's searches silently split every array-like fit parameter that happens to have
-    ``len(X)`` rows into folds. This wrapper has neither length nor shape, so every fold gets all
-    of the responses.
-
-    Parameters
-    ----------
-    data : array-like, memmap, str, Path, list of these, dask.array.Array or torch Dataset
-        The unpaired responses, shaped like ``y`` after the first axis. Paths are those of ``.npy``
-        files, which are read where they lie and in the given order; a search in other processes or
-        on other machines then sends the paths alone (docs/scaling.md).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklsdm import Unpaired
-    >>> Unpaired(np.zeros((300, 2)))
-    Unpaired(ndarray of shape (300, 2))
-    """
-
-    def __init__(self, data: Any) -> None:
-        self.data = data
-
-    def __repr__(self) -> str:
-        size = ""
-        if hasattr(self.data, "shape"):
-            size = f" of shape {tuple(self.data.shape)}"
-        elif hasattr(self.data, "__len__"):
-            size = f" of length {len(self.data)}"
-        return f"Unpaired({type(self.data).__name__}{size})"
-
-
-def warn_if_sliced(value: Any, n_pairs: int) -> None:
-    """Warn where cross-validation seems to have split unpaired responses with the pairs."""
-    if value is None or isinstance(value, Unpaired) or not hasattr(value, "__len__"):
-        return
-    if len(value) == n_pairs and _in_cross_validation():
-        warn_user(
-            f"Y_unpaired has as many rows as there are pairs to fit ({n_pairs}): scikit-learn's "
-            f"cross-validation splits whatever has as many rows as X, so that a fold gets only "
-            f"some of the unpaired responses. Pass sklsdm.Unpaired(Y_unpaired), which it leaves "
-            f"whole."
-        )
-
-
-def _in_cross_validation() -> bool:
-    """Whether scikit-learn's cross-validation has called, in this process."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        if frame.f_globals.get("__name__") == "sklearn.model_selection._validation":
-            return True
-        frame = frame.f_back
-    return False
-
-
-def check_unpaired(value: Any, like: NDArray[Any], names: NDArray[Any] | None = None) -> Any:
-    """`Y_unpaired` as rows to be read in blocks, checked against the paired responses `like`.
-
-    `names` are those of the columns of y, where they have some. None stays None.
-    """
-    value = _unwrapped(value)
-    return None if value is None else _like(_open(value, names), like)
-
-
-def check_block(
-    value: Any, form: ResponseFormat | None, names: NDArray[Any] | None
-) -> tuple[Any, NDArray[Any] | None]:
-    """`Y_unpaired` as rows, where there are no paired responses, and the names of its columns.
-
-    They are to go with responses in `form`, unless they are the first that are seen.
-    """
-    value = _unwrapped(value)
-    if value is None:
-        raise TypeError("Y_unpaired must be responses, got None.")
-    found = column_names("Y_unpaired", value) if form is None else names
-    rows = _open(value, names)
-    if len(rows) < 2:
-        raise ValueError(f"Y_unpaired must hold at least 2 responses, got {len(rows)}.")
-    if form is None:
-        return rows, found
-    kind = np.dtype(np.uint8) if form.is_bytes else rows.dtype
-    if not form.is_bytes and form.is_image and rows.dtype == np.uint8:
-        kind = np.dtype(np.float64)  # bytes would be divided by 255
-    return _like(rows, np.empty((0, *form.shape), kind)), found
-
-
-def _unwrapped(value: Any) -> Any:
-    while isinstance(value, Unpaired):
-        value = value.data
-    return value
-
-
-def _open(value: Any, names: NDArray[Any] | None) -> Any:
-    check_column_names("Y_unpaired", value, names)
-    rows = open_rows(value)
-    check_response_shape("Y_unpaired", rows)
-    return rows
-
-
-def _like(rows: Any, like: NDArray[Any]) -> Any:
-    """The rows, if they have the shape and the kind of numbers of the responses `like`.
-
-    Single numbers may come as (N,) or (N, 1), whatever y has.
-    """
-    if {tuple(rows.shape[1:]), like.shape[1:]} == {(), (1,)}:
-        if isinstance(rows, Rows):
-            rows.give_shape(like.shape[1:])
-        else:
-            rows = rows.reshape(len(rows), *like.shape[1:])
-    if tuple(rows.shape[1:]) != tuple(like.shape[1:]):
-        raise ValueError(
-            f"Y_unpaired must have shape {shape_text('N', like.shape[1:])} to go with y, got "
-            f"{tuple(rows.shape)}. {_how_to_shape(like.shape[1:], rows.shape[1:])}"
-        )
-    if number_kind(rows.dtype) != number_kind(like.dtype):
-        raise ValueError(
-            f"Y_unpaired must hold the same kind of numbers as y, but y holds "
-            f"{described(like.dtype)} and Y_unpaired {described(rows.dtype)}. "
-            f"{_how_to_convert(like, rows)}"
-        )
-    return rows
-
-
-def _how_to_shape(wanted: tuple[int, ...], found: Sequence[int]) -> str:
-    """How to give unpaired responses the shape of paired ones."""
-    if math.prod(wanted) == math.prod(found):
-        return f"Reshape it: Y_unpaired.reshape{(-1, *wanted)}."
-    if len(wanted) > 1:
-        return "Resize or crop the images to those of y."
-    return "Pass the outputs of y, all of them and in their order."
-
-
-def _how_to_convert(y: Any, unpaired: Any) -> str:
-    """How to give both the same kind of numbers, without truncating or wrapping any."""
-    if len(y.shape) >= 3 and np.uint8 in (y.dtype, unpaired.dtype):
-        return "Pass both as bytes, or both as floats in [0, 1] (bytes divided by 255)."
-    if unpaired.dtype.kind == "f":
-        return "Convert one of them, for example y.astype(Y_unpaired.dtype)."
-    return "Convert one of them, for example Y_unpaired.astype(y.dtype)."
-
-
 class ResponseFormat:
-    """Shape, dtype, range and standardisation of the responses, and the way back for draws."""
+    """Shape, dtype, range and standardisation of the responses, and the way back for draws.
 
-    def __init__(self, y: NDArray[Any], standardiser: Standardiser, y_range: Any = None) -> None:
+    Columns that have `repeated` values are standardised on their stretched axes.
+    """
+
+    def __init__(
+        self,
+        y: NDArray[Any],
+        standardiser: Standardiser,
+        y_range: Any = None,
+        repeated: tuple[RepeatedValues, ...] = (),
+    ) -> None:
         self.shape = tuple(int(side) for side in y.shape[1:])
         self.is_image = y.ndim >= 3
         self.is_bytes = holds_bytes(y)
@@ -188,6 +50,7 @@ class ResponseFormat:
         fits = farthest.max() < float(np.finfo(np.float32).max)
         self.dtype = np.dtype(np.float32 if float_like and fits else np.float64)
         self.standardiser = standardiser
+        self.repeated = repeated
         self.range = range_ends((0.0, 1.0), y) if self.is_bytes else None
         if y_range is not None:
             given = range_ends(y_range, y)
@@ -208,9 +71,16 @@ class ResponseFormat:
         """(c, h, w) of one image; c is 1 if the images have shape (n, h, w)."""
         return self.shape if len(self.shape) == 3 else (1, *self.shape)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({"repeated": ()} | state)  # version 0.1.0 had no repeated values
+
     def flatten(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Raw responses (n, *shape) as standardised rows (n, width)."""
-        return self.standardiser.forward(flat_rows(raw))
+        return self.standardise(flat_rows(raw))
+
+    def standardise(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Standardised rows (n, width) of flat rows in their own units."""
+        return self.standardiser.forward(stretch_columns(self.repeated, rows))
 
     def restore(self, rows: Tensor) -> Tensor:
         """Standardised rows (n, width) in the responses' own units, clipped to the range, flat."""
@@ -218,7 +88,7 @@ class ResponseFormat:
             rows = rows.cpu()
         exact = rows.double() if self.dtype == np.float64 else rows
         mean, scale = self.standardiser.tensors(exact)
-        values = (exact * scale).add_(mean)
+        values = restore_columns(self.repeated, (exact * scale).add_(mean))
         if self.range is None:
             return values
         if all((end == end[0]).all() for end in self.range):  # many times faster than by column
@@ -239,9 +109,8 @@ class ResponseFormat:
         """
         if self.range is None:
             return lambda rows: rows
-        scale = np.where(self.standardiser.constant, 1.0, self.standardiser.scale)
         low, high = (
-            torch.as_tensor((end - self.standardiser.mean) / scale).to(device, torch.float32)
+            torch.from_numpy(self.standardise(np.broadcast_to(end, (1, self.width)))).to(device)
             for end in self.range
         )
         return lambda rows: torch.lerp(rows.clamp(low, high), rows, leak)
@@ -309,6 +178,12 @@ def row_keys(rows: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(rows).view(f"V{rows.shape[1] * rows.itemsize}")[:, 0]
 
 
+def _some_rows(part: Any) -> NDArray[np.float64]:
+    """Up to 20,000 rows of an array, at even distances, flat and in their own units."""
+    chosen = np.linspace(0, len(part) - 1, min(len(part), _MOST_SEARCHED)).astype(np.intp)
+    return flat_rows(np.asarray(part[chosen]))
+
+
 def _raw_blocks(parts: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
     """All rows of the arrays in `parts`, flat and in their own units, block by block."""
     for part in parts:
@@ -319,7 +194,8 @@ def _raw_blocks(parts: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
 class Responses:
     """All responses as flat standardised rows, paired ones first; they are read in blocks.
 
-    They are standardised by their own means and standard deviations, or as `form` says.
+    They are standardised by their own means and standard deviations, or as `form` says. With
+    `exact_values` their repeated values are drawn exactly.
     """
 
     def __init__(
@@ -328,19 +204,28 @@ class Responses:
         unpaired: Any,
         y_range: Any = None,
         form: ResponseFormat | None = None,
+        *,
+        exact_values: bool = True,
     ) -> None:
         named = {"y": paired, "Y_unpaired": unpaired}
         named = {name: part for name, part in named.items() if part is not None and len(part)}
         self._parts = list(named.values())
         self.n_paired = len(paired)
         if form is None:
-            standardiser = fit_standardiser(_raw_blocks(self._parts), shared=paired.ndim >= 3)
-            form = ResponseFormat(paired, standardiser, y_range)
+            form = self._learn_form(paired, y_range, exact_values)
         else:
             self._check_constants(form)
         self.format = form
         for name, part in named.items():
             self.format.check_range(name, part)
+
+    def _learn_form(self, paired: NDArray[Any], y_range: Any, exact_values: bool) -> ResponseFormat:
+        is_image = paired.ndim >= 3
+        repeated: tuple[RepeatedValues, ...] = ()
+        if exact_values and not is_image and math.prod(paired.shape[1:]) <= MOST_SEARCHED_OUTPUTS:
+            repeated = find_repeated(np.concatenate([_some_rows(part) for part in self._parts]))
+        blocks = (stretch_columns(repeated, block) for block in _raw_blocks(self._parts))
+        return ResponseFormat(paired, fit_standardiser(blocks, shared=is_image), y_range, repeated)
 
     def _check_constants(self, form: ResponseFormat) -> None:
         """Raise if outputs vary that were constant when the format was learnt."""
@@ -384,7 +269,7 @@ class Responses:
     def blocks(self) -> Iterator[Tensor]:
         """All rows in order, in blocks of bounded size, on the CPU."""
         for block in _raw_blocks(self._parts):
-            yield torch.from_numpy(self.format.standardiser.forward(block))
+            yield torch.from_numpy(self.format.standardise(block))
 
     def take(self, rows: NDArray[np.intp]) -> Tensor:
         """The rows at the given indices, in that order, on the CPU."""

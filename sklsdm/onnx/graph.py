@@ -15,6 +15,7 @@ from sklsdm.encoders import (
     FlattenConditionEncoder,
     PeriodicConditionEncoder,
 )
+from sklsdm.inputs.repeated import RepeatedValues
 from sklsdm.inputs.standardising import Standardiser
 from sklsdm.modules import PotentialGenerator
 from sklsdm.onnx.operators import use_traced_slope
@@ -42,6 +43,26 @@ class _Affine(nn.Module):
         if self.inverse:
             return values * self.scale + self.mean
         return (values - self.mean) / self.scale
+
+
+class _Repeated(nn.Module):
+    """`RepeatedValues.restore`, with its numbers as buffers and in operators that ONNX has."""
+
+    values: Tensor
+    lower: Tensor
+    upper: Tensor
+    shifts: Tensor
+
+    def __init__(self, repeated: RepeatedValues, dtype: torch.dtype) -> None:
+        super().__init__()
+        for name in ("values", "lower", "upper", "shifts"):
+            self.register_buffer(name, torch.tensor(getattr(repeated, name), dtype=dtype))
+
+    def forward(self, places: Tensor) -> Tensor:
+        following = (places[:, None] >= self.lower).sum(dim=1)
+        last = (following - 1).clamp(min=0)
+        inside = (following > 0) & (places <= self.upper[last])
+        return torch.where(inside, self.values[last], places - self.shifts[following])
 
 
 class ConditionGraph(nn.Module):
@@ -95,6 +116,8 @@ class ResponseGraph(nn.Module):
         self.coder = self.autoencoder.coder_
         dtype = torch.float64 if form.dtype == np.float64 else torch.float32
         self.restore = _Affine(form.standardiser, dtype, inverse=True)
+        self.repeated_columns = [each.column for each in form.repeated]
+        self.repeated = nn.ModuleList(_Repeated(each, dtype) for each in form.repeated)
         self.shape = form.shape
         self.is_clipped = form.range is not None
         if form.range is not None:
@@ -103,6 +126,11 @@ class ResponseGraph(nn.Module):
 
     def forward(self, codes: Tensor, noise: Tensor) -> Tensor:
         rows = self.restore(self.autoencoder.decode(codes, noise))
+        if len(self.repeated) > 0:
+            columns = list(rows.unbind(dim=1))
+            for column, repeated in zip(self.repeated_columns, self.repeated, strict=True):
+                columns[column] = repeated(columns[column])
+            rows = torch.stack(columns, dim=1)
         if self.is_clipped:
             rows = torch.clamp(rows, self.low, self.high)
         return rows.reshape(-1, *self.shape)

@@ -33,6 +33,7 @@ from sklsdm.ensemble import SamplingEnsemble
 from sklsdm.generator import LSDMGenerator
 from sklsdm.inputs.categories import CategoryColumns
 from sklsdm.inputs.conditions import ConditionFormat
+from sklsdm.inputs.repeated import RepeatedValues
 from sklsdm.inputs.responses import ResponseFormat, Standardiser
 from sklsdm.modules import PackedModule, RebuildableModule
 from sklsdm.parameters import Declared
@@ -53,6 +54,7 @@ MODELS = (
 _OURS = (
     Standardiser,
     ResponseFormat,
+    RepeatedValues,
     ConditionFormat,
     CategoryColumns,
     TransformerCoder,

@@ -1,0 +1,183 @@
+"""Values that many responses share, such as the zeros of rainfall or the numbers of a count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_FEWEST_ROWS = 20
+_SHARE = 0.05  # of the responses, from which on a value counts as frequent
+_FEWEST_EQUAL = 5  # responses with a frequent value, and times as many as with the median value
+_ROWS_PER_VALUE = 5  # on average, in an output that takes few values
+_FEW_VALUES = 50  # which may lie anywhere; more of them must be evenly spaced
+_MOST_STEPS = 4  # of even spacing for each value that was seen
+_UNEVEN = 1e-6  # of a step
+_CLEARLY_WIDER = 2.0  # times half the way to both neighbours, from which on an interval is widened
+_MOST_ODDS = 3.0  # of a frequent value, that widen its interval
+MOST_SEARCHED_OUTPUTS = 100  # of a table, whose values are looked at
+
+
+@dataclass(frozen=True, eq=False)  # so that each is a key of its own
+class RepeatedValues:
+    """The repeated values of one output, each with an interval of its own on a stretched axis.
+
+    Draws of a network have a density, and never hit a value exactly. So the axis is stretched at a
+    frequent value: other values move away from it, and whatever is drawn in between becomes this
+    value. In an output that takes few values, the intervals of neighbours touch, so that each draw
+    becomes one of them.
+    """
+
+    column: int
+    values: NDArray[np.float64]  # (k,), ascending
+    places: NDArray[np.float64]  # (k,), of the values on the stretched axis
+    lower: NDArray[np.float64]  # (k,), ends of the intervals there; the outermost may be infinite
+    upper: NDArray[np.float64]
+    shifts: NDArray[np.float64]  # (k + 1,), by which values before, between and after are moved
+
+    def stretch(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values (n,) of the output on the stretched axis."""
+        following = np.searchsorted(self.values, values, side="right")
+        last = np.maximum(following - 1, 0)
+        is_repeated = (following > 0) & (self.values[last] == values)
+        return np.where(is_repeated, self.places[last], values + self.shifts[following])
+
+    def restore(self, places: Tensor) -> Tensor:
+        """Values (n,) of the output, for places on the stretched axis."""
+        values, lower, upper, shifts = self._tensors(places)
+        places = places.contiguous()
+        following = torch.bucketize(places, lower, right=True)
+        last = (following - 1).clamp_(min=0)
+        inside = (following > 0) & (places <= upper[last])
+        return torch.where(inside, values[last], places - shifts[following])
+
+    def _tensors(self, like: Tensor) -> tuple[Tensor, ...]:
+        """The numbers on the device and in the dtype of `like`, moved there once."""
+        known, kind = _MOVED.setdefault(self, {}), (like.dtype, like.device)
+        if kind not in known:
+            arrays = (self.values, self.lower, self.upper, self.shifts)
+            known[kind] = tuple(
+                torch.as_tensor(array, dtype=like.dtype, device=like.device) for array in arrays
+            )
+        return known[kind]
+
+
+# The numbers as tensors, for as long as they are in use.
+_MOVED: WeakKeyDictionary[
+    RepeatedValues, dict[tuple[torch.dtype, torch.device], tuple[Tensor, ...]]
+] = WeakKeyDictionary()
+
+
+def find_repeated(rows: NDArray[np.float64]) -> tuple[RepeatedValues, ...]:
+    """The repeated values of each column of responses (n, q) that has some.
+
+    All values of a column are repeated if it takes few: a fifth as many as there are responses at
+    most, and evenly spaced if they are more than 50. Then values between them that were not seen
+    belong to them. Of other columns, frequent values are repeated: those of a twentieth of the
+    responses or more, in which other values are far rarer. Constant columns have none, nor have
+    fewer than 20 responses.
+    """
+    if len(rows) < _FEWEST_ROWS:
+        return ()
+    found = (_repeated_of(place, column) for place, column in enumerate(rows.T))
+    return tuple(each for each in found if each is not None)
+
+
+def _repeated_of(place: int, column: NDArray[np.float64]) -> RepeatedValues | None:
+    seen, counts = np.unique(column, return_counts=True)
+    if len(seen) == 1:
+        return None
+    is_frequent = counts >= max(_FEWEST_EQUAL, _SHARE * len(column))
+    widths = np.zeros(len(seen))
+    widths[is_frequent] = [
+        _width(column[column != value], count)
+        for value, count in zip(seen[is_frequent], counts[is_frequent], strict=True)
+    ]
+    if len(seen) <= len(column) / _ROWS_PER_VALUE:
+        every = _evenly_spaced(seen)
+        if len(seen) <= _FEW_VALUES or len(every) > 0:
+            return _few(place, every if len(every) else seen, seen, widths)
+    is_frequent &= counts >= _FEWEST_EQUAL * np.median(counts)
+    if not is_frequent.any():
+        return None
+    return _frequent(place, seen, widths, is_frequent)
+
+
+def _width(others: NDArray[np.float64], count: int) -> float:
+    """Of the interval of a value: its law there is then as dense as that of the other values."""
+    low, high = np.quantile(others, [0.1, 0.9])
+    return float(min(count / len(others), _MOST_ODDS) * (high - low))
+
+
+def _evenly_spaced(seen: NDArray[np.float64]) -> NDArray[np.float64]:
+    """All values at the smallest step between those seen; none if these are not evenly spaced."""
+    step = np.diff(seen).min()
+    steps = (seen - seen[0]) / step
+    number = np.rint(steps)
+    if np.abs(steps - number).max() > _UNEVEN or number[-1] > _MOST_STEPS * len(seen):
+        return np.empty(0)
+    every = seen[0] + step * np.arange(int(number[-1]) + 1)
+    every[number.astype(int)] = seen
+    return every
+
+
+def _few(
+    place: int,
+    values: NDArray[np.float64],
+    seen: NDArray[np.float64],
+    widths: NDArray[np.float64],
+) -> RepeatedValues:
+    """All values of an output: intervals that touch, as wide as to half the way or as needed."""
+    middle = (values[1:] + values[:-1]) / 2
+    lower = np.concatenate([[2 * values[0] - middle[0]], middle])
+    upper = np.concatenate([middle, [2 * values[-1] - middle[-1]]])
+    needed = np.zeros(len(values))
+    needed[np.searchsorted(values, seen)] = widths
+    extra = np.where(needed >= _CLEARLY_WIDER * (upper - lower), needed - (upper - lower), 0.0)
+    shifts = np.concatenate([[0.0], np.cumsum(extra)])
+    lower, upper = lower + shifts[:-1], upper + shifts[1:]
+    places = np.where(extra > 0, (lower + upper) / 2, values + shifts[1:])
+    lower[0], upper[-1] = -np.inf, np.inf
+    return RepeatedValues(place, values, places, lower, upper, shifts)
+
+
+def _frequent(
+    place: int,
+    seen: NDArray[np.float64],
+    widths: NDArray[np.float64],
+    is_frequent: NDArray[np.bool_],
+) -> RepeatedValues:
+    """Some values of an output: intervals with room for other values between them."""
+    values, widths = seen[is_frequent], widths[is_frequent]
+    shifts = np.concatenate([[0.0], np.cumsum(widths)])
+    lower, upper = values + shifts[:-1], values + shifts[1:]
+    places = (lower + upper) / 2
+    if is_frequent[0]:
+        lower[0] = -np.inf
+    if is_frequent[-1]:
+        upper[-1] = np.inf
+    return RepeatedValues(place, values, places, lower, upper, shifts)
+
+
+def stretch_columns(
+    repeated: Sequence[RepeatedValues], rows: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Flat rows (n, q) with the columns that have repeated values on their stretched axes."""
+    if not repeated:
+        return rows
+    found = rows.copy()
+    for each in repeated:
+        found[:, each.column] = each.stretch(found[:, each.column])
+    return found
+
+
+def restore_columns(repeated: Sequence[RepeatedValues], rows: Tensor) -> Tensor:
+    """Flat rows (n, q) back from the stretched axes, in place."""
+    for each in repeated:
+        rows[:, each.column] = each.restore(rows[:, each.column])
+    return rows

@@ -1,0 +1,222 @@
+"""Values that many responses share are drawn exactly, and as often as they should be."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import plain_regressor
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+
+import sklsdm
+from sklsdm import LSDMGenerator
+from sklsdm.inputs.repeated import find_repeated
+from sklsdm.inputs.responses import Responses
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(600, 2))
+WET = RANDOM.random(600) < 1 / (1 + np.exp(-2 * X[:, 0]))
+RAIN = np.where(WET, np.exp(0.5 * X[:, 1] + 0.5 * RANDOM.normal(size=600)), 0.0)
+COUNTS = RANDOM.poisson(np.exp(0.5 + 0.5 * X[:, 1])).astype(float)
+FREE = RANDOM.normal(size=600)
+
+
+def only(values):
+    """The repeated values of a single column."""
+    (found,) = find_repeated(np.asarray(values, dtype=float)[:, None])
+    return found
+
+
+def there_and_back(repeated, values):
+    return repeated.restore(torch.from_numpy(repeated.stretch(values))).numpy()
+
+
+# ------------------------------------------------------------------ which values
+def test_a_spike_at_an_end():
+    found = only(RAIN)
+    assert_array_equal(found.values, [0.0])
+    assert found.lower[0] == -np.inf
+    assert_allclose(there_and_back(found, RAIN), RAIN, rtol=1e-12)
+    drawn = torch.tensor([-5.0, 0.0, float(found.upper[0]) + 0.25])
+    assert_allclose(found.restore(drawn), [0.0, 0.0, 0.25], rtol=1e-6)
+
+
+def test_spikes_inside_and_at_the_top():
+    values = np.concatenate([RANDOM.uniform(0, 10, 300), np.full(100, 4.0), np.full(60, 10.0)])
+    found = only(values)
+    assert_array_equal(found.values, [4.0, 10.0])
+    assert found.upper[1] == np.inf
+    assert_allclose(there_and_back(found, values), values, rtol=1e-14)
+    draws = np.random.default_rng(1).uniform(-1, found.places[1] + 1, 10_000)
+    restored = found.restore(torch.from_numpy(np.sort(draws))).numpy()
+    assert (np.diff(restored) >= 0).all()
+    width = found.upper[0] - found.lower[0]
+    assert_allclose((restored == 4).mean(), width / (found.places[1] + 2), atol=0.02)
+    assert restored.min() < 0  # below the smallest response, which is no spike
+    assert restored.max() == 10
+
+
+def test_few_values():
+    found = only(COUNTS)
+    assert_array_equal(found.values, np.arange(COUNTS.max() + 1))
+    draws = found.restore(torch.linspace(-3, 2 * COUNTS.max(), 1000))
+    assert set(draws.tolist()) == set(found.values)
+
+
+def test_evenly_spaced_values_need_not_all_be_seen():
+    assert_array_equal(only(np.repeat([0.0, 0.5, 2.0], 20)).values, [0, 0.5, 1, 1.5, 2])
+    assert_array_equal(only(np.repeat([0.0, 0.33, 0.5], 20)).values, [0, 0.33, 0.5])
+
+
+def test_a_value_of_most_responses_has_the_widest_interval():
+    values = np.concatenate([np.zeros(700), np.repeat(np.arange(1, 11.0), 30)])
+    found = only(values)
+    widths = np.diff(found.upper)
+    assert_allclose(widths[:-1], 1.0)
+    assert found.upper[0] - found.places[0] > 5
+    assert_array_equal(there_and_back(found, values), values)
+
+
+COPIED = np.tile(FREE[:100], 6)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        FREE[:, None],
+        np.full((600, 1), 3.0),
+        RAIN[:19, None],
+        COPIED[:, None],  # of each response six copies: no value is more frequent than others
+        np.rint(FREE * 1e4)[:, None],
+    ],
+    ids=["free", "constant", "too few", "copies", "as many values as responses"],
+)
+def test_no_values_repeat(rows):
+    assert find_repeated(rows) == ()
+
+
+def test_each_column_by_itself():
+    found = find_repeated(np.stack([FREE, RAIN, FREE, COUNTS], axis=1))
+    assert [each.column for each in found] == [1, 3]
+
+
+@pytest.mark.parametrize("shape", [(600, 4, 4), (600, 101)], ids=["images", "many outputs"])
+def test_images_and_wide_tables_are_left_alone(shape):
+    zeros = np.broadcast_to(RAIN.reshape(600, *[1] * (len(shape) - 1)), shape)
+    assert Responses(zeros, None).format.repeated == ()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from([-2.5, 0.0, 0.1, 1.0, 7.0, 1e3]), min_size=0, max_size=300),
+    st.lists(st.floats(-1e3, 1e3, allow_subnormal=False), min_size=20, max_size=60),
+)
+def test_the_axis_keeps_its_order_and_every_value(frequent, others):
+    values = np.array(frequent + others)
+    for found in find_repeated(values[:, None]):
+        ordered = np.sort(values)
+        places = found.stretch(ordered)
+        assert (np.diff(places) >= 0).all()
+        scale = max(1.0, np.abs(found.shifts).max())
+        assert_allclose(there_and_back(found, ordered), ordered, atol=1e-12 * scale)
+        assert_array_equal(there_and_back(found, found.values), found.values)
+        assert (found.lower[1:] >= found.upper[:-1]).all()
+
+
+# ------------------------------------------------------------------ in a fit
+def fitted(y, X=X, **params):
+    est = plain_regressor(matcher="mdn", random_state=0, **params)
+    return est.set_params(matcher__max_steps=300).fit(X, y)
+
+
+def test_zeros_are_drawn_as_often_as_they_should_be():
+    est = fitted(RAIN)
+    draws = est.sample(X, 20, random_state=0)
+    dry, wet = X[:, 0] < -0.5, X[:, 0] > 0.5
+    for rows in (dry, wet):
+        assert abs((draws[rows] == 0).mean() - (RAIN[rows] == 0).mean()) < 0.2
+    assert abs((draws == 0).mean() - (RAIN == 0).mean()) < 0.1
+    assert draws.min() == 0
+    free = clone(est).set_params(exact_values=False).fit(X, RAIN).sample(X, 20, random_state=0)
+    assert (free == 0).mean() == 0
+    assert free.min() < 0
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float32, np.float64])
+def test_counts_are_drawn_as_counts(dtype):
+    y = np.stack([COUNTS, FREE.round(), COUNTS == 1], axis=1).astype(dtype)
+    est = fitted(y)
+    draws = est.sample(X, 5, random_state=0)
+    assert_array_equal(draws, np.rint(draws))
+    assert draws[..., 0].min() == 0
+    assert set(np.unique(draws[..., 2])) == {0, 1}
+    assert_array_equal(est.reconstruct(y), y)
+    assert est.predict_interval(X, coverage=0.9).min() >= FREE.round().min()
+
+
+@pytest.mark.parametrize("unpaired", ["auto", "none", "latent", "match"])
+def test_with_unpaired_responses(unpaired):
+    est = plain_regressor(matcher="mdn", random_state=0, unpaired=unpaired)
+    est.set_params(matcher__max_steps=50).fit(X[:100], RAIN[:100], RAIN[100:])
+    assert 0.2 < (est.sample(X, 5, random_state=0) == 0).mean() < 0.8
+
+
+def test_in_a_latent_space_that_is_learnt():
+    y = np.stack([(X[:, 0] > k / 10) * (1 + RAIN) for k in range(-10, 10)], axis=1)
+    est = plain_regressor(3, matcher="mdn", autoencoder="mlp", random_state=0)
+    est.set_params(matcher__max_steps=100, autoencoder__max_epochs=20).fit(X, y)
+    draws = est.sample(X, 5, random_state=0)
+    assert abs((draws == 0).mean() - (y == 0).mean()) < 0.1
+
+
+def test_with_a_range():
+    est = fitted(RAIN, y_range=(0, 8))
+    draws = est.sample(X, 20, random_state=0)
+    assert abs((draws == 0).mean() - (RAIN == 0).mean()) < 0.1
+    assert draws.max() <= 8
+    assert_allclose(est.reconstruct(RAIN), RAIN, atol=1e-12)
+
+
+def test_without_conditions():
+    est = LSDMGenerator(matcher="mdn", random_state=0).set_params(matcher__max_steps=300)
+    draws = est.fit(np.stack([RAIN, FREE], axis=1)).sample(2000, random_state=0)
+    assert abs((draws[:, 0] == 0).mean() - (RAIN == 0).mean()) < 0.1
+    assert (draws[:, 1] == 0).mean() == 0
+
+
+def test_a_further_fit_keeps_the_values_and_takes_new_ones():
+    est = fitted(COUNTS, warm_start=True).fit(X, COUNTS + 0.5)
+    draws = est.sample(X, 5, random_state=0)
+    assert_array_equal(draws, np.rint(draws))
+    with pytest.raises(ValueError, match="exact_values=False"):
+        est.set_params(exact_values=False).fit(X, COUNTS)
+
+
+def test_saved_draws_are_the_same(tmp_path):
+    est = fitted(np.stack([COUNTS, RAIN, FREE], axis=1))
+    sklsdm.save(est, tmp_path / "model")
+    loaded = sklsdm.load(tmp_path / "model")
+    assert_array_equal(loaded.sample(X, random_state=0), est.sample(X, random_state=0))
+
+
+def test_exported_draws_are_the_same():
+    graph_of = pytest.importorskip("sklsdm.onnx.export").graph_of
+    y = np.stack([COUNTS, RAIN, FREE], axis=1)
+    est = fitted(y, y_range=(None, y.max(axis=0)))
+    graph, _ = graph_of(est)
+    noise = torch.randn(600, sum(est._sampler().noise_dims))
+    draws = graph(torch.from_numpy(X.astype(np.float32)), noise).detach().numpy()
+    assert_array_equal(np.rint(draws[:, 0]), draws[:, 0])
+    assert_array_equal(np.unique(draws[:, 0])[:3], [0, 1, 2])
+    assert 0.2 < (draws[:, 1] == 0).mean() < 0.7
+    assert (draws <= y.max(axis=0) + 1e-6).all()
+
+
+def test_diagnosis_of_counts_finds_no_fault():
+    y = np.stack([COUNTS, (RANDOM.random(600) < 0.5).astype(float)], axis=1)
+    est = fitted(y[:400], X[:400])
+    report = est.diagnose(X[400:], y[400:])
+    assert not report.memorisation.found
+    assert not report.modes.missing
+    assert report.calibration.p_value > 1e-3
