@@ -21,8 +21,8 @@ from sklsdm.draws.drawing import Bank, check_outcome, energy_scores, marginal_en
 from sklsdm.draws.forecasts import ForecastMixin
 from sklsdm.exceptions import DistributionShiftWarning
 from sklsdm.fitting.choosing import Pairs, Setting, StageTwo, choose_setting
-from sklsdm.fitting.copies import groups_of_copies
 from sklsdm.fitting.holding_out import hold_out_rows
+from sklsdm.fitting.implied_groups import implied_groups
 from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.unpaired import USES, check_weight, first_use, uses_to_try
 from sklsdm.inputs.extremes import warn_of_extremes
@@ -220,7 +220,8 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             Group of each pair, such as a patient or a storm. Pairs of one group are held out
             together, so that none that is much like a pair learnt from chooses the state, and
             `condition_encoder="trees"` predicts the codes of a group by trees without it. By
-            default copies of a pair are a group.
+            default copies of a pair are a group, and so are pairs of equal conditions where these
+            are measurements that each occur twice on average (`sklsdm.fitting.implied_groups`).
 
         Returns
         -------
@@ -274,7 +275,7 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         responses = self._open_responses(y, used, self.y_range)
         pairs = Pairs(self._conditions_.rows(X), y)
         if groups is None:
-            groups = groups_of_copies(pairs.condition, y)
+            groups = implied_groups(pairs.condition, y)
         warn_of_extremes({"y": y, "Y_unpaired": used}, responses.format.standardiser.scale)
         self.y_shape_ = responses.format.shape
         validation = self._check_validation_pairs(X_val, y_val)

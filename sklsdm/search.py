@@ -35,7 +35,7 @@ from sklsdm._validation import (
     warn_user,
 )
 from sklsdm.ensemble import SamplingEnsemble, with_seed
-from sklsdm.fitting.copies import groups_of_copies
+from sklsdm.fitting.implied_groups import implied_groups
 from sklsdm.forwarding import inner
 from sklsdm.inputs.unpaired import check_unpaired
 from sklsdm.owner import without_advice
@@ -280,7 +280,7 @@ def _check_pairs(single: Any, X: Any, y: Any, extras: dict[str, Any]) -> _Pairs:
         raise ValueError(f"X_val and y_val go together, but {missing} is None.")
     groups = check_groups(extras.get("groups"), len(y))
     if groups is None and np.asarray(X).dtype.kind in "fiub":
-        groups = groups_of_copies(np.asarray(X), y)
+        groups = implied_groups(np.asarray(X), y)
     return _Pairs(X, y, groups, extras.get("Y_unpaired"), X_val, y_val)
 
 

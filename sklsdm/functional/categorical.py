@@ -7,9 +7,12 @@ from torch import Tensor
 
 from sklsdm.noise import standard_uniform
 
-__all__ = ["are_labels", "distinct_rows", "draw_index", "nearest_row"]
+__all__ = ["are_labels", "are_measured", "distinct_rows", "draw_index", "nearest_row"]
 
 _ROWS_PER_LABEL = 4  # average number of rows with one condition from which it is a label
+_FEW_VALUES = 20  # of a column, at any distances
+_MOST_STEPS = 4  # of even spacing, for each value of a column
+_UNEVEN = 1e-3  # of a step
 
 
 def distinct_rows(condition: Tensor) -> tuple[Tensor, Tensor]:
@@ -26,10 +29,30 @@ def nearest_row(condition: Tensor, rows: Tensor) -> Tensor:
 def are_labels(condition: Tensor) -> bool:
     """Whether `condition` (n, p) holds labels: each distinct row occurs four times on average.
 
-    Also true where there is no condition at all (p = 0).
+    Rows that are measured (:func:`are_measured`) are no labels, however often they occur. Also true
+    where there is no condition at all (p = 0).
     """
     n_rows, n_columns = condition.shape
-    return n_columns == 0 or len(distinct_rows(condition)[0]) * _ROWS_PER_LABEL <= n_rows
+    if n_columns == 0:
+        return True
+    rows, _ = distinct_rows(condition)
+    return len(rows) * _ROWS_PER_LABEL <= n_rows and not are_measured(rows)
+
+
+def are_measured(rows: Tensor) -> bool:
+    """Whether a column of `rows` (m, p) has more than 20 values, at uneven distances.
+
+    So are measurements, and neither indicators nor numbers of classes.
+    """
+    return any(_is_uneven(column[~column.isnan()].unique()) for column in rows.unbind(dim=1))
+
+
+def _is_uneven(values: Tensor) -> bool:
+    if len(values) <= _FEW_VALUES:
+        return False
+    steps = (values - values[0]) / values.diff().min()
+    is_even = (steps - steps.round()).abs().max() <= _UNEVEN
+    return not (bool(is_even) and bool(steps[-1] <= _MOST_STEPS * len(values)))
 
 
 def draw_index(log_weight: Tensor, random: torch.Generator) -> Tensor:

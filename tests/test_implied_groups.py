@@ -1,12 +1,14 @@
-"""Pairs that repeat others are held out together; equal pairs of few values are not copies."""
+"""Copies of pairs, and pairs of one subject, are held out together; equal labels are not."""
 
 import numpy as np
 import pytest
+import torch
 from helpers import plain_regressor
 
 from sklsdm import LSDMRegressor, LSDMRegressorCV
-from sklsdm.fitting import copies
-from sklsdm.fitting.copies import groups_of_copies
+from sklsdm.fitting import implied_groups as module
+from sklsdm.fitting.implied_groups import implied_groups
+from sklsdm.functional.categorical import are_labels
 from sklsdm.search import _check_pairs
 
 RANDOM = np.random.default_rng(0)
@@ -38,24 +40,51 @@ def partition(numbers):
     ],
 )
 def test_copies_are_found(rows, y):
-    found = groups_of_copies(X[rows], y[rows])
+    found = implied_groups(X[rows], y[rows])
     assert partition(found) == partition(rows)
     assert sorted(set(found)) == list(range(len(set(rows))))
 
 
-def test_copies_of_replicates_are_found():
+def test_copies_of_labelled_pairs_are_found():
     """Conditions that come with several responses, all of it twice."""
-    x, y = np.repeat(X[:50], 4, axis=0), Y
-    assert partition(groups_of_copies(np.tile(x, (2, 1)), np.tile(y, (2, 1)))) == partition(
+    x, y = np.repeat(np.arange(50.0)[:, None], 4, axis=0), Y
+    assert partition(implied_groups(np.tile(x, (2, 1)), np.tile(y, (2, 1)))) == partition(
         np.tile(np.arange(200), 2)
     )
+
+
+@pytest.mark.parametrize("times", [2, 4, 9])
+def test_repeated_measurements_are_found(times):
+    """Of subjects with the same x each time, whose numbers are given or not."""
+    subjects = np.repeat(np.arange(200 // times), times)
+    x = X[subjects]
+    assert partition(implied_groups(x, Y[: len(x)])) == partition(subjects)
+    assert not are_labels(torch.from_numpy(x))
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.eye(30)[RANDOM.integers(0, 30, 600)],
+        RANDOM.integers(0, 60, (600, 1)),  # numbers of classes
+        RANDOM.choice([0.1, 0.5, 2.0, 7.3, 8.1], size=(600, 2)),  # doses
+        np.stack([RANDOM.integers(0, 2, 600), RANDOM.integers(18, 40, 600)], axis=1),
+        np.empty((600, 0)),
+    ],
+)
+def test_labels_are_no_measurements(x):
+    x = x.astype(np.float32)
+    for rows in (x, (x - x.mean(axis=0)) / x.std(axis=0)):
+        assert are_labels(torch.from_numpy(rows))
+        assert implied_groups(rows, RANDOM.normal(size=600)) is None
 
 
 @pytest.mark.parametrize(
     ("x", "y"),
     [
         (X, Y),
-        (np.repeat(X[:50], 4, axis=0), Y),  # replicates
+        (np.repeat(np.arange(50.0)[:, None], 4, axis=0), Y),  # replicates
+        (np.vstack([X, X[:80]]), np.vstack([Y, Y[80:160]])),  # most conditions occur once
         (X, np.repeat(Y[:50], 4, axis=0)),
         (np.vstack([X, X[:1]]), np.vstack([Y, Y[:1]])),  # a single copy
         (np.tile(X[:10], (9, 1)), np.tile(Y[:10], (9, 1))),  # too few to tell
@@ -68,12 +97,12 @@ def test_copies_of_replicates_are_found():
     ],
 )
 def test_equal_pairs_are_no_copies(x, y):
-    assert groups_of_copies(x, y) is None
+    assert implied_groups(x, y) is None
 
 
 def test_of_too_many_bytes_nothing_is_looked_for(monkeypatch):
-    monkeypatch.setattr(copies, "_MOST_BYTES", 100)
-    assert groups_of_copies(np.tile(X, (2, 1)), np.tile(Y, (2, 1))) is None
+    monkeypatch.setattr(module, "_MOST_BYTES", 100)
+    assert implied_groups(np.tile(X, (2, 1)), np.tile(Y, (2, 1))) is None
 
 
 def test_a_fit_keeps_copies_together():
@@ -88,7 +117,7 @@ def test_a_fit_keeps_copies_together():
     _, numbers = np.unique(X[:, 0], return_inverse=True)
     copied = draws()
     assert not np.array_equal(copied, draws(groups=np.arange(400)))
-    groups = groups_of_copies(x, y)
+    groups = implied_groups(x, y)
     assert partition(groups) == partition(np.tile(numbers, 2))
     np.testing.assert_array_equal(copied, draws(groups=groups))
 
@@ -111,3 +140,20 @@ def test_copies_do_not_ruin_a_fit():
     est = LSDMRegressor(random_state=0).fit(np.tile(x, (3, 1)), np.tile(y, 3))
     low, high = est.predict_interval(fresh).T
     assert 0.84 < ((truth >= low) & (truth <= high)).mean() < 0.96
+
+
+@pytest.mark.slow
+def test_repeated_measurements_do_not_ruin_a_fit():
+    """Responses of a subject have in common what x does not tell; new subjects differ in it."""
+    random = np.random.default_rng(0)
+
+    def measured(n_subjects, times):
+        x, own = random.normal(size=(n_subjects, 2)), random.normal(size=n_subjects)
+        subject = np.repeat(np.arange(n_subjects), times)
+        return x[subject], (x[:, 0] + own)[subject] + 0.3 * random.normal(size=len(subject))
+
+    fresh, truth = measured(500, 1)
+    est = LSDMRegressor(matcher="diffusion", random_state=0).fit(*measured(80, 6))
+    low, high = est.predict_interval(fresh).T
+    assert 0.8 < ((truth >= low) & (truth <= high)).mean() < 0.97
+    assert est.score(fresh, truth) > 0.1

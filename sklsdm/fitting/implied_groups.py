@@ -1,0 +1,88 @@
+"""Pairs that belong together, though the user has not said so: copies, and repeated measurements.
+
+A join may double rows, rare pairs may have been oversampled, or each of some subjects may have been
+measured several times. A pair that resembles one that is learnt from tells little if it is held
+out: the more a fit knows the pairs by heart, the better it looks. So such pairs are kept together,
+as a group of the user's is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sklsdm.functional.categorical import are_measured
+from sklsdm.inputs.responses import row_keys
+from sklsdm.matchers.data import FEW_PAIRS
+
+_MOST_BYTES = 1 << 28  # of the pairs, beyond which nobody looks for groups
+_PAIRS_PER_CONDITION = 2  # on average, from which on measurements are repeated
+_FEWEST_COPIES = 0.02  # share of the pairs; fewer hardly change what held-out pairs find
+_LEAST_DIFFERENT = 0.05  # share of the disagreements by chance, up to which rows are copies
+
+
+def implied_groups(condition: NDArray[Any], y: NDArray[Any]) -> NDArray[np.intp] | None:
+    """The group (n,) of each pair; None where each stands for itself.
+
+    Copies of a pair are a group. Pairs may also be equal because values are few, as labels and
+    counts are: the same conditions then come with other responses, too, and the same responses
+    with other conditions. Pairs are taken for copies where one of the two hardly ever happens.
+    Fewer than 2 % that repeat others are left alone.
+
+    Pairs of equal conditions are a group where conditions are measured
+    (:func:`sklsdm.functional.categorical.are_measured`) and each occurs twice on average. They are
+    then those of one subject, day or place, whose responses may have in common what x does not
+    tell, and draws are asked for new ones.
+
+    Fewer than 20 groups are not told.
+
+    Parameters
+    ----------
+    condition : ndarray of shape (n, p)
+        Conditions.
+    y : ndarray of shape (n, ...)
+        Responses.
+    """
+    if condition.nbytes + y.nbytes > _MOST_BYTES:
+        return None
+    conditions, responses = _numbers_of(condition), _numbers_of(y)
+    if _are_repeated_measurements(condition, conditions):
+        return conditions
+    pairs = _numbers_of(np.stack([conditions, responses], axis=1))
+    n_distinct = pairs.max() + 1
+    if n_distinct < FEW_PAIRS or n_distinct > (1 - _FEWEST_COPIES) * len(pairs):
+        return None
+    is_copied = _tells(conditions, responses) or _tells(responses, conditions)
+    return pairs if is_copied else None
+
+
+def _are_repeated_measurements(condition: NDArray[Any], numbers: NDArray[np.intp]) -> bool:
+    """Whether conditions (n, p), whose distinct rows have these numbers (n,), repeat as such."""
+    _, first = np.unique(numbers, return_index=True)
+    if not FEW_PAIRS <= len(first) <= len(numbers) / _PAIRS_PER_CONDITION:
+        return False
+    rows = condition[first].reshape(len(first), -1)
+    return are_measured(torch.from_numpy(rows.astype(np.float64)))
+
+
+def _numbers_of(rows: NDArray[Any]) -> NDArray[np.intp]:
+    """A number for each row, from 0 on in order of appearance, the same one for equal rows."""
+    if rows[:1].size == 0:
+        return np.zeros(len(rows), np.intp)
+    keys = row_keys(rows.reshape(len(rows), -1))
+    _, first, kind = np.unique(keys, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[kind.reshape(-1)]
+
+
+def _tells(one: NDArray[np.intp], other: NDArray[np.intp]) -> bool:
+    """Whether rows that are equal in `one` are so in `other`, too, and not by chance."""
+    order = np.random.default_rng(0).permutation(len(one))
+    order = order[np.argsort(one[order], kind="stable")]
+    one, other = one[order], other[order]
+    differs = other[1:] != other[:-1]
+    by_chance = 1 - np.square(np.bincount(other) / len(other)).sum()
+    is_equal = one[1:] == one[:-1]
+    return bool(is_equal.any() and differs[is_equal].mean() < _LEAST_DIFFERENT * by_chance)
