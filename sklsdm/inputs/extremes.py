@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sklsdm._validation import warn_user
 from sklsdm.blocks import row_blocks
+from sklsdm.inputs.missing_codes import find_missing_code
 from sklsdm.inputs.responses import flat_rows
 
 EXTREME = 1e6  # usual distances from the median, beyond which a value is extreme
@@ -33,7 +34,7 @@ def warn_of_extremes(
     """Warn of values that are a million times as far from their column's median as is usual.
 
     150 times is enough for a value that alone makes 90 % of its column's variance, such as a
-    mistyped one.
+    mistyped one. Codes for missing values, such as -999, are named as such in tables.
 
     The usual distance is the median distance of the values that differ from the median: the
     median absolute deviation, and in a column of mostly zeros the size of what is not zero. It
@@ -59,8 +60,12 @@ def warn_of_extremes(
     together = len(first.shape) > 2
     n_rows = sum(map(len, given.values()))
     share = min(1.0, max(_FEWEST_ROWS, _SAMPLED // width) / n_rows)
-    sample = [_columns(_some_rows(part, share), together) for part in given.values()]
-    middle, usual = _middle_and_distance(np.concatenate(sample))
+    samples = {name: _columns(_some_rows(part, share), together) for name, part in given.items()}
+    code = None if together else find_missing_code(samples)
+    if code is not None:
+        warn_user(code.message(() if names is None else names))
+        return
+    middle, usual = _middle_and_distance(np.concatenate(list(samples.values())))
     limit = EXTREME * usual
     if std is not None:
         count = n_rows * (width if together else 1)
