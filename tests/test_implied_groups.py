@@ -62,6 +62,22 @@ def test_repeated_measurements_are_found(times):
     assert not are_labels(torch.from_numpy(x))
 
 
+@pytest.mark.parametrize("others", [1, 3])
+def test_subjects_are_found_beside_columns_that_change(others):
+    subjects = np.repeat(np.arange(40), 5)
+    time = np.random.default_rng(1).normal(size=(200, others)).astype(np.float32)
+    x = np.hstack([time, X[subjects]])
+    assert partition(implied_groups(x, Y)) == partition(subjects)
+    one = x[:, :-1]  # a single column may be rounded
+    assert implied_groups(one, Y) is None
+    assert implied_groups(np.hstack([one, one[:, -1:], np.exp(-one[:, -1:])]), Y) is None
+    hour = 2 * np.pi * subjects[:, None] / 37
+    wave = np.hstack([np.sin(hour), 3 * np.cos(hour) + 1]).astype(np.float32)
+    assert implied_groups(np.hstack([time, wave]), Y) is None
+    rounded = np.round(RANDOM.lognormal(size=(2000, 6)), 1)  # all of whose values are frequent
+    assert implied_groups(rounded, RANDOM.normal(size=2000)) is None
+
+
 @pytest.mark.parametrize(
     "x",
     [

@@ -131,7 +131,7 @@ def _about_stage_2(findings: Findings) -> Iterator[str]:
     at = settings.prefix
     if following.verdict in ("ignored", "partly"):
         how = "ignore x" if following.verdict == "ignored" else "follow x only in part"
-        ways = [*_ways_to_follow(settings), *_ways_to_fit(settings)]
+        ways = [*_ways_to_follow(settings), *_ways_to_fit(findings)]
         yield f"Improve stage 2: the draws {how}. {_sentence(ways)}"
     elif not following.is_right and findings.weak_stage == 2:
         rows = ", ".join(map(str, following.worst_rows[:3]))
@@ -139,7 +139,7 @@ def _about_stage_2(findings: Findings) -> Iterator[str]:
             f"Improve stage 2: at the same x, draws are told from responses "
             f"({_strength(following.law.auc)}), most easily near rows {rows}."
         )
-        ways = _ways_to_fit(settings)
+        ways = _ways_to_fit(findings)
         if following.verdict == "unseen":
             text += " They may ignore x."
             ways = [*_ways_to_follow(settings), *ways, "diagnose on more pairs, up to 2,000"]
@@ -174,14 +174,14 @@ def _about_calibration(findings: Findings) -> Iterator[str]:
     elif fault == "wide":
         yield (
             f"The draws are too wide, or fill gaps of the law: intervals hold too many responses. "
-            f"{_sentence(_ways_to_fit(settings))}"
+            f"{_sentence(_ways_to_fit(findings))}"
         )
     elif fault == "biased":
         place = calibration.worst_output
         side = "low" if calibration.pit[:, place].mean() > 0.5 else "high"
         yield (
             f"The draws are too {side} in output {calibration.outputs[place]}. See whether these "
-            f"pairs and those of `fit` come from one source. {_sentence(_ways_to_fit(settings))}"
+            f"pairs and those of `fit` come from one source. {_sentence(_ways_to_fit(findings))}"
         )
     elif fault == "shape":
         yield (
@@ -203,10 +203,16 @@ def _ways_to_follow(settings: Settings) -> list[str]:
     return ways
 
 
-def _ways_to_fit(settings: Settings) -> list[str]:
+def _ways_to_fit(findings: Findings) -> list[str]:
     """Changes after which draws may be nearer to the law."""
+    settings = findings.settings
     if settings.n_paired < _FEW_TO_FIT:
         return _ways_with_few_pairs(settings)
+    if findings.calibration.fault() == "narrow":  # more steps would narrow the draws further
+        return [
+            "pass groups to fit, if rows of one subject, day or place resemble each other, or "
+            "some are near copies"
+        ]
     other = "pass more candidates" if settings.is_search else "compare matchers by LSDMRegressorCV"
     return [f"raise {settings.prefix}matcher__max_steps, or {other}"]
 

@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from sklsdm.functional.categorical import are_measured
 from sklsdm.inputs.responses import row_keys
 from sklsdm.matchers.data import FEW_PAIRS
 
 _MOST_BYTES = 1 << 28  # of the pairs, beyond which nobody looks for groups
+_MOST_COLUMNS = 200  # of conditions, among which some may tell the subject
+_SAME_ORDER = 0.95  # rank correlation, from which on two columns may be made of one number
+_OFF_CURVE = 1e-3  # share of a square's variance, up to which it lies on a curve
 _PAIRS_PER_CONDITION = 2  # on average, from which on measurements are repeated
 _FEWEST_COPIES = 0.02  # share of the pairs; fewer hardly change what held-out pairs find
 _LEAST_DIFFERENT = 0.05  # share of the disagreements by chance, up to which rows are copies
@@ -35,7 +39,9 @@ def implied_groups(condition: NDArray[Any], y: NDArray[Any]) -> NDArray[np.intp]
     Pairs of equal conditions are a group where conditions are measured
     (:func:`sklsdm.functional.categorical.are_measured`) and each occurs twice on average. They are
     then those of one subject, day or place, whose responses may have in common what x does not
-    tell, and draws are asked for new ones.
+    tell, and draws are asked for new ones. Where other columns differ, such as the time, two
+    measured columns that are always equal together tell the subject, unless both are made of one
+    number: in the same or the opposite order, or as its sine and cosine.
 
     Fewer than 20 groups are not told.
 
@@ -49,14 +55,40 @@ def implied_groups(condition: NDArray[Any], y: NDArray[Any]) -> NDArray[np.intp]
     if condition.nbytes + y.nbytes > _MOST_BYTES:
         return None
     conditions, responses = _numbers_of(condition), _numbers_of(y)
-    if _are_repeated_measurements(condition, conditions):
-        return conditions
+    for subjects in (conditions, _subjects(condition)):
+        if subjects is not None and _are_repeated_measurements(condition, subjects):
+            return subjects
     pairs = _numbers_of(np.stack([conditions, responses], axis=1))
     n_distinct = pairs.max() + 1
     if n_distinct < FEW_PAIRS or n_distinct > (1 - _FEWEST_COPIES) * len(pairs):
         return None
     is_copied = _tells(conditions, responses) or _tells(responses, conditions)
     return pairs if is_copied else None
+
+
+def _subjects(condition: NDArray[Any]) -> NDArray[np.intp] | None:
+    """Numbers (n,) of subjects by two measured columns that tell each other; None without such."""
+    if condition.ndim != 2 or condition.shape[1] > _MOST_COLUMNS:
+        return None
+    known: dict[bytes, NDArray[Any]] = {}
+    for column in condition.T:
+        numbers = _numbers_of(column[:, None])
+        if _are_repeated_measurements(column[:, None], numbers):
+            other = known.setdefault(numbers.tobytes(), column)
+            if not _are_of_one_number(column, other):
+                return numbers
+    return None
+
+
+def _are_of_one_number(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether columns (n,) are in one order, or the opposite one, or on a circle or an ellipse."""
+    if abs(spearmanr(one, other).statistic) >= _SAME_ORDER:
+        return True
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    known = np.stack([np.ones(len(one)), one, np.square(one), other], axis=1)
+    square = np.square(other)
+    missed = square - known @ np.linalg.lstsq(known, square)[0]
+    return bool(missed.var() <= _OFF_CURVE * square.var())
 
 
 def _are_repeated_measurements(condition: NDArray[Any], numbers: NDArray[np.intp]) -> bool:
