@@ -103,6 +103,8 @@ def test_labels_are_no_measurements(x):
         (np.vstack([X, X[:80]]), np.vstack([Y, Y[80:160]])),  # most conditions occur once
         (X, np.repeat(Y[:50], 4, axis=0)),
         (np.vstack([X, X[:1]]), np.vstack([Y, Y[:1]])),  # a single copy
+        (np.vstack([0 * X, np.repeat(X[:60], 2, axis=0)]), RANDOM.normal(size=320)),  # empty rows
+        (np.vstack([0 * X, X]), np.vstack([0 * Y, Y])),
         (np.tile(X[:10], (9, 1)), np.tile(Y[:10], (9, 1))),  # too few to tell
         (FEW, RANDOM.poisson(2, 3000)),
         (FEW, np.sort(RANDOM.poisson(2, 3000))),

@@ -25,6 +25,7 @@ _SAME_ORDER = 0.95  # rank correlation, from which on two columns may be made of
 _OFF_CURVE = 1e-3  # share of a square's variance, up to which it lies on a curve
 _PAIRS_PER_CONDITION = 2  # on average, from which on measurements are repeated
 _FEWEST_COPIES = 0.02  # share of the pairs; fewer hardly change what held-out pairs find
+_LARGEST = 0.1  # group, as a share of the pairs
 _LEAST_DIFFERENT = 0.05  # share of the disagreements by chance, up to which rows are copies
 
 
@@ -43,7 +44,8 @@ def implied_groups(condition: NDArray[Any], y: NDArray[Any]) -> NDArray[np.intp]
     measured columns that are always equal together tell the subject, unless both are made of one
     number: in the same or the opposite order, or as its sine and cosine.
 
-    Fewer than 20 groups are not told.
+    Neither fewer than 20 groups are told, nor any where one has more than a tenth of the pairs:
+    an empty row, say, that many have in common makes no subject of them.
 
     Parameters
     ----------
@@ -59,8 +61,7 @@ def implied_groups(condition: NDArray[Any], y: NDArray[Any]) -> NDArray[np.intp]
         if subjects is not None and _are_repeated_measurements(condition, subjects):
             return subjects
     pairs = _numbers_of(np.stack([conditions, responses], axis=1))
-    n_distinct = pairs.max() + 1
-    if n_distinct < FEW_PAIRS or n_distinct > (1 - _FEWEST_COPIES) * len(pairs):
+    if not _are_groups(pairs, pairs.max() + 1, 1 - _FEWEST_COPIES):
         return None
     is_copied = _tells(conditions, responses) or _tells(responses, conditions)
     return pairs if is_copied else None
@@ -94,10 +95,17 @@ def _are_of_one_number(one: NDArray[Any], other: NDArray[Any]) -> bool:
 def _are_repeated_measurements(condition: NDArray[Any], numbers: NDArray[np.intp]) -> bool:
     """Whether conditions (n, p), whose distinct rows have these numbers (n,), repeat as such."""
     _, first = np.unique(numbers, return_index=True)
-    if not FEW_PAIRS <= len(first) <= len(numbers) / _PAIRS_PER_CONDITION:
+    if not _are_groups(numbers, len(first), 1 / _PAIRS_PER_CONDITION):
         return False
     rows = condition[first].reshape(len(first), -1)
     return are_measured(torch.from_numpy(rows.astype(np.float64)))
+
+
+def _are_groups(numbers: NDArray[np.intp], n_groups: int, most: float) -> bool:
+    """Whether groups (n,) are at least 20, at most this share of the pairs, and none is large."""
+    if not FEW_PAIRS <= n_groups <= most * len(numbers):
+        return False
+    return bool(np.bincount(numbers).max() <= _LARGEST * len(numbers))
 
 
 def _numbers_of(rows: NDArray[Any]) -> NDArray[np.intp]:
