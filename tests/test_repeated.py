@@ -65,7 +65,8 @@ def test_few_values():
 
 
 def test_evenly_spaced_values_need_not_all_be_seen():
-    assert_array_equal(only(np.repeat([0.0, 0.5, 2.0], 20)).values, [0, 0.5, 1, 1.5, 2])
+    assert_array_equal(only(np.repeat([0.0, 0.5, 1.0, 2.0], 20)).values, [0, 0.5, 1, 1.5, 2])
+    assert_array_equal(only(np.repeat([10.0, 20, 50, 100], 20)).values, [10, 20, 50, 100])
     assert_array_equal(only(np.repeat([0.0, 0.33, 0.5], 20)).values, [0, 0.33, 0.5])
 
 

@@ -16,7 +16,8 @@ _SHARE = 0.05  # of the responses, from which on a value counts as frequent
 _FEWEST_EQUAL = 5  # responses with a frequent value, and times as many as with the median value
 _ROWS_PER_VALUE = 5  # on average, in an output that takes few values
 _FEW_VALUES = 50  # which may lie anywhere; more of them must be evenly spaced
-_MOST_STEPS = 4  # of even spacing for each value that was seen
+_FULL = 1.5  # evenly spaced values for each one that was seen, up to which all belong to few
+_MOST_STEPS = 4  # the same for more than few
 _UNEVEN = 1e-6  # of a step
 _CLEARLY_WIDER = 2.0  # times half the way to both neighbours, from which on an interval is widened
 _MOST_ODDS = 3.0  # of a frequent value, that widen its interval
@@ -77,10 +78,10 @@ def find_repeated(rows: NDArray[np.float64]) -> tuple[RepeatedValues, ...]:
     """The repeated values of each column of responses (n, q) that has some.
 
     All values of a column are repeated if it takes few: a fifth as many as there are responses at
-    most, and evenly spaced if they are more than 50. Then values between them that were not seen
-    belong to them. Of other columns, frequent values are repeated: those of a twentieth of the
-    responses or more, in which other values are far rarer. Constant columns have none, nor have
-    fewer than 20 responses.
+    most, and evenly spaced if they are more than 50. Where most of evenly spaced values were seen,
+    such as counts, the others between them belong to them. Of other columns, frequent values are
+    repeated: those of a twentieth of the responses or more, where other values are far rarer.
+    Constant columns have none, nor have fewer than 20 responses.
     """
     if len(rows) < _FEWEST_ROWS:
         return ()
@@ -99,8 +100,9 @@ def _repeated_of(place: int, column: NDArray[np.float64]) -> RepeatedValues | No
         for value, count in zip(seen[is_frequent], counts[is_frequent], strict=True)
     ]
     if len(seen) <= len(column) / _ROWS_PER_VALUE:
-        every = _evenly_spaced(seen)
-        if len(seen) <= _FEW_VALUES or len(every) > 0:
+        is_few = len(seen) <= _FEW_VALUES
+        every = _evenly_spaced(seen, _FULL if is_few else _MOST_STEPS)
+        if is_few or len(every) > 0:
             return _few(place, every if len(every) else seen, seen, widths)
     is_frequent &= counts >= _FEWEST_EQUAL * np.median(counts)
     if not is_frequent.any():
@@ -114,12 +116,15 @@ def _width(others: NDArray[np.float64], count: int) -> float:
     return float(min(count / len(others), _MOST_ODDS) * (high - low))
 
 
-def _evenly_spaced(seen: NDArray[np.float64]) -> NDArray[np.float64]:
-    """All values at the smallest step between those seen; none if these are not evenly spaced."""
+def _evenly_spaced(seen: NDArray[np.float64], most: float) -> NDArray[np.float64]:
+    """All values at the smallest step between those seen.
+
+    None if these are not evenly spaced, or if there are more than `most` times as many.
+    """
     step = np.diff(seen).min()
     steps = (seen - seen[0]) / step
     number = np.rint(steps)
-    if np.abs(steps - number).max() > _UNEVEN or number[-1] > _MOST_STEPS * len(seen):
+    if np.abs(steps - number).max() > _UNEVEN or number[-1] >= most * len(seen):
         return np.empty(0)
     every = seen[0] + step * np.arange(int(number[-1]) + 1)
     every[number.astype(int)] = seen
