@@ -70,6 +70,14 @@ def test_evenly_spaced_values_need_not_all_be_seen():
     assert_array_equal(only(np.repeat([0.0, 0.33, 0.5], 20)).values, [0, 0.33, 0.5])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rounded_numbers(dtype):
+    temperatures = np.round(RANDOM.normal(15, 5, 3000), 1).astype(dtype)
+    found = only(temperatures)
+    assert_allclose(np.diff(found.values), 0.1, atol=1e-5)
+    assert np.isin(temperatures, found.values.astype(dtype)).all()
+
+
 def test_a_value_of_most_responses_has_the_widest_interval():
     values = np.concatenate([np.zeros(700), np.repeat(np.arange(1, 11.0), 30)])
     found = only(values)
