@@ -134,8 +134,15 @@ def test_from_3000_pairs_on_there_is_one_fold():
     (fold,) = folds_of(3000, 0, groups)
     assert_array_equal(np.flatnonzero(np.isin(groups, groups[fold])), fold)
     assert len(fold) == 1100
-    (fold,) = folds_of(3000, 0, (np.arange(3000) > 9).astype(int))  # one group is learnt from
-    assert len(fold) in (10, 2990)
+    (fold,) = folds_of(3000, 0, (np.arange(3000) > 29).astype(int))
+    assert_array_equal(fold, np.arange(30))  # a group of more than half is learnt from
+    assert folds_of(3000, 0, (np.arange(3000) > 9).astype(int)) == []
+    for n_pairs in (600, 6000):
+        groups = np.maximum(np.arange(n_pairs) - 2 * n_pairs // 3, 0) // 5
+        for fold in folds_of(n_pairs, 0, groups):
+            assert fold.min() >= 2 * n_pairs // 3
+    (fold,) = folds_of(3000, 0, (np.arange(3000) >= 1500).astype(int))  # one group is learnt from
+    assert len(fold) == 1500
 
 
 @pytest.mark.parametrize("grouped", [False, True])

@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 import sklsdm
 from sklsdm import LSDMGenerator
-from sklsdm.inputs.repeated import find_repeated
+from sklsdm.inputs.repeated import find_in_both, find_repeated
 from sklsdm.inputs.responses import Responses
 
 RANDOM = np.random.default_rng(0)
@@ -65,7 +65,9 @@ def test_few_values():
 
 
 def test_evenly_spaced_values_need_not_all_be_seen():
-    assert_array_equal(only(np.repeat([0.0, 0.5, 1.0, 2.0], 20)).values, [0, 0.5, 1, 1.5, 2])
+    counts = np.repeat([*range(12), 14.0, 900.0], 20)
+    assert_array_equal(only(counts).values, [*range(15), 900])
+    assert_array_equal(only(np.repeat([0.0, 0.5, 1.0, 2.0], 20)).values, [0, 0.5, 1, 2])
     assert_array_equal(only(np.repeat([10.0, 20, 50, 100], 20)).values, [10, 20, 50, 100])
     assert_array_equal(only(np.repeat([0.0, 0.33, 0.5], 20)).values, [0, 0.33, 0.5])
 
@@ -74,7 +76,8 @@ def test_evenly_spaced_values_need_not_all_be_seen():
 def test_rounded_numbers(dtype):
     temperatures = np.round(RANDOM.normal(15, 5, 3000), 1).astype(dtype)
     found = only(temperatures)
-    assert_allclose(np.diff(found.values), 0.1, atol=1e-5)
+    assert_allclose(10 * found.values, np.rint(10 * found.values), atol=1e-4)
+    assert len(found.values) > len(np.unique(temperatures))
     assert np.isin(temperatures, found.values.astype(dtype)).all()
 
 
@@ -131,6 +134,20 @@ def test_the_axis_keeps_its_order_and_every_value(frequent, others):
         assert_allclose(there_and_back(found, ordered), ordered, atol=1e-12 * scale)
         assert_array_equal(there_and_back(found, found.values), found.values)
         assert (found.lower[1:] >= found.upper[:-1]).all()
+
+
+def values_of(paired, unpaired):
+    (found,) = find_in_both(paired[:, None], unpaired[:, None])
+    return found.values
+
+
+def test_unpaired_responses_add_values_if_they_are_of_the_same_kind():
+    few = COUNTS[COUNTS < 4]
+    assert_array_equal(values_of(few, COUNTS), np.arange(COUNTS.max() + 1))
+    assert_array_equal(values_of(few, FREE), np.arange(4))
+    assert_array_equal(values_of(RAIN, RAIN[RAIN > 0]), [0])
+    assert_array_equal(values_of(COUNTS[:10], COUNTS), np.arange(COUNTS.max() + 1))
+    assert find_in_both(FREE[:30, None], COUNTS[:, None]) == ()
 
 
 # ------------------------------------------------------------------ in a fit
@@ -194,8 +211,10 @@ def test_without_conditions():
     assert (draws[:, 1] == 0).mean() == 0
 
 
-def test_a_further_fit_keeps_the_values_and_takes_new_ones():
-    est = fitted(COUNTS, warm_start=True).fit(X, COUNTS + 0.5)
+def test_a_further_fit_keeps_the_values():
+    est = fitted(COUNTS, warm_start=True).fit(X, COUNTS[::-1])
+    with pytest.warns(UserWarning, match=r"Column 0 .*, 0 to .* and 600 of 600 are others now"):
+        est.fit(X, COUNTS + 0.5)
     draws = est.sample(X, 5, random_state=0)
     assert_array_equal(draws, np.rint(draws))
     with pytest.raises(ValueError, match="exact_values=False"):

@@ -323,15 +323,12 @@ def _quick_matcher(latent_dim: int, n_steps: int) -> BaseMatcher:
 def folds_for(stage: StageTwo, validation: Pairs | None) -> list[Fold]:
     """Where candidates are judged: on the user's validation pairs, or by cross-fitting.
 
-    There are no folds, and nothing is compared, if one of them would leave fewer than a quarter of
-    the pairs to learn from, since a group has nearly all.
+    There are no folds, and nothing is compared, where a group has nearly all pairs.
     """
     every = np.arange(len(stage.pairs))
     if validation is not None:
         return [Fold(every, validation)]
     found = folds_of(len(every), stage.run.seed, stage.groups)
-    if max(map(len, found)) > 0.75 * len(every):
-        return []
     return [Fold(np.setdiff1d(every, held), stage.pairs.take(held)) for held in found]
 
 

@@ -12,6 +12,8 @@ from sklsdm.inputs.responses import Responses
 from sklsdm.matchers.data import FEW_PAIRS
 
 FEW_LABELLED_IMAGES = 2000  # a tenth of fewer cannot tell which state draws best (docs/lessons.md)
+_HELD_OUT_GROUPS = 20  # of equal size, that are held out at least ...
+_MOST_OF_GROUPS = 0.2  # ... up to this share of the pairs
 N_FOLDS = 3  # of a cross-fitted choice
 CROSS_FITTED = 3000  # from so many pairs on, a choice is made on one fold
 MAX_JUDGED = 1024  # pairs in that fold
@@ -23,10 +25,13 @@ def hold_out_pairs(
     """Indices of the pairs held out from both stages; none if there are fewer than 20 pairs.
 
     With `groups` whole groups are held out, as many as are needed for the wanted number, but none
-    that has more than half of the pairs.
+    that has more than half of the pairs. Where groups are few, a larger share is held out, up to a
+    fifth: what few groups have in common by chance would choose the state.
     """
     if n_pairs < FEW_PAIRS:
         return np.arange(0)
+    if groups is not None and fraction > 0:
+        fraction = max(fraction, min(_HELD_OUT_GROUPS / (groups.max() + 1), _MOST_OF_GROUPS))
     count = min(int(np.ceil(fraction * n_pairs)), n_pairs - 2, MAX_HELD_OUT)
     random = np.random.default_rng(seed)
     if groups is None:
@@ -70,16 +75,22 @@ def folds_of(
     """The held-out pairs of each fold of a cross-fitted choice; groups are never split.
 
     Below 3,000 pairs each pair is in one of three folds (two, for two groups). From there on there
-    is one fold of at most 1,024 pairs.
+    is one fold of at most 1,024 pairs, and of the last group in it. A group of more than half of
+    the pairs is in no fold, and there is none where it leaves fewer than 20 pairs.
     """
     random = np.random.default_rng(seed + 2)
     members = np.arange(n_pairs) if groups is None else groups
     order = random.permutation(members.max() + 1)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
+    is_large = 2 * np.bincount(members) > n_pairs
+    if is_large.any() and n_pairs - np.bincount(members).max() < FEW_PAIRS:
+        return []
     if n_pairs < CROSS_FITTED:
-        fold_of = rank[members] % min(N_FOLDS, len(order))
-        return [np.flatnonzero(fold_of == number) for number in range(fold_of.max() + 1)]
-    before = np.concatenate([[0], np.bincount(members)[order].cumsum()[:-1]])
-    held = order[before < MAX_JUDGED][: len(order) - 1]
+        fold_of = np.where(is_large[members], -1, rank[members] % min(N_FOLDS, len(order)))
+        found = [np.flatnonzero(fold_of == number) for number in range(N_FOLDS)]
+        return [fold for fold in found if len(fold) > 0]
+    order = order[~is_large[order]]
+    before = np.concatenate([[0], np.bincount(members)[order].cumsum()])[: len(order)]
+    held = order[before < MAX_JUDGED][: members.max()]
     return [np.flatnonzero(np.isin(members, held))]

@@ -44,8 +44,8 @@ def implied_groups(condition: NDArray[Any], y: NDArray[Any]) -> NDArray[np.intp]
     measured columns that are always equal together tell the subject, unless both are made of one
     number: in the same or the opposite order, or as its sine and cosine.
 
-    Neither fewer than 20 groups are told, nor any where one has more than a tenth of the pairs:
-    an empty row, say, that many have in common makes no subject of them.
+    Fewer than 20 groups are not told. Where more than a tenth of the pairs would be one group, such
+    as those of an empty row, each of these stands for itself.
 
     Parameters
     ----------
@@ -57,11 +57,12 @@ def implied_groups(condition: NDArray[Any], y: NDArray[Any]) -> NDArray[np.intp]
     if condition.nbytes + y.nbytes > _MOST_BYTES:
         return None
     conditions, responses = _numbers_of(condition), _numbers_of(y)
-    for subjects in (conditions, _subjects(condition)):
-        if subjects is not None and _are_repeated_measurements(condition, subjects):
-            return subjects
-    pairs = _numbers_of(np.stack([conditions, responses], axis=1))
-    if not _are_groups(pairs, pairs.max() + 1, 1 - _FEWEST_COPIES):
+    each = _without_large(conditions)
+    subjects = each if _are_repeated_measurements(condition, each) else _subjects(condition)
+    if subjects is not None:
+        return subjects
+    pairs = _without_large(_numbers_of(np.stack([conditions, responses], axis=1)))
+    if not FEW_PAIRS <= pairs.max() + 1 <= (1 - _FEWEST_COPIES) * len(pairs):
         return None
     is_copied = _tells(conditions, responses) or _tells(responses, conditions)
     return pairs if is_copied else None
@@ -73,7 +74,7 @@ def _subjects(condition: NDArray[Any]) -> NDArray[np.intp] | None:
         return None
     known: dict[bytes, NDArray[Any]] = {}
     for column in condition.T:
-        numbers = _numbers_of(column[:, None])
+        numbers = _without_large(_numbers_of(column[:, None]))
         if _are_repeated_measurements(column[:, None], numbers):
             other = known.setdefault(numbers.tobytes(), column)
             if not _are_of_one_number(column, other):
@@ -95,24 +96,25 @@ def _are_of_one_number(one: NDArray[Any], other: NDArray[Any]) -> bool:
 def _are_repeated_measurements(condition: NDArray[Any], numbers: NDArray[np.intp]) -> bool:
     """Whether conditions (n, p), whose distinct rows have these numbers (n,), repeat as such."""
     _, first = np.unique(numbers, return_index=True)
-    if not _are_groups(numbers, len(first), 1 / _PAIRS_PER_CONDITION):
+    if not FEW_PAIRS <= len(first) <= len(numbers) / _PAIRS_PER_CONDITION:
         return False
     rows = condition[first].reshape(len(first), -1)
     return are_measured(torch.from_numpy(rows.astype(np.float64)))
 
 
-def _are_groups(numbers: NDArray[np.intp], n_groups: int, most: float) -> bool:
-    """Whether groups (n,) are at least 20, at most this share of the pairs, and none is large."""
-    if not FEW_PAIRS <= n_groups <= most * len(numbers):
-        return False
-    return bool(np.bincount(numbers).max() <= _LARGEST * len(numbers))
+def _without_large(numbers: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Numbers (n,) of groups, where each pair of a large group is one by itself."""
+    is_large = (np.bincount(numbers) > _LARGEST * len(numbers))[numbers]
+    own = numbers.max() + 1 + np.arange(len(numbers))
+    _, found = np.unique(np.where(is_large, own, numbers), return_inverse=True)
+    return found.reshape(-1)
 
 
 def _numbers_of(rows: NDArray[Any]) -> NDArray[np.intp]:
     """A number for each row, from 0 on in order of appearance, the same one for equal rows."""
     if rows[:1].size == 0:
         return np.zeros(len(rows), np.intp)
-    keys = row_keys(rows.reshape(len(rows), -1))
+    keys = row_keys(rows.reshape(len(rows), -1) + rows.dtype.type(0))  # -0 is 0
     _, first, kind = np.unique(keys, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[kind.reshape(-1)]
 

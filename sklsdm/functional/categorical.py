@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sklsdm.functional.even_steps import even_steps
 from sklsdm.noise import standard_uniform
 
 __all__ = ["are_labels", "are_measured", "distinct_rows", "draw_index", "nearest_row"]
@@ -12,7 +13,6 @@ __all__ = ["are_labels", "are_measured", "distinct_rows", "draw_index", "nearest
 _ROWS_PER_LABEL = 4  # average number of rows with one condition from which it is a label
 _FEW_VALUES = 20  # of a column, at any distances
 _MOST_STEPS = 4  # of even spacing, for each value of a column
-_UNEVEN = 1e-3  # of a step
 
 
 def distinct_rows(condition: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,9 +50,8 @@ def are_measured(rows: Tensor) -> bool:
 def _is_uneven(values: Tensor) -> bool:
     if len(values) <= _FEW_VALUES:
         return False
-    steps = (values - values[0]) / values.diff().min()
-    is_even = (steps - steps.round()).abs().max() <= _UNEVEN
-    return not (bool(is_even) and bool(steps[-1] <= _MOST_STEPS * len(values)))
+    number = even_steps(values.cpu().numpy())
+    return number is None or bool(number[-1] > _MOST_STEPS * len(values))
 
 
 def draw_index(log_weight: Tensor, random: torch.Generator) -> Tensor:

@@ -11,16 +11,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sklsdm.functional.even_steps import even_steps
+
 _FEWEST_ROWS = 20
 _SHARE = 0.05  # of the responses, from which on a value counts as frequent
 _FEWEST_EQUAL = 5  # responses with a frequent value, and times as many as with the median value
-_ROWS_PER_VALUE = 5  # on average, in an output that takes few values
-_FEW_VALUES = 50  # which may lie anywhere; more of them must be evenly spaced
-_FULL = 1.5  # evenly spaced values for each one that was seen, up to which all belong to few
-_MOST_STEPS = 4  # the same for more than few
-_UNEVEN = 1e-3  # of a step; tenths in float32 are so uneven
+_ROWS_PER_VALUE = 5  # on average, in an output of few values; 2 where these are evenly spaced
+_FEW_VALUES = 50  # which may lie anywhere; more of them must be evenly and densely spaced
+_FEWEST_TO_FILL = 10  # evenly spaced values, from which on those between them belong to them
+_FILLED = 10  # steps between neighbours, up to which the values between them do
+_DENSE = 0.9  # share of neighbours that are so near
 _CLEARLY_WIDER = 2.0  # times half the way to both neighbours, from which on an interval is widened
 _MOST_ODDS = 3.0  # of a frequent value, that widen its interval
+_ROUNDING = 1e-6  # relative, within which a value is known
 MOST_SEARCHED_OUTPUTS = 100  # of a table, whose values are looked at
 
 
@@ -47,6 +50,19 @@ class RepeatedValues:
         last = np.maximum(following - 1, 0)
         is_repeated = (following > 0) & (self.values[last] == values)
         return np.where(is_repeated, self.places[last], values + self.shifts[following])
+
+    @property
+    def are_all(self) -> bool:
+        """Whether the output takes no other values."""
+        ends = np.isinf(self.lower[0]) and np.isinf(self.upper[-1])
+        return bool(ends and np.array_equal(self.lower[1:], self.upper[:-1]))
+
+    def is_new(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of some values (n,) are none of the repeated ones, up to rounding."""
+        after = np.clip(np.searchsorted(self.values, values), 1, len(self.values) - 1)
+        near = np.stack([self.values[after - 1], self.values[after]])
+        is_far: NDArray[np.bool_] = np.abs(near - values) > _ROUNDING * np.abs(values)
+        return is_far.all(axis=0)
 
     def restore(self, places: Tensor) -> Tensor:
         """Values (n,) of the output, for places on the stretched axis."""
@@ -77,11 +93,11 @@ _MOVED: WeakKeyDictionary[
 def find_repeated(rows: NDArray[np.float64]) -> tuple[RepeatedValues, ...]:
     """The repeated values of each column of responses (n, q) that has some.
 
-    All values of a column are repeated if it takes few: a fifth as many as there are responses at
-    most, and evenly spaced if they are more than 50. Where most of evenly spaced values were seen,
-    such as counts, the others between them belong to them. Of other columns, frequent values are
-    repeated: those of a twentieth of the responses or more, where other values are far rarer.
-    Constant columns have none, nor have fewer than 20 responses.
+    All values of a column are repeated if it takes few: half as many as there are responses at
+    most, if they lie at multiples of one step, such as counts or rounded numbers; else 50, and a
+    fifth as many. From ten evenly spaced values on, those between near neighbours belong to them.
+    Of other columns, frequent values are repeated: those of a twentieth of the responses or more,
+    where other values are far rarer. Constant columns have none, nor have fewer than 20 responses.
     """
     if len(rows) < _FEWEST_ROWS:
         return ()
@@ -89,8 +105,28 @@ def find_repeated(rows: NDArray[np.float64]) -> tuple[RepeatedValues, ...]:
     return tuple(each for each in found if each is not None)
 
 
+def find_in_both(
+    paired: NDArray[np.float64], others: NDArray[np.float64]
+) -> tuple[RepeatedValues, ...]:
+    """The repeated values of paired (n, q) and unpaired responses (N, q).
+
+    A column has some where the paired ones have some. They are those of all responses, unless the
+    unpaired ones are of another kind, such as numbers that were not rounded. Fewer than 20 paired
+    ones are not asked.
+    """
+    together = find_repeated(np.concatenate([paired, others]))
+    if len(paired) < _FEWEST_ROWS or len(others) == 0:
+        return together
+    by_column = {each.column: each for each in together}
+    found = []
+    for own in find_repeated(paired):
+        shared = by_column.get(own.column, own)
+        found.append(shared if shared.are_all == own.are_all else own)
+    return tuple(found)
+
+
 def _repeated_of(place: int, column: NDArray[np.float64]) -> RepeatedValues | None:
-    seen, counts = np.unique(column, return_counts=True)
+    seen, counts = np.unique(column + 0.0, return_counts=True)  # -0 is 0
     if len(seen) == 1:
         return None
     is_frequent = counts >= max(_FEWEST_EQUAL, _SHARE * len(column))
@@ -99,11 +135,9 @@ def _repeated_of(place: int, column: NDArray[np.float64]) -> RepeatedValues | No
         _width(column[column != value], count)
         for value, count in zip(seen[is_frequent], counts[is_frequent], strict=True)
     ]
-    if len(seen) <= len(column) / _ROWS_PER_VALUE:
-        is_few = len(seen) <= _FEW_VALUES
-        every = _evenly_spaced(seen, _FULL if is_few else _MOST_STEPS)
-        if is_few or len(every) > 0:
-            return _few(place, every if len(every) else seen, seen, widths)
+    every = _values_of_few(seen, len(column))
+    if len(every) > 0:
+        return _few(place, every, seen, widths)
     is_frequent &= counts >= _FEWEST_EQUAL * np.median(counts)
     if not is_frequent.any():
         return None
@@ -116,19 +150,27 @@ def _width(others: NDArray[np.float64], count: int) -> float:
     return float(min(count / len(others), _MOST_ODDS) * (high - low))
 
 
-def _evenly_spaced(seen: NDArray[np.float64], most: float) -> NDArray[np.float64]:
-    """All values at the smallest step between those seen.
+def _values_of_few(seen: NDArray[np.float64], n_rows: int) -> NDArray[np.float64]:
+    """All values of an output that takes few, also those between them; else none.
 
-    None if these are not evenly spaced, or if there are more than `most` times as many.
+    `seen` are the values of `n_rows` responses.
     """
-    step = np.diff(seen).min()
-    steps = (seen - seen[0]) / step
-    number = np.rint(steps)
-    if np.abs(steps - number).max() > _UNEVEN or number[-1] >= most * len(seen):
-        return np.empty(0)
-    every = seen[0] + step * np.arange(int(number[-1]) + 1)
-    every[number.astype(int)] = seen
-    return every
+    number = even_steps(seen)
+    if number is None:
+        is_few = len(seen) <= min(_FEW_VALUES, n_rows / _ROWS_PER_VALUE)
+        return seen if is_few else seen[:0]
+    gaps = np.diff(number)
+    is_dense = (gaps <= _FILLED).mean() >= _DENSE
+    if len(seen) > n_rows / 2 or (len(seen) > _FEW_VALUES and not is_dense):
+        return seen[:0]
+    if len(seen) < _FEWEST_TO_FILL:
+        return seen
+    between = np.concatenate(
+        [np.arange(1, gap) / gap if gap <= _FILLED else np.empty(0) for gap in gaps]
+    )
+    lengths = np.where(gaps <= _FILLED, gaps - 1, 0)
+    start, end = np.repeat(seen[:-1], lengths), np.repeat(seen[1:], lengths)
+    return np.sort(np.concatenate([seen, start + between * (end - start)]))
 
 
 def _few(

@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sklsdm._validation import warn_user
 from sklsdm.blocks import row_blocks, row_slices, rows_per_block
 from sklsdm.inputs.repeated import (
     MOST_SEARCHED_OUTPUTS,
     RepeatedValues,
-    find_repeated,
+    find_in_both,
     restore_columns,
     stretch_columns,
 )
@@ -25,6 +26,7 @@ from sklsdm.inputs.standardising import Standardiser, fit_standardiser
 
 _FAR = 1e3  # standard deviations from the mean, within which draws lie
 _ROUNDING = 1e-6  # relative, of a constant
+_NEW_VALUES = 0.01  # share of responses with values that an earlier fit did not know
 _MOST_SEARCHED = 20_000  # paired responses, and unpaired ones, among which values may repeat
 MAX_REFERENCE = 2000  # paired responses kept for `score`, which compares draws with them
 
@@ -215,6 +217,7 @@ class Responses:
             form = self._learn_form(paired, y_range, exact_values)
         else:
             self._check_constants(form)
+            self._warn_of_new_values(form)
         self.format = form
         for name, part in named.items():
             self.format.check_range(name, part)
@@ -223,7 +226,9 @@ class Responses:
         is_image = paired.ndim >= 3
         repeated: tuple[RepeatedValues, ...] = ()
         if exact_values and not is_image and math.prod(paired.shape[1:]) <= MOST_SEARCHED_OUTPUTS:
-            repeated = find_repeated(np.concatenate([_some_rows(part) for part in self._parts]))
+            some = np.concatenate([_some_rows(part) for part in self._parts])
+            n_paired = min(self.n_paired, _MOST_SEARCHED)
+            repeated = find_in_both(some[:n_paired], some[n_paired:])
         blocks = (stretch_columns(repeated, block) for block in _raw_blocks(self._parts))
         return ResponseFormat(paired, fit_standardiser(blocks, shared=is_image), y_range, repeated)
 
@@ -240,6 +245,22 @@ class Responses:
                     f"Columns {columns} of the responses were constant in the fit that this one "
                     f"goes on from, and vary now: draws would repeat the constant. Fit anew with "
                     f"warm_start=False."
+                )
+
+    def _warn_of_new_values(self, form: ResponseFormat) -> None:
+        """Warn if an output that is drawn as one of few values takes others now."""
+        few = [each for each in form.repeated if each.are_all]
+        blocks = _raw_blocks(self._parts) if few else iter(())
+        new = sum(
+            np.array([each.is_new(block[:, each.column]).sum() for each in few]) for block in blocks
+        )
+        for each, count in zip(few, np.atleast_1d(new), strict=False):
+            if count > _NEW_VALUES * len(self):
+                warn_user(
+                    f"Column {each.column} of the responses took few values in the fit that this "
+                    f"one goes on from, {each.values[0]:g} to {each.values[-1]:g}, and {count} of "
+                    f"{len(self)} are others now: draws still take only the known ones. Fit anew "
+                    f"with warm_start=False, or pass exact_values=False from the first fit on."
                 )
 
     def __len__(self) -> int:
