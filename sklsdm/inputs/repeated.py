@@ -61,8 +61,7 @@ class RepeatedValues:
         """Which of some values (n,) are none of the repeated ones, up to rounding."""
         after = np.clip(np.searchsorted(self.values, values), 1, len(self.values) - 1)
         near = np.stack([self.values[after - 1], self.values[after]])
-        is_far: NDArray[np.bool_] = np.abs(near - values) > _ROUNDING * np.abs(values)
-        return is_far.all(axis=0)
+        return np.abs(near - values).min(axis=0) > _ROUNDING * np.abs(values)
 
     def restore(self, places: Tensor) -> Tensor:
         """Values (n,) of the output, for places on the stretched axis."""
