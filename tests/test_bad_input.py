@@ -9,6 +9,7 @@ import scipy.sparse
 import torch
 from helpers import plain_regressor
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 from torch.utils.data import Dataset, IterableDataset
@@ -395,3 +396,9 @@ def test_validation_pairs_far_outside():
 def test_what_is_no_integer_is_told_in_short(value, shown):
     with pytest.raises(TypeError, match=rf"n_samples must be an integer, got {shown}\.$"):
         check_integer("n_samples", value, 1)
+
+
+def test_a_single_pair_a_step_where_unpaired_codes_are_matched(est):
+    est = clone(est).set_params(matcher="energy", unpaired="match", matcher__batch_size=1)
+    with pytest.raises(ValueError, match="matcher__batch_size must be at least 2 .*got 1"):
+        est.fit(X, Y, np.vstack([Y, Y + 1]))

@@ -57,6 +57,11 @@ class EnergyMatcher(GeneratorMatcher):
     )
 
     def _objective(self, module: Any, data: MatchingData, plan: Plan) -> EnergyObjective:
+        if plan.unpaired_weight > 0 and plan.batch_size == 1:
+            raise ValueError(
+                "matcher__batch_size must be at least 2 where unpaired codes are matched, got 1: "
+                "the distance of two samples needs two draws."
+            )
         return EnergyObjective(self.n_draws, plan.unpaired_weight)
 
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
