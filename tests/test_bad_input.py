@@ -400,5 +400,5 @@ def test_what_is_no_integer_is_told_in_short(value, shown):
 
 def test_a_single_pair_a_step_where_unpaired_codes_are_matched(est):
     est = clone(est).set_params(matcher="energy", unpaired="match", matcher__batch_size=1)
-    with pytest.raises(ValueError, match="matcher__batch_size must be at least 2 .*got 1"):
+    with pytest.raises(ValueError, match=r"matcher__batch_size must be at least 2 .*got 1"):
         est.fit(X, Y, np.vstack([Y, Y + 1]))
