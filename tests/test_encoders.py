@@ -348,12 +348,20 @@ def test_groups_are_held_out_whole():
     est = short("trees")
     for seed in range(5):
         held = hold_out_pairs(len(y), 0.1, seed, groups[order])
-        assert 40 <= len(held) <= 50
+        assert 80 <= len(held) <= 90  # a fifth, of 40 groups
         out = np.isin(groups[order], groups[order][held])
         assert_array_equal(np.flatnonzero(out), held)
     names = np.array([f"storm {group}" for group in groups])
     fitted = est.fit(X[order], y[order], groups=names[order])
     assert np.isfinite(fitted.sample(X[:3], 2)).all()
+
+
+@pytest.mark.parametrize(("n_groups", "share"), [(20, 0.2), (80, 0.2), (125, 0.16), (200, 0.1)])
+def test_of_few_groups_more_are_held_out(n_groups, share):
+    groups = np.repeat(np.arange(n_groups), 1000 // n_groups)
+    held = hold_out_pairs(len(groups), 0.1, 0, groups)
+    assert share * len(groups) <= len(held) <= share * len(groups) + 1000 // n_groups
+    assert len(hold_out_pairs(len(groups), 0.0, 0, groups)) == 0
 
 
 @pytest.mark.parametrize(
