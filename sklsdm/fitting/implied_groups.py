@@ -74,6 +74,8 @@ def _subjects(condition: NDArray[Any]) -> NDArray[np.intp] | None:
         return None
     known: dict[bytes, NDArray[Any]] = {}
     for column in condition.T:
+        if len(np.unique(column)) > len(column) / _PAIRS_PER_CONDITION:
+            continue
         numbers = _without_large(_numbers_of(column[:, None]))
         if _are_repeated_measurements(column[:, None], numbers):
             other = known.setdefault(numbers.tobytes(), column)

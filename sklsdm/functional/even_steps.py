@@ -20,10 +20,11 @@ def even_steps(values: NDArray[np.floating]) -> NDArray[np.intp] | None:
     """
     if len(values) < 2:
         return None
-    places = values.astype(np.float64) - values[0]
+    with np.errstate(over="ignore"):
+        places = values.astype(np.float64) - values[0]
     distances = np.diff(places)
-    step = distances[distances < _NEAR * distances.min()].mean()
-    if places[-1] > _MOST_STEPS * step:
+    step = distances[distances <= _NEAR * distances.min()].mean()
+    if not np.isfinite(places[-1]) or places[-1] > _MOST_STEPS * step:
         return None
     number = np.rint(places / step)
     step = places[-1] / number[-1]

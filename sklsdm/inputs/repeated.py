@@ -187,7 +187,7 @@ def _few(
     extra = np.where(needed >= _CLEARLY_WIDER * (upper - lower), needed - (upper - lower), 0.0)
     shifts = np.concatenate([[0.0], np.cumsum(extra)])
     lower, upper = lower + shifts[:-1], upper + shifts[1:]
-    places = np.where(extra > 0, (lower + upper) / 2, values + shifts[1:])
+    places = np.where(extra > 0, lower / 2 + upper / 2, values + shifts[1:])
     lower[0], upper[-1] = -np.inf, np.inf
     return RepeatedValues(place, values, places, lower, upper, shifts)
 
@@ -202,7 +202,7 @@ def _frequent(
     values, widths = seen[is_frequent], widths[is_frequent]
     shifts = np.concatenate([[0.0], np.cumsum(widths)])
     lower, upper = values + shifts[:-1], values + shifts[1:]
-    places = (lower + upper) / 2
+    places = lower / 2 + upper / 2
     if is_frequent[0]:
         lower[0] = -np.inf
     if is_frequent[-1]:
