@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklsdm._validation import warn_user
 from sklsdm.blocks import row_blocks
 from sklsdm.inputs.missing_codes import find_missing_code
-from sklsdm.inputs.responses import flat_rows
+from sklsdm.inputs.responses import flat_rows, some_rows
 
 EXTREME = 1e6  # usual distances from the median, beyond which a value is extreme
 # Of 20 numbers or more, one that makes most of its column's variance is extreme from this distance
@@ -60,7 +60,10 @@ def warn_of_extremes(
     together = len(first.shape) > 2
     n_rows = sum(map(len, given.values()))
     share = min(1.0, max(_FEWEST_ROWS, _SAMPLED // width) / n_rows)
-    samples = {name: _columns(_some_rows(part, share), together) for name, part in given.items()}
+    samples = {
+        name: _columns(some_rows(part, math.ceil(share * len(part))), together)
+        for name, part in given.items()
+    }
     code = None if together else find_missing_code(samples)
     if code is not None:
         warn_user(code.message(() if names is None else names))
@@ -138,13 +141,6 @@ def _find_worst(
 def _columns(rows: NDArray[np.float64], together: bool) -> NDArray[np.float64]:
     """Flat rows (n, q); where outputs are judged together, as one column."""
     return rows.reshape(-1, 1) if together else rows
-
-
-def _some_rows(part: Any, share: float) -> NDArray[np.float64]:
-    """A share of the rows, flat, at even distances; at least one."""
-    count = math.ceil(share * len(part))
-    chosen = np.linspace(0, len(part) - 1, count).astype(np.intp)
-    return flat_rows(np.asarray(part[chosen]))
 
 
 def _middle_and_distance(

@@ -180,9 +180,9 @@ def row_keys(rows: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(rows).view(f"V{rows.shape[1] * rows.itemsize}")[:, 0]
 
 
-def _some_rows(part: Any) -> NDArray[np.float64]:
-    """Up to 20,000 rows of an array, at even distances, flat and in their own units."""
-    chosen = np.linspace(0, len(part) - 1, min(len(part), _MOST_SEARCHED)).astype(np.intp)
+def some_rows(part: Any, count: int) -> NDArray[np.float64]:
+    """So many rows of an array, or all, at even distances, flat and in their own units."""
+    chosen = np.linspace(0, len(part) - 1, min(len(part), count)).astype(np.intp)
     return flat_rows(np.asarray(part[chosen]))
 
 
@@ -226,7 +226,7 @@ class Responses:
         is_image = paired.ndim >= 3
         repeated: tuple[RepeatedValues, ...] = ()
         if exact_values and not is_image and math.prod(paired.shape[1:]) <= MOST_SEARCHED_OUTPUTS:
-            some = np.concatenate([_some_rows(part) for part in self._parts])
+            some = np.concatenate([some_rows(part, _MOST_SEARCHED) for part in self._parts])
             n_paired = min(self.n_paired, _MOST_SEARCHED)
             repeated = find_in_both(some[:n_paired], some[n_paired:])
         blocks = (stretch_columns(repeated, block) for block in _raw_blocks(self._parts))
