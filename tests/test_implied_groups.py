@@ -74,6 +74,16 @@ def test_pairs_of_a_large_group_stand_for_themselves():
     assert len(partition(implied_groups(*twice))) == 400
 
 
+def test_missing_and_huge_numbers_of_subjects():
+    subjects = np.repeat(np.arange(40), 5)
+    x = np.hstack([RANDOM.normal(size=(200, 1)), X[subjects].astype(np.float64)])
+    assert partition(implied_groups(1e160 * x, Y)) == partition(subjects)
+    x[:10, 1:] = np.nan  # of two subjects
+    assert len(set(implied_groups(x, Y)[10:])) == 38
+    x[10:, 2] = np.nan
+    assert implied_groups(x, Y) is None
+
+
 @pytest.mark.parametrize("others", [1, 3])
 def test_subjects_are_found_beside_columns_that_change(others):
     subjects = np.repeat(np.arange(40), 5)

@@ -86,13 +86,20 @@ def _subjects(condition: NDArray[Any]) -> NDArray[np.intp] | None:
 
 def _are_of_one_number(one: NDArray[Any], other: NDArray[Any]) -> bool:
     """Whether columns (n,) are in one order, or the opposite one, or on a circle or an ellipse."""
-    if abs(spearmanr(one, other).statistic) >= _SAME_ORDER:
+    known = np.isfinite(one) & np.isfinite(other)
+    one, other = (_from_minus_one_to_one(column[known]) for column in (one, other))
+    if len(one) < FEW_PAIRS or abs(spearmanr(one, other).statistic) >= _SAME_ORDER:
         return True
-    one, other = one.astype(np.float64), other.astype(np.float64)
-    known = np.stack([np.ones(len(one)), one, np.square(one), other], axis=1)
+    terms = np.stack([np.ones(len(one)), one, np.square(one), other], axis=1)
     square = np.square(other)
-    missed = square - known @ np.linalg.lstsq(known, square)[0]
+    missed = square - terms @ np.linalg.lstsq(terms, square)[0]
     return bool(missed.var() <= _OFF_CURVE * square.var())
+
+
+def _from_minus_one_to_one(column: NDArray[Any]) -> NDArray[np.float64]:
+    """A column of which the largest number is 1 or -1, so that squares do not overflow."""
+    found = column.astype(np.float64)
+    return found / max(np.abs(found).max(initial=0.0), np.finfo(np.float64).tiny)
 
 
 def _are_repeated_measurements(condition: NDArray[Any], numbers: NDArray[np.intp]) -> bool:
