@@ -12,7 +12,7 @@ from sklsdm.inputs.responses import Responses
 from sklsdm.matchers.data import FEW_PAIRS
 
 FEW_LABELLED_IMAGES = 2000  # a tenth of fewer cannot tell which state draws best (docs/lessons.md)
-_HELD_OUT_GROUPS = 20  # of equal size, that are held out at least ...
+_HELD_OUT_GROUPS = 20  # of equal size, that are held out if the next two bounds allow it ...
 _MOST_OF_GROUPS = 0.2  # ... up to this share of the pairs
 N_FOLDS = 3  # of a cross-fitted choice
 CROSS_FITTED = 3000  # from so many pairs on, a choice is made on one fold
@@ -26,7 +26,8 @@ def hold_out_pairs(
 
     With `groups` whole groups are held out, as many as are needed for the wanted number, but none
     that has more than half of the pairs. Where groups are few, a larger share is held out, up to a
-    fifth: what few groups have in common by chance would choose the state.
+    fifth: what few groups have in common by chance would choose the state. More than 2,000 pairs
+    are held out only where the last group passes this number.
     """
     if n_pairs < FEW_PAIRS:
         return np.arange(0)

@@ -42,7 +42,7 @@ def are_labels(condition: Tensor) -> bool:
 def are_measured(rows: Tensor) -> bool:
     """Whether a column of `rows` (m, p) has more than 20 values, at uneven distances.
 
-    So are measurements, and neither indicators nor numbers of classes.
+    So are measurements, and neither indicators nor numbers of classes, unless these have gaps.
     """
     return any(_is_uneven(column[~column.isnan()].unique()) for column in rows.unbind(dim=1))
 
