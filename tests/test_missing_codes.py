@@ -33,6 +33,8 @@ def test_codes_are_named(name, code):
     [
         Y,
         coded(Y, -998.0),
+        coded(Y, 99.0, 2),
+        coded(Y, 999.0, 1),
         coded(100 * Y, -99.0),  # among others
         coded(np.full((200, 2), 3.0), 99.0),  # of two values, one
         np.full((200, 2), 99.0),
@@ -47,6 +49,28 @@ def test_other_numbers_are_not(rows):
         warn_of_extremes(
             {"y": rows}, np.full(rows.size // len(rows) if rows.ndim == 2 else 1, 1e-9)
         )
+
+
+def test_several_codes():
+    """For different reasons, in several columns, beside another extreme value."""
+    rows = coded(coded(Y), -998.0, 5)
+    rows[:3, 0] = 98.0, 97.0, 99.0
+    rows[7, 0] = 1e12
+    with pytest.warns(UserWarning, match="holds") as caught:
+        warn_of_extremes({"y": rows}, rows.std(axis=0))
+    first, second = (str(warning.message) for warning in caught)
+    assert "y holds -999 in 0.075 of its rows in column 1" in first
+    assert "1e+12 in row 7, column 0" in second  # beside which 99 is not the largest number
+    rows[7, 0] = 0.0
+    with pytest.warns(UserWarning, match="holds") as caught:
+        warn_of_extremes({"y": rows}, None)
+    assert ["column 1" in str(each.message) for each in caught] == [True, False]
+    assert "y holds 99 in 0.005 of its rows in column 0" in str(caught[1].message)
+
+
+def test_a_single_row_with_a_clear_code():
+    with pytest.warns(UserWarning, match="y holds -999 in 0.005 of its rows"):
+        warn_of_extremes({"y": coded(Y, count=1)}, None)
 
 
 def test_in_a_fit():

@@ -90,6 +90,29 @@ def test_a_value_of_most_responses_has_the_widest_interval():
     assert_array_equal(there_and_back(found, values), values)
 
 
+def test_two_values_of_nearly_all_responses():
+    values = np.concatenate(
+        [np.zeros(480), np.ones(480), np.random.default_rng(0).uniform(2, 9, 40)]
+    )
+    found = only(values)
+    assert_array_equal(found.values, [0.0, 1.0])
+    standard = torch.from_numpy(found.stretch(values))
+    noisy = found.restore(
+        standard
+        + 0.1 * standard.std() * torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    )
+    assert abs((noisy == 0).double().mean() - 0.48) < 0.02
+    assert abs((noisy == 1).double().mean() - 0.48) < 0.05
+
+
+@pytest.mark.parametrize("amounts", [RANDOM.lognormal(3, 1, 40), RANDOM.integers(100, 9000, 40)])
+def test_amounts_that_occur_once_are_no_few_values(amounts):
+    values = np.concatenate([np.zeros(960), amounts])
+    assert_array_equal(only(values).values, [0.0])
+    repeated = np.concatenate([np.zeros(960), np.repeat(amounts[:10], 4)])
+    assert_array_equal(only(repeated).values, np.unique(repeated))
+
+
 COPIED = np.tile(FREE[:100], 6)
 
 
@@ -134,6 +157,8 @@ def test_the_axis_keeps_its_order_and_every_value(frequent, others):
         assert_allclose(there_and_back(found, ordered), ordered, atol=1e-12 * scale)
         assert_array_equal(there_and_back(found, found.values), found.values)
         assert (found.lower[1:] >= found.upper[:-1]).all()
+        assert (found.upper > found.lower).all()
+        assert np.isin(found.values, found.restore(torch.from_numpy(found.places))).all()
 
 
 def values_of(paired, unpaired):
@@ -148,6 +173,20 @@ def test_unpaired_responses_add_values_if_they_are_of_the_same_kind():
     assert_array_equal(values_of(RAIN, RAIN[RAIN > 0]), [0])
     assert_array_equal(values_of(COUNTS[:10], COUNTS), np.arange(COUNTS.max() + 1))
     assert find_in_both(FREE[:30, None], COUNTS[:, None]) == ()
+
+
+def test_the_largest_count_of_a_long_table_is_a_value():
+    counts = np.random.default_rng(0).poisson(2, 70_001).astype(float)
+    counts[[3, 69_999]] = 19, 22
+    for paired, unpaired in [
+        (counts, None),
+        (counts[:50_000], counts[50_000:]),
+        (counts[:30], counts),
+    ]:
+        (found,) = Responses(
+            paired[:, None], None if unpaired is None else unpaired[:, None]
+        ).format.repeated
+        assert_array_equal(found.values, np.arange(23))
 
 
 # ------------------------------------------------------------------ in a fit

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sklsdm._validation import warn_user
 from sklsdm.blocks import row_blocks
-from sklsdm.inputs.missing_codes import find_missing_code
+from sklsdm.inputs.missing_codes import find_missing_codes
 from sklsdm.inputs.responses import flat_rows, some_rows
 
 EXTREME = 1e6  # usual distances from the median, beyond which a value is extreme
@@ -21,6 +21,7 @@ _FEWEST_NUMBERS, _FAR_ALONE, _MOST_VARIANCE = 20, 150.0, 0.9
 # Where one value makes so much, the standard deviation is more than three times that of the others,
 # which is seldom below their usual distance.
 _LEAST_SPREAD = 3.0
+_MOST_CODES = 5  # that are named
 _SAMPLED = 1 << 18  # numbers from which medians and usual distances are taken
 _FEWEST_ROWS = 64  # of these, however many columns there are
 _ROUNDING = 1e-12  # values that differ from the median by less, relatively, count as equal to it
@@ -64,12 +65,12 @@ def warn_of_extremes(
         name: _columns(some_rows(part, math.ceil(share * len(part))), together)
         for name, part in given.items()
     }
-    code = None if together else find_missing_code(samples)
-    if code is not None:
+    codes = [] if together else find_missing_codes(samples)
+    for code in codes[:_MOST_CODES]:
         warn_user(code.message(() if names is None else names))
-        return
     middle, usual = _middle_and_distance(np.concatenate(list(samples.values())))
     limit = EXTREME * usual
+    limit[[code.column for code in codes]] = np.inf
     if std is not None:
         count = n_rows * (width if together else 1)
         alone = np.maximum(_FAR_ALONE * usual, math.sqrt(_MOST_VARIANCE * count) * std)

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CODES = np.array([10.0**k - 1 for k in range(2, 10)])  # 99, 999, ..., of either sign
+_KINDS = 3  # of missing values: 99, 98 and 97 may stand for different reasons
+_FEWEST_ROWS = 3  # with a code, unless it is -999 or below
 
 
 class MissingCode(NamedTuple):
@@ -36,24 +38,26 @@ class MissingCode(NamedTuple):
         )
 
 
-def find_missing_code(
-    samples: Mapping[str, NDArray[np.float64]],
-) -> MissingCode | None:
-    """The first code for missing values in flat rows (n, q) of the arguments by name.
+def find_missing_codes(samples: Mapping[str, NDArray[np.float64]]) -> list[MissingCode]:
+    """The codes for missing values in flat rows (n, q) of the arguments by name.
 
-    It is 99, 999, ... or -99, -999, ..., the smallest or the largest number of its column, and
-    farther from all others, which are of two values at least, than these are from each other.
+    A code is 99, 999, ... or -99, -999, ..., the smallest or the largest number of its column, and
+    farther from all others, which are of two values at least, than these are from each other. The
+    numbers 98 and 97 may be codes beside 99, and so on. One or two rows are no sign, unless with
+    -999 or below.
     """
+    found = []
     for name, rows in samples.items():
         for end in (np.fmin.reduce(rows, axis=0), np.fmax.reduce(rows, axis=0)):
             for column in np.flatnonzero(np.isin(np.abs(end), _CODES)):
                 values = rows[:, column]
-                others = values[(values != end[column]) & ~np.isnan(values)]
-                if len(others) == 0:
+                code = float(end[column])
+                is_code = np.isin(values, code - np.sign(code) * np.arange(_KINDS))
+                others = values[~is_code & ~np.isnan(values)]
+                if len(others) == 0 or (is_code.sum() < _FEWEST_ROWS and code > -999):
                     continue
                 low, high = float(others.min()), float(others.max())
-                if 0 < high - low < np.abs(others - end[column]).min():
-                    share = float((values == end[column]).mean())
-                    value = float(end[column])
-                    return MissingCode(name, int(column), value, share, low, high)
-    return None
+                if 0 < high - low < np.abs(others - code).min():
+                    share = float((values == code).mean())
+                    found.append(MissingCode(name, int(column), code, share, low, high))
+    return found

@@ -17,6 +17,7 @@ _FEWEST_ROWS = 20
 _SHARE = 0.05  # of the responses, from which on a value counts as frequent
 _FEWEST_EQUAL = 5  # responses with a frequent value, and times as many as with the median value
 _ROWS_PER_VALUE = 5  # on average, in an output of few values; 2 where these are evenly spaced
+_ROWS_PER_RARE_VALUE = 2  # on average, of those that are not frequent
 _FEW_VALUES = 50  # which may lie anywhere; more of them must be evenly and densely spaced
 _FEWEST_TO_FILL = 10  # evenly spaced values, from which on those between them belong to them
 _FILLED = 10  # steps between neighbours, up to which the values between them do
@@ -93,8 +94,9 @@ def find_repeated(rows: NDArray[np.float64]) -> tuple[RepeatedValues, ...]:
     """The repeated values of each column of responses (n, q) that has some.
 
     All values of a column are repeated if it takes few: half as many as there are responses at
-    most, if they lie at multiples of one step, such as counts or rounded numbers; else 50, and a
-    fifth as many. From ten evenly spaced values on, those between near neighbours belong to them.
+    most, if they lie densely at multiples of one step, such as counts or rounded numbers; else 50,
+    and half as many (a fifth, of uneven ones), of which the rare ones occur twice on average. From
+    ten evenly spaced values on, those between near neighbours belong to them.
     Of other columns, frequent values are repeated: those of a twentieth of the responses or more,
     where other values are far rarer. Constant columns have none, nor have fewer than 20 responses.
     """
@@ -129,39 +131,52 @@ def _repeated_of(place: int, column: NDArray[np.float64]) -> RepeatedValues | No
     if len(seen) == 1:
         return None
     is_frequent = counts >= max(_FEWEST_EQUAL, _SHARE * len(column))
+    every = _values_of_few(seen, counts, is_frequent)
+    if len(every) == 0:
+        is_frequent &= counts >= _FEWEST_EQUAL * np.median(counts)
+        if not is_frequent.any():
+            return None
+    widths = _widths(seen, counts, is_frequent)
+    return _frequent(place, seen, widths) if len(every) == 0 else _few(place, every, seen, widths)
+
+
+def _widths(
+    seen: NDArray[np.float64], counts: NDArray[np.intp], is_frequent: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Widths (k,) of the intervals of values (k,), which are 0 where these are not frequent.
+
+    The law is then as dense in an interval as it is outside of it. Where nearly all other responses
+    have one value, these are taken to lie anywhere between the smallest and the largest one.
+    """
     widths = np.zeros(len(seen))
-    widths[is_frequent] = [
-        _width(column[column != value], count)
-        for value, count in zip(seen[is_frequent], counts[is_frequent], strict=True)
-    ]
-    every = _values_of_few(seen, len(column))
-    if len(every) > 0:
-        return _few(place, every, seen, widths)
-    is_frequent &= counts >= _FEWEST_EQUAL * np.median(counts)
-    if not is_frequent.any():
-        return None
-    return _frequent(place, seen, widths, is_frequent)
+    for place in np.flatnonzero(is_frequent):
+        others = np.delete(counts, place)
+        values = np.repeat(np.delete(seen, place), others)
+        low, high = np.quantile(values, [0.1, 0.9])
+        spread = high - low if high > low else seen[-1] - seen[0]
+        widths[place] = min(counts[place] / others.sum(), _MOST_ODDS) * spread
+    return widths
 
 
-def _width(others: NDArray[np.float64], count: int) -> float:
-    """Of the interval of a value: its law there is then as dense as that of the other values."""
-    low, high = np.quantile(others, [0.1, 0.9])
-    return float(min(count / len(others), _MOST_ODDS) * (high - low))
-
-
-def _values_of_few(seen: NDArray[np.float64], n_rows: int) -> NDArray[np.float64]:
+def _values_of_few(
+    seen: NDArray[np.float64], counts: NDArray[np.intp], is_frequent: NDArray[np.bool_]
+) -> NDArray[np.float64]:
     """All values of an output that takes few, also those between them; else none.
 
-    `seen` are the values of `n_rows` responses.
+    `seen` are the values of the responses, and `counts` how many have each.
     """
+    n_rows = counts.sum()
     number = even_steps(seen)
-    if number is None:
-        is_few = len(seen) <= min(_FEW_VALUES, n_rows / _ROWS_PER_VALUE)
-        return seen if is_few else seen[:0]
-    gaps = np.diff(number)
-    is_dense = (gaps <= _FILLED).mean() >= _DENSE
-    if len(seen) > n_rows / 2 or (len(seen) > _FEW_VALUES and not is_dense):
+    gaps = np.empty(0) if number is None else np.diff(number)
+    is_dense = number is not None and (gaps <= _FILLED).mean() >= _DENSE
+    rows_per_value = 2 if number is not None else _ROWS_PER_VALUE
+    if len(seen) > n_rows / rows_per_value or (len(seen) > _FEW_VALUES and not is_dense):
         return seen[:0]
+    rare = counts[~is_frequent]
+    if not is_dense and rare.sum() < _ROWS_PER_RARE_VALUE * len(rare):
+        return seen[:0]
+    if number is None:
+        return seen
     if len(seen) < _FEWEST_TO_FILL:
         return seen
     between = np.concatenate(
@@ -196,9 +211,9 @@ def _frequent(
     place: int,
     seen: NDArray[np.float64],
     widths: NDArray[np.float64],
-    is_frequent: NDArray[np.bool_],
 ) -> RepeatedValues:
     """Some values of an output: intervals with room for other values between them."""
+    is_frequent = widths > 0
     values, widths = seen[is_frequent], widths[is_frequent]
     shifts = np.concatenate([[0.0], np.cumsum(widths)])
     lower, upper = values + shifts[:-1], values + shifts[1:]

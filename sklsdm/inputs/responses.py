@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -193,6 +194,15 @@ def _raw_blocks(parts: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
             yield flat_rows(np.asarray(part[rows]))
 
 
+def _rows_at_the_ends(blocks: Iterator[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Rows (2 q, q) that hold the smallest and the largest number of each column."""
+    found = next(blocks)
+    for block in itertools.chain([found[:0]], blocks):
+        rows = np.concatenate([found, block])
+        found = rows[np.concatenate([rows.argmin(axis=0), rows.argmax(axis=0)])]
+    return found
+
+
 class Responses:
     """All responses as flat standardised rows, paired ones first; they are read in blocks.
 
@@ -226,11 +236,28 @@ class Responses:
         is_image = paired.ndim >= 3
         repeated: tuple[RepeatedValues, ...] = ()
         if exact_values and not is_image and math.prod(paired.shape[1:]) <= MOST_SEARCHED_OUTPUTS:
-            some = np.concatenate([some_rows(part, _MOST_SEARCHED) for part in self._parts])
-            n_paired = min(self.n_paired, _MOST_SEARCHED)
-            repeated = find_in_both(some[:n_paired], some[n_paired:])
+            repeated = self._find_repeated()
         blocks = (stretch_columns(repeated, block) for block in _raw_blocks(self._parts))
         return ResponseFormat(paired, fit_standardiser(blocks, shared=is_image), y_range, repeated)
+
+    def _find_repeated(self) -> tuple[RepeatedValues, ...]:
+        """The repeated values of a sample of rows, which has the largest and smallest of few."""
+        samples = [some_rows(part, _MOST_SEARCHED) for part in self._parts]
+        n_rows = sum(map(len, samples))
+        found = find_in_both(*self._paired_and_others(samples))
+        if n_rows < len(self) and any(each.are_all for each in found):
+            ends = (_rows_at_the_ends(_raw_blocks([part])) for part in self._parts)
+            samples = [np.concatenate(rows) for rows in zip(samples, ends, strict=True)]
+            found = find_in_both(*self._paired_and_others(samples))
+        return found
+
+    def _paired_and_others(
+        self, parts: list[NDArray[np.float64]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rows of the paired responses and of the unpaired ones, either of which may be none."""
+        n_paired = len(parts[0]) if self.n_paired else 0
+        rows = np.concatenate(parts)
+        return rows[:n_paired], rows[n_paired:]
 
     def _check_constants(self, form: ResponseFormat) -> None:
         """Raise if outputs vary that were constant when the format was learnt."""
