@@ -26,10 +26,11 @@ from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.blocks import row_blocks
 from sklsdm.distributed import current_group
 from sklsdm.draws.drawing import Sampler, check_out, check_outcome
-from sklsdm.fitting.choosing import Fold, Pairs, Setting, StageTwo
+from sklsdm.fitting.choosing import Setting, StageTwo
 from sklsdm.fitting.holding_out import are_few_labelled_images, hold_out_pairs, hold_out_rows
 from sklsdm.fitting.latent_space import Coded, LatentSpace
 from sklsdm.fitting.noise_scale import scale_noise_by_folds
+from sklsdm.fitting.pairs import Fold, Pairs
 from sklsdm.fitting.stage_one import begin, go_on, stay
 from sklsdm.fitting.unpaired import data_for
 from sklsdm.going_on import (
@@ -216,8 +217,8 @@ class LatentSpaceEstimator(PartsOwner):
         stage = StageTwo(pairs, responses, run, groups, image_shape, keeps_encoder)
         setting = self._choose_setting(stage, coded, held, validation)
         self._take_space(setting.coded.space)
-        kept = np.setdiff1d(np.arange(len(pairs)), held)
-        fold = Fold(kept, pairs.take(held) if validation is None else validation)
+        judged = pairs.take(held) if validation is None else validation
+        fold = Fold(np.setdiff1d(np.arange(len(pairs)), held), judged.to_judge(run.seed))
         data = stage.data(setting, fold)
         matcher = self._new_part("matcher")
         only_sure = matcher.learns_sure_labels(data)

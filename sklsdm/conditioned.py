@@ -22,7 +22,7 @@ from sklsdm._validation import (
 from sklsdm.base import LatentSpaceEstimator
 from sklsdm.draws.frames import AsFrame, framed
 from sklsdm.encoders import ENCODERS, BaseConditionEncoder
-from sklsdm.fitting.choosing import Pairs
+from sklsdm.fitting.pairs import Pairs
 from sklsdm.inputs.categories import (
     CategoryColumns,
     count_empty_rows,

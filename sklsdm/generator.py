@@ -13,7 +13,7 @@ from sklsdm._validation import also_named, check_choice, check_integer, check_re
 from sklsdm.autoencoders import FeatureMapAutoencoder
 from sklsdm.base import LatentSpaceEstimator
 from sklsdm.draws.drawing import check_out
-from sklsdm.fitting.choosing import Pairs
+from sklsdm.fitting.pairs import Pairs
 from sklsdm.functional import scores
 from sklsdm.inputs.extremes import warn_of_extremes
 from sklsdm.inputs.responses import flat_rows

@@ -20,10 +20,11 @@ from sklsdm.diagnosing import DiagnoseMixin
 from sklsdm.draws.drawing import Bank, check_outcome, energy_scores, marginal_energy_scores
 from sklsdm.draws.forecasts import ForecastMixin
 from sklsdm.exceptions import DistributionShiftWarning
-from sklsdm.fitting.choosing import Pairs, Setting, StageTwo, choose_setting
+from sklsdm.fitting.choosing import Setting, StageTwo, choose_setting
 from sklsdm.fitting.holding_out import hold_out_rows
 from sklsdm.fitting.implied_groups import implied_groups
 from sklsdm.fitting.latent_space import Coded
+from sklsdm.fitting.pairs import Pairs
 from sklsdm.fitting.unpaired import USES, check_weight, first_use, uses_to_try
 from sklsdm.inputs.extremes import warn_of_extremes
 from sklsdm.inputs.responses import Responses

@@ -23,6 +23,7 @@ from sklsdm.encoders import (
 from sklsdm.fitting import choosing
 from sklsdm.fitting.choosing import choose_best, choose_first_as_good
 from sklsdm.fitting.holding_out import folds_of, hold_out_pairs
+from sklsdm.fitting.pairs import Pairs
 from sklsdm.fitting.unpaired import check_weight, uses_to_try
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import EnergyMatcher, MDNMatcher
@@ -608,6 +609,18 @@ def test_the_latent_dimension_does_not_grow_with_the_unpaired_responses():
     images = [rows.reshape(-1, 6, 10) for rows in (y, more)]
     with_images = clone(est).fit(X, *images).latent_dim_
     assert with_images > alone
+
+
+def test_judged_pairs_are_in_random_order():
+    """Of a table that is sorted by x, the first few must not be all of small x."""
+    pairs = Pairs(np.arange(5000.0, dtype=np.float32)[:, None], np.arange(5000.0))
+    judged = pairs.to_judge(0)
+    assert_array_equal(judged.condition[:, 0], judged.y)
+    assert len(set(judged.y)) == 2000
+    assert abs(judged.y[:256].mean() - 2500) < 300
+    assert judged.y[:256].max() > 4900
+    few = pairs.take(np.arange(256))
+    assert few.to_judge(0) is few
 
 
 def test_a_group_with_nearly_all_pairs_is_learnt_from():

@@ -364,6 +364,20 @@ def test_of_few_groups_more_are_held_out(n_groups, share):
     assert len(hold_out_pairs(len(groups), 0.0, 0, groups)) == 0
 
 
+def test_of_groups_of_one_pair_no_more_are_held_out():
+    assert len(hold_out_pairs(60, 0.1, 0, np.arange(60))) == 6
+    nearly = np.minimum(np.arange(60), 55)
+    assert len(hold_out_pairs(60, 0.1, 0, nearly)) <= 10
+
+
+def test_of_many_pairs_twenty_groups_are_held_out():
+    groups = np.repeat(np.arange(100), 1000)
+    for few, n_held in [(groups, 20), (np.repeat(np.arange(2000), 50), 40), (groups[:30_000], 6)]:
+        held = hold_out_pairs(len(few), 0.1, 0, few)
+        assert len(np.unique(few[held])) == n_held
+        assert_array_equal(np.flatnonzero(np.isin(few, few[held])), held)
+
+
 @pytest.mark.parametrize(
     ("groups", "message"),
     [

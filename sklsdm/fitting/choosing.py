@@ -24,9 +24,9 @@ from sklsdm.encoders import BaseConditionEncoder
 from sklsdm.exceptions import DivergenceError
 from sklsdm.fitting.holding_out import folds_of
 from sklsdm.fitting.latent_space import Coded
+from sklsdm.fitting.pairs import Fold, Pairs
 from sklsdm.fitting.reverse_regression import ToldConditions, told_conditions
 from sklsdm.fitting.unpaired import data_for, first_use
-from sklsdm.functional.categorical import are_labels
 from sklsdm.inputs.images import SmallImages
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import BaseMatcher, EnergyMatcher, MatchingData, MDNMatcher
@@ -60,34 +60,6 @@ _DOUBT_OF_LABELLED_IMAGES = 4.0
 _HOPELESS, _FEWEST_TO_DROP = 3.0, 100
 
 Scores = dict[str, NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Standardised conditions (n, p) and their raw responses."""
-
-    condition: NDArray[np.float32]
-    y: NDArray[Any]
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    @cached_property
-    def are_labels(self) -> bool:
-        """Whether the conditions are labels, or there are none."""
-        return are_labels(torch.from_numpy(self.condition))
-
-    def take(self, rows: NDArray[np.intp]) -> Pairs:
-        """Some of the pairs."""
-        return Pairs(self.condition[rows], self.y[rows])
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Pairs to learn from, by their number, and pairs to judge by."""
-
-    kept: NDArray[np.intp]
-    held: Pairs
 
 
 @dataclass(frozen=True)
@@ -327,9 +299,12 @@ def folds_for(stage: StageTwo, validation: Pairs | None) -> list[Fold]:
     """
     every = np.arange(len(stage.pairs))
     if validation is not None:
-        return [Fold(every, validation)]
+        return [Fold(every, validation.to_judge(stage.run.seed))]
     found = folds_of(len(every), stage.run.seed, stage.groups)
-    return [Fold(np.setdiff1d(every, held), stage.pairs.take(held)) for held in found]
+    return [
+        Fold(np.setdiff1d(every, held), stage.pairs.take(held).to_judge(stage.run.seed))
+        for held in found
+    ]
 
 
 class ShortFits:

@@ -12,8 +12,9 @@ from sklsdm.inputs.responses import Responses
 from sklsdm.matchers.data import FEW_PAIRS
 
 FEW_LABELLED_IMAGES = 2000  # a tenth of fewer cannot tell which state draws best (docs/lessons.md)
-_HELD_OUT_GROUPS = 20  # of equal size, that are held out if the next two bounds allow it ...
-_MOST_OF_GROUPS = 0.2  # ... up to this share of the pairs
+_HELD_OUT_GROUPS = 20  # of equal size, that are held out if the next two numbers allow it
+_MOST_OF_GROUPS = 0.2  # of the pairs, that are held out for this
+_PAIRS_PER_GROUP = 2  # on average, from which on groups count as such
 N_FOLDS = 3  # of a cross-fitted choice
 CROSS_FITTED = 3000  # from so many pairs on, a choice is made on one fold
 MAX_JUDGED = 1024  # pairs in that fold
@@ -25,22 +26,25 @@ def hold_out_pairs(
     """Indices of the pairs held out from both stages; none if there are fewer than 20 pairs.
 
     With `groups` whole groups are held out, as many as are needed for the wanted number, but none
-    that has more than half of the pairs. Where groups are few, a larger share is held out, up to a
-    fifth: what few groups have in common by chance would choose the state. More than 2,000 pairs
-    are held out only where the last group passes this number.
+    that has more than half of the pairs. Where groups are few, and of two pairs on average, a
+    larger share is held out, up to a fifth: what few groups have in common by chance would choose
+    the state. For the same reason 20 groups may be more than 2,000 pairs.
     """
     if n_pairs < FEW_PAIRS:
         return np.arange(0)
-    if groups is not None and fraction > 0:
-        fraction = max(fraction, min(_HELD_OUT_GROUPS / (groups.max() + 1), _MOST_OF_GROUPS))
-    count = min(int(np.ceil(fraction * n_pairs)), n_pairs - 2, MAX_HELD_OUT)
     random = np.random.default_rng(seed)
     if groups is None:
+        count = min(int(np.ceil(fraction * n_pairs)), n_pairs - 2, MAX_HELD_OUT)
         return np.sort(random.permutation(n_pairs)[:count])
-    order, sizes = random.permutation(groups.max() + 1), np.bincount(groups)
+    n_groups = int(groups.max()) + 1
+    if fraction > 0 and _PAIRS_PER_GROUP * n_groups <= n_pairs:
+        fraction = max(fraction, min(_HELD_OUT_GROUPS / n_groups, _MOST_OF_GROUPS))
+    count = min(int(np.ceil(fraction * n_pairs)), n_pairs - 2)
+    order, sizes = random.permutation(n_groups), np.bincount(groups)
     order = order[2 * sizes[order] <= n_pairs]
     held_before = sizes[order].cumsum() - sizes[order]
-    chosen = order[held_before < count][: groups.max()]  # one group is learnt from
+    is_needed = (held_before < MAX_HELD_OUT) | (np.arange(len(order)) < _HELD_OUT_GROUPS)
+    chosen = order[(held_before < count) & is_needed][: n_groups - 1]  # one group is learnt from
     return np.flatnonzero(np.isin(groups, chosen))
 
 
