@@ -287,3 +287,16 @@ def test_diagnosis_of_counts_finds_no_fault():
     assert not report.memorisation.found
     assert not report.modes.missing
     assert report.calibration.p_value > 1e-3
+
+
+@pytest.mark.parametrize("n_values", [1, 2, 3, 7, 8, 100])
+def test_the_exported_search_finds_the_same_values(n_values):
+    exported = pytest.importorskip("sklsdm.onnx.graph")._Repeated
+    counts = np.repeat(np.arange(1.0, n_values + 1), 2000 // n_values)
+    if n_values == 1:
+        counts = np.concatenate([counts, FREE])
+    found = only(counts)
+    places = torch.linspace(-2, 2 * n_values, 5001, dtype=torch.float64)
+    edges = torch.tensor([*found.lower, *found.upper, *found.places])
+    places = torch.cat([places, edges[edges.isfinite()]])
+    assert_array_equal(exported(found, torch.float64)(places), found.restore(places))

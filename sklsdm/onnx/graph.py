@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sklsdm.draws.drawing import Sampler
 from sklsdm.encoders import (
@@ -57,9 +58,15 @@ class _Repeated(nn.Module):
         super().__init__()
         for name in ("values", "lower", "upper", "shifts"):
             self.register_buffer(name, torch.tensor(getattr(repeated, name), dtype=dtype))
+        n_halvings = len(repeated.values).bit_length()
+        self.steps = [1 << power for power in reversed(range(n_halvings))]
+        missing = (1 << n_halvings) - 1 - len(repeated.values)
+        self.lower = F.pad(self.lower, (0, missing), value=float("nan"))  # which nothing reaches
 
     def forward(self, places: Tensor) -> Tensor:
-        following = (places[:, None] >= self.lower).sum(dim=1)
+        following = torch.zeros_like(places, dtype=torch.int64)
+        for step in self.steps:  # a binary search, for which ONNX has no operator
+            following = following + step * (places >= self.lower[following + (step - 1)])
         last = (following - 1).clamp(min=0)
         inside = (following > 0) & (places <= self.upper[last])
         return torch.where(inside, self.values[last], places - self.shifts[following])
