@@ -96,6 +96,11 @@ def test_subjects_are_found_beside_columns_that_change(others):
     hour = 2 * np.pi * subjects[:, None] / 37
     wave = np.hstack([np.sin(hour), 3 * np.cos(hour) + 1]).astype(np.float32)
     assert implied_groups(np.hstack([time, wave]), Y) is None
+    turned = wave @ np.array([[0.6, 0.8], [-0.8, 0.6]], np.float32)
+    assert implied_groups(np.hstack([time, turned]), Y) is None
+    number = one[:, -1:]
+    for powers in [(1, 2), (2, 1), (1, 2, 3)]:
+        assert implied_groups(np.hstack([time, *(number**power for power in powers)]), Y) is None
     rounded = np.round(RANDOM.lognormal(size=(2000, 6)), 1)  # all of whose values are frequent
     assert implied_groups(rounded, RANDOM.normal(size=2000)) is None
 

@@ -42,7 +42,7 @@ def implied_groups(condition: NDArray[Any], y: NDArray[Any]) -> NDArray[np.intp]
     then those of one subject, day or place, whose responses may have in common what x does not
     tell, and draws are asked for new ones. Where other columns differ, such as the time, two
     measured columns that are always equal together tell the subject, unless both are made of one
-    number: in the same or the opposite order, or as its sine and cosine.
+    number: in the same or the opposite order, as its square, or as its sine and cosine.
 
     Fewer than 20 groups are not told. Where more than a tenth of the pairs would be one group, such
     as those of an empty row, each of these stands for itself.
@@ -72,26 +72,32 @@ def _subjects(condition: NDArray[Any]) -> NDArray[np.intp] | None:
     """Numbers (n,) of subjects by two measured columns that tell each other; None without such."""
     if condition.ndim != 2 or condition.shape[1] > _MOST_COLUMNS:
         return None
-    known: dict[bytes, NDArray[Any]] = {}
+    known: dict[bytes, list[NDArray[Any]]] = {}  # columns by the pairs in which they are equal
     for column in condition.T:
         if len(np.unique(column)) > len(column) / _PAIRS_PER_CONDITION:
             continue
         numbers = _without_large(_numbers_of(column[:, None]))
         if _are_repeated_measurements(column[:, None], numbers):
-            other = known.setdefault(numbers.tobytes(), column)
-            if not _are_of_one_number(column, other):
+            others = known.setdefault(numbers.tobytes(), [])
+            if not all(_are_of_one_number(column, other) for other in others):
                 return numbers
+            others.append(column)
     return None
 
 
 def _are_of_one_number(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    """Whether columns (n,) are in one order, or the opposite one, or on a circle or an ellipse."""
+    """Whether columns (n,) are in one order, or the opposite one, or on a parabola or ellipse."""
     known = np.isfinite(one) & np.isfinite(other)
     one, other = (_from_minus_one_to_one(column[known]) for column in (one, other))
     if len(one) < FEW_PAIRS or abs(spearmanr(one, other).statistic) >= _SAME_ORDER:
         return True
-    terms = np.stack([np.ones(len(one)), one, np.square(one), other], axis=1)
+    return _is_on_conic(one, other) or _is_on_conic(other, one)
+
+
+def _is_on_conic(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    """Whether the square of `other` (n,) follows from its other terms, as on a parabola."""
     square = np.square(other)
+    terms = np.stack([np.ones(len(one)), one, np.square(one), other, one * other], axis=1)
     missed = square - terms @ np.linalg.lstsq(terms, square)[0]
     return bool(missed.var() <= _OFF_CURVE * square.var())
 
