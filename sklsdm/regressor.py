@@ -35,7 +35,7 @@ from sklsdm.metrics import skill
 from sklsdm.owner import advise
 from sklsdm.parameters import anything, flag, learnt, one_of, parameter
 from sklsdm.public_calls import on_one_fit
-from sklsdm.shift import WHAT_TO_DO, Shift, shift_of_some
+from sklsdm.shift import WHAT_TO_DO, Shift, differing_column, shift_of_some
 from sklsdm.streaming import StreamMixin
 
 
@@ -355,7 +355,8 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         scale = coded.space.standardiser.scale
         found = shift_of_some(coded.codes, scale, len(stage.pairs), coded.held_out, stage.run.seed)
         if found is not None and found.is_clear:
-            advise(f"{found} {WHAT_TO_DO}", DistributionShiftWarning)
+            column = differing_column(*stage.responses.some_of_both())
+            advise(f"{found}{column} {WHAT_TO_DO}", DistributionShiftWarning)
         return found
 
     @property

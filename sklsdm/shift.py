@@ -188,6 +188,39 @@ def shift_of_some(
     return replace(found, examples=tuple(rows[list(found.examples)].tolist()))
 
 
+def differing_column(paired: Array, unpaired: Array) -> str:
+    """A sentence on the column that lies or spreads most differently in two samples of responses.
+
+    It is empty where the medians of no column are farther apart than values usually are from them,
+    and none spreads twice as widely in one sample. So it names another unit or order of columns.
+
+    Parameters
+    ----------
+    paired, unpaired : ndarray of shape (n, q) and (m, q)
+        Responses in their own units.
+    """
+    middles = np.stack([np.median(rows, axis=0) for rows in (paired, unpaired)])
+    usual = np.stack(
+        [np.median(np.abs(r - m), axis=0) for r, m in zip((paired, unpaired), middles, strict=True)]
+    )
+    known = (usual > 0).all(axis=0)
+    if not known.any():
+        return ""
+    least = np.where(known, usual, 1.0)
+    apart = np.abs(np.subtract(*middles)) / least.max(axis=0)
+    wider = np.log2(least.max(axis=0) / least.min(axis=0))
+    difference = np.where(known, np.maximum(apart, wider), 0.0)
+    column = int(difference.argmax())
+    if difference[column] < 1:
+        return ""
+    where = f"In column {column} the" if paired.shape[1] > 1 else "The"
+    middle, distance = ([f"{n:.3g}" for n in of[:, column]] for of in (middles, usual))
+    return (
+        f" {where} median is {middle[0]} in y and {middle[1]} in Y_unpaired, and the median "
+        f"distance from it {distance[0]} and {distance[1]}."
+    )
+
+
 class _Energy:
     """Energy distance between the rows labelled 1 and those labelled 0."""
 

@@ -1,6 +1,7 @@
 """Do the unpaired responses follow the law of the paired ones? Level, power, and the warning."""
 
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from sklsdm import DistributionShiftWarning, LSDMRegressor, LSDMRegressorCV, Unpaired, shift
-from sklsdm.shift import FIT_LEVEL, shift_between, shift_of_some
+from sklsdm.shift import FIT_LEVEL, differing_column, shift_between, shift_of_some
 
 LAWS = {
     "normal": lambda rng, n: rng.normal(size=(n, 3)),
@@ -36,6 +37,35 @@ def assert_level(p_values, levels):
     for level in levels:
         most = binom.ppf(1 - 1e-4, len(p_values), level)
         assert (np.asarray(p_values) <= level).sum() <= most
+
+
+# ------------------------------------------------------------------ what is said of columns
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda y: y * [1, 1000, 1],
+            r"In column 1 the median is (\d.\d*) in y and \1e\+03 in Y_unp",
+        ),
+        (lambda y: y * [1, 1, -1], r"In column 2 the median is (\S+) in y and -\1 in Y_unpaired"),
+        (lambda y: y[:, [1, 0, 2]], r"In column . the median is"),
+        (
+            lambda y: y + [0, 0, 2],
+            r"In column 2 the median is 1?[09]\S* in y and 1[12]\S* in Y_unpaired",
+        ),
+        (lambda y: y * [3, 1, 1], r"In column 0 .* distance from it 0\.\d+ and [12]\.\d+\.$"),
+        (lambda y: y, "^$"),
+    ],
+)
+def test_the_column_that_differs_is_named(change, message):
+    y = np.random.default_rng(0).normal([0, 5, 10], size=(500, 3))
+    assert re.search(message, differing_column(y, change(y)))
+
+
+def test_of_one_column_no_number_is_said():
+    y = np.random.default_rng(0).normal(size=(500, 1))
+    assert differing_column(y, y + 9).startswith(" The median is ")
+    assert differing_column(0 * y, y) == ""  # nothing is usual
 
 
 # ------------------------------------------------------------------ the test itself

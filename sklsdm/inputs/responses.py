@@ -305,6 +305,15 @@ class Responses:
         chosen = np.sort(np.random.default_rng(seed).permutation(len(paired))[:most])
         return np.array(paired[chosen])
 
+    def some_of_both(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Paired and unpaired responses (n, q) and (N, q), or some of them, in their own units.
+
+        All pixels of images are one column.
+        """
+        width = 1 if self.format.is_image else self.width
+        paired, unpaired = (some_rows(part, MAX_REFERENCE) for part in self._parts)
+        return paired.reshape(-1, width), unpaired.reshape(-1, width)
+
     def paired_std(self) -> NDArray[np.float64]:
         """Standard deviations (width,) of the paired responses; 1 for a constant output.
 
