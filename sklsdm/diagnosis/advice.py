@@ -167,9 +167,9 @@ def _about_calibration(findings: Findings) -> Iterator[str]:
     if fault == "narrow":
         yield (
             f"The draws are too narrow: intervals hold too few responses. "
-            f"{_sentence([_pool(settings)])} Pooled draws spread where the fits disagree. For "
-            f"intervals alone, conformalize(X, y) with further pairs gives the coverage that is "
-            f"asked for."
+            f"{_sentence([_pool(settings)])} Pooled draws spread where the fits disagree. If rows "
+            f"of one subject, day or place resemble each other, pass groups to fit. For intervals "
+            f"alone, conformalize(X, y) with further pairs gives the coverage that is asked for."
         )
     elif fault == "wide":
         yield (
