@@ -185,8 +185,8 @@ def warn_if_not_improved(matcher: BaseMatcher, encoder: BaseConditionEncoder | N
         ways.append("condition_encoder='trees' for tables")
     advise(
         f"Stage 2 learnt nothing that the held-out {rows} could confirm: no later state was better "
-        f"than the start, {start} (held-out score {mean:.3g} ± {error:.1g}), and so the draws come "
-        f"from the start.{fits} Otherwise try {', '.join(ways)}, or more {rows}.",
+        f"than the start, {start} (held-out score {mean:.3g} ± {error:.1g}, lower is better), and "
+        f"so the draws come from the start.{fits} Otherwise try {', '.join(ways)}, or more {rows}.",
         NotImprovedWarning,
     )
 

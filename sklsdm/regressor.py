@@ -61,9 +61,9 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
     With `exact_values` draws take the values that responses repeat (`sklsdm.inputs.repeated`). An
     output that takes few values, such as a count, a rating or 0 and 1, is drawn as one of them.
     A value of a twentieth of the responses or more, such as the zeros of rainfall, is drawn about
-    as often as it occurs, beside others, unless two such values have nearly all responses. This
-    holds for tables of up to 100 outputs from 20 responses on; draws are then floats that equal
-    these values, whatever the dtype of y.
+    as often as it occurs, beside others. Where all responses have one sum and none is negative, as
+    parts of a whole or one-hot rows, so do draws. This holds for tables of up to 100 outputs from
+    20 responses on; draws are then floats, whatever the dtype of y.
 
     References
     ----------

@@ -24,6 +24,7 @@ from sklsdm.inputs.repeated import (
     stretch_columns,
 )
 from sklsdm.inputs.standardising import Standardiser, fit_standardiser
+from sklsdm.inputs.totals import CommonTotal, find_total
 
 _FAR = 1e3  # standard deviations from the mean, within which draws lie
 _ROUNDING = 1e-6  # relative, of a constant
@@ -35,7 +36,8 @@ MAX_REFERENCE = 2000  # paired responses kept for `score`, which compares draws 
 class ResponseFormat:
     """Shape, dtype, range and standardisation of the responses, and the way back for draws.
 
-    Columns that have `repeated` values are standardised on their stretched axes.
+    Columns that have `repeated` values are standardised on their stretched axes. Draws keep the
+    `total` of all outputs, if there is one.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class ResponseFormat:
         standardiser: Standardiser,
         y_range: Any = None,
         repeated: tuple[RepeatedValues, ...] = (),
+        total: CommonTotal | None = None,
     ) -> None:
         self.shape = tuple(int(side) for side in y.shape[1:])
         self.is_image = y.ndim >= 3
@@ -54,6 +57,7 @@ class ResponseFormat:
         self.dtype = np.dtype(np.float32 if float_like and fits else np.float64)
         self.standardiser = standardiser
         self.repeated = repeated
+        self.total: CommonTotal | None = None
         self.range = range_ends((0.0, 1.0), y) if self.is_bytes else None
         if y_range is not None:
             given = range_ends(y_range, y)
@@ -63,6 +67,8 @@ class ResponseFormat:
                     f"got {y_range!r}."
                 )
             self.range = given
+        if total is not None and self._may_draw(0.0) and self._may_draw(total.value):
+            self.total = total
 
     @property
     def width(self) -> int:
@@ -75,7 +81,7 @@ class ResponseFormat:
         return self.shape if len(self.shape) == 3 else (1, *self.shape)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update({"repeated": ()} | state)  # version 0.1.0 had no repeated values
+        vars(self).update({"repeated": (), "total": None} | state)  # unknown to version 0.1.0
 
     def flatten(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Raw responses (n, *shape) as standardised rows (n, width)."""
@@ -86,12 +92,25 @@ class ResponseFormat:
         return self.standardiser.forward(stretch_columns(self.repeated, rows))
 
     def restore(self, rows: Tensor) -> Tensor:
-        """Standardised rows (n, width) in the responses' own units, clipped to the range, flat."""
+        """Standardised rows (n, width) in the responses' own units, flat.
+
+        They are clipped to the range, and keep the total.
+        """
         if rows.device.type == "mps":  # MPS has no float64
             rows = rows.cpu()
         exact = rows.double() if self.dtype == np.float64 else rows
         mean, scale = self.standardiser.tensors(exact)
-        values = restore_columns(self.repeated, (exact * scale).add_(mean))
+        values = self._clipped(restore_columns(self.repeated, (exact * scale).add_(mean)))
+        return values if self.total is None else self.total.keep(values)
+
+    def _may_draw(self, value: float) -> bool:
+        """Whether the range allows this value in all outputs."""
+        return self.range is None or bool(
+            (self.range[0] <= value).all() and (value <= self.range[1]).all()
+        )
+
+    def _clipped(self, values: Tensor) -> Tensor:
+        """Flat rows (n, width) in their own units, clipped to the range in place."""
         if self.range is None:
             return values
         if all((end == end[0]).all() for end in self.range):  # many times faster than by column
@@ -235,13 +254,19 @@ class Responses:
     def _learn_form(self, paired: NDArray[Any], y_range: Any, exact_values: bool) -> ResponseFormat:
         is_image = paired.ndim >= 3
         repeated: tuple[RepeatedValues, ...] = ()
+        total: CommonTotal | None = None
         if exact_values and not is_image and math.prod(paired.shape[1:]) <= MOST_SEARCHED_OUTPUTS:
-            repeated = self._find_repeated()
+            repeated, total = self._find_exact()
         blocks = (stretch_columns(repeated, block) for block in _raw_blocks(self._parts))
-        return ResponseFormat(paired, fit_standardiser(blocks, shared=is_image), y_range, repeated)
+        standardiser = fit_standardiser(blocks, shared=is_image)
+        return ResponseFormat(paired, standardiser, y_range, repeated, total)
 
-    def _find_repeated(self) -> tuple[RepeatedValues, ...]:
-        """The repeated values of a sample of rows, which has the largest and smallest of few."""
+    def _find_exact(self) -> tuple[tuple[RepeatedValues, ...], CommonTotal | None]:
+        """The repeated values and the total of a sample of rows.
+
+        The sample has the largest and the smallest of few values. One-hot rows have no repeated
+        values: draws are made one-hot.
+        """
         samples = [some_rows(part, _MOST_SEARCHED) for part in self._parts]
         n_rows = sum(map(len, samples))
         found = find_in_both(*self._paired_and_others(samples))
@@ -249,7 +274,8 @@ class Responses:
             ends = (_rows_at_the_ends(_raw_blocks([part])) for part in self._parts)
             samples = [np.concatenate(rows) for rows in zip(samples, ends, strict=True)]
             found = find_in_both(*self._paired_and_others(samples))
-        return found
+        total = find_total(np.concatenate(samples), found)
+        return () if total is not None and total.is_one_hot else found, total
 
     def _paired_and_others(
         self, parts: list[NDArray[np.float64]]

@@ -126,6 +126,7 @@ class ResponseGraph(nn.Module):
         self.repeated_columns = [each.column for each in form.repeated]
         self.repeated = nn.ModuleList(_Repeated(each, dtype) for each in form.repeated)
         self.shape = form.shape
+        self.total = form.total
         self.is_clipped = form.range is not None
         if form.range is not None:
             for name, end in zip(("low", "high"), form.range, strict=True):
@@ -140,6 +141,8 @@ class ResponseGraph(nn.Module):
             rows = torch.stack(columns, dim=1)
         if self.is_clipped:
             rows = torch.clamp(rows, self.low, self.high)
+        if self.total is not None:
+            rows = self.total.keep(rows)
         return rows.reshape(-1, *self.shape)
 
 

@@ -35,6 +35,7 @@ from sklsdm.inputs.categories import CategoryColumns
 from sklsdm.inputs.conditions import ConditionFormat
 from sklsdm.inputs.repeated import RepeatedValues
 from sklsdm.inputs.responses import ResponseFormat, Standardiser
+from sklsdm.inputs.totals import CommonTotal
 from sklsdm.modules import PackedModule, RebuildableModule
 from sklsdm.parameters import Declared
 from sklsdm.pipeline import SamplingPipeline
@@ -55,6 +56,7 @@ _OURS = (
     Standardiser,
     ResponseFormat,
     RepeatedValues,
+    CommonTotal,
     ConditionFormat,
     CategoryColumns,
     TransformerCoder,

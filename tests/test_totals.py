@@ -1,0 +1,118 @@
+"""Draws keep the sum that all responses have, and of one-hot rows they are one-hot."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import plain_regressor
+from numpy.testing import assert_allclose, assert_array_equal
+
+import sklsdm
+from sklsdm import LSDMGenerator
+from sklsdm.inputs.repeated import find_repeated
+from sklsdm.inputs.responses import Responses
+from sklsdm.inputs.totals import find_total
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(400, 2))
+LOGITS = X @ RANDOM.normal(size=(2, 4)) + RANDOM.normal(size=(400, 4))
+PARTS = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
+SOME_ZERO = np.where(PARTS < 0.1, 0.0, PARTS)
+SOME_ZERO /= SOME_ZERO.sum(axis=1, keepdims=True)
+ONE_HOT = np.eye(4)[LOGITS.argmax(axis=1)]
+
+
+def total_of(rows):
+    return find_total(np.asarray(rows, float), find_repeated(np.asarray(rows, float)))
+
+
+@pytest.mark.parametrize("rows", [PARTS, 100 * SOME_ZERO, PARTS.astype(np.float32)])
+def test_parts_have_a_total(rows):
+    found = total_of(rows)
+    assert_allclose(found.value, rows[0].sum(), rtol=1e-6)
+    assert not found.is_one_hot
+
+
+def test_one_hot_rows_have_one():
+    found = total_of(3 * ONE_HOT)
+    assert found.value == 3
+    assert found.is_one_hot
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        LOGITS,
+        PARTS[:, :3],
+        PARTS[:19],
+        PARTS - PARTS.mean(axis=0),  # a sum of 0
+        np.round(20 * PARTS) @ np.eye(4) + [5, 0, 0, 0],
+        np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])[RANDOM.integers(0, 2, 300)],  # few values
+        np.ones((300, 1)),
+        np.zeros((300, 2)),
+    ],
+)
+def test_others_have_none(rows):
+    assert total_of(rows) is None
+
+
+def fitted(y, **params):
+    est = plain_regressor(matcher="mdn", random_state=0, **params)
+    return est.set_params(matcher__max_steps=200).fit(X, y)
+
+
+@pytest.mark.parametrize("y_range", [None, (0, 1), (0, None)])
+@pytest.mark.parametrize("y", [PARTS, SOME_ZERO, SOME_ZERO.astype(np.float32)])
+def test_draws_keep_the_total(y, y_range):
+    est = fitted(y, y_range=y_range)
+    draws = est.sample(X, 10, random_state=0)
+    assert draws.dtype == y.dtype
+    assert_allclose(draws.sum(axis=-1), 1, rtol=1e-5)
+    assert draws.min() >= 0
+    assert abs((draws == 0).mean() - (y == 0).mean()) < 0.1
+    assert_allclose(est.reconstruct(y), y, atol=1e-5)
+
+
+def test_draws_of_one_hot_rows_are_one_hot():
+    est = fitted(ONE_HOT)
+    draws = est.sample(X, 10, random_state=0)
+    assert_array_equal(np.sort(draws, axis=-1), np.broadcast_to([0, 0, 0, 1], draws.shape))
+    assert_allclose(draws.mean(axis=(0, 1)), ONE_HOT.mean(axis=0), atol=0.06)
+    assert_array_equal(est.reconstruct(ONE_HOT), ONE_HOT)
+    rare = np.eye(4)[np.minimum(LOGITS.argmax(axis=1), 1 + (np.arange(400) % 12 == 0))]
+    rare = rare[:, :3]
+    drawn = fitted(rare).sample(X, 10, random_state=0).mean(axis=(0, 1))
+    assert_allclose(drawn, rare.mean(axis=0), atol=0.06)
+
+
+def test_without_exact_values_or_with_another_range_they_do_not():
+    free = fitted(PARTS, exact_values=False).sample(X, random_state=0)
+    assert free.min() < 0
+    assert Responses(PARTS, None, y_range=(0.0, 0.999)).format.total is None
+    assert Responses(PARTS, 1.1 * PARTS).format.total is None
+    assert Responses(PARTS.reshape(-1, 2, 2), None).format.total is None
+    assert Responses(PARTS, PARTS[:30]).format.total.value == pytest.approx(1)
+
+
+def test_where_no_part_is_positive_the_largest_has_all():
+    form = Responses(PARTS, None).format
+    below = form.standardiser.forward(np.array([[-3.0, -1.0, -2.0, -4.0]]))
+    assert_allclose(form.restore(torch.from_numpy(below)), [[0, 1, 0, 0]], atol=1e-12)
+
+
+@pytest.mark.parametrize("y", [SOME_ZERO, ONE_HOT], ids=["parts", "one-hot"])
+def test_saved_and_exported_draws_are_the_same(y, tmp_path):
+    est = fitted(y)
+    sklsdm.save(est, tmp_path / "model")
+    loaded = sklsdm.load(tmp_path / "model")
+    assert_array_equal(loaded.sample(X, random_state=0), est.sample(X, random_state=0))
+    graph, _ = pytest.importorskip("sklsdm.onnx.export").graph_of(est)
+    noise = torch.randn(400, sum(est._sampler().noise_dims))
+    draws = graph(torch.from_numpy(X.astype(np.float32)), noise).detach().numpy()
+    assert_allclose(draws.sum(axis=1), 1, rtol=1e-5)
+    assert abs((draws == 0).mean() - (y == 0).mean()) < 0.1
+
+
+def test_without_conditions():
+    est = LSDMGenerator(matcher="mdn", random_state=0).set_params(matcher__max_steps=100)
+    draws = est.fit(PARTS).sample(500, random_state=0)
+    assert_allclose(draws.sum(axis=1), 1, rtol=1e-9)
