@@ -18,7 +18,7 @@ from sklsdm.autoencoders.mlp import MLPAutoencoder
 from sklsdm.autoencoders.trained import TrainedAutoencoder
 from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.nets import CallbackHolder
-from sklsdm.parameters import above, at_least, integer, or_auto, or_none, parameter
+from sklsdm.parameters import above, at_least, flag, integer, or_auto, or_none, parameter
 from sklsdm.parts import CALLBACKS
 from sklsdm.run import Run
 
@@ -46,6 +46,11 @@ class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
         default=None, rule=or_none(or_auto(at_least(0.0))), doc=_PASSED_ON
     )
     callbacks: Sequence[Any] | None = parameter(default=None, rule=CALLBACKS, doc=_PASSED_ON)
+    residuals: bool | None = parameter(
+        default=None,
+        rule=or_none(flag()),
+        doc="Passed to :class:`MLPAutoencoder`, if it is chosen.",
+    )
     critic_weight: float | str | None = parameter(
         default=None,
         rule=or_none(or_auto(at_least(0.0))),
@@ -81,19 +86,13 @@ class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
         raise TypeError("AutoAutoencoder is never fitted itself; call resolve(form, latent_dim).")
 
 
-def intrinsic_dimension(responses: Responses, seed: int) -> int:
-    """Dimension of the set on which the responses lie, from nearest-neighbour distances.
-
-    Only the paired responses are asked, if there are any and they are no images: with the unpaired
-    ones it would grow with their number, beyond what stage 2 can learn from the pairs. The latent
-    space of images needs all of them.
+def intrinsic_dimension(responses: Responses, seed: int, n_rows: int) -> int:
+    """Dimension of the set on which the first `n_rows` lie, from nearest-neighbour distances.
 
     Maximum likelihood over the distances T_1 < ... < T_K to the nearest neighbours of (at most
     2,000) rows: the inverse of the mean of log(T_K / T_j), rounded up. Levina & Bickel 2004,
     equation 8, averaged as in MacKay & Ghahramani 2005.
     """
-    all_rows = responses.format.is_image or responses.n_paired == 0
-    n_rows = len(responses) if all_rows else responses.n_paired
     count = min(n_rows, 2000)
     rows = np.random.default_rng(seed).choice(n_rows, count, replace=False)
     values = np.unique(responses.take(np.sort(rows)).numpy(), axis=0)

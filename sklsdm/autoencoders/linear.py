@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklsdm.autoencoders.base import BaseAutoencoder, principal_coder, training_rows
+from sklsdm.autoencoders.residuals import ResidualAutoencoder
 from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.modules import LinearCoder
 from sklsdm.run import Run
 
 
-class PCAAutoencoder(BaseAutoencoder):
+class PCAAutoencoder(ResidualAutoencoder):
     """Principal components of all responses, without any training.
 
     When to use: for few responses, or responses that lie near a plane of dimension `latent_dim`.

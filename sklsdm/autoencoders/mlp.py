@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sklsdm.autoencoders.residuals import ResidualAutoencoder
 from sklsdm.autoencoders.trained import DenseAutoencoder
 from sklsdm.parameters import parameter
 
 
-class MLPAutoencoder(DenseAutoencoder):
+class MLPAutoencoder(ResidualAutoencoder, DenseAutoencoder):
     """Principal components plus an MLP on either side, trained by reconstruction error.
 
     Encoder and decoder are each a linear path, started at the principal components, plus an MLP

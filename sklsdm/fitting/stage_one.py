@@ -14,6 +14,8 @@ from sklsdm.inputs.responses import Responses
 from sklsdm.run import Run
 from sklsdm.starting import started
 
+_PAIRS_PER_DIMENSION = 15  # of a latent space that has more dimensions than the pairs tell
+
 
 def begin(
     autoencoder: BaseAutoencoder,
@@ -75,15 +77,27 @@ def _choose_latent_dim(
         return natural
     most = max(1, min(width, len(responses) - 1))
     if latent_dim == "auto":
-        few = width <= FEW_OUTPUTS
-        wanted = width if few else math.ceil(1.5 * intrinsic_dimension(responses, seed))
-        return min(most, wanted)
+        return min(most, width if width <= FEW_OUTPUTS else _ample_dim(responses, seed))
     wanted = check_integer("latent_dim", latent_dim, 1, width, f" (y has {width} outputs)")
     if wanted > most:
         warn_user(
             f"latent_dim={wanted} is too large for {len(responses)} responses; {most} is used."
         )
     return min(wanted, most)
+
+
+def _ample_dim(responses: Responses, seed: int) -> int:
+    """One and a half times the intrinsic dimension of the responses.
+
+    With unpaired responses it may be more than stage 2 can learn from the pairs. So for vectors it
+    is what the paired ones tell, or a tenth of the pairs, if that is more (docs/lessons.md).
+    """
+    n_rows, n_pairs = len(responses), responses.n_paired
+    of_all = math.ceil(1.5 * intrinsic_dimension(responses, seed, n_rows))
+    if responses.format.is_image or n_pairs in (0, n_rows):
+        return of_all
+    of_pairs = math.ceil(1.5 * intrinsic_dimension(responses, seed, n_pairs))
+    return max(of_pairs, min(of_all, n_pairs // _PAIRS_PER_DIMENSION))
 
 
 def _other_dimension(latent_dim: int | str, asked: str, found: int) -> ValueError:

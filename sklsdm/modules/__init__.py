@@ -15,6 +15,7 @@ from sklsdm.modules.fields import MixtureDensity, TimeConditionedField
 from sklsdm.modules.generators import ConditionalGenerator, PotentialGenerator
 from sklsdm.modules.layers import ACTIVATIONS, linear, mlp
 from sklsdm.modules.packing import ModuleHolder, PackedModule, RebuildableModule
+from sklsdm.modules.residuals import Residuals
 from sklsdm.modules.splines import SplineFlow, import_zuko
 from sklsdm.modules.widths import widest_output
 
@@ -43,6 +44,7 @@ __all__ = [
     "PackedModule",
     "PotentialGenerator",
     "RebuildableModule",
+    "Residuals",
     "SplineFlow",
     "TimeConditionedField",
     "import_zuko",

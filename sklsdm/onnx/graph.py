@@ -121,6 +121,7 @@ class ResponseGraph(nn.Module):
         self.autoencoder = copy.deepcopy(sampler.autoencoder)
         self.autoencoder.to(_CPU)
         self.coder = self.autoencoder.coder_
+        self.residuals = getattr(self.autoencoder, "residuals_", None)
         dtype = torch.float64 if form.dtype == np.float64 else torch.float32
         self.restore = _Affine(form.standardiser, dtype, inverse=True)
         self.repeated_columns = [each.column for each in form.repeated]

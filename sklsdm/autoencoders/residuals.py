@@ -1,0 +1,86 @@
+"""Deterministic autoencoders whose draws get back what a code does not hold, such as noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from sklsdm.autoencoders.base import BaseAutoencoder
+from sklsdm.blocks import rows_per_block
+from sklsdm.inputs.responses import Responses
+from sklsdm.modules import Residuals
+from sklsdm.parameters import flag, learnt, parameter
+from sklsdm.run import Run
+
+_MOST_ROWS, _MOST_BYTES = 2000, 2**24  # of residuals that are kept; they go into pickles
+_ROWS_PER_GROUP = 20  # on average, among which a draw's residual is chosen
+_FEWEST_HELD_OUT = 20  # responses, from which on their residuals tell how large others should be
+
+
+class ResidualAutoencoder(BaseAutoencoder):
+    """Base of autoencoders that add residuals to the draws of vectors."""
+
+    residuals: bool = parameter(
+        default=True,
+        rule=flag(),
+        doc="""Add to each draw the residual y − D(E(y)) of a response whose code is near, chosen at
+        random among some 20: what a code of `latent_dim` numbers does not hold, such as the noise
+        of a spectrum, is then drawn and not left out. Residuals of up to 2,000 responses are kept,
+        on average as large as those of held-out ones. Images have none, nor have fewer than 20
+        responses. `decode` and `reconstruct` add nothing.""",
+    )
+    residuals_: Residuals = learnt("The residuals, if there are any, as a module.")
+
+    def fit(
+        self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
+    ) -> BaseAutoencoder:
+        super().fit(responses, latent_dim, held_out, run)
+        most = min(len(responses), _MOST_ROWS, _MOST_BYTES // (4 * responses.width))
+        holds_all = responses.format.is_image or latent_dim >= responses.width
+        if self.residuals and most >= _ROWS_PER_GROUP and not holds_all:
+            rows = np.random.default_rng(run.seed + 4).permutation(len(responses))[:most]
+            self.residuals_ = self._residuals_of(responses, np.sort(rows), held_out, run)
+            self.decoder_noise_dim_ = 1
+        return self
+
+    def decode(self, latent: Tensor, noise: Tensor | None = None) -> Tensor:
+        found = super().decode(latent)
+        if noise is None or self.decoder_noise_dim_ == 0:
+            return found
+        return found + self.residuals_(latent, noise)
+
+    @torch.no_grad()
+    def _residuals_of(
+        self, responses: Responses, rows: NDArray[np.intp], held_out: NDArray[np.intp], run: Run
+    ) -> Residuals:
+        """The residuals of some responses, in groups of neighbours among their codes."""
+        target = responses.take(rows).to(run.device)
+        codes = self.encode_block(target, run.device)
+        parts = codes.split(rows_per_block(2 * self.numbers_per_row_))
+        left = (target - torch.cat([self.decode(part) for part in parts])).cpu()
+        is_held = torch.from_numpy(np.isin(rows, held_out))
+        left -= left.mean(dim=0)
+        if _FEWEST_HELD_OUT <= is_held.sum() < len(rows):  # training has made the others smaller
+            seen, held = (left[part].square().mean() for part in (~is_held, is_held))
+            left[~is_held] *= (held / seen).sqrt().clamp(min=1.0)
+        codes = codes.cpu()
+        spread = codes.std(dim=0, correction=0)
+        spread = torch.where(spread > 0, spread, 1.0)
+        scaled = (codes / spread).numpy().astype(np.float64)
+        n_groups = min(len(left) // _ROWS_PER_GROUP, len(np.unique(scaled, axis=0)))
+        means = KMeans(n_groups, n_init=1, random_state=run.seed % 2**32).fit(scaled)
+        count = np.bincount(means.labels_, minlength=n_groups)
+        found = Residuals(*left.shape, *means.cluster_centers_.shape)
+        found.load_state_dict(
+            {
+                "rows": left[np.argsort(means.labels_, kind="stable")],
+                "centers": torch.from_numpy(means.cluster_centers_),
+                "spread": spread,
+                "first": torch.from_numpy(count.cumsum() - count),
+                "count": torch.from_numpy(count),
+            }
+        )
+        return found.to(run.device).eval()

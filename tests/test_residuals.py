@@ -1,0 +1,126 @@
+"""Draws get back what a code does not hold, as residuals of responses with codes near their own."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from helpers import plain_regressor
+from numpy.testing import assert_allclose, assert_array_equal
+
+import sklsdm
+from sklsdm import LSDMGenerator
+from sklsdm.autoencoders import MLPAutoencoder, PCAAutoencoder, residuals
+from sklsdm.modules import Residuals
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(300, 2))
+NOISE = 0.1 * np.exp(X[:, :1]) * RANDOM.normal(size=(300, 60))  # larger for larger codes
+TIME = np.linspace(0, 3, 60)
+CURVES = X @ np.stack([np.sin(TIME), np.cos(TIME)]) + NOISE
+
+
+def fitted(y=CURVES, latent_dim=2, **params):
+    params = {"autoencoder": "pca", "matcher": "mdn", "random_state": 0} | params
+    est = plain_regressor(latent_dim, **params)
+    return est.set_params(matcher__max_steps=300).fit(X, y)
+
+
+def roughness(curves):
+    return np.abs(np.diff(curves, n=2, axis=-1)).mean(axis=-1)
+
+
+@pytest.mark.parametrize("autoencoder", ["pca", "mlp"])
+def test_draws_are_as_rough_as_responses(autoencoder):
+    est = fitted(autoencoder=autoencoder)
+    assert est.autoencoder_.decoder_noise_dim_ == 1
+    found = roughness(est.sample(X, 20, random_state=0)).mean(axis=1)
+    assert_allclose(found.mean(), roughness(CURVES).mean(), rtol=0.15)
+    rough = np.corrcoef(found, X[:, 0])[0, 1]
+    assert rough > 0.5  # as the responses are
+    smooth = est.reconstruct(CURVES)
+    assert roughness(smooth).mean() < 0.6 * roughness(CURVES).mean()
+
+
+def test_without_residuals_draws_lie_on_the_decoders_surface():
+    est = fitted(autoencoder=PCAAutoencoder(residuals=False))
+    assert est.autoencoder_.decoder_noise_dim_ == 0
+    draws = est.sample(X, 5, random_state=0)
+    assert_allclose(est.reconstruct(draws.reshape(-1, 60)), draws.reshape(-1, 60), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("y", "latent_dim"),
+    [(CURVES[:, :8], 8), (CURVES.reshape(300, 6, 10), 2), (CURVES[:, :2], 2)],
+    ids=["no smaller code", "images", "two outputs"],
+)
+def test_nothing_is_added_where_nothing_is_missing(y, latent_dim):
+    est = fitted(y, latent_dim)
+    assert est.autoencoder_.decoder_noise_dim_ == 0
+    assert not hasattr(est.autoencoder_, "residuals_")
+
+
+def test_few_responses_have_none():
+    est = plain_regressor(2, autoencoder="pca", matcher="mdn").set_params(matcher__max_steps=2)
+    est.fit(X[:19], CURVES[:19])
+    assert est.autoencoder_.decoder_noise_dim_ == 0
+
+
+def test_equal_responses_and_wide_ones(monkeypatch):
+    y = np.tile(CURVES[:3], (20, 1))
+    est = plain_regressor(1, autoencoder="pca", matcher="mdn", random_state=0)
+    est.set_params(matcher__max_steps=2).fit(X[:60], y)
+    assert len(est.autoencoder_.residuals_.centers) <= 3
+    monkeypatch.setattr(residuals, "_MOST_BYTES", 60 * 4 * 50)
+    assert len(fitted().autoencoder_.residuals_.rows) == 50
+    monkeypatch.setattr(residuals, "_MOST_BYTES", 60 * 4 * 19)
+    assert fitted().autoencoder_.decoder_noise_dim_ == 0
+
+
+def test_each_residual_of_the_nearest_group_is_as_probable():
+    found = Residuals(6, 1, 2, 1)
+    found.rows.copy_(torch.arange(6.0)[:, None])
+    found.centers.copy_(torch.tensor([[0.0], [1.0]]))
+    found.spread.fill_(2.0)
+    found.first.copy_(torch.tensor([0, 4]))
+    found.count.copy_(torch.tensor([4, 2]))
+    noise = torch.randn(8000, 1, generator=torch.Generator().manual_seed(0))
+    for code, values in [(0.9, [0, 1, 2, 3]), (1.1, [4, 5])]:
+        drawn = found(torch.full((8000, 1), code), noise)[:, 0].long()
+        shares = torch.bincount(drawn, minlength=6) / 8000
+        assert_allclose(shares[values], 1 / len(values), atol=0.03)
+        assert shares.sum() == shares[values].sum()
+    ends = torch.tensor([[-30.0], [30.0]])
+    assert_array_equal(found(torch.zeros(2, 1), ends)[:, 0], [0, 3])
+
+
+def test_held_out_responses_tell_the_size():
+    """Residuals of responses that an MLP has learnt by heart would be too small."""
+    est = fitted(RANDOM.normal(size=(300, 60)), 20, autoencoder="mlp")
+    fresh = RANDOM.normal(size=(300, 60))
+    missed = (fresh - est.reconstruct(fresh)).std()
+    scale = est.autoencoder_.residuals_.rows.std().item() * est._response_std_.mean()
+    assert_allclose(scale, missed, rtol=0.15)
+
+
+def test_files_copies_and_the_exported_graph_draw_the_same(tmp_path):
+    est = fitted(autoencoder=MLPAutoencoder(max_epochs=2))
+    draws = est.sample(X, 3, random_state=0)
+    sklsdm.save(est, tmp_path / "model")
+    for other in (
+        sklsdm.load(tmp_path / "model"),
+        pickle.loads(pickle.dumps(est)),
+        copy.deepcopy(est),
+    ):
+        assert_array_equal(other.sample(X, 3, random_state=0), draws)
+    graph, _ = pytest.importorskip("sklsdm.onnx.export").graph_of(est)
+    noise = torch.randn(300, sum(est._sampler().noise_dims))
+    exported = graph(torch.from_numpy(X.astype(np.float32)), noise).detach().numpy()
+    assert_allclose(roughness(exported).mean(), roughness(draws).mean(), rtol=0.2)
+
+
+def test_without_conditions():
+    est = LSDMGenerator(2, autoencoder="pca", matcher="mdn", random_state=0)
+    draws = est.set_params(matcher__max_steps=100).fit(CURVES).sample(300, random_state=0)
+    assert_allclose(roughness(draws).mean(), roughness(CURVES).mean(), rtol=0.2)
