@@ -65,8 +65,9 @@ class PartsOwner(Declared):
         doc="""Dimension of the latent space. "auto" is the number of outputs if there are at most
         eight, or if they are their own codes (`autoencoder`); else 1.5 times the intrinsic
         dimension of all responses (Levina & Bickel 2004), both rounded up. For vectors unpaired
-        responses add no dimensions beyond a fifteenth of the number of pairs. An integer is at most the number of outputs. One that is not below
-        the number of responses is reduced, with a warning.""",
+        responses add no dimensions beyond a fifteenth of the number of pairs. An integer is at
+        most the number of outputs. One that is not below the number of responses is reduced, with
+        a warning.""",
         kw_only=False,
     )
     matcher: str | BaseMatcher = parameter(
