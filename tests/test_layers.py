@@ -48,7 +48,7 @@ LAYERS = [
 ]
 # In these folders a module may import of its folder only base classes and what they share ...
 SIBLINGS_BY_BASE = {
-    "autoencoders": {"base", "trained", "sharpening"},
+    "autoencoders": {"base", "residuals", "trained", "sharpening"},
     "matchers": {
         "base",
         "adversarial",

@@ -25,7 +25,17 @@ def total_of(rows):
     return find_total(np.asarray(rows, float), find_repeated(np.asarray(rows, float)))
 
 
-@pytest.mark.parametrize("rows", [PARTS, 100 * SOME_ZERO, PARTS.astype(np.float32)])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        PARTS,
+        100 * SOME_ZERO,
+        PARTS.astype(np.float32),
+        np.c_[PARTS, np.zeros(400)],
+        np.c_[PARTS[:, :3] + 1e-17, 1 - PARTS[:, :3].sum(axis=1) - 1e-17],
+        np.c_[PARTS[:200, :2], 1 - PARTS[:200, :2].sum(axis=1), np.full(200, -1e-17)],
+    ],
+)
 def test_parts_have_a_total(rows):
     found = total_of(rows)
     assert_allclose(found.value, rows[0].sum(), rtol=1e-6)
@@ -49,6 +59,11 @@ def test_one_hot_rows_have_one():
         np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])[RANDOM.integers(0, 2, 300)],  # few values
         np.ones((300, 1)),
         np.zeros((300, 2)),
+        np.c_[1e6 + LOGITS[:, 0], PARTS[:, 0]],  # large numbers that vary little
+        np.c_[1.7e9 + 16000 * PARTS[:, 0], 30 * PARTS[:, 1]],
+        np.c_[PARTS, np.full(400, 7.0)],  # a constant beside parts
+        np.round(PARTS, 3),
+        PARTS * (1 + 1e-4 * RANDOM.random((400, 1))),
     ],
 )
 def test_others_have_none(rows):
@@ -93,6 +108,22 @@ def test_without_exact_values_or_with_another_range_they_do_not():
     assert Responses(PARTS, PARTS[:30]).format.total.value == pytest.approx(1)
 
 
+def test_every_row_is_asked():
+    rows = np.tile(PARTS, (300, 1))
+    assert Responses(rows, None).format.total is not None
+    rows[77_777] *= 2
+    assert Responses(rows, None).format.total is None
+
+
+@pytest.mark.parametrize("other", [100 * ONE_HOT, PARTS], ids=["other sum", "not one-hot"])
+def test_a_further_fit_refuses_another_total(other):
+    est = fitted(ONE_HOT, warm_start=True).fit(X, ONE_HOT[::-1])
+    before = est.sample(X[:5], random_state=0)
+    with pytest.raises(ValueError, match="had the sum 1, all in one output, in the fit"):
+        est.fit(X, other)
+    assert_array_equal(est.sample(X[:5], random_state=0), before)
+
+
 def test_where_no_part_is_positive_the_largest_has_all():
     form = Responses(PARTS, None).format
     below = form.standardiser.forward(np.array([[-3.0, -1.0, -2.0, -4.0]]))
@@ -106,7 +137,8 @@ def test_saved_and_exported_draws_are_the_same(y, tmp_path):
     loaded = sklsdm.load(tmp_path / "model")
     assert_array_equal(loaded.sample(X, random_state=0), est.sample(X, random_state=0))
     graph, _ = pytest.importorskip("sklsdm.onnx.export").graph_of(est)
-    noise = torch.randn(400, sum(est._sampler().noise_dims))
+    seeded = torch.Generator().manual_seed(0)
+    noise = torch.randn(400, sum(est._sampler().noise_dims), generator=seeded)
     draws = graph(torch.from_numpy(X.astype(np.float32)), noise).detach().numpy()
     assert_allclose(draws.sum(axis=1), 1, rtol=1e-5)
     assert abs((draws == 0).mean() - (y == 0).mean()) < 0.1

@@ -71,6 +71,11 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
         """Whether an image that is moved a little counts as one of the same kind."""
         return True
 
+    @property
+    def adds_residuals(self) -> bool:
+        """Whether draws get residuals, with which the decoder has no Lipschitz constant."""
+        return False
+
     def check_format(self, form: ResponseFormat) -> None:
         """Raise where responses in `form` cannot be coded."""
 
@@ -118,6 +123,7 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
     def decoder_slope(self, spread: Tensor) -> float | None:
         """Upper bound on the decoder's Lipschitz constant, or None where none is known.
 
+        Residuals, which change by jumps, are left out.
         Distances of codes are measured in units of `spread` (k,), those of standardised rows by
         the root mean square over outputs. Noise is held fixed.
         """

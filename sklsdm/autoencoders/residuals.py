@@ -16,6 +16,7 @@ from sklsdm.parameters import flag, learnt, parameter
 from sklsdm.run import Run
 
 _MOST_ROWS, _MOST_BYTES = 2000, 2**24  # of residuals that are kept; they go into pickles
+_MOST_GROWTH = 10.0  # of residuals of responses that were learnt from
 _ROWS_PER_GROUP = 20  # on average, among which a draw's residual is chosen
 _FEWEST_HELD_OUT = 20  # responses, from which on their residuals tell how large others should be
 
@@ -40,11 +41,25 @@ class ResidualAutoencoder(BaseAutoencoder):
         super().fit(responses, latent_dim, held_out, run)
         most = min(len(responses), _MOST_ROWS, _MOST_BYTES // (4 * responses.width))
         holds_all = responses.format.is_image or latent_dim >= responses.width
-        if self.residuals and most >= _ROWS_PER_GROUP and not holds_all:
+        if not self.residuals or holds_all:
+            return self
+        earlier = self._earlier_residuals()
+        if earlier is not None and most < len(earlier.rows):
+            self.residuals_ = earlier.to(run.device)
+        elif most >= _ROWS_PER_GROUP:
             rows = np.random.default_rng(run.seed + 4).permutation(len(responses))[:most]
             self.residuals_ = self._residuals_of(responses, np.sort(rows), held_out, run)
-            self.decoder_noise_dim_ = 1
+        self.decoder_noise_dim_ = int(hasattr(self, "residuals_"))
         return self
+
+    def _earlier_residuals(self) -> Residuals | None:
+        """Those of the fit that this one goes on from; None without one, or if that has none."""
+        start = getattr(self, "_start_of_training", None)
+        return None if start is None else getattr(start.earlier, "residuals_", None)
+
+    @property
+    def adds_residuals(self) -> bool:
+        return self.decoder_noise_dim_ > 0
 
     def decode(self, latent: Tensor, noise: Tensor | None = None) -> Tensor:
         found = super().decode(latent)
@@ -60,23 +75,24 @@ class ResidualAutoencoder(BaseAutoencoder):
         target = responses.take(rows).to(run.device)
         codes = self.encode_block(target, run.device)
         parts = codes.split(rows_per_block(2 * self.numbers_per_row_))
-        left = (target - torch.cat([self.decode(part) for part in parts])).cpu()
+        missed = (target - torch.cat([self.decode(part) for part in parts])).cpu()
         is_held = torch.from_numpy(np.isin(rows, held_out))
-        left -= left.mean(dim=0)
+        missed -= missed.mean(dim=0)
         if _FEWEST_HELD_OUT <= is_held.sum() < len(rows):  # training has made the others smaller
-            seen, held = (left[part].square().mean() for part in (~is_held, is_held))
-            left[~is_held] *= (held / seen).sqrt().clamp(min=1.0)
+            seen, held = (missed[part].square().mean() for part in (~is_held, is_held))
+            if seen > 0:
+                missed[~is_held] *= (held / seen).sqrt().clamp(1.0, _MOST_GROWTH)
         codes = codes.cpu()
         spread = codes.std(dim=0, correction=0)
         spread = torch.where(spread > 0, spread, 1.0)
         scaled = (codes / spread).numpy().astype(np.float64)
-        n_groups = min(len(left) // _ROWS_PER_GROUP, len(np.unique(scaled, axis=0)))
+        n_groups = min(len(missed) // _ROWS_PER_GROUP, len(np.unique(scaled, axis=0)))
         means = KMeans(n_groups, n_init=1, random_state=run.seed % 2**32).fit(scaled)
         count = np.bincount(means.labels_, minlength=n_groups)
-        found = Residuals(*left.shape, *means.cluster_centers_.shape)
+        found = Residuals(*missed.shape, *means.cluster_centers_.shape)
         found.load_state_dict(
             {
-                "rows": left[np.argsort(means.labels_, kind="stable")],
+                "rows": missed[np.argsort(means.labels_, kind="stable")],
                 "centers": torch.from_numpy(means.cluster_centers_),
                 "spread": spread,
                 "first": torch.from_numpy(count.cumsum() - count),

@@ -180,7 +180,9 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         else:
             self._start(coder, responses, rows, run)
         limit = self._slope_limit(responses, rows, run)
-        check = responses.take(held_out[:MAX_HELD_OUT]).to(run.device)
+        if len(held_out) > MAX_HELD_OUT:
+            held_out = np.random.default_rng(run.seed + 5).permutation(held_out)[:MAX_HELD_OUT]
+        check = responses.take(held_out).to(run.device)
         random = run.stream(Stream.AUTOENCODER_STEPS)
         strength = self._augmentation(responses.format, len(rows))
         look = self._look(responses, rows, run)

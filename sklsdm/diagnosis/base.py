@@ -34,15 +34,20 @@ class Fit:
     drawn: Array  # (n, q): the standardised responses that these decode to
     slope_bound: float | None  # upper bound on the decoder's Lipschitz constant, as in `decode`
 
-    def decode(self, codes: Array, noise: Array) -> Array:
-        """Standardised rows (n, q) for standardised codes (n, k), not clipped to a range."""
+    def decode(self, codes: Array, noise: Array | None = None) -> Array:
+        """Standardised rows (n, q) for standardised codes (n, k), not clipped to a range.
+
+        Without `noise` a stochastic decoder gives their mean.
+        """
         autoencoder = self.sampler.autoencoder
         mean, scale = self.sampler.latent_standardiser.mean, self.sampler.latent_standardiser.scale
         latent = torch.from_numpy((codes * scale + mean).astype(np.float32))
-        eps = torch.from_numpy(noise.astype(np.float32))
+        eps = None if noise is None else torch.from_numpy(noise.astype(np.float32))
         device = self.sampler.device
         parts = [
-            autoencoder.decode(latent[rows].to(device), eps[rows].to(device)).cpu()
+            autoencoder.decode(
+                latent[rows].to(device), None if eps is None else eps[rows].to(device)
+            ).cpu()
             for rows in row_slices(len(latent), 2 * autoencoder.numbers_per_row_)
         ]
         return torch.cat(parts).numpy()

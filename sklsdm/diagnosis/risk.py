@@ -120,12 +120,13 @@ def judge_risk(evidence: Evidence) -> RiskBound:
     found = [_terms(fit, evidence, random) for fit in evidence.fits]
     bounds = [one["lipschitz"] for one in found]
     known = None not in bounds
+    has_bound = all(one["bound"] is not None for one in found)
     names = [name for name in found[0] if name not in ("lipschitz", "local_slopes", "bound")]
     return RiskBound(
         **{name: float(np.mean([one[name] for one in found])) for name in names},
         lipschitz=max(bounds) if known else None,
         local_slopes=np.concatenate([one["local_slopes"] for one in found]),
-        bound=float(np.mean([one["bound"] for one in found])) if known else None,
+        bound=float(np.mean([one["bound"] for one in found])) if has_bound else None,
         n_points=points_per_sample(len(evidence.y)),
         stochastic_decoder=evidence.fits[0].sampler.autoencoder.decoder_noise_dim_ > 0,
     )
@@ -168,7 +169,9 @@ def _terms(fit: Fit, evidence: Evidence, random: np.random.Generator) -> dict[st
         "reconstruction_error": error,
         "lipschitz": lipschitz,
         "local_slopes": local_slopes(fit, random),
-        "bound": risk_bound(error, terms["latent_distance"], lipschitz),
+        "bound": None
+        if fit.sampler.autoencoder.adds_residuals
+        else risk_bound(error, terms["latent_distance"], lipschitz),
     }
 
 
@@ -207,7 +210,7 @@ def both_ways(
 
 
 def local_slopes(fit: Fit, random: np.random.Generator) -> Array:
-    """Norms of the decoder's Jacobian at real and at drawn codes, by central differences.
+    """Norms of the mean decoder's Jacobian at real and drawn codes, by central differences.
 
     Where the latent space has more than 64 dimensions, only the leading principal directions of
     its codes are looked at.
@@ -222,10 +225,8 @@ def local_slopes(fit: Fit, random: np.random.Generator) -> Array:
     if k > _MOST_DIRECTIONS:
         centred = fit.codes - fit.codes.mean(axis=0)
         directions = np.linalg.svd(centred, full_matrices=False)[2][:_MOST_DIRECTIONS]
-    noise = fit.noise(len(points), random)
     columns = [
-        (fit.decode(points + _STEP * way, noise) - fit.decode(points - _STEP * way, noise))
-        / (2 * _STEP)
+        (fit.decode(points + _STEP * way) - fit.decode(points - _STEP * way)) / (2 * _STEP)
         for way in directions
     ]
     jacobian = np.stack(columns, axis=2).astype(np.float64)  # (c, q, directions)

@@ -411,9 +411,11 @@ def choose_first_as_good(scores: Mapping[str, NDArray[np.float64]], tolerance: f
     It is clearly worse if its mean is higher by more than `tolerance` standard errors of the mean
     difference, pair by pair, or if it was judged on fewer pairs since it had fallen behind.
     """
-    best = torch.from_numpy(scores[choose_best(scores)])
-    return next(
+    best_name = choose_best(scores)
+    best = torch.from_numpy(scores[best_name])
+    good = (
         name
         for name, by_pair in scores.items()
         if len(by_pair) == len(best) and is_as_good(torch.from_numpy(by_pair), best, tolerance)
     )
+    return next(good, best_name)

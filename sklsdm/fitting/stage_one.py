@@ -90,7 +90,7 @@ def _ample_dim(responses: Responses, seed: int) -> int:
     """One and a half times the intrinsic dimension of the responses.
 
     With unpaired responses it may be more than stage 2 can learn from the pairs. So for vectors it
-    is what the paired ones tell, or a tenth of the pairs, if that is more (docs/lessons.md).
+    is what the paired ones tell, or a fifteenth of the pairs, if that is more (docs/lessons.md).
     """
     n_rows, n_pairs = len(responses), responses.n_paired
     of_all = math.ceil(1.5 * intrinsic_dimension(responses, seed, n_rows))

@@ -65,8 +65,8 @@ def warn_of_extremes(
         name: _columns(some_rows(part, math.ceil(share * len(part))), together)
         for name, part in given.items()
     }
-    codes = [] if together else find_missing_codes(samples)
-    for code in codes[:_MOST_CODES]:
+    codes = [] if together else find_missing_codes(samples)[:_MOST_CODES]
+    for code in codes:
         warn_user(code.message(() if names is None else names))
     middle, usual = _middle_and_distance(np.concatenate(list(samples.values())))
     limit = EXTREME * usual

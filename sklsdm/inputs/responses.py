@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -201,9 +200,15 @@ def row_keys(rows: NDArray[Any]) -> NDArray[Any]:
 
 
 def some_rows(part: Any, count: int) -> NDArray[np.float64]:
-    """So many rows of an array, or all, at even distances, flat and in their own units."""
-    chosen = np.linspace(0, len(part) - 1, min(len(part), count)).astype(np.intp)
-    return flat_rows(np.asarray(part[chosen]))
+    """So many rows of an array, or all, flat and in their own units.
+
+    They are spread evenly, one at random in each of as many parts of the array, so that no row is
+    passed over by a rhythm.
+    """
+    if len(part) <= count:
+        return flat_rows(np.asarray(part[:]))
+    place = np.arange(count) + np.random.default_rng(0).random(count)
+    return flat_rows(np.asarray(part[(place * (len(part) / count)).astype(np.intp)]))
 
 
 def _raw_blocks(parts: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
@@ -213,13 +218,17 @@ def _raw_blocks(parts: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
             yield flat_rows(np.asarray(part[rows]))
 
 
-def _rows_at_the_ends(blocks: Iterator[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Rows (2 q, q) that hold the smallest and the largest number of each column."""
-    found = next(blocks)
-    for block in itertools.chain([found[:0]], blocks):
-        rows = np.concatenate([found, block])
-        found = rows[np.concatenate([rows.argmin(axis=0), rows.argmax(axis=0)])]
-    return found
+def _rows_with_new_values(
+    part: Any, repeated: Sequence[RepeatedValues], most: int
+) -> NDArray[np.float64]:
+    """Rows of an array in which an output of few values has another; `most` or a few more."""
+    found: list[NDArray[np.float64]] = []
+    for block in _raw_blocks([part]):
+        is_new = [each.is_new(block[:, each.column]) for each in repeated if each.are_all]
+        found.append(block[np.any(is_new, axis=0)])
+        if sum(map(len, found)) >= most:
+            break
+    return np.concatenate(found)
 
 
 class Responses:
@@ -246,6 +255,7 @@ class Responses:
             form = self._learn_form(paired, y_range, exact_values)
         else:
             self._check_constants(form)
+            self._check_total(form)
             self._warn_of_new_values(form)
         self.format = form
         for name, part in named.items():
@@ -264,17 +274,19 @@ class Responses:
     def _find_exact(self) -> tuple[tuple[RepeatedValues, ...], CommonTotal | None]:
         """The repeated values and the total of a sample of rows.
 
-        The sample has the largest and the smallest of few values. One-hot rows have no repeated
-        values: draws are made one-hot.
+        The sample has all of few values. One-hot rows have no repeated values: draws are made
+        one-hot.
         """
         samples = [some_rows(part, _MOST_SEARCHED) for part in self._parts]
         n_rows = sum(map(len, samples))
         found = find_in_both(*self._paired_and_others(samples))
         if n_rows < len(self) and any(each.are_all for each in found):
-            ends = (_rows_at_the_ends(_raw_blocks([part])) for part in self._parts)
-            samples = [np.concatenate(rows) for rows in zip(samples, ends, strict=True)]
+            new = (_rows_with_new_values(part, found, _MOST_SEARCHED) for part in self._parts)
+            samples = [np.concatenate(rows) for rows in zip(samples, new, strict=True)]
             found = find_in_both(*self._paired_and_others(samples))
         total = find_total(np.concatenate(samples), found)
+        if total is not None and not all(map(total.holds_for, _raw_blocks(self._parts))):
+            total = None
         return () if total is not None and total.is_one_hot else found, total
 
     def _paired_and_others(
@@ -299,6 +311,18 @@ class Responses:
                     f"goes on from, and vary now: draws would repeat the constant. Fit anew with "
                     f"warm_start=False."
                 )
+
+    def _check_total(self, form: ResponseFormat) -> None:
+        """Raise if outputs had one sum when the format was learnt, and have others now."""
+        total = form.total
+        if total is None or all(map(total.holds_for, _raw_blocks(self._parts))):
+            return
+        had = f"the sum {total.value:g}" + (", all in one output," if total.is_one_hot else "")
+        raise ValueError(
+            f"The outputs of each response had {had} in the fit that this one goes on from, and "
+            f"have others now: draws would keep the former. Fit anew with warm_start=False, or "
+            f"pass exact_values=False from the first fit on."
+        )
 
     def _warn_of_new_values(self, form: ResponseFormat) -> None:
         """Warn if an output that is drawn as one of few values takes others now."""

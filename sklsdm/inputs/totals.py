@@ -14,6 +14,7 @@ from sklsdm.inputs.repeated import RepeatedValues
 
 _FEWEST_ROWS = 20
 _ROUNDING = 1e-5  # relative, up to which sums are equal; float32 adds up to less
+_UNSEEN = 0.01  # of an output's standard deviation, by which dividing may move its values
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,15 @@ class CommonTotal:
 
     value: float
     is_one_hot: bool
+
+    def holds_for(self, rows: NDArray[np.float64]) -> bool:
+        """Whether responses (n, q) have this sum, up to rounding, and none is negative."""
+        sums = rows.sum(axis=1)
+        if self.is_one_hot and not (rows.max(axis=1) == sums).all():
+            return False
+        least = -_ROUNDING * self.value
+        equal = np.abs(sums - self.value) <= _ROUNDING * self.value
+        return bool(equal.all() and (rows >= least).all())
 
     def keep(self, values: Tensor) -> Tensor:
         """Draws (n, q) with this sum."""
@@ -47,13 +57,27 @@ def find_total(rows: NDArray[np.float64], repeated: Sequence[RepeatedValues]) ->
     one-hot: both cannot be. Fewer than 20 responses are not asked, nor are those of one output.
     """
     n_rows, n_outputs = rows.shape
-    if n_rows < _FEWEST_ROWS or n_outputs < 2 or rows.min() < 0:
+    if n_rows < _FEWEST_ROWS or n_outputs < 2:
         return None
-    sums = rows.sum(axis=1)
-    total = float(np.median(sums))
-    if not 0 < total < np.inf or np.abs(sums - total).max() > _ROUNDING * total:
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(np.median(rows.sum(axis=1)))
+        std = rows.std(axis=0)
+    if not 0 < total < np.inf or not _is_unseen(rows, std, total):
         return None
-    is_one_hot = bool((rows.max(axis=1) == sums).all())
-    if any(each.are_all for each in repeated) and not is_one_hot:
+    found = CommonTotal(total, is_one_hot=False)
+    if CommonTotal(total, is_one_hot=True).holds_for(rows):
+        return CommonTotal(total, is_one_hot=True)
+    if any(each.are_all for each in repeated) or not found.holds_for(rows):
         return None
-    return CommonTotal(total, is_one_hot)
+    return found
+
+
+def _is_unseen(rows: NDArray[np.float64], std: NDArray[np.float64], total: float) -> bool:
+    """Whether dividing by the sums of `rows` (n, q) hardly moves them, compared to their spread.
+
+    It does where outputs are large and vary little, or are constant: then equal sums are rounding.
+    """
+    most = np.abs(rows.sum(axis=1) / total - 1).max()
+    return bool((most * np.abs(rows).max(axis=0) <= _UNSEEN * std).all()) and bool(
+        (std[rows.max(axis=0) > 0] > 0).all()
+    )
