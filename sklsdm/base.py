@@ -86,8 +86,8 @@ class LatentSpaceEstimator(PartsOwner):
     exact_values: bool = parameter(
         default=True,
         rule=flag(),
-        doc="""Draw the values that responses repeat (zeros of rainfall, counts, ratings) and their
-        common sum exactly, not in images: see the Notes. With False draws are any numbers.""",
+        doc="""Draw the values that responses repeat (zeros, counts, ratings, a background) and
+        their common sum exactly: see the Notes. With False draws are any numbers.""",
     )
     device: str | torch.device = parameter(
         default="auto",

@@ -60,10 +60,10 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
 
     With `exact_values` draws take the values that responses repeat (`sklsdm.inputs.repeated`). An
     output that takes few values, such as a count, a rating or 0 and 1, is drawn as one of them.
-    A value of a twentieth of the responses or more, such as the zeros of rainfall, is drawn about
-    as often as it occurs, beside others. Where all responses have one sum and none is negative, as
-    parts of a whole or one-hot rows, so do draws. This holds for tables of up to 500 outputs from
-    20 responses on; draws are then floats, whatever the dtype of y.
+    A value of a twentieth of the responses, such as the zeros of rainfall, is drawn about as often
+    as it occurs. Where all responses have one sum and none is negative, as parts of a whole or
+    one-hot rows, so do draws. This holds for tables of up to 500 outputs from 20 responses on, and
+    for values of a twentieth of all pixels of fewer than 5,000 images. Draws are then floats.
 
     References
     ----------

@@ -136,10 +136,60 @@ def test_each_column_by_itself():
     assert [each.column for each in found] == [1, 3]
 
 
-@pytest.mark.parametrize("shape", [(600, 4, 4), (600, 501)], ids=["images", "many outputs"])
-def test_images_and_wide_tables_are_left_alone(shape):
-    zeros = np.broadcast_to(RAIN.reshape(600, *[1] * (len(shape) - 1)), shape)
+@pytest.mark.parametrize(
+    ("rows", "shape"),
+    [(600, (4, 4)), (600, (501,)), (5000, (4, 4))],
+    ids=["natural images", "many outputs", "many images"],
+)
+def test_wide_tables_many_images_and_those_without_background_are_left_alone(rows, shape):
+    values = FREE if rows == 600 and len(shape) == 2 else RAIN
+    zeros = np.resize(values, (rows, *shape))
     assert Responses(zeros, None).format.repeated == ()
+
+
+FIELDS = np.maximum(X[:, :1, None] + np.linspace(-1, 1, 8) * X[:, 1:, None], 0.0)
+FIELDS = np.repeat(FIELDS, 8, axis=1) * (1 + np.linspace(0, 1, 8)[:, None])  # (600, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("y", "value"),
+    [
+        (FIELDS, 0.0),
+        (FIELDS + 3, 3.0),
+        (-FIELDS, 0.0),
+        (np.minimum(40 * FIELDS, 255).astype(np.uint8), 0.0),
+    ],
+    ids=["rain", "offset", "top", "bytes"],
+)
+def test_the_background_of_images_is_drawn(y, value):
+    (found,) = Responses(y, None).format.repeated
+    assert found.column is None
+    assert value in found.values
+    est = fitted(y)
+    draws = est.sample(X, 5, random_state=0)
+    real = y / 255 if y.dtype == np.uint8 else y
+    assert abs((draws == value).mean() - (real == value).mean()) < 0.15
+    assert abs(draws.mean() - real.mean()) < 0.1 * real.std()
+    again = est.reconstruct(y)
+    assert ((again == value) == (real == value)).mean() > 0.9
+
+
+def test_masks_are_drawn_as_masks():
+    est = fitted((FIELDS > 1).astype(float))
+    draws = est.sample(X, 5, random_state=0)
+    assert set(np.unique(draws)) == {0.0, 1.0}
+    assert abs(draws.mean() - (FIELDS > 1).mean()) < 0.1
+
+
+def test_saved_and_exported_images_are_the_same(tmp_path):
+    est = fitted(FIELDS)
+    sklsdm.save(est, tmp_path / "model")
+    loaded = sklsdm.load(tmp_path / "model")
+    assert_array_equal(loaded.sample(X, random_state=0), est.sample(X, random_state=0))
+    graph, _ = pytest.importorskip("sklsdm.onnx.export").graph_of(est)
+    noise = torch.randn(600, sum(est._sampler().noise_dims))
+    draws = graph(torch.from_numpy(X.astype(np.float32)), noise).detach().numpy()
+    assert abs((draws == 0).mean() - (FIELDS == 0).mean()) < 0.15
 
 
 @settings(max_examples=60, deadline=None)

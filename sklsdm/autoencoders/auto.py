@@ -12,11 +12,11 @@ from sklearn.neighbors import NearestNeighbors
 
 from sklsdm.autoencoders.base import BaseAutoencoder
 from sklsdm.autoencoders.conv import ConvAutoencoder
-from sklsdm.autoencoders.feature_map import MANY_IMAGES, FeatureMapAutoencoder
+from sklsdm.autoencoders.feature_map import FeatureMapAutoencoder
 from sklsdm.autoencoders.linear import IdentityAutoencoder
 from sklsdm.autoencoders.mlp import MLPAutoencoder
 from sklsdm.autoencoders.trained import TrainedAutoencoder
-from sklsdm.inputs.responses import ResponseFormat, Responses
+from sklsdm.inputs.responses import MANY_IMAGES, ResponseFormat, Responses
 from sklsdm.nets import CallbackHolder
 from sklsdm.parameters import above, at_least, flag, integer, or_auto, or_none, parameter
 from sklsdm.parts import CALLBACKS

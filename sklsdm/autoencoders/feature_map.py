@@ -20,14 +20,12 @@ from sklsdm.autoencoders.trained import (
     TrainedAutoencoder,
     automatic_channels,
 )
-from sklsdm.inputs.responses import ResponseFormat, Responses
+from sklsdm.inputs.responses import MANY_IMAGES, ResponseFormat, Responses
 from sklsdm.modules import ACTIVATIONS, FeatureMapCoder
 from sklsdm.nets import history_arrays
 from sklsdm.parameters import at_least, integer, one_of, or_auto, parameter, some
 from sklsdm.run import Run, Stream
 
-# From so many images on "auto" takes such codes, and a critic does not soon know each image.
-MANY_IMAGES = 5000
 _CRITIC_WEIGHT = 0.025
 _SHARPENING_STEPS = 3000  # that are enough, where an epoch does not take more
 _LOSSES = ("loss", "critic_loss")

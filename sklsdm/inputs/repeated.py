@@ -25,13 +25,14 @@ _FILLED = 10  # steps between neighbours, up to which the values between them do
 _DENSE = 0.9  # share of neighbours that are so near
 _CLEARLY_WIDER = 2.0  # times half the way to both neighbours, from which on an interval is widened
 _MOST_ODDS = 3.0  # of a frequent value, that widen its interval
+_MOST_ODDS_OF_PIXELS = 0.25  # a wider interval would leave little of the greys (docs/lessons.md)
 _ROUNDING = 1e-6  # relative, within which a value is known
 MOST_SEARCHED_OUTPUTS = 500  # of a table, whose values are looked at
 
 
 @dataclass(frozen=True, eq=False)  # so that each is a key of its own
 class RepeatedValues:
-    """The repeated values of one output, each with an interval of its own on a stretched axis.
+    """The repeated values of an output, or of all pixels, with intervals on a stretched axis.
 
     Draws of a network have a density, and never hit a value exactly. So the axis is stretched at a
     frequent value: other values move away from it, and whatever is drawn in between becomes this
@@ -39,7 +40,7 @@ class RepeatedValues:
     becomes one of them.
     """
 
-    column: int
+    column: int | None  # None stands for all pixels of images
     values: NDArray[np.float64]  # (k,), ascending
     places: NDArray[np.float64]  # (k,), of the values on the stretched axis
     lower: NDArray[np.float64]  # (k,), ends of the intervals there; the outermost may be infinite
@@ -108,6 +109,23 @@ def find_repeated(rows: NDArray[np.float64]) -> tuple[RepeatedValues, ...]:
     return tuple(each for each in found if each is not None)
 
 
+def find_in_images(pixels: NDArray[np.float64]) -> tuple[RepeatedValues, ...]:
+    """The repeated values of pixels (n,) of images, such as that of an empty background.
+
+    They are those of a twentieth of the pixels or more, where other values are far rarer. All are
+    where there are two, as in masks.
+    """
+    seen, counts = np.unique(pixels + 0.0, return_counts=True)
+    is_frequent = counts >= _SHARE * len(pixels)
+    if len(seen) == 2:
+        return (_few(None, seen, seen, np.zeros(2)),)
+    is_frequent &= counts >= _FEWEST_EQUAL * np.median(counts)
+    if len(seen) == 1 or not is_frequent.any():
+        return ()
+    widths = _widths(seen, counts, is_frequent, _MOST_ODDS_OF_PIXELS)
+    return (_frequent(None, seen, widths),)
+
+
 def find_in_both(
     paired: NDArray[np.float64], others: NDArray[np.float64]
 ) -> tuple[RepeatedValues, ...]:
@@ -143,7 +161,10 @@ def _repeated_of(place: int, column: NDArray[np.float64]) -> RepeatedValues | No
 
 
 def _widths(
-    seen: NDArray[np.float64], counts: NDArray[np.intp], is_frequent: NDArray[np.bool_]
+    seen: NDArray[np.float64],
+    counts: NDArray[np.intp],
+    is_frequent: NDArray[np.bool_],
+    most_odds: float = _MOST_ODDS,
 ) -> NDArray[np.float64]:
     """Widths (k,) of the intervals of values (k,), which are 0 where these are not frequent.
 
@@ -155,7 +176,7 @@ def _widths(
     for place in np.flatnonzero(is_frequent):
         others = np.delete(counts, place)
         spread = _spread(np.delete(seen, place), others) or rare
-        widths[place] = min(counts[place] / others.sum(), _MOST_ODDS) * spread
+        widths[place] = min(counts[place] / others.sum(), most_odds) * spread
     return widths
 
 
@@ -197,7 +218,7 @@ def _values_of_few(
 
 
 def _few(
-    place: int,
+    place: int | None,
     values: NDArray[np.float64],
     seen: NDArray[np.float64],
     widths: NDArray[np.float64],
@@ -217,7 +238,7 @@ def _few(
 
 
 def _frequent(
-    place: int,
+    place: int | None,
     seen: NDArray[np.float64],
     widths: NDArray[np.float64],
 ) -> RepeatedValues:
@@ -242,7 +263,8 @@ def stretch_columns(
         return rows
     found = rows.copy()
     for each in repeated:
-        found[:, each.column] = each.stretch(found[:, each.column])
+        part = slice(None) if each.column is None else each.column
+        found[:, part] = each.stretch(found[:, part])
     return found
 
 
@@ -250,6 +272,8 @@ def restore_columns(repeated: Sequence[RepeatedValues], rows: Tensor) -> Tensor:
     """Flat rows (n, q) back from the stretched axes."""
     if not repeated:
         return rows
+    if repeated[0].column is None:
+        return repeated[0].restore(rows)
     columns = rows.T.contiguous()  # several times faster than columns of rows
     for each in repeated:
         columns[each.column] = each.restore(columns[each.column])

@@ -19,6 +19,7 @@ from sklsdm.inputs.repeated import (
     MOST_SEARCHED_OUTPUTS,
     RepeatedValues,
     find_in_both,
+    find_in_images,
     restore_columns,
     stretch_columns,
 )
@@ -28,6 +29,11 @@ from sklsdm.inputs.totals import CommonTotal, find_total
 _FAR = 1e3  # standard deviations from the mean, within which draws lie
 _ROUNDING = 1e-6  # relative, of a constant
 _NEW_VALUES = 0.01  # share of responses with values that an earlier fit did not know
+# From so many images on they are not looked at for repeated values, autoencoder="auto" takes codes
+# that are small images, and a critic does not soon know each image.
+MANY_IMAGES = 5000
+_SOME_PIXELS = 1 << 18  # of paired images, and of unpaired ones, that are looked at
+_FEWEST_IMAGES = 16  # whose pixels are
 _MOST_SEARCHED = 20_000  # paired responses, and unpaired ones, among which values may repeat
 MAX_REFERENCE = 2000  # paired responses kept for `score`, which compares draws with them
 
@@ -267,6 +273,10 @@ class Responses:
         total: CommonTotal | None = None
         if exact_values and not is_image and math.prod(paired.shape[1:]) <= MOST_SEARCHED_OUTPUTS:
             repeated, total = self._find_exact()
+        elif exact_values and is_image and len(self) < MANY_IMAGES:
+            n_images = max(_FEWEST_IMAGES, _SOME_PIXELS // math.prod(paired.shape[1:]))
+            some = [some_rows(part, n_images).ravel() for part in self._parts]
+            repeated = find_in_images(np.concatenate(some))
         blocks = (stretch_columns(repeated, block) for block in _raw_blocks(self._parts))
         standardiser = fit_standardiser(blocks, shared=is_image)
         return ResponseFormat(paired, standardiser, y_range, repeated, total)
@@ -326,7 +336,7 @@ class Responses:
 
     def _warn_of_new_values(self, form: ResponseFormat) -> None:
         """Warn if an output that is drawn as one of few values takes others now."""
-        few = [each for each in form.repeated if each.are_all]
+        few = [each for each in form.repeated if each.are_all and each.column is not None]
         blocks = _raw_blocks(self._parts) if few else iter(())
         new = sum(
             np.array([each.is_new(block[:, each.column]).sum() for each in few]) for block in blocks

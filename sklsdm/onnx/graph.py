@@ -124,7 +124,7 @@ class ResponseGraph(nn.Module):
         self.residuals = getattr(self.autoencoder, "residuals_", None)
         dtype = torch.float64 if form.dtype == np.float64 else torch.float32
         self.restore = _Affine(form.standardiser, dtype, inverse=True)
-        self.repeated_columns = [each.column for each in form.repeated]
+        self.repeated_columns = [each.column for each in form.repeated if each.column is not None]
         self.repeated = nn.ModuleList(_Repeated(each, dtype) for each in form.repeated)
         self.shape = form.shape
         self.total = form.total
@@ -135,11 +135,13 @@ class ResponseGraph(nn.Module):
 
     def forward(self, codes: Tensor, noise: Tensor) -> Tensor:
         rows = self.restore(self.autoencoder.decode(codes, noise))
-        if len(self.repeated) > 0:
+        if len(self.repeated_columns) > 0:
             columns = list(rows.unbind(dim=1))
             for column, repeated in zip(self.repeated_columns, self.repeated, strict=True):
                 columns[column] = repeated(columns[column])
             rows = torch.stack(columns, dim=1)
+        elif len(self.repeated) > 0:  # of all pixels
+            rows = self.repeated[0](rows)
         if self.is_clipped:
             rows = torch.clamp(rows, self.low, self.high)
         if self.total is not None:
