@@ -297,10 +297,15 @@ def test_draws_keep_the_spread_that_the_code_leaves_out():
     conditions = np.zeros((1500, 1))
     found = {
         name: est.sample(conditions, random_state=0)[:, 0].std(axis=0) / y.std(axis=0)
-        for name, est in (("dpa", stochastic()), ("pca", learn("pca", y, latent_dim=1)))
+        for name, est in (
+            ("dpa", stochastic()),
+            ("residuals", learn("pca", y, latent_dim=1)),
+            ("means", learn(PCAAutoencoder(residuals=False), y, latent_dim=1)),
+        )
     }
     assert_allclose(found["dpa"], 1, atol=0.1)
-    assert found["pca"][-1] < 0.9
+    assert_allclose(found["residuals"], 1, atol=0.1)
+    assert found["means"][-1] < 0.9
 
 
 def test_decode_and_predict_are_deterministic_means():
