@@ -128,8 +128,11 @@ def test_errors_of_stage_1_show_and_are_named():
     X = rng.normal(size=(300, 2))
     y = np.column_stack([X, rng.normal(size=(300, 4))]) @ rng.normal(size=(6, 12))
     est = tiny(latent_dim=2, autoencoder="pca").set_params(matcher__max_steps=200)
+    drawn_again = est.fit(X[:200], y[:200]).diagnose(X[200:], y[200:]).risk
+    est.set_params(autoencoder__residuals=False)
     found = est.fit(X[:200], y[:200]).diagnose(X[200:], y[200:])
     assert found.risk.stage_1 > 0.3
+    assert drawn_again.stage_1 < 0.2
     assert found.weak_stage == 1
     assert "raise latent_dim (now 2, for 12 outputs)" in " ".join(found.advice).lower()
     # PCA's decoder is linear: its slope is the same everywhere, and the bound is that slope.
