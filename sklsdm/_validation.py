@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import numbers
+import os
 import reprlib
 import sys
 import warnings
@@ -20,7 +21,7 @@ from sklsdm.blocks import row_blocks
 from sklsdm.distributed import is_first
 from sklsdm.reading import named_in_errors, read_numbers, read_plain, read_unmasked
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = f"{Path(__file__).parent}{os.sep}"
 LARGEST = 1e150  # of the numbers that are read: their squares, and sums of these, stay finite
 
 

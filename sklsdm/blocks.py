@@ -1,10 +1,13 @@
-"""Split work into blocks of bounded memory; `BLOCK_BYTES` is the bound."""
+"""Rows of large data: blocks of bounded memory (`BLOCK_BYTES` is the bound), some of many rows."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 BLOCK_BYTES = 32 * 2**20  # size of one block if its values are float64
 
@@ -24,3 +27,15 @@ def row_slices(n_rows: int, row_size: int) -> Iterator[slice]:
 def row_blocks(array: Any) -> Iterator[slice]:
     """Split the first axis of an array into blocks."""
     return row_slices(len(array), math.prod(array.shape[1:]))
+
+
+def spread_rows(n_rows: int, most: int) -> NDArray[np.intp]:
+    """The numbers of all rows or, of more than `most`, of so many, in order.
+
+    They are spread evenly, one at random in each of `most` parts of equal length: neither sorted
+    nor periodic rows are passed over. The same numbers come every time.
+    """
+    if n_rows <= most:
+        return np.arange(n_rows)
+    place = np.arange(most) + np.random.default_rng(0).random(most)
+    return (place * (n_rows / most)).astype(np.intp)

@@ -52,7 +52,7 @@ def check_unchanged(estimator: PartsOwner, before: Mapping[str, Any]) -> None:
         if not _are_equal(now[name], value):
             raise _changed(name, now[name], value)
     learnt = vars(estimator)
-    for part in ("matcher", "autoencoder", "condition_encoder"):
+    for part in estimator._parts:
         fitted = learnt.get(f"{part}_")
         if fitted is None:
             continue

@@ -42,7 +42,7 @@ class PartKind(NamedTuple):
 
 
 class PartsOwner(Declared):
-    """An estimator with two parts, a matcher and an autoencoder, whose parameters are nested.
+    """An estimator with parts, such as its matcher, whose parameters are nested.
 
     This also works for a part given by name, such as "wgan": `get_params(deep=True)` lists its
     parameters, and `set_params(matcher__n_critic=3)` replaces the name by an object.

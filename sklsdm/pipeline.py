@@ -102,9 +102,9 @@ class SamplingPipeline(DocumentationLinkMixin, Pipeline):
                 return found
 
     @on_one_fit
-    def predict(self, X: ArrayLike, **params: Any) -> Any:
+    def predict(self, X: ArrayLike, *args: Any, **params: Any) -> Any:
         """Conditional means (n, *y_shape); see :meth:`LSDMRegressor.predict`."""
-        return forwarding.predict(self, X, **params)
+        return forwarding.predict(self, X, *args, **params)
 
     @on_one_fit
     def score(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,26 @@ from sklsdm.distributed import current_group
 
 RandomState = int | np.random.RandomState | np.random.Generator | None
 LARGEST_SEED = 2**32 - 1  # as in NumPy's RandomState and scikit-learn
+
+
+class RowStream(IntEnum):
+    """The uses for which a fit chooses rows at random. Changing a number changes the fits."""
+
+    HELD_OUT_PAIRS = 0
+    HELD_OUT_RESPONSES = 1  # of stage 1, beside the held-out pairs
+    FOLDS = 2  # of a cross-fitted choice
+    JUDGED_PAIRS = 3  # some of very many held-out pairs
+    RESIDUALS = 4
+    JUDGED_ROWS = 5  # some of very many rows held out from stage 1
+    TOLD = 6  # errors of conditions that responses tell
+    REFERENCE = 7  # paired responses that a fit keeps, for `score` and `diagnose`
+    NEIGHBOURS = 8  # rows whose distances tell the intrinsic dimension
+    WAVES = 9
+
+
+def row_stream(seed: int, use: RowStream) -> np.random.Generator:
+    """The random stream of one use in a fit with this seed."""
+    return np.random.default_rng(seed + use)
 
 
 def as_generator(random_state: RandomState) -> np.random.Generator:

@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_array
 
 from sklsdm._validation import check_numeric, check_same_rows
+from sklsdm.blocks import spread_rows
 from sklsdm.encoders import PeriodicConditionEncoder
 from sklsdm.functional.categorical import are_labels
 from sklsdm.inputs.conditions import learn_format
@@ -119,7 +120,8 @@ def _for_tables(n_pairs: int, n_outputs: int, whole: bool) -> Grid:
 
 def _has_waves(rows: NDArray[np.float64], responses: NDArray[Any]) -> bool:
     """Whether the responses follow quick waves of a column of the conditions."""
-    rows, responses = rows[:_MAX_ROWS], responses[:_MAX_ROWS]
+    some = spread_rows(len(rows), _MAX_ROWS)
+    rows, responses = rows[some], responses[some]
     flat = flat_rows(responses)
     codes = fit_standardiser(iter([flat]), shared=responses.ndim >= 3).forward(flat)
     if codes.shape[1] > _FEW_OUTPUTS and len(codes) > _FEW_OUTPUTS:

@@ -13,6 +13,7 @@ from sklearn.compose import TransformedTargetRegressor
 from torch import Tensor
 
 from sklsdm._validation import check_numeric
+from sklsdm.blocks import row_blocks
 from sklsdm.draws.drawing import Bank, check_out
 from sklsdm.draws.forecasts import ForecastMixin
 from sklsdm.draws.frames import AsFrame, framed
@@ -45,14 +46,22 @@ class InTargetUnits(ForecastMixin):
         as_frame: AsFrame = False,
     ) -> Any:
         """Draws (n, n_samples, *y_shape) in the units of y."""
-        inside = self.estimator.sample(
-            X, n_samples, random_state=random_state, batch_size=batch_size
+        is_in_place = out is not None and self.estimator.y_shape_ == self.y_shape_
+        found = self.estimator.sample(
+            X,
+            n_samples,
+            random_state=random_state,
+            batch_size=batch_size,
+            out=out if is_in_place else None,
         )
-        found = self._restore(inside.reshape(-1, *inside.shape[2:]))
-        found = found.reshape(*inside.shape[:2], *found.shape[1:])
-        if out is not None:
-            check_out(out, found.shape, found.dtype)[...] = found
-            found = out
+        if is_in_place:  # `out` may be larger than memory
+            for rows in row_blocks(found):
+                found[rows] = self._restored_draws(found[rows])
+        else:
+            found = self._restored_draws(found)
+            if out is not None:
+                check_out(out, found.shape, found.dtype)[...] = found
+                found = out
         return framed(found, X, as_frame, self, "draw", range(n_samples))
 
     @on_one_fit
@@ -64,6 +73,11 @@ class InTargetUnits(ForecastMixin):
             Y_unpaired = self.transform(check_numeric("Y_unpaired", Y_unpaired))
         target = self.transform(check_numeric("y", y))
         return self.estimator.diagnose(X, target, Y_unpaired, **kwargs)
+
+    def _restored_draws(self, draws: NDArray[Any]) -> NDArray[Any]:
+        """Transformed draws (n, n_samples, ...) in the units of y."""
+        found = self._restore(draws.reshape(-1, *draws.shape[2:]))
+        return found.reshape(*draws.shape[:2], *found.shape[1:])
 
     def _restore(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Transformed responses (m, ...) in the units of y, shaped as y was."""

@@ -29,6 +29,7 @@ from sklsdm.autoencoders import (
     TorchAutoencoder,
     TransformerAutoencoder,
     VAEAutoencoder,
+    trained,
 )
 from sklsdm.autoencoders.trained import automatic_channels
 from sklsdm.inputs.responses import Responses
@@ -248,6 +249,16 @@ def test_lipschitz_limit_holds(kind):
     ]
     assert max(slopes) < 1.05
     assert limited.history_["valid_loss"][-1] < limited.history_["valid_loss"][0]
+
+
+def test_lipschitz_limit_holds_for_sorted_rows(monkeypatch):
+    """The spread of the codes is measured on some rows, which must not be the first ones."""
+    monkeypatch.setattr(trained, "_REFERENCE_ROWS", 100)
+    y = sheet(1000, 0)
+    y = y[np.argsort(y[:, 0])]
+    limited, rows = stage_1(MLPAutoencoder(lipschitz=1.0, max_epochs=2), y, 2)
+    spread = limited.encode(rows).std(dim=0, correction=0)
+    assert limited.decoder_slope(spread) == pytest.approx(1.0, rel=0.1)
 
 
 @pytest.mark.usefixtures("short_epochs")

@@ -72,7 +72,10 @@ def test_equal_seeds_give_equal_results():
     ("call", "message"),
     [
         (lambda: dependence_test(np.zeros((10, 1)), np.zeros(10)), "y needs at least 24 rows"),
-        (lambda: dependence_test(np.zeros((30, 1)), np.zeros(31)), "X must have the 31 rows"),
+        (
+            lambda: dependence_test(np.zeros((30, 1)), np.zeros(31)),
+            "X must have a row",
+        ),
         (lambda: classifier_test(np.zeros((30, 1)), np.zeros((30, 2))), "a and b must agree"),
         (
             lambda: conditional_classifier_test(
@@ -107,3 +110,10 @@ def test_a_missing_mode_is_not_covered():
     covered = neighbour_coverage(y, rng.normal(size=200), average=False)
     assert not covered[side == 1].any()
     assert covered[side == 0].mean() > 0.9
+
+
+def test_infinite_conditions_are_named():
+    y, draws = np.zeros((40, 1)), np.zeros((40, 3, 1))
+    X = np.full((40, 1), np.inf)
+    with pytest.raises(ValueError, match="X contains 40 inf"):
+        conditional_classifier_test(X, y, draws)

@@ -107,6 +107,15 @@ def test_frequencies_are_found_where_the_law_waves():
     assert abs(frequency - 15 * np.pi * std) < 0.3
 
 
+def test_waves_do_not_depend_on_the_order_of_many_rows():
+    """Of many rows some are looked at: the first ones of a sorted table show no whole wave."""
+    x = np.sort(np.random.default_rng(0).normal(size=(20_000, 1)), axis=0).astype(np.float32)
+    encoder = PeriodicConditionEncoder()
+    encoder.fit_transform(x, np.sin(4 * x), 0)
+    ((_, frequency),) = encoder.waves_
+    assert frequency == pytest.approx(4, abs=0.3)
+
+
 @pytest.mark.parametrize("law", ["nothing", "trend", "jump", "few values"])
 def test_no_frequencies_are_found_where_there_are_none(law):
     random = np.random.default_rng(0)

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import sklearn
 from helpers import plain_regressor
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
@@ -78,6 +79,15 @@ def test_equal_seeds_give_equal_draws_in_several_processes_too(fitted):
     out = np.empty((60, 5, 2))
     assert fitted.sample(X, 5, random_state=3, out=out) is out
     assert_array_equal(out, draws)
+
+
+def test_settings_of_scikit_learn_reach_every_process():
+    """Frames that a step of the pipeline gives have names, which fits remember."""
+    steps = make_sampling_pipeline(StandardScaler(), single())
+    with sklearn.config_context(transform_output="pandas"):
+        pooled = SamplingEnsemble(steps, 2, n_jobs=2, random_state=0).fit(X, Y)
+    for fit in pooled.estimators_:
+        assert hasattr(fit[-1], "feature_names_in_")
 
 
 def test_one_fit_is_the_fit():

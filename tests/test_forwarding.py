@@ -1,5 +1,6 @@
 """Draws and forecasts through TransformedTargetRegressor; unpaired responses in searches."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sklsdm
-from sklsdm import LSDMGenerator, LSDMRegressorCV, SamplingEnsemble, Unpaired, scorers
+from sklsdm import LSDMGenerator, LSDMRegressorCV, SamplingEnsemble, Unpaired, blocks, scorers
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklsdm.NotImprovedWarning"),  # tiny fits
@@ -68,6 +69,21 @@ def test_out_is_filled():
     assert_array_equal(out, sklsdm.sample(model, X[:4], 2, random_state=0))
     with pytest.raises(ValueError, match=r"float array of shape \(4, 3\)"):
         sklsdm.sample(model, X[:4], 3, out=out)
+
+
+def test_out_is_checked_first_and_filled_in_place(monkeypatch):
+    """It may be larger than memory: nothing of its size is made beside it."""
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 2**20)
+    model = of_logarithms().fit(X, AMOUNTS)
+    out = np.empty((60, 20_000))
+    tracemalloc.start()
+    sklsdm.sample(model, X, 20_000, random_state=0, out=out)
+    peak = tracemalloc.get_traced_memory()[1]
+    with pytest.raises(ValueError, match=r"float array of shape \(60, 2\)"):
+        sklsdm.sample(model, X, 2, out=out)
+    tracemalloc.stop()
+    assert peak < 0.7 * out.nbytes
+    assert (out > 0).all()
 
 
 def test_transformers_that_change_the_number_of_outputs():

@@ -13,6 +13,7 @@ from skorch.callbacks import Callback, Checkpoint, EarlyStopping, GradientNormCl
 
 from sklsdm import DivergenceError, LSDMRegressor, NotImprovedWarning, SamplingEnsemble
 from sklsdm.autoencoders import MLPAutoencoder, PCAAutoencoder
+from sklsdm.fitting.holding_out import hold_out_pairs
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import EnergyMatcher, WGANMatcher
 from sklsdm.metrics import energy_skill
@@ -239,6 +240,15 @@ def test_without_a_reference():
     assert_array_equal(draw(est), draw(quick().fit(X, Y)))
     with pytest.raises(ValueError, match="store_reference=False kept none"):
         est.score(X, Y)
+
+
+def test_the_reference_is_not_what_was_held_out():
+    """Of 20,000 pairs 2,000 are held out, and as many kept to compare draws with."""
+    y = np.arange(20_000.0)
+    kept = Responses(y, None).some_paired(0)
+    held = hold_out_pairs(len(y), 0.1, 0)
+    assert len(kept) == len(held) == 2000
+    assert np.isin(kept, y[held]).mean() < 0.2
 
 
 def test_the_reference_is_bounded():

@@ -20,6 +20,7 @@ from sklsdm.inputs.responses import MANY_IMAGES, ResponseFormat, Responses
 from sklsdm.nets import CallbackHolder
 from sklsdm.parameters import above, at_least, flag, integer, or_auto, or_none, parameter
 from sklsdm.parts import CALLBACKS
+from sklsdm.randomness import RowStream, row_stream
 from sklsdm.run import Run
 
 _PASSED_ON = "Passed to the autoencoder that is chosen, if it trains. None keeps its own default."
@@ -94,7 +95,7 @@ def intrinsic_dimension(responses: Responses, seed: int, n_rows: int) -> int:
     equation 8, averaged as in MacKay & Ghahramani 2005.
     """
     count = min(n_rows, 2000)
-    rows = np.random.default_rng(seed).choice(n_rows, count, replace=False)
+    rows = row_stream(seed, RowStream.NEIGHBOURS).choice(n_rows, count, replace=False)
     values = np.unique(responses.take(np.sort(rows)).numpy(), axis=0)
     n_neighbors = min(_NEIGHBOURS, len(values) - 1)
     if n_neighbors < 3:

@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA, IncrementalPCA
 from torch import Tensor
 
 from sklsdm.batches import room_for
-from sklsdm.blocks import rows_per_block
+from sklsdm.blocks import rows_per_block, spread_rows
 from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.modules import Coder, LinearCoder, ModuleHolder, widest_output
 from sklsdm.parameters import Declared, learnt
@@ -156,11 +156,9 @@ def training_rows(responses: Responses, held_out: NDArray[np.intp]) -> NDArray[n
 
 
 def some_rows(responses: Responses, rows: NDArray[np.intp], least: int = 2) -> NDArray[np.intp]:
-    """All rows if they take at most 256 MiB, else as many evenly spaced ones, at least `least`."""
+    """All rows if they take at most 256 MiB, else as many spread ones, at least `least`."""
     most = max(least, _WHOLE_BYTES // (4 * responses.width))
-    if len(rows) <= most:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, most).astype(np.intp)]
+    return rows[spread_rows(len(rows), most)]
 
 
 def principal_coder(

@@ -51,7 +51,7 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
     """Convolutions down to a small image of a few channels, which is the code, and back.
 
     A code of 28×28 pixels has 4×7×7 = 196 numbers: prints, stripes and edges, which a vector of 10
-    to 20 numbers cannot hold, stay. `latent_dim` follows from the image's size and must be "auto".
+    to 20 numbers cannot hold, stay. `latent_dim` follows from the image's size; leave it "auto".
 
     When to use: for sharp images, with `matcher="wgan"`, "diffusion" or "flow", whose networks then
     are convolutional too. Other matchers but "fgan" have networks for vectors, which such codes are

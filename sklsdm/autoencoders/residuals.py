@@ -13,6 +13,7 @@ from sklsdm.blocks import rows_per_block
 from sklsdm.inputs.responses import Responses
 from sklsdm.modules import Residuals
 from sklsdm.parameters import flag, learnt, parameter
+from sklsdm.randomness import RowStream, row_stream
 from sklsdm.run import Run
 
 _MOST_ROWS, _MOST_BYTES = 2000, 2**24  # of residuals that are kept; they go into pickles
@@ -47,7 +48,8 @@ class ResidualAutoencoder(BaseAutoencoder):
         if earlier is not None and most < len(earlier.rows):
             self.residuals_ = earlier.to(run.device)
         elif most >= _ROWS_PER_GROUP:
-            rows = np.random.default_rng(run.seed + 4).permutation(len(responses))[:most]
+            order = row_stream(run.seed, RowStream.RESIDUALS).permutation(len(responses))
+            rows = order[:most]
             self.residuals_ = self._residuals_of(responses, np.sort(rows), held_out, run)
         self.decoder_noise_dim_ = int(hasattr(self, "residuals_"))
         return self

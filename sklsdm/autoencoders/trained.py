@@ -20,7 +20,7 @@ from sklsdm.autoencoders.base import (
     training_rows,
 )
 from sklsdm.batches import RowBatches, StreamedBatches, resident_limit
-from sklsdm.blocks import rows_per_block
+from sklsdm.blocks import rows_per_block, spread_rows
 from sklsdm.distributed import Group
 from sklsdm.functional.augmentation import random_affine
 from sklsdm.inputs.responses import ResponseFormat, Responses
@@ -44,6 +44,7 @@ from sklsdm.parameters import (
     sequence_of,
 )
 from sklsdm.parts import TrainedPart
+from sklsdm.randomness import RowStream, row_stream
 from sklsdm.run import Run, Stage, Stream
 from sklsdm.storage.hashing import content_hash
 
@@ -181,7 +182,8 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
             self._start(coder, responses, rows, run)
         limit = self._slope_limit(responses, rows, run)
         if len(held_out) > MAX_HELD_OUT:
-            held_out = np.random.default_rng(run.seed + 5).permutation(held_out)[:MAX_HELD_OUT]
+            order = row_stream(run.seed, RowStream.JUDGED_ROWS).permutation(held_out)
+            held_out = order[:MAX_HELD_OUT]
         check = responses.take(held_out).to(run.device)
         random = run.stream(Stream.AUTOENCODER_STEPS)
         strength = self._augmentation(responses.format, len(rows))
@@ -258,7 +260,7 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
     @staticmethod
     def _look(responses: Responses, rows: NDArray[np.intp], run: Run) -> Look:
         """A look at how a few training rows are rebuilt, against the range of all outputs."""
-        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _LOOKED_AT)).astype(np.intp)]
+        some = rows[spread_rows(len(rows), _LOOKED_AT)]
         target = responses.take(some).to(run.device)
         return Look(
             lambda coder, count: coder.decode(coder.encode(target[:count])),
@@ -284,6 +286,11 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
             return torch.cat(blocks).sum(dim=0, keepdim=True) / len(check)
 
         return score
+
+
+def _reference_rows(responses: Responses, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """At most 8,192 of the rows, spread over them."""
+    return some_rows(responses, rows[spread_rows(len(rows), _REFERENCE_ROWS)])
 
 
 def _check_same_data(responses: Responses, group: Group) -> None:
@@ -329,14 +336,14 @@ class CoderAutoencoder(TrainedAutoencoder):
     @torch.no_grad()
     def _linear_codes(coder: LinearCoder, responses: Responses, rows: NDArray[np.intp]) -> Tensor:
         """Codes of at most 8,192 training rows by the linear path, from which spreads are taken."""
-        return coder.encode(responses.take(some_rows(responses, rows[:_REFERENCE_ROWS])))
+        return coder.encode(responses.take(_reference_rows(responses, rows)))
 
     def _slope_limit(
         self, responses: Responses, rows: NDArray[np.intp], run: Run
     ) -> SlopeLimit | None:
         if self.lipschitz is None:
             return None
-        reference = responses.take(some_rows(responses, rows[:_REFERENCE_ROWS])).to(run.device)
+        reference = responses.take(_reference_rows(responses, rows)).to(run.device)
         return SlopeLimit(float(self.lipschitz), reference)
 
 

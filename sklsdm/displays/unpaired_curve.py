@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import numpy as np
 import sklearn
-from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
@@ -16,6 +15,7 @@ from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
+from sklearn.utils.parallel import Parallel, delayed
 
 from sklsdm._validation import check_integer, check_numeric
 from sklsdm.displays.base import Array, panel

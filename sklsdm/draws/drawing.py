@@ -320,9 +320,9 @@ def _scores(
 def marginal_energy_scores(
     reference: NDArray[Any], y: NDArray[Any], std: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Energy score (n,) for each response if `reference` (m, q) is the forecast for all of them.
+    """Energy score (n,) for each response if `reference` (m, ...) is the forecast for all of them.
 
-    Both are divided by `std` (q,) first.
+    Both are raw responses; flat, they are divided by `std` (q,) first.
     """
     forecast = torch.from_numpy(flat_rows(reference) / std)
     found = [

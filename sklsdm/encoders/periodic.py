@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sklsdm.blocks import spread_rows
 from sklsdm.encoders.base import BaseConditionEncoder, Groups, Rows
 from sklsdm.functional.spectrum import dependence_spectrum
 from sklsdm.parameters import above, integer, learnt, or_auto, parameter, some
+from sklsdm.randomness import RowStream, row_stream
 
 _FEW_VALUES = 2  # columns with no more different values have no waves
 _MAX_ROWS = 5000  # pairs in which frequencies are sought
@@ -67,7 +69,8 @@ class PeriodicConditionEncoder(BaseConditionEncoder):
         self, condition: Rows, codes: NDArray[Any], seed: int, groups: Groups = None
     ) -> Rows:
         self.waves_ = []
-        features = None if self.frequencies != "auto" else _code_features(codes[:_MAX_ROWS], seed)
+        some = spread_rows(len(codes), _MAX_ROWS)
+        features = None if self.frequencies != "auto" else _code_features(codes[some], seed)
         for place, column in enumerate(condition.T):
             values = np.unique(column)
             if len(values) <= _FEW_VALUES:
@@ -77,7 +80,7 @@ class PeriodicConditionEncoder(BaseConditionEncoder):
                 found = [float(frequency) for frequency in self.frequencies]
             else:
                 fastest = min(_FASTEST, math.pi / (2 * float(np.median(np.diff(values)))))
-                rows = torch.from_numpy(column[:_MAX_ROWS].astype(np.float32))
+                rows = torch.from_numpy(column[some].astype(np.float32))
                 found = _find_waves(rows, features, fastest, self.n_frequencies, seed)
             self.waves_ += [(place, frequency) for frequency in found]
         return self.transform(condition)
@@ -90,7 +93,7 @@ class PeriodicConditionEncoder(BaseConditionEncoder):
 
 def _code_features(codes: NDArray[Any], seed: int) -> Tensor:
     """Centred random Fourier features (n, D) of the codes (n, k), at several scales."""
-    random = np.random.default_rng(seed)
+    random = row_stream(seed, RowStream.WAVES)
     scales = np.repeat(_SCALES, _FEATURES_PER_SCALE)
     directions = random.normal(size=(codes.shape[1], len(scales))) / scales
     shift = random.uniform(0, 2 * np.pi, len(scales))
@@ -106,7 +109,7 @@ def _find_waves(
         return []
     grid = torch.arange(_SLOWEST / 2, fastest, _STEP, dtype=torch.float32)
     power = dependence_spectrum(column, features, grid)
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(column)))
+    order = torch.from_numpy(row_stream(seed, RowStream.WAVES).permutation(len(column)))
     chance = dependence_spectrum(column[order], features, grid).max()
     found = []
     for place in range(1, len(grid) - 1):

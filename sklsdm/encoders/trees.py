@@ -105,7 +105,7 @@ class TreesConditionEncoder(BaseConditionEncoder):
     )
 
     forest_: ExtraTreesRegressor = learnt("The forest.")
-    linear_: CrossFittedRidge = learnt("Ridge regressions, one for each fold of the pairs.")
+    linear_: CrossFittedRidge = learnt("Ridge regression of the codes of all pairs.")
     boosting_: CrossFittedBoosting | None = learnt("Boosted trees, where there are some.")
     components_: PCA | None = learnt("Of the forest's predictions, where they are many.")
     passes_columns_: bool = learnt("Whether the networks get the columns of X too.")

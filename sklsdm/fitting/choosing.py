@@ -19,6 +19,7 @@ from sklearn.base import clone
 from torch import Tensor
 
 from sklsdm.batches import room_for
+from sklsdm.blocks import spread_rows
 from sklsdm.draws.drawing import multiscale_scores
 from sklsdm.encoders import BaseConditionEncoder
 from sklsdm.exceptions import DivergenceError
@@ -391,8 +392,7 @@ def _with_fewer_codes(data: MatchingData) -> MatchingData:
     most = _MOST_TO_LABEL if data.are_labels else _MOST_TO_PAIR
     if data.codes is None or len(data.codes) <= n_pairs + most:
         return data
-    last = len(data.codes) - 1
-    others = torch.linspace(n_pairs, last, most, dtype=torch.float32, device=device).long()
+    others = n_pairs + torch.from_numpy(spread_rows(len(data.codes) - n_pairs, most)).to(device)
     rows = torch.cat([torch.arange(n_pairs, device=device), others])
     images = None if data.images is None else data.images.some(rows.cpu().numpy())
     return replace(data, codes=data.codes[rows], images=images)

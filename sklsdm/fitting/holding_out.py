@@ -10,6 +10,7 @@ from sklsdm.autoencoders import MAX_HELD_OUT
 from sklsdm.functional.categorical import are_labels
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers.data import FEW_PAIRS
+from sklsdm.randomness import RowStream, row_stream
 
 FEW_LABELLED_IMAGES = 2000  # a tenth of fewer cannot tell which state draws best (docs/lessons.md)
 _HELD_OUT_GROUPS = 20  # of equal size, that are held out if the next two numbers allow it
@@ -32,7 +33,7 @@ def hold_out_pairs(
     """
     if n_pairs < FEW_PAIRS:
         return np.arange(0)
-    random = np.random.default_rng(seed)
+    random = row_stream(seed, RowStream.HELD_OUT_PAIRS)
     if groups is None:
         count = min(int(np.ceil(fraction * n_pairs)), n_pairs - 2, MAX_HELD_OUT)
         return np.sort(random.permutation(n_pairs)[:count])
@@ -70,7 +71,7 @@ def hold_out_rows(
     if others < FEW_PAIRS:
         return pairs
     count = min(MAX_HELD_OUT, int(np.ceil(fraction * others)))
-    random = np.random.default_rng(seed + 1)
+    random = row_stream(seed, RowStream.HELD_OUT_RESPONSES)
     return np.concatenate([pairs, first + random.choice(others, count, replace=False)])
 
 
@@ -83,7 +84,7 @@ def folds_of(
     is one fold of at most 1,024 pairs, and of the last group in it. A group of more than half of
     the pairs is in no fold, and there is none where it leaves fewer than 20 pairs.
     """
-    random = np.random.default_rng(seed + 2)
+    random = row_stream(seed, RowStream.FOLDS)
     members = np.arange(n_pairs) if groups is None else groups
     order = random.permutation(members.max() + 1)
     rank = np.empty_like(order)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklsdm.autoencoders import MAX_HELD_OUT
 from sklsdm.functional.categorical import are_labels
 from sklsdm.matchers.base import MAX_SCORED
+from sklsdm.randomness import RowStream, row_stream
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Pairs:
         """At most 2,000 of the pairs, in random order: the first are looked at after each epoch."""
         if len(self) <= MAX_SCORED:
             return self
-        return self.take(np.random.default_rng(seed + 3).permutation(len(self))[:MAX_HELD_OUT])
+        order = row_stream(seed, RowStream.JUDGED_PAIRS).permutation(len(self))
+        return self.take(order[:MAX_HELD_OUT])
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklsdm.autoencoders.auto import MOST_OWN_CODES
-from sklsdm.blocks import row_slices
+from sklsdm.blocks import row_slices, spread_rows
 from sklsdm.encoders.base import Groups
 from sklsdm.encoders.linear import CrossFittedRidge
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers.data import FEW_PAIRS
+from sklsdm.randomness import RowStream, row_stream
 
 _TOLD = 0.9  # `r2` from which conditions are told by their responses (docs/lessons.md)
 _MOST_PAIRS = 2000  # from which the regression learns
 _MOST_NUMBERS = 2**25  # of the responses of these pairs; half as many coefficients
-_OWN_STREAM = 3  # beyond the seed, from which other parts draw
 _FEW_VALUES = 10  # of a column, which told conditions keep
 _MOST_TOLD, _MOST_TOLD_NUMBERS = 200_000, 2**26  # conditions that are told, and their numbers
 
@@ -80,7 +80,7 @@ def told_conditions(
     too_narrow = responses.width <= MOST_OWN_CODES
     if n_taken < FEW_PAIRS or too_wide or too_narrow or not np.isfinite(condition).all():
         return None
-    random = np.random.default_rng(seed + _OWN_STREAM)
+    random = row_stream(seed, RowStream.TOLD)
     taken = np.sort(random.permutation(n_pairs)[:n_taken])
     target = condition[taken].astype(np.float64)
     ridge = CrossFittedRidge(n_columns)
@@ -96,7 +96,7 @@ def told_conditions(
     new = np.arange(n_pairs, len(responses))
     new = np.setdiff1d(new, responses.unpaired_copies(responses.take(np.arange(n_pairs)).numpy()))
     n_told = min(len(new), _MOST_TOLD, _MOST_TOLD_NUMBERS // n_columns)
-    rows = new[np.linspace(0, len(new) - 1, n_told).astype(np.intp)]
+    rows = new[spread_rows(len(new), n_told)]
     told = np.empty((n_told, n_columns), dtype=np.float32)
     for block in row_slices(n_told, max(responses.width, n_columns)):
         some = rows[block]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sklsdm.batches import PairBatch
-from sklsdm.blocks import row_slices, rows_per_block
+from sklsdm.blocks import row_slices, rows_per_block, spread_rows
 from sklsdm.fitting.label_graph import MOST_NEIGHBOURS, LabelGraph
 from sklsdm.functional.augmentation import random_affine, random_changes, random_mirror
 from sklsdm.inputs.images import SmallImages
@@ -89,7 +89,7 @@ def log_weights_by_sight(
     # Of each image pixels and features are kept, and some arrays of its classes' probabilities.
     n_numbers = max(math.prod(images.shape), classifier.n_features, 4 * n_labels)
     most = min(_MOST_IMAGES, max(1, _MOST_BYTES // (4 * n_numbers)))
-    paired, others = _spread(0, n_pairs, most), _spread(n_pairs, len(images), most)
+    paired, others = spread_rows(n_pairs, most), n_pairs + spread_rows(len(images) - n_pairs, most)
     seen = images.take(np.concatenate([paired, others])).to(run.device)
     labels = labels[torch.from_numpy(paired).to(labels.device)]
     fitted = _fit(classifier, images.shape, seen, labels, run, max_steps)
@@ -157,7 +157,7 @@ def _tells_mirrored(shape: tuple[int, int, int], labels: Tensor, images: Tensor)
     """
     cells = Cells(shape)
     most = min(_MOST_TO_MIRROR, _MOST_COMPARED // cells(images[:1]).numel())
-    some = torch.from_numpy(_spread(0, len(labels), most)).to(labels.device)
+    some = torch.from_numpy(spread_rows(len(labels), most)).to(labels.device)
     if len(some) < _FEWEST_TO_MIRROR:
         return False
     labels, images = labels[some], images[some]
@@ -187,9 +187,3 @@ def _by_cells(cells: Cells, images: Tensor) -> Tensor:
 def _two_errors(values: Tensor) -> float:
     """Two standard errors of the mean."""
     return float(2 * values.std() / math.sqrt(len(values)))
-
-
-def _spread(start: int, end: int, most: int) -> NDArray[np.intp]:
-    """The whole numbers from `start` to below `end`, or `most` of them, evenly spread."""
-    count = min(most, end - start)
-    return start + np.arange(count, dtype=np.intp) * (end - start) // max(1, count)

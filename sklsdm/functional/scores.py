@@ -5,9 +5,9 @@ observed, ``a`` (n, q) and ``b`` (m, q) are two samples. Nothing is validated he
 would silently give a wrong number; :mod:`sklsdm.metrics` has the same scores with all checks.
 
 The functions keep the dtype and device of what they are given. Distance matrices are built in
-blocks (:mod:`sklsdm.blocks`), and the blocks are summed in the autograd graph, so that gradients
-are exact whatever the block size. Memory is bounded only without gradients: a graph holds all
-blocks.
+blocks (:mod:`sklsdm.blocks`), but for :func:`kernel_score`, and the blocks are summed in the
+autograd graph, so that gradients are exact whatever the block size. Memory is bounded only without
+gradients: a graph holds all blocks.
 
 References
 ----------

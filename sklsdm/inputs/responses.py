@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklsdm._validation import warn_user
-from sklsdm.blocks import row_blocks, row_slices, rows_per_block
+from sklsdm.blocks import row_blocks, row_slices, rows_per_block, spread_rows
 from sklsdm.inputs.repeated import (
     MOST_SEARCHED_OUTPUTS,
     RepeatedValues,
@@ -25,6 +25,7 @@ from sklsdm.inputs.repeated import (
 )
 from sklsdm.inputs.standardising import Standardiser, fit_standardiser
 from sklsdm.inputs.totals import CommonTotal, find_total
+from sklsdm.randomness import RowStream, row_stream
 
 _FAR = 1e3  # standard deviations from the mean, within which draws lie
 _ROUNDING = 1e-6  # relative, of a constant
@@ -206,15 +207,9 @@ def row_keys(rows: NDArray[Any]) -> NDArray[Any]:
 
 
 def some_rows(part: Any, count: int) -> NDArray[np.float64]:
-    """So many rows of an array, or all, flat and in their own units.
-
-    They are spread evenly, one at random in each of as many parts of the array, so that no row is
-    passed over by a rhythm.
-    """
-    if len(part) <= count:
-        return flat_rows(np.asarray(part[:]))
-    place = np.arange(count) + np.random.default_rng(0).random(count)
-    return flat_rows(np.asarray(part[(place * (len(part) / count)).astype(np.intp)]))
+    """So many rows of an array, or all, spread over it, flat and in their own units."""
+    some = slice(None) if len(part) <= count else spread_rows(len(part), count)
+    return flat_rows(np.asarray(part[some]))
 
 
 def _raw_blocks(parts: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
@@ -359,10 +354,11 @@ class Responses:
         return self.format.width
 
     def some_paired(self, seed: int) -> NDArray[Any]:
-        """Up to 2,000 paired responses (fewer if they are large), flat, in their own units."""
+        """Up to 2,000 paired responses (fewer if they are large), chosen at random, as given."""
         paired = self._parts[0]
         most = min(MAX_REFERENCE, 4 * rows_per_block(self.width))
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(paired))[:most])
+        order = row_stream(seed, RowStream.REFERENCE).permutation(len(paired))
+        chosen = np.sort(order[:most])
         return np.array(paired[chosen])
 
     def some_of_both(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -12,9 +12,9 @@ They take array-likes and return floats; the tests by a classifier return a
   models scored with different numbers of draws may be compared. Such an estimate may be negative
   by chance.
 
-Bad input raises a ``ValueError`` (a ``TypeError`` for the wrong type) that names the argument. Rows
-are worked through in blocks, so that memory stays bounded beside the arguments themselves, which
-may be memory-mapped.
+Bad input raises a ``ValueError`` (a ``TypeError`` for the wrong type) that names the argument.
+Scores and distances work through rows in blocks, so that memory stays bounded beside the arguments
+themselves, which may be memory-mapped. The tests by a classifier copy all rows and draws.
 """
 
 from sklsdm.metrics.calibration import interval_coverage, interval_width

@@ -283,10 +283,12 @@ def _judge(
 def _conditions(X: ArrayLike, n_rows: int) -> Array:
     """X as float64 rows (n, p), NaN allowed."""
     condition = np.asarray(X)
-    checked = np.nan_to_num(condition) if condition.dtype.kind == "f" else condition
-    check_numeric("X", checked)
+    gaps = np.isnan(condition) if condition.dtype.kind == "f" else False
+    check_numeric("X", np.where(gaps, 0, condition))
     if len(condition) != n_rows:
-        raise ValueError(f"X must have the {n_rows} rows of y_true, got {len(condition)}")
+        raise ValueError(
+            f"X must have a row for each of the {n_rows} responses, got {len(condition)}"
+        )
     return condition.reshape(n_rows, -1).astype(np.float64)
 
 

@@ -11,6 +11,7 @@ from scipy.spatial.distance import pdist
 from torch import Tensor
 
 from sklsdm._validation import check_integer, check_real
+from sklsdm.blocks import spread_rows
 from sklsdm.functional import scores
 from sklsdm.metrics.base import Array, as_numbers, as_real, float64_rows
 from sklsdm.randomness import RandomState, as_generator
@@ -210,10 +211,7 @@ def _bandwidths(bandwidth: str | float | Sequence[float], a: Tensor, b: Tensor) 
 
 def _median_distance(a: Array, b: Array) -> float:
     """Median distance of distinct points; 1 where all coincide and any bandwidth gives 0."""
-    few = [
-        sample[np.linspace(0, len(sample) - 1, min(len(sample), _MEDIAN_ROWS)).astype(int)]
-        for sample in (a, b)
-    ]
+    few = [sample[spread_rows(len(sample), _MEDIAN_ROWS)] for sample in (a, b)]
     distances = pdist(np.concatenate(few))
     distances = distances[distances > 0]
     return float(np.median(distances)) if distances.size else 1.0
