@@ -87,7 +87,7 @@ class LatentSpaceEstimator(PartsOwner):
         default=True,
         rule=flag(),
         doc="""Draw the values that responses repeat (zeros, counts, ratings, a background) and
-        their common sum exactly: see the Notes. With False draws are any numbers.""",
+        rules that they follow (one sum): see the Notes. With False draws are any numbers.""",
     )
     device: str | torch.device = parameter(
         default="auto",

@@ -54,16 +54,16 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
     space at the level .001 and gives a `DistributionShiftWarning` where they clearly do not.
 
     `y_range` moves a draw outside the range to the nearest point inside. This never increases
-    its distance to a response, nor any reconstruction error. It does not change the density inside
-    the range: for amounts over several magnitudes, fit the logarithm and take the exponential of
-    the draws.
+    its distance to a response, nor any reconstruction error. The density inside stays: for amounts
+    over several magnitudes, fit the logarithm and take the exponential of the draws.
 
-    With `exact_values` draws take the values that responses repeat (`sklsdm.inputs.repeated`). An
-    output that takes few values, such as a count, a rating or 0 and 1, is drawn as one of them.
-    A value of a twentieth of the responses, such as the zeros of rainfall, is drawn about as often
-    as it occurs. Where all responses have one sum and none is negative, as parts of a whole or
-    one-hot rows, so do draws. This holds for tables of up to 500 outputs from 20 responses on, and
-    for values of a twentieth of all pixels of fewer than 5,000 images. Draws are then floats.
+    With `exact_values` draws take the values that responses repeat. An output that takes few
+    values, such as a count, a rating or 0 and 1, is drawn as one of them. A value of a twentieth of
+    the responses, such as the zeros of rainfall, is drawn about as often as it occurs. Rules that
+    all responses follow hold for draws, too: one sum of parts that are never negative, the same
+    values in another order (rankings), outputs that are linear functions of others (totals). Tables
+    of up to 500 outputs are looked at from 20 responses on, and fewer than 5,000 images for values
+    of a twentieth of all pixels. Draws are floats.
 
     References
     ----------

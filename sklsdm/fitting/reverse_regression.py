@@ -16,12 +16,14 @@ from sklsdm.autoencoders.auto import MOST_OWN_CODES
 from sklsdm.blocks import row_slices, spread_rows
 from sklsdm.encoders.base import Groups
 from sklsdm.encoders.linear import CrossFittedRidge
+from sklsdm.fitting.kernel_regression import CrossFittedKernelRidge
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers.data import FEW_PAIRS
 from sklsdm.randomness import RowStream, row_stream
 
 _TOLD = 0.9  # `r2` from which conditions are told by their responses (docs/lessons.md)
 _MOST_PAIRS = 2000  # from which the regression learns
+_MOST_KERNELS = 1000  # pairs from which the kernel regression learns
 _MOST_NUMBERS = 2**25  # of the responses of these pairs; half as many coefficients
 _FEW_VALUES = 10  # of a column, which told conditions keep
 _MOST_TOLD, _MOST_TOLD_NUMBERS = 200_000, 2**26  # conditions that are told, and their numbers
@@ -47,6 +49,15 @@ class ToldConditions:
     r2: float
     rows: NDArray[np.intp]
     condition: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Regression:
+    """A fitted regression, its errors (n, p) at pairs that it had not seen, and its R2."""
+
+    model: CrossFittedRidge | CrossFittedKernelRidge
+    errors: NDArray[np.float64]
+    r2: float
 
 
 def told_conditions(
@@ -82,17 +93,15 @@ def told_conditions(
         return None
     random = row_stream(seed, RowStream.TOLD)
     taken = np.sort(random.permutation(n_pairs)[:n_taken])
-    target = condition[taken].astype(np.float64)
-    ridge = CrossFittedRidge(n_columns)
-    seen = responses.take(taken).double().numpy()
-    in_groups = None if groups is None else groups[taken]
-    errors = target - ridge.fit_predict(seen, target, seed, in_groups)
-    variance = target.var(axis=0)
-    if not variance.any():
+    if not condition[taken].astype(np.float64).var(axis=0).any():
         return None
-    r2 = 1 - float(np.square(errors).mean(axis=0).max() / variance[variance > 0].mean())
-    if r2 < _TOLD:
-        return ToldConditions(r2, taken[:0], condition[:0])
+    found = _regress(CrossFittedRidge(n_columns), condition, responses, taken, seed, groups)
+    if found.r2 < _TOLD:
+        taken = taken[spread_rows(len(taken), _MOST_KERNELS)]
+        by_kernel = _regress(CrossFittedKernelRidge(), condition, responses, taken, seed, groups)
+        found = max(found, by_kernel, key=lambda each: each.r2)
+    if found.r2 < _TOLD:
+        return ToldConditions(found.r2, taken[:0], condition[:0])
     new = np.arange(n_pairs, len(responses))
     new = np.setdiff1d(new, responses.unpaired_copies(responses.take(np.arange(n_pairs)).numpy()))
     n_told = min(len(new), _MOST_TOLD, _MOST_TOLD_NUMBERS // n_columns)
@@ -100,10 +109,28 @@ def told_conditions(
     told = np.empty((n_told, n_columns), dtype=np.float32)
     for block in row_slices(n_told, max(responses.width, n_columns)):
         some = rows[block]
-        error = errors[random.integers(n_taken, size=len(some))]
-        told[block] = ridge.predict(responses.take(some).double().numpy()) + error
+        error = found.errors[random.integers(len(found.errors), size=len(some))]
+        told[block] = found.model.predict(responses.take(some).double().numpy()) + error
     _keep_few_values(told, condition)
-    return ToldConditions(r2, rows, told)
+    return ToldConditions(found.r2, rows, told)
+
+
+def _regress(
+    model: CrossFittedRidge | CrossFittedKernelRidge,
+    condition: NDArray[np.float32],
+    responses: Responses,
+    rows: NDArray[np.intp],
+    seed: int,
+    groups: Groups,
+) -> _Regression:
+    """The regression of conditions on responses, fitted to some of the pairs."""
+    target = condition[rows].astype(np.float64)
+    seen = responses.take(rows).double().numpy()
+    in_groups = None if groups is None else groups[rows]
+    errors = target - model.fit_predict(seen, target, seed, in_groups)
+    variance = target.var(axis=0)
+    r2 = 1 - float(np.square(errors).mean(axis=0).max() / variance[variance > 0].mean())
+    return _Regression(model, errors, r2)
 
 
 def _keep_few_values(told: NDArray[np.float32], condition: NDArray[np.float32]) -> None:

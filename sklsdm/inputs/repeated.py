@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sklsdm.functional.even_steps import even_steps
 
-_FEWEST_ROWS = 20
+FEWEST_ROWS = 20
 _SHARE = 0.05  # of the responses, from which on a value counts as frequent
 _FEWEST_EQUAL = 5  # responses with a frequent value, and times as many as with the median value
 _ROWS_PER_VALUE = 5  # on average, in an output of few values; 2 where these are evenly spaced
@@ -103,7 +103,7 @@ def find_repeated(rows: NDArray[np.float64]) -> tuple[RepeatedValues, ...]:
     Of other columns, frequent values are repeated: those of a twentieth of the responses or more,
     where other values are far rarer. Constant columns have none, nor have fewer than 20 responses.
     """
-    if len(rows) < _FEWEST_ROWS:
+    if len(rows) < FEWEST_ROWS:
         return ()
     found = (_repeated_of(place, column) for place, column in enumerate(rows.T))
     return tuple(each for each in found if each is not None)
@@ -136,7 +136,7 @@ def find_in_both(
     ones are not asked.
     """
     together = find_repeated(np.concatenate([paired, others]))
-    if len(paired) < _FEWEST_ROWS or len(others) == 0:
+    if len(paired) < FEWEST_ROWS or len(others) == 0:
         return together
     by_column = {each.column: each for each in together}
     found = []

@@ -23,8 +23,8 @@ from sklsdm.inputs.repeated import (
     restore_columns,
     stretch_columns,
 )
+from sklsdm.inputs.rules import Rule, SameValues, find_rule
 from sklsdm.inputs.standardising import Standardiser, fit_standardiser
-from sklsdm.inputs.totals import CommonTotal, find_total
 from sklsdm.randomness import RowStream, row_stream
 
 _FAR = 1e3  # standard deviations from the mean, within which draws lie
@@ -43,7 +43,7 @@ class ResponseFormat:
     """Shape, dtype, range and standardisation of the responses, and the way back for draws.
 
     Columns that have `repeated` values are standardised on their stretched axes. Draws keep the
-    `total` of all outputs, if there is one.
+    `rule` that all responses follow, if there is one.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ResponseFormat:
         standardiser: Standardiser,
         y_range: Any = None,
         repeated: tuple[RepeatedValues, ...] = (),
-        total: CommonTotal | None = None,
+        rule: Rule | None = None,
     ) -> None:
         self.shape = tuple(int(side) for side in y.shape[1:])
         self.is_image = y.ndim >= 3
@@ -63,7 +63,7 @@ class ResponseFormat:
         self.dtype = np.dtype(np.float32 if float_like and fits else np.float64)
         self.standardiser = standardiser
         self.repeated = repeated
-        self.total: CommonTotal | None = None
+        self.rule: Rule | None = None
         self.range = range_ends((0.0, 1.0), y) if self.is_bytes else None
         if y_range is not None:
             given = range_ends(y_range, y)
@@ -73,8 +73,8 @@ class ResponseFormat:
                     f"got {y_range!r}."
                 )
             self.range = given
-        if total is not None and self._may_draw(0.0) and self._may_draw(total.value):
-            self.total = total
+        if rule is not None and (self.range is None or rule.allows(*self.range)):
+            self.rule = rule
 
     @property
     def width(self) -> int:
@@ -87,7 +87,7 @@ class ResponseFormat:
         return self.shape if len(self.shape) == 3 else (1, *self.shape)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update({"repeated": (), "total": None} | state)  # unknown to version 0.1.0
+        vars(self).update({"repeated": (), "rule": None} | state)  # unknown to version 0.1.0
 
     def flatten(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Raw responses (n, *shape) as standardised rows (n, width)."""
@@ -100,20 +100,14 @@ class ResponseFormat:
     def restore(self, rows: Tensor) -> Tensor:
         """Standardised rows (n, width) in the responses' own units, flat.
 
-        They are clipped to the range, and keep the total.
+        They are clipped to the range, and keep the rule.
         """
         if rows.device.type == "mps":  # MPS has no float64
             rows = rows.cpu()
         exact = rows.double() if self.dtype == np.float64 else rows
         mean, scale = self.standardiser.tensors(exact)
         values = self._clipped(restore_columns(self.repeated, (exact * scale).add_(mean)))
-        return values if self.total is None else self.total.keep(values)
-
-    def _may_draw(self, value: float) -> bool:
-        """Whether the range allows this value in all outputs."""
-        return self.range is None or bool(
-            (self.range[0] <= value).all() and (value <= self.range[1]).all()
-        )
+        return values if self.rule is None else self._clipped(self.rule.keep(values))
 
     def _clipped(self, values: Tensor) -> Tensor:
         """Flat rows (n, width) in their own units, clipped to the range in place."""
@@ -256,7 +250,7 @@ class Responses:
             form = self._learn_form(paired, y_range, exact_values)
         else:
             self._check_constants(form)
-            self._check_total(form)
+            self._check_rule(form)
             self._warn_of_new_values(form)
         self.format = form
         for name, part in named.items():
@@ -265,22 +259,22 @@ class Responses:
     def _learn_form(self, paired: NDArray[Any], y_range: Any, exact_values: bool) -> ResponseFormat:
         is_image = paired.ndim >= 3
         repeated: tuple[RepeatedValues, ...] = ()
-        total: CommonTotal | None = None
+        rule: Rule | None = None
         if exact_values and not is_image and math.prod(paired.shape[1:]) <= MOST_SEARCHED_OUTPUTS:
-            repeated, total = self._find_exact()
+            repeated, rule = self._find_exact()
         elif exact_values and is_image and len(self) < MANY_IMAGES:
             n_images = max(_FEWEST_IMAGES, _SOME_PIXELS // math.prod(paired.shape[1:]))
             some = [some_rows(part, n_images).ravel() for part in self._parts]
             repeated = find_in_images(np.concatenate(some))
         blocks = (stretch_columns(repeated, block) for block in _raw_blocks(self._parts))
         standardiser = fit_standardiser(blocks, shared=is_image)
-        return ResponseFormat(paired, standardiser, y_range, repeated, total)
+        return ResponseFormat(paired, standardiser, y_range, repeated, rule)
 
-    def _find_exact(self) -> tuple[tuple[RepeatedValues, ...], CommonTotal | None]:
-        """The repeated values and the total of a sample of rows.
+    def _find_exact(self) -> tuple[tuple[RepeatedValues, ...], Rule | None]:
+        """The repeated values of a sample of rows, and the rule that all rows follow.
 
-        The sample has all of few values. One-hot rows have no repeated values: draws are made
-        one-hot.
+        The sample has all of few values. Where rows have the same values in another order, these
+        are drawn in an order, and no output has repeated values of its own.
         """
         samples = [some_rows(part, _MOST_SEARCHED) for part in self._parts]
         n_rows = sum(map(len, samples))
@@ -289,10 +283,10 @@ class Responses:
             new = (_rows_with_new_values(part, found, _MOST_SEARCHED) for part in self._parts)
             samples = [np.concatenate(rows) for rows in zip(samples, new, strict=True)]
             found = find_in_both(*self._paired_and_others(samples))
-        total = find_total(np.concatenate(samples), found)
-        if total is not None and not all(map(total.holds_for, _raw_blocks(self._parts))):
-            total = None
-        return () if total is not None and total.is_one_hot else found, total
+        rule = find_rule(np.concatenate(samples), found)
+        if rule is not None and not all(map(rule.holds_for, _raw_blocks(self._parts))):
+            rule = None
+        return () if isinstance(rule, SameValues) else found, rule
 
     def _paired_and_others(
         self, parts: list[NDArray[np.float64]]
@@ -317,16 +311,15 @@ class Responses:
                     f"warm_start=False."
                 )
 
-    def _check_total(self, form: ResponseFormat) -> None:
-        """Raise if outputs had one sum when the format was learnt, and have others now."""
-        total = form.total
-        if total is None or all(map(total.holds_for, _raw_blocks(self._parts))):
+    def _check_rule(self, form: ResponseFormat) -> None:
+        """Raise if responses followed a rule when the format was learnt, and do not now."""
+        rule = form.rule
+        if rule is None or all(map(rule.holds_for, _raw_blocks(self._parts))):
             return
-        had = f"the sum {total.value:g}" + (", all in one output," if total.is_one_hot else "")
         raise ValueError(
-            f"The outputs of each response had {had} in the fit that this one goes on from, and "
-            f"have others now: draws would keep the former. Fit anew with warm_start=False, or "
-            f"pass exact_values=False from the first fit on."
+            f"Each response had {rule.text} in the fit that this one goes on from, and this does "
+            f"not hold now: draws would keep it. Fit anew with warm_start=False, or pass "
+            f"exact_values=False from the first fit on."
         )
 
     def _warn_of_new_values(self, form: ResponseFormat) -> None:

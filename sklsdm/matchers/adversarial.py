@@ -344,7 +344,12 @@ class AdversarialMatcher(GeneratorMatcher):
             if known or not self._learns_diffusion(data.latent_dim):
                 return plan
             return replace(plan, doubt=2.0 if len(data.held_latent) < FEW_HELD_OUT else 1.0)
-        return replace(plan, noise_dim=_NOISE_OF_IMAGES) if self.noise_dim == "auto" else plan
+        if self.noise_dim == "auto":
+            plan = replace(plan, noise_dim=_NOISE_OF_IMAGES)
+        if data.n_pseudo and data.image_shape is None and not data.are_labels:
+            # Images that go with a number vary too much for held-out codes to tell states apart.
+            plan = replace(plan, tolerance=math.inf)
+        return plan
 
     def _module(self, data: MatchingData, plan: Plan) -> Any:
         if data.code_shape is None:

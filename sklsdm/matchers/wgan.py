@@ -32,7 +32,7 @@ LOSSES: dict[str, tuple[Loss, Loss]] = {
     "r3gan": (critic_losses.relativistic_critic_loss, critic_losses.relativistic_generator_loss),
 }
 # What "auto" stands for, what differs where codes are images, and what else if the conditions are
-# labels or there are none.
+# labels, many numbers, or there are none.
 _USUAL: dict[str, Any] = {
     "lr": 2e-3,
     "critic_lr": 4e-3,
@@ -48,7 +48,7 @@ _USUAL: dict[str, Any] = {
 _OF_IMAGES = {"gradient_penalty": 0.3, "loss": "r3gan"}
 # Given a label, the energy score and the usual betas gave draws further from real images, and a
 # critic of the images nearer ones (docs/lessons.md).
-_OF_LABELLED_IMAGES = {
+_OF_IMAGES_FAR_FROM_TOLD = {
     "lr": 4e-3,
     "betas": (0.0, 0.99),
     "n_draws": 1,
@@ -239,11 +239,12 @@ class WGANMatcher(AdversarialMatcher):
 
     def _settings_for(self, data: MatchingData) -> dict[str, Any]:
         found, labels = dict(_USUAL), data.are_labels
+        are_many = data.n_pairs + data.n_pseudo >= _FEWEST_TO_JUDGE
+        is_far_from_told = labels or (are_many and data.image_shape is None)
         if data.code_shape is not None:
             found |= _OF_IMAGES
-            found |= _OF_LABELLED_IMAGES if labels else {}
-            n_known = data.n_pairs + data.n_pseudo
-            if data.image_shape is not None and n_known >= _FEWEST_TO_JUDGE:
+            found |= _OF_IMAGES_FAR_FROM_TOLD if is_far_from_told else {}
+            if are_many:
                 found["image_critic"] = True
         if data.decoder is not None and math.prod(data.decoder.shape[-2:]) > _MOST_PIXELS:
             found["image_critic"] = False
@@ -255,7 +256,7 @@ class WGANMatcher(AdversarialMatcher):
             n_labels = len(data.condition.unique(dim=0))
             found["label_weight"] *= len(data.latent) >= _FEWEST_TO_READ * n_labels
         found["image_critic"] &= data.decoder is not None and self.critic == "mlp"
-        if labels and found["image_critic"] and self.max_steps == "auto":
+        if is_far_from_told and found["image_critic"] and self.max_steps == "auto":
             found["max_steps"] = _STEPS_WITH_LABELS
         if self.loss != "auto":
             found["loss"] = self.loss

@@ -151,4 +151,4 @@ def is_as_good(scores: Tensor, best: Tensor, tolerance: float = 1.0) -> bool:
     """
     excess = scores - best
     error = excess.std() / len(excess) ** 0.5 if len(excess) > 1 else excess.new_zeros(())
-    return bool(excess.mean() <= tolerance * error)
+    return math.isinf(tolerance) or bool(excess.mean() <= tolerance * error)

@@ -127,7 +127,7 @@ class ResponseGraph(nn.Module):
         self.repeated_columns = [each.column for each in form.repeated if each.column is not None]
         self.repeated = nn.ModuleList(_Repeated(each, dtype) for each in form.repeated)
         self.shape = form.shape
-        self.total = form.total
+        self.rule = form.rule
         self.is_clipped = form.range is not None
         if form.range is not None:
             for name, end in zip(("low", "high"), form.range, strict=True):
@@ -142,11 +142,13 @@ class ResponseGraph(nn.Module):
             rows = torch.stack(columns, dim=1)
         elif len(self.repeated) > 0:  # of all pixels
             rows = self.repeated[0](rows)
-        if self.is_clipped:
-            rows = torch.clamp(rows, self.low, self.high)
-        if self.total is not None:
-            rows = self.total.keep(rows)
+        rows = self._clipped(rows)
+        if self.rule is not None:
+            rows = self._clipped(self.rule.keep(rows))
         return rows.reshape(-1, *self.shape)
+
+    def _clipped(self, rows: Tensor) -> Tensor:
+        return torch.clamp(rows, self.low, self.high) if self.is_clipped else rows
 
 
 class DrawGraph(nn.Module):

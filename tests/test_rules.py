@@ -1,4 +1,4 @@
-"""Draws keep the sum that all responses have, and of one-hot rows they are one-hot."""
+"""Draws keep rules that all responses follow: sums, one-hot rows, rankings, totals."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import sklsdm
 from sklsdm import LSDMGenerator
 from sklsdm.inputs.repeated import find_repeated
 from sklsdm.inputs.responses import Responses
-from sklsdm.inputs.totals import find_total
+from sklsdm.inputs.rules import CommonTotal, LinearRelations, SameValues, find_rule
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(400, 2))
@@ -21,8 +21,15 @@ SOME_ZERO /= SOME_ZERO.sum(axis=1, keepdims=True)
 ONE_HOT = np.eye(4)[LOGITS.argmax(axis=1)]
 
 
-def total_of(rows):
-    return find_total(np.asarray(rows, float), find_repeated(np.asarray(rows, float)))
+COSTS = np.exp(LOGITS[:, :2] / 2)
+BALANCE = np.c_[COSTS[:, 0], COSTS.sum(axis=1), COSTS[:, 1]]  # profit, revenue, cost
+COUNTS = RANDOM.poisson(3 * COSTS)
+TOTAL = np.c_[COUNTS, COUNTS.sum(axis=1)]
+RANKS = LOGITS.argsort(axis=1).argsort(axis=1) + 1.0
+
+
+def rule_of(rows):
+    return find_rule(np.asarray(rows, float), find_repeated(np.asarray(rows, float)))
 
 
 @pytest.mark.parametrize(
@@ -37,15 +44,43 @@ def total_of(rows):
     ],
 )
 def test_parts_have_a_total(rows):
-    found = total_of(rows)
+    found = rule_of(rows)
+    assert isinstance(found, CommonTotal)
     assert_allclose(found.value, rows[0].sum(), rtol=1e-6)
-    assert not found.is_one_hot
 
 
-def test_one_hot_rows_have_one():
-    found = total_of(3 * ONE_HOT)
-    assert found.value == 3
-    assert found.is_one_hot
+@pytest.mark.parametrize("rows", [3 * ONE_HOT, RANKS, ONE_HOT + 2 * ONE_HOT[:, [3, 0, 1, 2]]])
+def test_rows_have_the_same_values(rows):
+    found = rule_of(rows)
+    assert isinstance(found, SameValues)
+    assert_array_equal(found.values, np.sort(rows[0])[::-1])
+
+
+@pytest.mark.parametrize(
+    ("rows", "followers"),
+    [
+        (BALANCE, [1]),  # of three, that which varies most
+        (BALANCE.astype(np.float32), [1]),
+        (100 + 1e4 * BALANCE, [1]),
+        (TOTAL, [2]),
+        (np.c_[TOTAL, LOGITS[:, 0], 1 - 2 * LOGITS[:, 0]], [2, 4]),
+        (PARTS - PARTS.mean(axis=0), [int(PARTS.std(axis=0).argmax())]),
+        (np.c_[LOGITS, LOGITS[:, 1]], None),  # a column twice
+        (np.c_[32 + 1.8 * LOGITS[:, 0], LOGITS[:, 0]], [0]),
+    ],
+)
+def test_outputs_that_follow_from_others_are_found(rows, followers):
+    found = rule_of(rows)
+    assert isinstance(found, LinearRelations)
+    assert followers is None or sorted(found.followers.tolist()) == followers
+    kept = found.keep(torch.from_numpy(np.asarray(rows, float)))
+    assert_allclose(kept, rows, rtol=1e-5, atol=1e-5 * rows.std())
+
+
+def test_coefficients_are_round_where_they_can_be():
+    values = RANDOM.normal(size=(5, 3))
+    kept = rule_of(BALANCE).keep(torch.from_numpy(values)).numpy()
+    assert_array_equal(kept[:, 1], values[:, 0] + values[:, 2])
 
 
 @pytest.mark.parametrize(
@@ -54,20 +89,19 @@ def test_one_hot_rows_have_one():
         LOGITS,
         PARTS[:, :3],
         PARTS[:19],
-        PARTS - PARTS.mean(axis=0),  # a sum of 0
         np.round(20 * PARTS) @ np.eye(4) + [5, 0, 0, 0],
-        np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])[RANDOM.integers(0, 2, 300)],  # few values
+        np.c_[ONE_HOT, ONE_HOT[::-1], COUNTS],  # the last of each would get values such as -1
+        (LOGITS @ RANDOM.normal(size=(4, 30)))[:80],  # few rows
+        np.c_[BALANCE[:, 0] + 1e-3 * LOGITS[:, 3], COSTS],  # nearly
         np.ones((300, 1)),
         np.zeros((300, 2)),
         np.c_[1e6 + LOGITS[:, 0], PARTS[:, 0]],  # large numbers that vary little
         np.c_[1.7e9 + 16000 * PARTS[:, 0], 30 * PARTS[:, 1]],
-        np.c_[PARTS, np.full(400, 7.0)],  # a constant beside parts
-        np.round(PARTS, 3),
         PARTS * (1 + 1e-4 * RANDOM.random((400, 1))),
     ],
 )
 def test_others_have_none(rows):
-    assert total_of(rows) is None
+    assert rule_of(rows) is None
 
 
 def fitted(y, **params):
@@ -102,24 +136,24 @@ def test_draws_of_one_hot_rows_are_one_hot():
 def test_without_exact_values_or_with_another_range_they_do_not():
     free = fitted(PARTS, exact_values=False).sample(X, random_state=0)
     assert free.min() < 0
-    assert Responses(PARTS, None, y_range=(0.0, 0.999)).format.total is None
-    assert Responses(PARTS, 1.1 * PARTS).format.total is None
-    assert Responses(PARTS.reshape(-1, 2, 2), None).format.total is None
-    assert Responses(PARTS, PARTS[:30]).format.total.value == pytest.approx(1)
+    assert Responses(PARTS, None, y_range=(0.0, 0.999)).format.rule is None
+    assert Responses(PARTS, 1.1 * PARTS).format.rule is None
+    assert Responses(PARTS.reshape(-1, 2, 2), None).format.rule is None
+    assert Responses(PARTS, PARTS[:30]).format.rule.value == pytest.approx(1)
 
 
 def test_every_row_is_asked():
     rows = np.tile(PARTS, (300, 1))
-    assert Responses(rows, None).format.total is not None
+    assert Responses(rows, None).format.rule is not None
     rows[77_777] *= 2
-    assert Responses(rows, None).format.total is None
+    assert Responses(rows, None).format.rule is None
 
 
-@pytest.mark.parametrize("other", [100 * ONE_HOT, PARTS], ids=["other sum", "not one-hot"])
-def test_a_further_fit_refuses_another_total(other):
+@pytest.mark.parametrize("other", [100 * ONE_HOT, PARTS], ids=["other values", "not one-hot"])
+def test_a_further_fit_refuses_another_rule(other):
     est = fitted(ONE_HOT, warm_start=True).fit(X, ONE_HOT[::-1])
     before = est.sample(X[:5], random_state=0)
-    with pytest.raises(ValueError, match="had the sum 1, all in one output, in the fit"):
+    with pytest.raises(ValueError, match="had the values 1, 0, 0, 0 in some order in the fit"):
         est.fit(X, other)
     assert_array_equal(est.sample(X[:5], random_state=0), before)
 
@@ -130,7 +164,7 @@ def test_where_no_part_is_positive_the_largest_has_all():
     assert_allclose(form.restore(torch.from_numpy(below)), [[0, 1, 0, 0]], atol=1e-12)
 
 
-@pytest.mark.parametrize("y", [SOME_ZERO, ONE_HOT], ids=["parts", "one-hot"])
+@pytest.mark.parametrize("y", [SOME_ZERO, ONE_HOT, RANKS / 10, BALANCE])
 def test_saved_and_exported_draws_are_the_same(y, tmp_path):
     est = fitted(y)
     sklsdm.save(est, tmp_path / "model")
@@ -140,8 +174,27 @@ def test_saved_and_exported_draws_are_the_same(y, tmp_path):
     seeded = torch.Generator().manual_seed(0)
     noise = torch.randn(400, sum(est._sampler().noise_dims), generator=seeded)
     draws = graph(torch.from_numpy(X.astype(np.float32)), noise).detach().numpy()
-    assert_allclose(draws.sum(axis=1), 1, rtol=1e-5)
+    rule = est._response_format_.rule
+    assert rule.holds_for(draws.astype(np.float64))
     assert abs((draws == 0).mean() - (y == 0).mean()) < 0.1
+
+
+@pytest.mark.parametrize("y", [BALANCE, TOTAL, RANKS], ids=["balance", "total", "ranks"])
+def test_draws_follow_the_rule(y):
+    est = fitted(y)
+    draws = est.sample(X, 20, random_state=0)
+    rule = est._response_format_.rule
+    assert rule.holds_for(draws.reshape(-1, draws.shape[-1]))
+    assert_allclose(draws.mean(axis=(0, 1)), y.mean(axis=0), atol=0.25 * y.std())
+    assert_allclose(est.reconstruct(y), y, atol=1e-5)
+
+
+def test_a_range_comes_before_a_relation():
+    """Draws stay in their range, also where an output that follows from others would leave it."""
+    est = fitted(TOTAL, y_range=(0, TOTAL.max()))
+    draws = est.sample(X, 50, random_state=0)
+    assert draws.max() <= TOTAL.max()
+    assert ((draws[..., :2].sum(axis=-1) == draws[..., 2]) | (draws[..., 2] == TOTAL.max())).all()
 
 
 def test_without_conditions():

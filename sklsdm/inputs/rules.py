@@ -1,0 +1,202 @@
+"""Rules that all responses follow exactly, and that draws keep.
+
+Networks follow a rule such as "the last output is the sum of the others" nearly, never exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sklsdm.inputs.repeated import FEWEST_ROWS, RepeatedValues
+
+_ROUNDING = 1e-5  # relative, up to which sums are equal; float32 adds up to less
+_UNSEEN = 0.01  # of an output's standard deviation, by which keeping a rule may move its values
+_ROWS_PER_OUTPUT = 3  # from which on linear relations are no chance
+_DEPENDENT = 1e-6  # of an output's standard deviation that others leave; less is rounding
+_LARGEST = 5.0  # of a relation's coefficients, in standard deviations; larger ones blow errors up
+_DIGITS = 6  # after the point, of coefficients that are round numbers
+
+
+class Rule(Protocol):
+    """What all responses follow."""
+
+    @property
+    def text(self) -> str:
+        """What the outputs of each response have, in words."""
+
+    def holds_for(self, rows: NDArray[np.float64]) -> bool:
+        """Whether responses (n, q) follow it, up to rounding."""
+
+    def allows(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
+        """Whether draws that follow it lie between two ends (q,), or can be clipped to them."""
+
+    def keep(self, values: Tensor) -> Tensor:
+        """Draws (n, q) that follow it."""
+
+
+@dataclass(frozen=True)
+class CommonTotal:
+    """One sum of the outputs of each response, none of which is negative.
+
+    Draws of the outputs are clipped at 0 and divided by their sum, which keeps zeros.
+    """
+
+    value: float
+
+    @property
+    def text(self) -> str:
+        return f"the sum {self.value:g}"
+
+    def holds_for(self, rows: NDArray[np.float64]) -> bool:
+        equal = np.abs(rows.sum(axis=1) - self.value) <= _ROUNDING * self.value
+        return bool(equal.all() and (rows >= -_ROUNDING * self.value).all())
+
+    def allows(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
+        return bool((low <= 0).all() and (high >= self.value).all())
+
+    def keep(self, values: Tensor) -> Tensor:
+        clipped = values.clamp(min=0)
+        found = clipped.sum(dim=1, keepdim=True)
+        scale = self.value / torch.where(found > 0, found, 1.0)
+        outputs = torch.arange(values.shape[1], device=values.device)
+        is_largest = outputs == values.argmax(dim=1, keepdim=True)
+        return torch.where(found > 0, clipped * scale, self.value * is_largest.to(values.dtype))
+
+
+@dataclass(frozen=True)
+class SameValues:
+    """The same values in each response, in another order: one-hot rows, rankings.
+
+    Draws get these values, the largest where the draw is largest.
+    """
+
+    values: NDArray[np.float64]  # (q,), the largest first
+
+    @property
+    def text(self) -> str:
+        shown = ", ".join(f"{value:g}" for value in self.values[:5])
+        return f"the values {shown}{', ...' if len(self.values) > 5 else ''} in some order"
+
+    def holds_for(self, rows: NDArray[np.float64]) -> bool:
+        return bool((np.sort(rows, axis=1)[:, ::-1] == self.values).all())
+
+    def allows(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
+        return bool((low <= self.values[-1]).all() and (high >= self.values[0]).all())
+
+    def keep(self, values: Tensor) -> Tensor:
+        order = values.topk(values.shape[1], dim=1).indices
+        wanted = torch.as_tensor(self.values.copy()).to(values).expand_as(values)
+        return torch.zeros_like(values).scatter(1, order, wanted)
+
+
+@dataclass(frozen=True)
+class LinearRelations:
+    """Outputs that follow exactly from others, by a line: a total beside its parts, a balance.
+
+    Draws of these outputs are computed from those of the others.
+    """
+
+    matrix: NDArray[np.float64]  # (q, q), which gives responses themselves
+    offset: NDArray[np.float64]  # (q,)
+    scale: NDArray[np.float64]  # (q,), standard deviations
+    followers: NDArray[np.intp]  # columns that follow from others
+
+    @property
+    def text(self) -> str:
+        return f"columns {self.followers.tolist()} as a linear function of the others"
+
+    def holds_for(self, rows: NDArray[np.float64]) -> bool:
+        error = np.abs(rows @ self.matrix + self.offset - rows)
+        rounding = _ROUNDING * (np.abs(rows) @ np.abs(self.matrix) + np.abs(self.offset))
+        return bool(((error <= rounding) & (error <= _UNSEEN * self.scale)).all())
+
+    def allows(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
+        return True
+
+    def keep(self, values: Tensor) -> Tensor:
+        matrix, offset = (torch.as_tensor(part).to(values) for part in (self.matrix, self.offset))
+        return values @ matrix + offset
+
+
+def find_rule(rows: NDArray[np.float64], repeated: Sequence[RepeatedValues]) -> Rule | None:
+    """The rule that all responses (n, q) follow; None without one.
+
+    Outputs of few `repeated` values are drawn as these, and then no sum is kept: both cannot be.
+    Nor is an output of few values computed from others unless it is a sum of them, since it could
+    get a value that it never has. Fewer than 20 responses are not asked, nor are those of one
+    output.
+    """
+    n_rows, n_outputs = rows.shape
+    if n_rows < FEWEST_ROWS or n_outputs < 2:
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        std = rows.std(axis=0)
+    if not (np.isfinite(std).all() and std.any()):
+        return None
+    same = SameValues(np.sort(rows[0])[::-1])
+    if same.holds_for(rows):
+        return same
+    few = {each.column for each in repeated if each.are_all}
+    total = None if few else _find_total(rows, std)
+    return _find_relations(rows, std, few) if total is None else total
+
+
+def _find_total(rows: NDArray[np.float64], std: NDArray[np.float64]) -> CommonTotal | None:
+    total = float(np.median(rows.sum(axis=1)))
+    found = CommonTotal(total)
+    if not 0 < total < np.inf or not found.holds_for(rows):
+        return None
+    # Where outputs are large and vary little, or are constant, equal sums are rounding: dividing by
+    # them would move values that hardly vary.
+    most = np.abs(rows.sum(axis=1) / total - 1).max()
+    is_unseen = (most * np.abs(rows).max(axis=0) <= _UNSEEN * std).all()
+    return found if is_unseen and (std[rows.max(axis=0) > 0] > 0).all() else None
+
+
+def _find_relations(
+    rows: NDArray[np.float64], std: NDArray[np.float64], few: set[int | None]
+) -> LinearRelations | None:
+    """Outputs that others determine; those that vary most follow, as totals do."""
+    n_rows, n_outputs = rows.shape
+    varying = np.flatnonzero(std > _ROUNDING * np.abs(rows).max(axis=0))
+    if n_rows < _ROWS_PER_OUTPUT * n_outputs or len(varying) < 2:
+        return None
+    order = varying[np.argsort(std[varying], kind="stable")]
+    mean = rows.mean(axis=0)
+    standardised = (rows[:, order] - mean[order]) / std[order]
+    # A column's own part of it, beside those that vary less, on the diagonal.
+    own = np.abs(np.diag(np.linalg.qr(standardised, mode="r"))) / np.sqrt(n_rows)
+    follows = own <= _DEPENDENT
+    if not follows.any():
+        return None
+    known, others = order[~follows], order[follows]
+    by_others, *_ = np.linalg.lstsq(standardised[:, ~follows], standardised[:, follows], rcond=None)
+    by_others[np.abs(by_others) < _DEPENDENT] = 0.0
+    matrix, offset, followers = np.eye(n_outputs), np.zeros(n_outputs), []
+    for column, weights in zip(others, by_others.T, strict=True):
+        coefficients = _rounded(weights * std[column] / std[known])
+        is_sum = (coefficients >= 0).all()
+        if np.abs(weights).max() > _LARGEST or (column in few and not is_sum):
+            continue
+        matrix[:, column] = 0.0
+        matrix[known, column] = coefficients
+        constant = mean[column] - mean[known] @ coefficients
+        offset[column] = constant if abs(constant) > _DEPENDENT * std[column] else 0.0
+        followers.append(column)
+    found = LinearRelations(matrix, offset, std, np.array(followers, dtype=np.intp))
+    return found if followers and found.holds_for(rows) else None
+
+
+def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values that are round numbers up to the error of a regression as such numbers."""
+    close = np.round(values, _DIGITS)
+    return np.where(
+        np.abs(values - close) < _DEPENDENT * np.maximum(np.abs(values), 1), close, values
+    )
