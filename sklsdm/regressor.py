@@ -108,7 +108,7 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         doc="""Range (low, high) of the responses, to which all draws are clipped. Each end is a
         number, None for an open end, or an array that broadcasts to one response: (0, 1) for
         pixels and one-hot rows, (0, None) for amounts. Responses outside the range are an
-        error. uint8 images always have (0, 1). See the Notes.""",
+        error. uint8 images always have (0, 1), other unsigned y (0, None). See the Notes.""",
     )
     store_reference: bool = parameter(
         default=True,

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklsdm import LSDMRegressor, NotImprovedWarning
 from sklsdm.autoencoders import ConvAutoencoder
+from sklsdm.inputs.responses import Responses
 
 
 @pytest.fixture(autouse=True)
@@ -126,6 +127,14 @@ def test_ranges(low, high, dtype, y_range):
     draws = est.sample(np.eye(2), 100, random_state=0)
     assert draws.min() == low
     assert y_range[1] is None or draws.max() <= y_range[1]
+
+
+def test_unsigned_responses_are_not_negative():
+    y = np.random.default_rng(0).poisson(0.2, (len(X), 5, 4)).astype(np.uint16)
+    draws = fitted(quick(exact_values=False), y).sample(X, 50, random_state=0)
+    assert draws.min() == 0
+    assert (Responses(y[:, 0], None).format.range[0] == 0).all()
+    assert Responses(y, y.astype(np.int32)).format.range is None
 
 
 def test_images_outside_the_range():

@@ -258,6 +258,9 @@ class Responses:
 
     def _learn_form(self, paired: NDArray[Any], y_range: Any, exact_values: bool) -> ResponseFormat:
         is_image = paired.ndim >= 3
+        are_unsigned = all(part.dtype.kind == "u" for part in self._parts)
+        if y_range is None and are_unsigned and not holds_bytes(paired):
+            y_range = (0.0, None)
         repeated: tuple[RepeatedValues, ...] = ()
         rule: Rule | None = None
         if exact_values and not is_image and math.prod(paired.shape[1:]) <= MOST_SEARCHED_OUTPUTS:
