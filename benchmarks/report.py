@@ -17,6 +17,7 @@ import conformal
 import few_pairs
 import gcds_table1
 import images_by_class
+import images_by_numbers
 import mnist_matchers
 import mnist_semi_supervised
 import other_tables
@@ -66,6 +67,12 @@ SECTIONS: Sequence[tuple[str, str, str, Summarise]] = (
         "images_by_class.py",
         "images_by_class",
         images_by_class.summarise,
+    ),
+    (
+        "Images by numbers that are measured on them",
+        "images_by_numbers.py",
+        "images_by_numbers",
+        images_by_numbers.summarise,
     ),
     ("Colour images of three classes", "colour.py", "colour", colour.summarise),
     ("Scaling: unpaired responses in files", "scaling.py", "scaling", scaling.summarise),

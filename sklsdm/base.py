@@ -214,7 +214,9 @@ class LatentSpaceEstimator(PartsOwner):
             held = hold_out_pairs(len(pairs), self.validation_fraction, run.seed, groups)
         held_rows = hold_out_rows(held, responses, self.validation_fraction, run.seed)
         coded = self._fit_latent_space(responses, held_rows, run)
-        stage = StageTwo(pairs, responses, run, groups, image_shape, keeps_encoder)
+        stage = StageTwo(
+            pairs, responses, run, groups, image_shape, keeps_encoder, coded.are_images
+        )
         setting = self._choose_setting(stage, coded, held, validation)
         self._take_space(setting.coded.space)
         judged = pairs.take(held) if validation is None else validation

@@ -85,22 +85,19 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         rule=one_of("auto", *USES),
         doc="""Use of the unpaired responses. "none": not at all. "latent" (the paper): in stage 1
         only. "match": also in stage 2, where the generated codes must follow the law of all codes.
-        "pair": in stage 2 as pseudo-pairs as well. Their conditions come from ridge regression of x
-        on y where that finds x nearly without error (`reverse_r2_` from 0.9 on), as in
-        super-resolution and inpainting; else from a model of x given the code, or of labels given
-        the image (`sklsdm.fitting.pairing`), and codes without one are used as in "match"; given
+        "pair": also in stage 2, as pseudo-pairs. Their conditions come from a regression of x on y
+        (`reverse_r2_`), from a model of x given the code, or from a classifier of the images; given
         numbers, draws are then too narrow with some 20 pairs or fewer. "auto" compares these uses
-        on the pairs, each by short fits to the others (`sklsdm.fitting.choosing`), and takes the
-        first that is within two standard errors of the best. "pair" comes first where responses
-        tell their conditions and a test finds no difference between unpaired and paired ones
-        (`unpaired_shift_`), and for images with labels, there within four standard errors. Where
-        codes are images (`autoencoder="feature-map"`) short fits do not tell: it is "pair" for
-        labels and where it would come first, else "latent". "none" is not
-        compared for images with a learnt latent space, which needs all of them, nor "latent" where
-        stage 1 learns nothing (up to 50 outputs by default). Where all unpaired responses are
-        copies of paired ones it is "none". With fewer than 20 pairs nothing can be compared: it is
-        then "latent", or "none" where stage 1 learns nothing ("match" if `matcher__unpaired_weight`
-        is given).""",
+        on the pairs, each by short fits to the others, and takes the first that is within two
+        standard errors of the best. "pair" comes first where responses tell their conditions and a
+        test finds no difference between unpaired and paired ones (`unpaired_shift_`), and for
+        images with labels, there within four standard errors. Where codes are images
+        (`autoencoder="feature-map"`) short fits do not tell: it is "pair" for labels, for numbers
+        that responses tell vaguely, and where it would come first, else "latent". "none" is not
+        compared for images with a learnt latent space, nor "latent" where stage 1 learns nothing
+        (up to 50 outputs by default). Where all unpaired responses are copies of paired ones it is
+        "none". With fewer than 20 pairs it is "latent", or "none" where stage 1 learns nothing
+        ("match" if `matcher__unpaired_weight` is given).""",
     )
     y_range: Any = parameter(
         default=None,
@@ -138,10 +135,11 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         "Shift or None",
     )
     reverse_r2_: float | None = learnt(
-        """How well ridge regression finds the conditions of pairs that it has not seen from their
-        responses: one minus its mean squared error, in the column that it finds worst, over the
-        mean variance of those that vary. From 0.9 on, unpaired responses tell their conditions. It
-        was not tried, and is None, for labels, without unpaired responses, with fewer than 20
+        """How well ridge regression, linear or with a kernel, finds the conditions of pairs that it
+        has not seen from their responses: one minus its mean squared error, in the column that it
+        finds worst, over the mean variance of those that vary. From 0.9 on, unpaired responses tell
+        their conditions; where codes are images and conditions are not, vague ones are of use, too.
+        It was not tried, and is None, for labels, without unpaired responses, with fewer than 20
         pairs, missing values in X or up to 50 outputs, with `unpaired` "none", "latent" or "match",
         and where X and y are so wide that it would take too much memory (the product of their
         numbers of columns or pixels beyond 16 million).""",
@@ -311,9 +309,9 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             can_judge=validation is not None or len(pairs) >= FEW_PAIRS,
             learns_space=not isinstance(coded.space.autoencoder, IdentityAutoencoder),
             is_image=coded.space.form.is_image,
-            has_code_images=coded.space.autoencoder.code_shape_ is not None,
+            has_code_images=coded.are_images,
             are_labels=pairs.are_labels,
-            are_told=told is not None and stage.are_told and self._seems_of_one_law,
+            are_told=told is not None and stage.are_told and self._seems_of_one_law(stage),
             weight=self._new_part("matcher").unpaired_weight,
         )
         spaces = dict.fromkeys(uses, coded)
@@ -325,8 +323,7 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             encoder = self._new_part("condition_encoder").resolve(self._conditions_.shape)
             codes = spaces[first_use(uses)].codes[: len(pairs)].cpu().numpy()
             encoders = encoder.candidates(pairs.condition, codes, stage.run.seed)
-        is_vector = coded.space.autoencoder.code_shape_ is None
-        plain = is_vector and not pairs.are_labels
+        plain = not coded.are_images and not pairs.are_labels
         choice = choose_setting(
             stage,
             spaces,
@@ -359,10 +356,14 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             advise(f"{found}{column} {WHAT_TO_DO}", DistributionShiftWarning)
         return found
 
-    @property
-    def _seems_of_one_law(self) -> bool:
-        """Whether a test found no clear difference between unpaired and paired responses."""
-        return self.unpaired_shift_ is not None and not self.unpaired_shift_.is_clear
+    def _seems_of_one_law(self, stage: StageTwo) -> bool:
+        """Whether a test found no clear difference between unpaired and paired responses.
+
+        There is no test of pairs in groups. Then images need their conditions all the same.
+        """
+        if self.unpaired_shift_ is None:
+            return stage.needs_conditions
+        return not self.unpaired_shift_.is_clear
 
     def _space_of_pairs(self, stage: StageTwo, held: NDArray[np.intp]) -> Coded:
         """The latent space learnt from the paired responses alone."""

@@ -410,3 +410,15 @@ def test_images_are_drawn_without_conditions():
     draws = model.sample(200).mean(axis=(1, 2))
     assert 0.25 < (draws > 0).mean() < 0.75
     assert np.abs(draws).mean() > 0.4
+
+
+def test_images_of_many_numbers_have_the_settings_of_labels(monkeypatch):
+    """What images go with a number is as open as with a label; of few pairs it would be learnt by
+    heart."""
+    monkeypatch.setattr(wgan, "_FEWEST_TO_JUDGE", 150)
+    numbers = replace(data(), condition=rows(200, 2), n_pseudo=100, n_known=100)
+    matcher = WGANMatcher(max_steps=300, channels=8, batch_size=16).fit(numbers, RUN)
+    assert matcher.settings_["energy_weight"] == 0
+    assert matcher.settings_["betas"] == [0.0, 0.99]
+    assert matcher.settings_["label_weight"] == 0
+    assert matcher.best_step_ == matcher.n_steps_ == 300

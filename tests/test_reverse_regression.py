@@ -146,6 +146,20 @@ def test_constant_columns_change_nothing_and_few_values_are_kept():
     assert_array_equal(again.condition[:, 2:], 0)
 
 
+def test_columns_of_a_label_stay_one_hot():
+    rng = np.random.default_rng(0)
+    y, few = wide(400, rng)
+    label = np.eye(3)[np.digitize(few[:, 0], [-0.5, 0.5])]
+    x = np.c_[label, few[:, 1:2]].astype(np.float32)
+    responses = Responses(y[:200], y[200:])
+    assert len(told_conditions(x[:200], responses, seed=0).rows) == 0
+    found = told_conditions(x[:200], responses, seed=0, may_be_vague=True)
+    assert len(found.rows) == 200
+    assert_array_equal(np.sort(found.condition[:, :3], axis=1), [[0, 0, 1]] * 200)
+    assert (found.condition[:, :3] == label[200:]).all(axis=1).mean() > 0.6
+    assert np.square(found.condition[:, 3] - few[200:, 1]).mean() < 0.01
+
+
 def test_copies_of_paired_responses_are_left_out():
     y, few = wide(100, np.random.default_rng(0))
     x = few.astype(np.float32)
@@ -220,3 +234,18 @@ def test_labels_are_not_regressed():
     X = np.eye(2)[np.arange(60) % 2]
     y = X + np.random.default_rng(0).normal(size=X.shape) / 10
     assert quick(unpaired="pair").fit(X[:30], y[:30], y[30:]).reverse_r2_ is None
+
+
+def test_vague_conditions_are_of_use_up_to_a_point():
+    rng = np.random.default_rng(0)
+    y, few = wide(600, rng)
+    x = np.c_[few[:, :1], few[:, 1:2] + rng.normal(size=(600, 1)), rng.normal(size=(600, 1))]
+    x = ((x - x.mean(axis=0)) / x.std(axis=0)).astype(np.float32)
+    responses = Responses(y[:300], y[300:])
+    found = told_conditions(x[:300], responses, seed=0, may_be_vague=True)
+    assert found.r2 < 0.1  # of the last column
+    assert len(found.rows) == 300
+    assert np.corrcoef(found.condition.T)[0, 1:] == pytest.approx(0, abs=0.2)
+    assert found.condition.std(axis=0) == pytest.approx(1, abs=0.15)
+    alone = told_conditions(x[:300, 1:], responses, seed=0, may_be_vague=True)
+    assert len(alone.rows) == 0

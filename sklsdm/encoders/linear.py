@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import cross_val_predict
 
-from sklsdm.encoders.base import Groups, Rows
+from sklsdm.encoders.base import Groups
 from sklsdm.encoders.folds import folds, principal
 from sklsdm.ridge import RIDGE_PENALTIES
 
@@ -31,7 +33,7 @@ class CrossFittedRidge:
         self.n_components = n_components
 
     def fit_predict(
-        self, condition: Rows, codes: NDArray[np.float64], seed: int, groups: Groups
+        self, condition: NDArray[Any], codes: NDArray[np.float64], seed: int, groups: Groups
     ) -> NDArray[np.float64]:
         """Out-of-fold predictions (n, r); pairs of one group are in one fold."""
         codes = principal(codes, self.n_components, seed)
@@ -43,6 +45,6 @@ class CrossFittedRidge:
         self.intercept_ = np.atleast_1d(ridge.intercept_)
         return predicted.reshape(codes.shape)
 
-    def predict(self, condition: Rows) -> NDArray[np.float64]:
+    def predict(self, condition: NDArray[Any]) -> NDArray[np.float64]:
         """Predictions (n, r) for new conditions."""
         return condition @ self.coef_ + self.intercept_

@@ -82,6 +82,7 @@ class StageTwo:
     groups: NDArray[np.intp] | None = None
     image_shape: tuple[int, ...] | None = None  # of conditions that convolutions read
     keeps_encoder: bool = False  # whether the condition encoder was fitted before, on other pairs
+    codes_are_images: bool = False
 
     def nothing_held_out(self) -> Fold:
         """All pairs to learn from."""
@@ -92,14 +93,29 @@ class StageTwo:
         """The groups of the pairs that are kept, where pairs come in groups."""
         return None if self.groups is None else self.groups[fold.kept]
 
+    @property
+    def needs_conditions(self) -> bool:
+        """Whether stage 2 needs conditions of unpaired responses, also vague ones.
+
+        The generator of codes that are images learns from thousands of them, not from some hundred
+        pairs. Where conditions are images too, a vague one would harm (docs/lessons.md).
+        """
+        return self.codes_are_images and self.image_shape is None
+
     @cached_property
     def told(self) -> ToldConditions | None:
         """The conditions that unpaired responses tell; None for labels, among others."""
         if self.pairs.are_labels or len(self.responses) == len(self.pairs):
             return None
-        found = told_conditions(self.pairs.condition, self.responses, self.run.seed, self.groups)
+        found = told_conditions(
+            self.pairs.condition,
+            self.responses,
+            self.run.seed,
+            self.groups,
+            may_be_vague=self.needs_conditions,
+        )
         if found is not None and len(found.rows) and self.run.verbose:
-            write_line(f"unpaired responses tell their conditions (R2 = {found.r2:.2f})")
+            write_line(f"unpaired responses get conditions by regression (R2 = {found.r2:.2f})")
         return found
 
     @property

@@ -1,4 +1,4 @@
-"""Kernel ridge regression's predictions, out of fold for the rows that it learns from."""
+"""Predictions by kernel ridge regression, out of fold for the rows that it learns from."""
 
 from __future__ import annotations
 
@@ -9,11 +9,41 @@ from sklearn.model_selection import GridSearchCV, cross_val_predict
 
 from sklsdm.encoders.base import Groups
 from sklsdm.encoders.folds import folds
+from sklsdm.encoders.linear import CrossFittedRidge
 
 _N_FOLDS = 5
 _PENALTIES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 # Of the Gaussian kernel exp(-w |a - b|^2 / d), where d is the rows' mean squared distance.
 _SHARPNESS = [0.1, 0.3, 1.0, 3.0]
+
+
+class CrossFittedByColumn:
+    """Each column of the target by ridge regression or by that with a kernel, whichever errs less.
+
+    Attributes
+    ----------
+    by_kernel_ : ndarray of bool, shape (r,)
+        Which columns are predicted with a kernel.
+    """
+
+    def __init__(self, n_columns: int) -> None:
+        self.linear = CrossFittedRidge(n_columns)
+        self.kernel = CrossFittedKernelRidge()
+
+    def fit_predict(
+        self, rows: NDArray[np.float64], target: NDArray[np.float64], seed: int, groups: Groups
+    ) -> NDArray[np.float64]:
+        """Out-of-fold predictions (n, r) of the target; rows of one group are in one fold."""
+        found = [
+            each.fit_predict(rows, target, seed, groups) for each in (self.linear, self.kernel)
+        ]
+        by_line, by_kernel = (np.square(each - target).mean(axis=0) for each in found)
+        self.by_kernel_ = by_kernel < by_line
+        return np.where(self.by_kernel_, found[1], found[0])
+
+    def predict(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Predictions (n, r) for new rows."""
+        return np.where(self.by_kernel_, self.kernel.predict(rows), self.linear.predict(rows))
 
 
 class CrossFittedKernelRidge:
@@ -23,11 +53,7 @@ class CrossFittedKernelRidge:
     """
 
     def fit_predict(
-        self,
-        rows: NDArray[np.float64],
-        target: NDArray[np.float64],
-        seed: int,
-        groups: Groups,
+        self, rows: NDArray[np.float64], target: NDArray[np.float64], seed: int, groups: Groups
     ) -> NDArray[np.float64]:
         """Out-of-fold predictions (n, r) of the target; rows of one group are in one fold."""
         splits = folds(len(rows), _N_FOLDS, seed, groups)

@@ -109,3 +109,8 @@ class Coded:
     space: LatentSpace
     codes: Tensor
     held_out: NDArray[np.intp]
+
+    @property
+    def are_images(self) -> bool:
+        """Whether codes are small images."""
+        return self.space.autoencoder.code_shape_ is not None

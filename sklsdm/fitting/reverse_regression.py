@@ -11,21 +11,24 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import pairwise_distances_argmin
 
 from sklsdm.autoencoders.auto import MOST_OWN_CODES
 from sklsdm.blocks import row_slices, spread_rows
 from sklsdm.encoders.base import Groups
 from sklsdm.encoders.linear import CrossFittedRidge
-from sklsdm.fitting.kernel_regression import CrossFittedKernelRidge
+from sklsdm.fitting.kernel_regression import CrossFittedByColumn
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers.data import FEW_PAIRS
 from sklsdm.randomness import RowStream, row_stream
 
 _TOLD = 0.9  # `r2` from which conditions are told by their responses (docs/lessons.md)
+_VAGUELY_TOLD = 0.4  # R2 of all columns together, from which vague conditions are of use
 _MOST_PAIRS = 2000  # from which the regression learns
 _MOST_KERNELS = 1000  # pairs from which the kernel regression learns
 _MOST_NUMBERS = 2**25  # of the responses of these pairs; half as many coefficients
 _FEW_VALUES = 10  # of a column, which told conditions keep
+_MOST_COMBINATIONS = 1000  # of such values
 _MOST_TOLD, _MOST_TOLD_NUMBERS = 200_000, 2**26  # conditions that are told, and their numbers
 
 
@@ -43,7 +46,7 @@ class ToldConditions:
         Numbers of the responses whose conditions are told, the paired ones counted first.
     condition : ndarray of shape (m, p)
         Their conditions, with an error of the regression at some pair that it had not seen. Columns
-        with up to ten values in the pairs have the nearest of these.
+        with up to ten values in the pairs have those of the nearest pair in these columns.
     """
 
     r2: float
@@ -53,15 +56,23 @@ class ToldConditions:
 
 @dataclass(frozen=True)
 class _Regression:
-    """A fitted regression, its errors (n, p) at pairs that it had not seen, and its R2."""
+    """A fitted regression, its errors (n, p) at pairs that it had not seen, and its R2.
 
-    model: CrossFittedRidge | CrossFittedKernelRidge
+    `r2` is that of the column which it finds worst, `r2_of_all` that of all together.
+    """
+
+    model: CrossFittedRidge | CrossFittedByColumn
     errors: NDArray[np.float64]
     r2: float
+    r2_of_all: float
 
 
 def told_conditions(
-    condition: NDArray[np.float32], responses: Responses, seed: int, groups: Groups = None
+    condition: NDArray[np.float32],
+    responses: Responses,
+    seed: int,
+    groups: Groups = None,
+    may_be_vague: bool = False,
 ) -> ToldConditions | None:
     """Conditions of the unpaired responses; none of them (m = 0) where `r2` is below 0.9.
 
@@ -77,6 +88,10 @@ def told_conditions(
         Of the folds, and of the errors that are drawn.
     groups : ndarray of shape (n,), optional
         Pairs of one group are in one fold.
+    may_be_vague : bool, default=False
+        Whether there are conditions, too, where the R2 of all columns together is .4 or more. They
+        follow the law of x given y all the same, as far as errors of the regression do not hang on
+        y.
 
     Returns
     -------
@@ -98,9 +113,11 @@ def told_conditions(
     found = _regress(CrossFittedRidge(n_columns), condition, responses, taken, seed, groups)
     if found.r2 < _TOLD:
         taken = taken[spread_rows(len(taken), _MOST_KERNELS)]
-        by_kernel = _regress(CrossFittedKernelRidge(), condition, responses, taken, seed, groups)
-        found = max(found, by_kernel, key=lambda each: each.r2)
-    if found.r2 < _TOLD:
+        by_column = CrossFittedByColumn(n_columns)
+        by_kernel = _regress(by_column, condition, responses, taken, seed, groups)
+        found = max(found, by_kernel, key=lambda each: each.r2_of_all)
+    is_of_use = may_be_vague and found.r2_of_all >= _VAGUELY_TOLD
+    if found.r2 < _TOLD and not is_of_use:
         return ToldConditions(found.r2, taken[:0], condition[:0])
     new = np.arange(n_pairs, len(responses))
     new = np.setdiff1d(new, responses.unpaired_copies(responses.take(np.arange(n_pairs)).numpy()))
@@ -116,7 +133,7 @@ def told_conditions(
 
 
 def _regress(
-    model: CrossFittedRidge | CrossFittedKernelRidge,
+    model: CrossFittedRidge | CrossFittedByColumn,
     condition: NDArray[np.float32],
     responses: Responses,
     rows: NDArray[np.intp],
@@ -129,14 +146,26 @@ def _regress(
     in_groups = None if groups is None else groups[rows]
     errors = target - model.fit_predict(seen, target, seed, in_groups)
     variance = target.var(axis=0)
-    r2 = 1 - float(np.square(errors).mean(axis=0).max() / variance[variance > 0].mean())
-    return _Regression(model, errors, r2)
+    squares = np.square(errors).mean(axis=0)
+    r2 = 1 - float(squares.max() / variance[variance > 0].mean())
+    return _Regression(model, errors, r2, 1 - float(squares.sum() / variance.sum()))
 
 
 def _keep_few_values(told: NDArray[np.float32], condition: NDArray[np.float32]) -> None:
-    """Move columns, in place, to the nearest values that the pairs have, where these are few."""
-    for column in range(told.shape[1]):
-        values = np.unique(condition[:, column])
-        if len(values) <= _FEW_VALUES:
-            between = (values[1:] + values[:-1]) / 2
-            told[:, column] = values[np.searchsorted(between, told[:, column])]
+    """Give columns of few values, in place, the nearest values that one of the pairs has there.
+
+    Columns of one label thus stay one-hot. Where the pairs have very many combinations of values,
+    each column gets its nearest value.
+    """
+    few = [len(np.unique(column)) <= _FEW_VALUES for column in condition.T]
+    columns = np.flatnonzero(few)
+    if len(columns) == 0:
+        return
+    combinations = np.unique(condition[:, columns], axis=0)
+    sets = [columns] if len(combinations) <= _MOST_COMBINATIONS else columns[:, None]
+    for together in sets:
+        values = np.unique(condition[:, together], axis=0)
+        for rows in row_slices(len(told), len(values)):
+            block = told[rows]
+            nearest = pairwise_distances_argmin(block[:, together], values)
+            block[:, together] = values[nearest]

@@ -82,8 +82,8 @@ class WGANMatcher(AdversarialMatcher):
 
     Where codes are images, generator and critic are convolutions, started anew, with other values
     of "auto" (`settings_`); the critic's value is v(z) + e(x)·h(z) (Miyato & Koyama 2018). For
-    labels, without conditions, and for many pairs with images as conditions, a second such critic
-    sees the decoded images (`image_critic`).
+    labels, without conditions, and from 5,000 pairs and pseudo-pairs on for all conditions, a
+    second such critic sees the decoded images (`image_critic`).
 
     When to use: this is the paper's choice. It keeps modes apart that score-based losses blur, and
     stays sharp in ten dimensions and more, images included. A larger `energy_weight` or
@@ -115,14 +115,14 @@ class WGANMatcher(AdversarialMatcher):
         rule=or_auto(integer(1)),
         doc="""Largest number of training steps; from 100 on rounded down to a multiple of 100.
         No more than 10 are taken for each code that stage 2 learns from. "auto" is 1500, or 3500
-        for labels and without conditions where a critic sees images (`image_critic`).""",
+        where a critic sees images (`image_critic`) and conditions are none.""",
     )
     lr: Any = parameter(
         default="auto",
         rule=or_auto(above(0.0)),
         doc="""Initial learning rate of the generator's Adam. It falls to zero along half a cosine,
-        as the critic's does. "auto" is 2e-3. Where codes are images it is 4e-3 for labels and
-        without conditions.""",
+        as the critic's does. "auto" is 2e-3. Where codes are images it is 4e-3 for labels,
+        without conditions, and for numbers from 5,000 pairs and pseudo-pairs on.""",
     )
     critic_lr: Any = parameter(
         default="auto",
@@ -134,8 +134,8 @@ class WGANMatcher(AdversarialMatcher):
         default="auto",
         rule=or_auto(pair_of(between(0.0, 1.0))),
         doc="""Decay rates (β1, β2) of the gradient's first and second moments in Adam, for critic
-        and generator. "auto" is (0.5, 0.9). Where codes are images it is (0, 0.99) for labels and
-        without conditions.""",
+        and generator. "auto" is (0.5, 0.9). Where codes are images it is (0, 0.99) where `lr`
+        is 4e-3.""",
     )
     n_draws: Any = parameter(
         default="auto",
@@ -149,7 +149,7 @@ class WGANMatcher(AdversarialMatcher):
         rule=or_auto(at_least(0.0)),
         doc="""Weight of the energy score of the draws for each pair in the generator's loss, beside
         the critic's. It needs at least two `n_draws`. "auto" is 2.5, or 0 where `n_draws` is 1.
-        Where codes are images it is 0 for labels and without conditions, too.""",
+        Where codes are images it is 0 where `lr` by "auto" is 4e-3, too.""",
     )
     critic_widths: Sequence[int] = (128, 128)
     gradient_penalty: Any = parameter(
@@ -192,9 +192,9 @@ class WGANMatcher(AdversarialMatcher):
         rule=or_auto(flag()),
         doc="""Whether a second critic sees the images D(z), where codes are images. It finds what
         the critic of codes overlooks; a step takes half as long again, or more for large images.
-        "auto" is True for labels, without conditions, and for images that convolutions read as
-        conditions from 5,000 pairs and pseudo-pairs in training on, where the responses have at
-        most 40 x 40 pixels. With `critic="groupsort"` there is none.""",
+        "auto" is True for labels, without conditions, and from 5,000 pairs and pseudo-pairs in
+        training on, where the responses have at most 40 x 40 pixels. With `critic="groupsort"`
+        there is none.""",
     )
 
     label_weight: Any = parameter(
