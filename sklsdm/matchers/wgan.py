@@ -31,8 +31,7 @@ LOSSES: dict[str, tuple[Loss, Loss]] = {
     "wgan": (critic_losses.wasserstein_critic_loss, critic_losses.wasserstein_generator_loss),
     "r3gan": (critic_losses.relativistic_critic_loss, critic_losses.relativistic_generator_loss),
 }
-# What "auto" stands for, what differs where codes are images, and what else if the conditions are
-# labels, many numbers, or there are none.
+# What "auto" stands for where codes are vectors.
 _USUAL: dict[str, Any] = {
     "lr": 2e-3,
     "critic_lr": 4e-3,
@@ -45,23 +44,40 @@ _USUAL: dict[str, Any] = {
     "label_weight": 0.0,
     "max_steps": 1500,
 }
+# What differs where they are images.
 _OF_IMAGES = {"gradient_penalty": 0.3, "loss": "r3gan"}
-# Given a label, the energy score and the usual betas gave draws further from real images, and a
-# critic of the images nearer ones (docs/lessons.md).
-_OF_IMAGES_FAR_FROM_TOLD = {
+# What else differs where the condition leaves most of an image open: a label, a number, none at
+# all. There the energy score and the usual betas gave draws further from real images, and a critic
+# of the images nearer ones (docs/lessons.md).
+_OF_OPEN_IMAGES = {
     "lr": 4e-3,
     "betas": (0.0, 0.99),
     "n_draws": 1,
     "energy_weight": 0.0,
     "image_critic": True,
     "label_weight": 0.04,
+    "max_steps": 3500,
 }
 _FEWEST_TO_READ = 100  # pairs and pseudo-pairs a label; of fewer a classifier knows each by heart
-# Pairs and pseudo-pairs with conditions that are images. A critic soon knows the images of fewer.
+# Pairs and pseudo-pairs whose conditions are no labels. A critic soon knows the images of fewer.
 _FEWEST_TO_JUDGE = 5000
-_STEPS_WITH_LABELS = 3500  # where a critic sees images
 _MOST_PIXELS = 40 * 40  # of images that are decoded in each step, unless told
 _PENALISED = 0.25  # share of the rows that a critic sees, where one sees images
+
+
+def _auto_settings(data: MatchingData) -> dict[str, Any]:
+    """What "auto" stands for, as far as that follows from the data alone."""
+    if data.code_shape is None:
+        return _USUAL
+    are_many = data.n_pairs + data.n_pseudo >= _FEWEST_TO_JUDGE
+    is_open = data.are_labels or (are_many and data.image_shape is None)
+    found = _USUAL | _OF_IMAGES | (_OF_OPEN_IMAGES if is_open else {})
+    is_small = data.decoder is None or math.prod(data.decoder.shape[-2:]) <= _MOST_PIXELS
+    found["image_critic"] = (is_open or are_many) and is_small
+    if data.are_labels and data.condition_dim:
+        n_labels = len(data.condition.unique(dim=0))
+        found["label_weight"] *= len(data.latent) >= _FEWEST_TO_READ * n_labels
+    return found
 
 
 class WGANMatcher(AdversarialMatcher):
@@ -238,33 +254,24 @@ class WGANMatcher(AdversarialMatcher):
         return found, self.settings_["label_weight"]
 
     def _settings_for(self, data: MatchingData) -> dict[str, Any]:
-        found, labels = dict(_USUAL), data.are_labels
-        are_many = data.n_pairs + data.n_pseudo >= _FEWEST_TO_JUDGE
-        is_far_from_told = labels or (are_many and data.image_shape is None)
-        if data.code_shape is not None:
-            found |= _OF_IMAGES
-            found |= _OF_IMAGES_FAR_FROM_TOLD if is_far_from_told else {}
-            if are_many:
-                found["image_critic"] = True
-        if data.decoder is not None and math.prod(data.decoder.shape[-2:]) > _MOST_PIXELS:
-            found["image_critic"] = False
-        given = {name: getattr(self, name) for name in self._settings}
-        found |= {name: value for name, value in given.items() if not isinstance(value, str)}
-        if data.code_shape is None or data.condition_dim == 0 or not labels:
-            found["label_weight"] = 0.0
-        elif self.label_weight == "auto":
-            n_labels = len(data.condition.unique(dim=0))
-            found["label_weight"] *= len(data.latent) >= _FEWEST_TO_READ * n_labels
+        values = {name: getattr(self, name) for name in self._settings}
+        auto = [
+            name for name, value in values.items() if isinstance(value, str) and value == "auto"
+        ]
+        by_data = _auto_settings(data)
+        found = values | {name: by_data[name] for name in auto}
+        # What is impossible is left out, also where it was asked for.
         found["image_critic"] &= data.decoder is not None and self.critic == "mlp"
-        if is_far_from_told and found["image_critic"] and self.max_steps == "auto":
-            found["max_steps"] = _STEPS_WITH_LABELS
-        if self.loss != "auto":
-            found["loss"] = self.loss
-        if found["loss"] == "wgan" and given["gradient_penalty"] == "auto":
+        if not (data.code_shape and data.condition_dim and data.are_labels):
+            found["label_weight"] = 0.0
+        # What "auto" stands for hangs on the other settings, too.
+        if "max_steps" in auto and not found["image_critic"]:
+            found["max_steps"] = _USUAL["max_steps"]
+        if "gradient_penalty" in auto and found["loss"] == "wgan":
             found["gradient_penalty"] = _USUAL["gradient_penalty"]
-        if given["energy_weight"] == "auto" and found["n_draws"] == 1:
+        if "energy_weight" in auto and found["n_draws"] == 1:
             found["energy_weight"] = 0.0
-        if given["n_draws"] == "auto" and found["energy_weight"] > 0:
+        if "n_draws" in auto and found["energy_weight"] > 0:
             found["n_draws"] = 2
         return found | {"betas": [float(beta) for beta in found["betas"]]}
 
