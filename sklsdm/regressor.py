@@ -93,11 +93,11 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
         test finds no difference between unpaired and paired ones (`unpaired_shift_`), and for
         images with labels, there within four standard errors. Where codes are images
         (`autoencoder="feature-map"`) short fits do not tell: it is "pair" for labels, for numbers
-        that responses tell vaguely, and where it would come first, else "latent". "none" is not
-        compared for images with a learnt latent space, nor "latent" where stage 1 learns nothing
-        (up to 50 outputs by default). Where all unpaired responses are copies of paired ones it is
-        "none". With fewer than 20 pairs it is "latent", or "none" where stage 1 learns nothing
-        ("match" if `matcher__unpaired_weight` is given).""",
+        unless that test finds a difference, and where it would come first, else "latent". "none" is
+        not compared for images with a learnt latent space, nor "latent" where stage 1 learns
+        nothing (up to 50 outputs by default). Where all unpaired responses are copies of paired
+        ones it is "none". With fewer than 20 pairs it is "latent", or "none" where stage 1 learns
+        nothing ("match" if `matcher__unpaired_weight` is given).""",
     )
     y_range: Any = parameter(
         default=None,
@@ -311,7 +311,7 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             is_image=coded.space.form.is_image,
             has_code_images=coded.are_images,
             are_labels=pairs.are_labels,
-            are_told=told is not None and stage.are_told and self._seems_of_one_law(stage),
+            are_told=told is not None and stage.may_pair and self._seems_of_one_law(stage),
             weight=self._new_part("matcher").unpaired_weight,
         )
         spaces = dict.fromkeys(uses, coded)

@@ -98,7 +98,8 @@ class StageTwo:
         """Whether stage 2 needs conditions of unpaired responses, also vague ones.
 
         The generator of codes that are images learns from thousands of them, not from some hundred
-        pairs. Where conditions are images too, a vague one would harm (docs/lessons.md).
+        pairs. Where regression tells too little, a model of x given the code has to do. Where
+        conditions are images too, a vague one would harm (docs/lessons.md).
         """
         return self.codes_are_images and self.image_shape is None
 
@@ -122,6 +123,11 @@ class StageTwo:
     def are_told(self) -> bool:
         """Whether unpaired responses tell their conditions."""
         return self.told is not None and len(self.told.rows) > 0
+
+    @property
+    def may_pair(self) -> bool:
+        """Whether pairing comes first: conditions are told, or needed for want of anything else."""
+        return self.are_told or self.needs_conditions
 
     def data(self, setting: Setting, fold: Fold) -> MatchingData:
         """The data of stage 2 for one fold; the encoder is fitted on the pairs that are kept.

@@ -7,10 +7,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+
+from sklsdm.saving.trees import check_nodes, pack_nodes, unpack_nodes
 
 _NO_CATEGORIES = np.empty((0, 8), dtype=np.uint32)  # the layout of sets of categories, of which
 # there are none: categories come as columns of 0 and 1
@@ -25,7 +26,7 @@ def pack_booster(booster: HistGradientBoostingRegressor) -> dict[str, Any]:
         "n_features": booster.n_features_in_,
         "baseline": float(booster._baseline_prediction.item()),
         "counts": np.array([len(tree) for tree in trees], dtype=np.int64),
-        "nodes": {name: nodes[name].copy() for name in nodes.dtype.names or ()},
+        "nodes": pack_nodes(nodes),
     }
 
 
@@ -38,8 +39,11 @@ def unpack_booster(packed: dict[str, Any]) -> HistGradientBoostingRegressor:
     fits = counts.ndim == 1 and (counts >= 1).all() and counts.sum() == len(fields["left"])
     if not fits or type(n_features) is not int or n_features < 1:
         raise ValueError("the boosted trees do not fit their nodes")
-    nodes = _nodes(fields, len(fields["left"]))
-    _check_nodes(nodes, counts, n_features)
+    nodes = unpack_nodes(fields, len(fields["left"]), PREDICTOR_RECORD_DTYPE, "boosted trees")
+    feature = nodes["feature_idx"]
+    is_sound = (feature >= 0) & (feature < n_features) & (nodes["is_categorical"] == 0)
+    children = nodes["left"], nodes["right"]
+    check_nodes(counts, children, nodes["is_leaf"] != 0, is_sound, "boosted trees")
     # A small booster brings whatever else this scikit-learn keeps; then it gets the trees. It is
     # fitted to one feature, since a file may claim millions: others differ in categories only.
     booster = copy.deepcopy(_small_booster())
@@ -61,31 +65,3 @@ def _small_booster() -> HistGradientBoostingRegressor:
     """A booster that is fitted to one feature."""
     booster = HistGradientBoostingRegressor(max_iter=1, min_samples_leaf=1, early_stopping=False)
     return booster.fit(np.zeros((2, 1)), np.zeros(2))
-
-
-def _nodes(fields: dict[str, NDArray[Any]], n_nodes: int) -> NDArray[Any]:
-    """The nodes in the layout of this scikit-learn; fields that the file lacks are 0."""
-    nodes = np.zeros(n_nodes, dtype=PREDICTOR_RECORD_DTYPE)
-    for name in nodes.dtype.names or ():
-        if name in fields:
-            if fields[name].shape != nodes.shape:
-                raise ValueError("the boosted trees do not fit their nodes")
-            nodes[name] = fields[name]
-    return nodes
-
-
-def _check_nodes(nodes: NDArray[Any], counts: NDArray[np.int64], n_features: int) -> None:
-    """Raise unless every child comes after its parent, inside its tree, and features exist."""
-    place = np.arange(len(nodes)) - np.repeat(np.cumsum(counts) - counts, counts)
-    last = np.repeat(counts, counts) - 1
-    feature = nodes["feature_idx"]
-    sound = (feature >= 0) & (feature < n_features) & (nodes["is_categorical"] == 0)
-    for side in ("left", "right"):
-        child = nodes[side].astype(np.int64)
-        sound &= (child > place) & (child <= last)
-    sound |= nodes["is_leaf"] != 0
-    if not sound.all():
-        raise ValueError(
-            f"{int((~sound).sum())} nodes of the boosted trees lead to no later node or to no "
-            f"feature"
-        )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.tree import ExtraTreeRegressor
 from sklearn.tree._tree import Tree
+
+from sklsdm.saving.trees import check_nodes, pack_nodes, unpack_nodes
 
 _LEAF = -1  # in place of a child
 
@@ -27,7 +28,7 @@ def pack_trees(trees: list[ExtraTreeRegressor]) -> dict[str, Any]:
         "seeds": np.array([tree.random_state for tree in trees], dtype=np.int64),
         "counts": np.array([len(state["nodes"]) for state in states]),
         "depths": np.array([state["max_depth"] for state in states]),
-        "nodes": {name: nodes[name].copy() for name in nodes.dtype.names or ()},
+        "nodes": pack_nodes(nodes),
         "values": np.concatenate([state["values"] for state in states]),
     }
 
@@ -42,10 +43,13 @@ def unpack_trees(packed: dict[str, Any], n_features: int, n_outputs: int) -> lis
         raise ValueError("the forest's values do not fit its outputs")
     if counts.ndim != 1 or (counts < 1).any() or counts.sum() != len(values):
         raise ValueError("the forest's trees do not fit its nodes")
-    nodes = _nodes(fields, len(values))
+    layout = Tree(1, np.ones(1, dtype=np.intp), 1).__getstate__()["nodes"].dtype
+    nodes = unpack_nodes(fields, len(values), layout, "trees of the forest")
+    left, right, feature = (nodes[name] for name in ("left_child", "right_child", "feature"))
+    is_leaf = (left == _LEAF) & (right == _LEAF)
+    is_sound = (feature >= 0) & (feature < n_features)
+    check_nodes(counts, (left, right), is_leaf, is_sound, "forest")
     starts = np.cumsum(counts) - counts
-    _check_nodes(nodes, np.arange(len(nodes)) - np.repeat(starts, counts),
-                 np.repeat(counts, counts), n_features)  # fmt: skip
     trees = []
     for seed, start, count, depth in zip(
         packed["seeds"].tolist(), starts, counts, packed["depths"].tolist(), strict=True
@@ -66,31 +70,3 @@ def unpack_trees(packed: dict[str, Any], n_features: int, n_outputs: int) -> lis
             raise ValueError("the trees do not fit their forest")
         trees.append(estimator)
     return trees
-
-
-def _nodes(fields: dict[str, NDArray[Any]], n_nodes: int) -> NDArray[Any]:
-    """The nodes in the layout of this scikit-learn; fields that the file lacks are 0."""
-    empty = Tree(1, np.ones(1, dtype=np.intp), 1).__getstate__()["nodes"]
-    nodes = np.zeros(n_nodes, dtype=empty.dtype)
-    for name in nodes.dtype.names or ():
-        if name in fields:
-            nodes[name] = fields[name]
-    return nodes
-
-
-def _check_nodes(
-    nodes: NDArray[Any], place: NDArray[np.intp], count: NDArray[np.intp], n_features: int
-) -> None:
-    """Raise unless every child comes after its parent, inside its tree, and features exist.
-
-    `place` is a node's number in its tree, `count` the number of nodes of that tree.
-    """
-    left, right, feature = (nodes[name] for name in ("left_child", "right_child", "feature"))
-    is_leaf = left == _LEAF
-    sound = np.where(is_leaf, right == _LEAF, (feature >= 0) & (feature < n_features))
-    for child in (left, right):
-        sound &= is_leaf | ((child > place) & (child < count))
-    if not sound.all():
-        raise ValueError(
-            f"{int((~sound).sum())} nodes of the forest lead to no later node or to no feature"
-        )
