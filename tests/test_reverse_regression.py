@@ -249,3 +249,35 @@ def test_vague_conditions_are_of_use_up_to_a_point():
     assert found.condition.std(axis=0) == pytest.approx(1, abs=0.15)
     alone = told_conditions(x[:300, 1:], responses, seed=0, may_be_vague=True)
     assert len(alone.rows) == 0
+
+
+def bars(n, rng):
+    """Images of a bar of some height, which is their number, at some place."""
+    height, place = rng.uniform(2, 10, n), rng.integers(12, size=n)
+    rows, columns = np.arange(12)[:, None], np.arange(12)
+    images = (rows < height[:, None, None]) & (columns == place[:, None, None])
+    return height[:, None], images + 0.05 * rng.normal(size=(n, 12, 12))
+
+
+@pytest.mark.parametrize("vague", [False, True])
+def test_images_by_numbers_are_paired(vague):
+    """Short fits cannot tell uses of codes that are images apart; some pairs do not teach them."""
+    rng = np.random.default_rng(0)
+    X, y = bars(400, rng)
+    X = X + vague * 3 * rng.normal(size=X.shape)
+    model = LSDMRegressor(autoencoder="feature-map", random_state=0)
+    model.set_params(autoencoder__max_epochs=2, matcher__max_steps=20)
+    model.fit(X[:60], y[:60], y[60:])
+    assert model.unpaired_ == "pair"
+    assert model.n_pseudo_pairs_ == 340
+    assert (model.reverse_r2_ < 0.4) == vague
+    assert model.matcher_.best_step_ == model.matcher_.n_steps_
+
+
+def test_images_by_numbers_of_another_law_are_not_paired():
+    X, y = bars(400, np.random.default_rng(0))
+    model = LSDMRegressor(autoencoder="feature-map", random_state=0)
+    model.set_params(autoencoder__max_epochs=2, matcher__max_steps=20)
+    with pytest.warns(DistributionShiftWarning):
+        model.fit(X[:60], y[:60], 3 - y[60:])
+    assert model.unpaired_ == "latent"
