@@ -206,9 +206,9 @@ def differing_column(paired: Array, unpaired: Array) -> str:
     known = (usual > 0).all(axis=0)
     if not known.any():
         return ""
-    least = np.where(known, usual, 1.0)
-    apart = np.abs(np.subtract(*middles)) / least.max(axis=0)
-    wider = np.log2(least.max(axis=0) / least.min(axis=0))
+    spreads = np.where(known, usual, 1.0)
+    apart = np.abs(np.subtract(*middles)) / spreads.max(axis=0)
+    wider = np.log2(spreads.max(axis=0) / spreads.min(axis=0))
     difference = np.where(known, np.maximum(apart, wider), 0.0)
     column = int(difference.argmax())
     if difference[column] < 1:

@@ -136,8 +136,6 @@ def sharpen(
 
     One process trains, by `run`. `look` is at what `coder` rebuilds.
     """
-    give = look.give
-    look.give = lambda decoder, n_rows: give(coder, n_rows)
     weights = run.weights(Stream.SHARPENING_WEIGHTS)
     net = AdversarialNet(
         coder.decoder,
@@ -153,7 +151,7 @@ def sharpen(
         random=objective.random,
         device=str(run.device),
         verbose=0,
-        callbacks=default_callbacks(SHARPENING, run=run, look=look),
+        callbacks=default_callbacks(SHARPENING, run=run, look=look.at(coder)),
     )
     net.fit(ForBothPlayers(batches))
     if net.interrupted_:

@@ -41,4 +41,5 @@ class Residuals(RebuildableModule):
         group = apart.argmin(dim=1)
         share = 0.5 * (1 + torch.erf(noise[:, 0] / math.sqrt(2)))
         count = self.count[group]
-        return self.rows[self.first[group] + torch.minimum((count * share).long(), count - 1)]
+        place = self.first[group] + torch.minimum((count * share).long(), count - 1)
+        return self.rows[place.clamp(0, len(self.rows) - 1)]  # whatever a file says of the groups

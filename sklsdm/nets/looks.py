@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,12 @@ class Look:
         self.what = what
         self.n_rows = n_rows
         self.n_final = n_final
+
+    def at(self, module: Any) -> Look:
+        """This look at what `module` gives, in place of the network that is being trained."""
+        found = copy.copy(self)
+        found.give = lambda _, n_rows: self.give(module, n_rows)
+        return found
 
     @torch.no_grad()
     def distances(self, module: Any, n_rows: int) -> Tensor:
