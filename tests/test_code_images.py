@@ -18,7 +18,8 @@ from sklsdm.batches import PairBatch
 from sklsdm.fitting.latent_space import LatentSpace
 from sklsdm.fitting.unpaired import data_for
 from sklsdm.inputs.responses import ResponseFormat
-from sklsdm.matchers import Decoder, FGANMatcher, MatchingData, WGANMatcher, wgan
+from sklsdm.matchers import Decoder, FGANMatcher, MatchingData, WGANMatcher
+from sklsdm.matchers import data as data_module
 from sklsdm.matchers.slope_penalty import SlopePenalty
 from sklsdm.modules import ConvCritic, ConvGenerator, Critics, FeatureMapCoder, GroupSortCritic
 
@@ -247,7 +248,7 @@ def test_labels_of_small_images_get_a_critic_of_them(monkeypatch):
     assert not is_used(labels, image_critic=True, critic="groupsort")
     pictures = replace(numbers, image_shape=(1, 1, 2))
     assert not is_used(pictures)
-    monkeypatch.setattr(wgan, "_FEWEST_TO_JUDGE", 200)
+    monkeypatch.setattr(data_module, "MANY_IMAGES", 200)
     assert is_used(pictures)
     assert WGANMatcher()._settings_for(pictures)["max_steps"] == 1500
 
@@ -412,11 +413,12 @@ def test_images_are_drawn_without_conditions():
     assert np.abs(draws).mean() > 0.4
 
 
-def test_images_of_many_numbers_have_the_settings_of_labels(monkeypatch):
+@pytest.mark.parametrize("pseudo", [0, 100])
+def test_images_of_many_numbers_have_the_settings_of_labels(pseudo, monkeypatch):
     """What images go with a number is as open as with a label; of few pairs it would be learnt by
     heart."""
-    monkeypatch.setattr(wgan, "_FEWEST_TO_JUDGE", 150)
-    numbers = replace(data(), condition=rows(200, 2), n_pseudo=100, n_known=100)
+    monkeypatch.setattr(data_module, "MANY_IMAGES", 150)
+    numbers = replace(data(), condition=rows(200, 2), n_pseudo=pseudo, n_known=200 - pseudo)
     matcher = WGANMatcher(max_steps=300, channels=8, batch_size=16).fit(numbers, RUN)
     assert matcher.settings_["energy_weight"] == 0
     assert matcher.settings_["betas"] == [0.0, 0.99]

@@ -346,7 +346,7 @@ class AdversarialMatcher(GeneratorMatcher):
             return replace(plan, doubt=2.0 if len(data.held_latent) < FEW_HELD_OUT else 1.0)
         if self.noise_dim == "auto":
             plan = replace(plan, noise_dim=_NOISE_OF_IMAGES)
-        if data.n_pseudo and data.image_shape is None and not data.are_labels:
+        if data.leave_images_open and not data.are_labels:
             # Images that go with a number vary too much for held-out codes to tell states apart.
             plan = replace(plan, tolerance=math.inf)
         return plan

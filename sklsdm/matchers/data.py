@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sklsdm.functional.categorical import are_labels
 from sklsdm.inputs.images import SmallImages
+from sklsdm.inputs.responses import MANY_IMAGES
 
 FEW_PAIRS = 20  # of fewer, none are held out, unless the user gives some
 
@@ -126,6 +127,28 @@ class MatchingData:
         Pseudo-pairs do not count, since they repeat conditions of the pairs, numbers too.
         """
         return are_labels(self.condition[: self.n_pairs])
+
+    @property
+    def are_many(self) -> bool:
+        """Whether pairs and pseudo-pairs are so many that a critic does not soon know each.
+
+        Those that are held out count as well: of so many responses codes are images by default.
+        """
+        return self.n_pairs + self.n_pseudo + len(self.held_latent) >= MANY_IMAGES
+
+    @property
+    def leave_images_open(self) -> bool:
+        """Whether codes are images of which conditions leave most open: labels, numbers, none.
+
+        Numbers count with many pairs only: of few, the energy score still teaches how the draws
+        follow them.
+        """
+        is_image_given = self.image_shape is not None
+        return (
+            self.code_shape is not None
+            and not is_image_given
+            and (self.are_labels or self.are_many)
+        )
 
     @property
     def are_numbers(self) -> bool:

@@ -59,8 +59,6 @@ _OF_OPEN_IMAGES = {
     "max_steps": 3500,
 }
 _FEWEST_TO_READ = 100  # pairs and pseudo-pairs a label; of fewer a classifier knows each by heart
-# Pairs and pseudo-pairs whose conditions are no labels. A critic soon knows the images of fewer.
-_FEWEST_TO_JUDGE = 5000
 _MOST_PIXELS = 40 * 40  # of images that are decoded in each step, unless told
 _PENALISED = 0.25  # share of the rows that a critic sees, where one sees images
 
@@ -69,11 +67,9 @@ def _auto_settings(data: MatchingData) -> dict[str, Any]:
     """What "auto" stands for, as far as that follows from the data alone."""
     if data.code_shape is None:
         return _USUAL
-    are_many = data.n_pairs + data.n_pseudo >= _FEWEST_TO_JUDGE
-    is_open = data.are_labels or (are_many and data.image_shape is None)
-    found = _USUAL | _OF_IMAGES | (_OF_OPEN_IMAGES if is_open else {})
+    found = _USUAL | _OF_IMAGES | (_OF_OPEN_IMAGES if data.leave_images_open else {})
     is_small = data.decoder is None or math.prod(data.decoder.shape[-2:]) <= _MOST_PIXELS
-    found["image_critic"] = (is_open or are_many) and is_small
+    found["image_critic"] = (data.leave_images_open or data.are_many) and is_small
     if data.are_labels and data.condition_dim:
         n_labels = len(data.condition.unique(dim=0))
         found["label_weight"] *= len(data.latent) >= _FEWEST_TO_READ * n_labels
