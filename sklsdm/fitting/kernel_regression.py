@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 
+from sklsdm.blocks import row_slices
 from sklsdm.encoders.base import Groups
 from sklsdm.encoders.folds import folds
 from sklsdm.encoders.linear import CrossFittedRidge
+from sklsdm.modules.classifiers import Cells
 
 _N_FOLDS = 5
+_SMALLEST_SIDE = 8  # of an image in which cells are seen
 _PENALTIES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 # Of the Gaussian kernel exp(-w |a - b|^2 / d), where d is the rows' mean squared distance.
 _SHARPNESS = [0.1, 0.3, 1.0, 3.0]
@@ -26,9 +32,9 @@ class CrossFittedByColumn:
         Which columns are predicted with a kernel.
     """
 
-    def __init__(self, n_columns: int) -> None:
+    def __init__(self, n_columns: int, image_shape: Sequence[int] | None = None) -> None:
         self.linear = CrossFittedRidge(n_columns)
-        self.kernel = CrossFittedKernelRidge()
+        self.kernel = CrossFittedKernelRidge(image_shape)
 
     def fit_predict(
         self, rows: NDArray[np.float64], target: NDArray[np.float64], seed: int, groups: Groups
@@ -49,15 +55,25 @@ class CrossFittedByColumn:
 class CrossFittedKernelRidge:
     """Ridge regression with a Gaussian kernel: it finds what no line does, such as a slant.
 
-    Penalty and width of the kernel are those with the lowest squared error of left-out rows.
+    Penalty and width of the kernel are those with the lowest squared error of left-out rows. Of
+    images of `image_shape` (c, h, w), flat in the rows, it also sees the edges and the light of
+    cells (:class:`Cells`), which tell more of what an image shows.
     """
+
+    def __init__(self, image_shape: Sequence[int] | None = None) -> None:
+        is_seen = image_shape is not None and min(image_shape[1:]) >= _SMALLEST_SIDE
+        self.cells = Cells(image_shape) if image_shape is not None and is_seen else None
+        self.sizes = [1.0, 1.0]  # of rows and of what is seen in their cells
 
     def fit_predict(
         self, rows: NDArray[np.float64], target: NDArray[np.float64], seed: int, groups: Groups
     ) -> NDArray[np.float64]:
         """Out-of-fold predictions (n, r) of the target; rows of one group are in one fold."""
         splits = folds(len(rows), _N_FOLDS, seed, groups)
-        distance = max(2 * float(rows.var(axis=0).sum()), 1e-12)
+        parts = self._parts(rows)
+        self.sizes = [max(np.sqrt(part.var(axis=0).sum()), 1e-12) for part in parts]
+        rows = self._seen(rows)
+        distance = 2 * max(float(rows.var(axis=0).sum()), 1e-12)
         widths = [sharpness / distance for sharpness in _SHARPNESS]
         search = GridSearchCV(
             KernelRidge(kernel="rbf"),
@@ -72,5 +88,20 @@ class CrossFittedKernelRidge:
 
     def predict(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Predictions (n, r) for new rows."""
-        found = self._fitted.predict(rows)
+        found = self._fitted.predict(self._seen(rows))
         return found.reshape(len(rows), -1) + self._mean
+
+    def _parts(self, rows: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """The rows and, of images, what is seen in their cells."""
+        if self.cells is None:
+            return [rows]
+        blocks = (
+            self.cells(torch.from_numpy(rows[some])).flatten(start_dim=1).numpy()
+            for some in row_slices(len(rows), self.cells.numbers_per_image)
+        )
+        return [rows, np.concatenate(list(blocks))]
+
+    def _seen(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the kernel compares: parts of equal variance, side by side."""
+        parts = zip(self._parts(rows), self.sizes, strict=False)
+        return np.concatenate([part / size for part, size in parts], axis=1)

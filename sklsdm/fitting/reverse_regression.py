@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import pairwise_distances_argmin
 
 from sklsdm.autoencoders.auto import MOST_OWN_CODES
 from sklsdm.blocks import row_slices, spread_rows
 from sklsdm.encoders.base import Groups
 from sklsdm.encoders.linear import CrossFittedRidge
+from sklsdm.fitting.few_values import find_few_values
 from sklsdm.fitting.kernel_regression import CrossFittedByColumn
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers.data import FEW_PAIRS
@@ -27,8 +27,6 @@ _VAGUELY_TOLD = 0.4  # R2 of all columns together, from which vague conditions a
 _MOST_PAIRS = 2000  # from which the regression learns
 _MOST_KERNELS = 1000  # pairs from which the kernel regression learns
 _MOST_NUMBERS = 2**25  # of the responses of these pairs; half as many coefficients
-_FEW_VALUES = 10  # of a column, which told conditions keep
-_MOST_COMBINATIONS = 1000  # of such values
 _MOST_TOLD, _MOST_TOLD_NUMBERS = 200_000, 2**26  # conditions that are told, and their numbers
 
 
@@ -46,7 +44,8 @@ class ToldConditions:
         Numbers of the responses whose conditions are told, the paired ones counted first.
     condition : ndarray of shape (m, p)
         Their conditions, with an error of the regression at some pair that it had not seen. Columns
-        with up to ten values in the pairs have those of the nearest pair in these columns.
+        with up to ten values in the pairs have a combination of values that some pair has there
+        (:class:`FewValues`).
     """
 
     r2: float
@@ -56,12 +55,13 @@ class ToldConditions:
 
 @dataclass(frozen=True)
 class _Regression:
-    """A fitted regression, its errors (n, p) at pairs that it had not seen, and its R2.
+    """A regression that was fitted to the pairs `rows`, its errors (n, p) at left-out ones, its R2.
 
     `r2` is that of the column which it finds worst, `r2_of_all` that of all together.
     """
 
     model: CrossFittedRidge | CrossFittedByColumn
+    rows: NDArray[np.intp]
     errors: NDArray[np.float64]
     r2: float
     r2_of_all: float
@@ -112,9 +112,10 @@ def told_conditions(
         return None
     found = _regress(CrossFittedRidge(n_columns), condition, responses, taken, seed, groups)
     if found.r2 < _TOLD:
-        taken = taken[spread_rows(len(taken), _MOST_KERNELS)]
-        by_column = CrossFittedByColumn(n_columns)
-        by_kernel = _regress(by_column, condition, responses, taken, seed, groups)
+        form = responses.format
+        by_column = CrossFittedByColumn(n_columns, form.image_shape if form.is_image else None)
+        some = taken[spread_rows(len(taken), _MOST_KERNELS)]
+        by_kernel = _regress(by_column, condition, responses, some, seed, groups)
         found = max(found, by_kernel, key=lambda each: each.r2_of_all)
     is_of_use = may_be_vague and found.r2_of_all >= _VAGUELY_TOLD
     if found.r2 < _TOLD and not is_of_use:
@@ -123,12 +124,16 @@ def told_conditions(
     new = np.setdiff1d(new, responses.unpaired_copies(responses.take(np.arange(n_pairs)).numpy()))
     n_told = min(len(new), _MOST_TOLD, _MOST_TOLD_NUMBERS // n_columns)
     rows = new[spread_rows(len(new), n_told)]
+    known = condition[found.rows]
+    few_values = find_few_values(known, known - found.errors)
     told = np.empty((n_told, n_columns), dtype=np.float32)
     for block in row_slices(n_told, max(responses.width, n_columns)):
         some = rows[block]
         error = found.errors[random.integers(len(found.errors), size=len(some))]
-        told[block] = found.model.predict(responses.take(some).double().numpy()) + error
-    _keep_few_values(told, condition)
+        predicted = found.model.predict(responses.take(some).double().numpy())
+        told[block] = predicted + error
+        for each in few_values:
+            told[block, each.columns] = each.draw(predicted, random)
     return ToldConditions(found.r2, rows, told)
 
 
@@ -148,24 +153,4 @@ def _regress(
     variance = target.var(axis=0)
     squares = np.square(errors).mean(axis=0)
     r2 = 1 - float(squares.max() / variance[variance > 0].mean())
-    return _Regression(model, errors, r2, 1 - float(squares.sum() / variance.sum()))
-
-
-def _keep_few_values(told: NDArray[np.float32], condition: NDArray[np.float32]) -> None:
-    """Give columns of few values, in place, the nearest values that one of the pairs has there.
-
-    Columns of one label thus stay one-hot. Where the pairs have very many combinations of values,
-    each column gets its nearest value.
-    """
-    few = [len(np.unique(column)) <= _FEW_VALUES for column in condition.T]
-    columns = np.flatnonzero(few)
-    if len(columns) == 0:
-        return
-    combinations = np.unique(condition[:, columns], axis=0)
-    sets = [columns] if len(combinations) <= _MOST_COMBINATIONS else columns[:, None]
-    for together in sets:
-        values = np.unique(condition[:, together], axis=0)
-        for rows in row_slices(len(told), len(values)):
-            block = told[rows]
-            nearest = pairwise_distances_argmin(block[:, together], values)
-            block[:, together] = values[nearest]
+    return _Regression(model, rows, errors, r2, 1 - float(squares.sum() / variance.sum()))
