@@ -221,7 +221,7 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             together, so that none that is much like a pair learnt from chooses the state, and
             `condition_encoder="trees"` predicts the codes of a group by trees without it. By
             default copies of a pair are a group, and so are pairs of equal conditions where these
-            are measurements that each occur twice on average (`sklsdm.fitting.implied_groups`).
+            are measurements that each occur twice on average.
 
         Returns
         -------

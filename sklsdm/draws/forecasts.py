@@ -290,8 +290,9 @@ class ForecastMixin(ABC):
 
         References
         ----------
-        Romano, Patterson & Candès 2019, "Conformalized quantile regression" (arXiv 1905.03222);
-        the scores are those of :mod:`sklsdm.draws.conformal`.
+        Romano, Patterson & Candès 2019, "Conformalized quantile regression" (arXiv 1905.03222).
+        The score of a pair is the smallest t at which y lies between the quantiles (1 - t) / 2 and
+        (1 + t) / 2 of its draws; beyond the draws it grows with the distance.
         """
         fitted = as_it_is(self)
         condition, bank = fitted._check_condition(X), fitted._sampler()
