@@ -32,10 +32,10 @@ def row_blocks(array: Any) -> Iterator[slice]:
 def spread_rows(n_rows: int, most: int) -> NDArray[np.intp]:
     """The numbers of all rows or, of more than `most`, of so many, in order.
 
-    They are spread evenly, one at random in each of `most` parts of equal length: neither sorted
-    nor periodic rows are passed over. The same numbers come every time.
+    They are spread evenly, one at random in each of `most` parts of equal length (up to one row):
+    neither sorted nor periodic rows are passed over. The same numbers come every time.
     """
     if n_rows <= most:
         return np.arange(n_rows)
-    place = np.arange(most) + np.random.default_rng(0).random(most)
-    return (place * (n_rows / most)).astype(np.intp)
+    ends = np.arange(most + 1, dtype=np.intp) * n_rows // most
+    return ends[:-1] + (np.random.default_rng(0).random(most) * np.diff(ends)).astype(np.intp)

@@ -9,6 +9,7 @@ from helpers import RUN, matching_data, normal, plain_regressor, rows, seeded
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 
+from sklsdm.blocks import spread_rows
 from sklsdm.fitting import labelling, sight
 from sklsdm.fitting.sight import ImageObjective
 from sklsdm.functional.augmentation import random_changes, random_mirror
@@ -52,12 +53,6 @@ def test_large_images_have_about_a_thousand_pixels(sides, small):
     assert found.shape == (1, *small)
 
 
-def test_what_the_classifier_learns_from_is_spread_evenly():
-    assert_array_equal(sight._spread(3, 8, 10), [3, 4, 5, 6, 7])
-    assert_array_equal(sight._spread(0, 10, 4), [0, 2, 5, 7])
-    assert len(sight._spread(5, 5, 4)) == 0
-
-
 def test_many_images_are_learnt_from_in_part(monkeypatch):
     monkeypatch.setattr(sight, "_STEPS", 2)
     monkeypatch.setattr(sight, "_MOST_BYTES", 4 * 256 * 7)  # 256 features
@@ -77,9 +72,9 @@ def test_many_images_are_learnt_from_in_part(monkeypatch):
     found = labelling.label_log_weights(data, torch.eye(2), shares, data.codes[20:], RUN, 500)
     assert len(torch.cat(list(found))) == 30
     ((labels, paired, every),) = seen
-    places = [0, 2, 5, 8, 11, 14, 17]
+    places = spread_rows(20, 7)
     assert_array_equal(labels, np.arange(20)[places] % 2)
-    assert_array_equal(paired, small.take(np.array(places)))
+    assert_array_equal(paired, small.take(places))
     assert len(every) == 14
 
 
