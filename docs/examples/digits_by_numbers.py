@@ -3,7 +3,7 @@
     SKLSDM_DATA=folder python docs/examples/digits_by_numbers.py [--quick] [--out docs/numbers.png]
 
 Data: MNIST (from the folder, or from OpenML). Both numbers are measured on 500 digits; 9,500 come
-without. Fits `LSDMRegressor()`, which takes some eight minutes of one core, and plots one draw for
+without. Fits `LSDMRegressor()`, which takes some ten minutes of one core, and plots one draw for
 each of six leans (rows) and ten amounts of ink (columns), within two standard deviations.
 """
 
