@@ -70,6 +70,15 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("| " + " | ".join(cells) + " |")
 
 
+def mean_cells(rows: list[dict[str, Any]], columns: dict[str, tuple[str, str]]) -> list[str]:
+    """Means of some rows, written in the forms that `columns` gives; empty where no row has one."""
+    cells = []
+    for name, (_, form) in columns.items():
+        values = [row[name] for row in rows if name in row]
+        cells.append(form.format(sum(values) / len(values)) if values else "")
+    return cells
+
+
 def kept_rows(name: str) -> list[dict[str, Any]]:
     """Rows of earlier runs, from the JSON of that name."""
     path = RESULTS / f"{name}.json"

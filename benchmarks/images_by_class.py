@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import kept_rows, print_table, replace_row, save_results
+from common import kept_rows, mean_cells, print_table, replace_row, save_results
 from judge import FETCH, Bench, load_bench
 from mnist_matchers import (
     DRAWS_PER_CLASS,
@@ -105,11 +105,7 @@ def summarise(rows: list[dict[str, Any]]) -> None:
     table = []
     for key in dict.fromkeys((row["data"], row["method"]) for row in rows):
         mine = [row for row in rows if (row["data"], row["method"]) == key]
-        cells = []
-        for name, (_, form) in COLUMNS.items():
-            values = [row[name] for row in mine if name in row]
-            cells.append(form.format(np.mean(values)) if values else "")
-        table.append([*key, str(len(mine)), *cells])
+        table.append([*key, str(len(mine)), *mean_cells(mine, COLUMNS)])
     print_table(["data", "method", "seeds", *(title for title, _ in COLUMNS.values())], table)
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import kept_rows, print_table, replace_row, save_results
+from common import kept_rows, mean_cells, print_table, replace_row, save_results
 from judge import FETCH, Judge, class_frechet, frechet_distance, load_judge, nearest_distance
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
@@ -147,11 +147,7 @@ def summarise(rows: list[dict[str, Any]]) -> None:
     table = []
     for key in dict.fromkeys((row["data"], row["noise"], row["method"]) for row in rows):
         mine = [row for row in rows if (row["data"], row["noise"], row["method"]) == key]
-        cells = []
-        for name, (_, form) in COLUMNS.items():
-            values = [row[name] for row in mine if name in row]
-            cells.append(form.format(np.mean(values)) if values else "")
-        table.append([*map(str, key), str(len(mine)), *cells])
+        table.append([*map(str, key), str(len(mine)), *mean_cells(mine, COLUMNS)])
     print_table(
         ["data", "noise", "method", "seeds", *(title for title, _ in COLUMNS.values())], table
     )
