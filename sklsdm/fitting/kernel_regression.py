@@ -17,7 +17,6 @@ from sklsdm.encoders.linear import CrossFittedRidge
 from sklsdm.modules.classifiers import Cells
 
 _N_FOLDS = 5
-_SMALLEST_SIDE = 8  # of an image in which cells are seen
 _PENALTIES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 # Of the Gaussian kernel exp(-w |a - b|^2 / d), where d is the rows' mean squared distance.
 _SHARPNESS = [0.1, 0.3, 1.0, 3.0]
@@ -61,8 +60,7 @@ class CrossFittedKernelRidge:
     """
 
     def __init__(self, image_shape: Sequence[int] | None = None) -> None:
-        is_seen = image_shape is not None and min(image_shape[1:]) >= _SMALLEST_SIDE
-        self.cells = Cells(image_shape) if image_shape is not None and is_seen else None
+        self.cells = None if image_shape is None else Cells(image_shape)
         self.sizes = [1.0, 1.0]  # of rows and of what is seen in their cells
 
     def fit_predict(

@@ -18,6 +18,7 @@ from sklsdm.encoders.base import Groups
 from sklsdm.encoders.linear import CrossFittedRidge
 from sklsdm.fitting.few_values import find_few_values
 from sklsdm.fitting.kernel_regression import CrossFittedByColumn
+from sklsdm.inputs.images import SmallImages
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers.data import FEW_PAIRS
 from sklsdm.randomness import RowStream, row_stream
@@ -112,8 +113,8 @@ def told_conditions(
         return None
     found = _regress(CrossFittedRidge(n_columns), condition, responses, taken, seed, groups)
     if found.r2 < _TOLD:
-        form = responses.format
-        by_column = CrossFittedByColumn(n_columns, form.image_shape if form.is_image else None)
+        shape = responses.format.image_shape if SmallImages.suit(responses) else None
+        by_column = CrossFittedByColumn(n_columns, shape)
         some = taken[spread_rows(len(taken), _MOST_KERNELS)]
         by_kernel = _regress(by_column, condition, responses, some, seed, groups)
         found = max(found, by_kernel, key=lambda each: each.r2_of_all)

@@ -127,14 +127,15 @@ class WGANMatcher(AdversarialMatcher):
         rule=or_auto(integer(1)),
         doc="""Largest number of training steps; from 100 on rounded down to a multiple of 100.
         No more than 10 are taken for each code that stage 2 learns from. "auto" is 1500, or 3500
-        where a critic sees images (`image_critic`) and conditions are none.""",
+        where a critic sees images (`image_critic`) and conditions are not images too.""",
     )
     lr: Any = parameter(
         default="auto",
         rule=or_auto(above(0.0)),
         doc="""Initial learning rate of the generator's Adam. It falls to zero along half a cosine,
         as the critic's does. "auto" is 2e-3. Where codes are images it is 4e-3 for labels,
-        without conditions, and for numbers from 5,000 pairs and pseudo-pairs on.""",
+        without conditions, and for numbers from 5,000 pairs and pseudo-pairs on (those
+        that are held out count as well).""",
     )
     critic_lr: Any = parameter(
         default="auto",
@@ -204,9 +205,8 @@ class WGANMatcher(AdversarialMatcher):
         rule=or_auto(flag()),
         doc="""Whether a second critic sees the images D(z), where codes are images. It finds what
         the critic of codes overlooks; a step takes half as long again, or more for large images.
-        "auto" is True for labels, without conditions, and from 5,000 pairs and pseudo-pairs in
-        training on, where the responses have at most 40 x 40 pixels. With `critic="groupsort"`
-        there is none.""",
+        "auto" is True for labels, without conditions, and from 5,000 pairs and pseudo-pairs on,
+        where the responses have at most 40 x 40 pixels. With `critic="groupsort"` none does.""",
     )
 
     label_weight: Any = parameter(
