@@ -1,4 +1,7 @@
-"""Rows of large data: blocks of bounded memory (`BLOCK_BYTES` is the bound), some of many rows."""
+"""Rows of large data: blocks of bounded memory (`BLOCK_BYTES` is the bound), some of many rows.
+
+Rows are compared by a hash of their bytes.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK_BYTES = 32 * 2**20  # size of one block if its values are float64
+_MIX = np.array([0xBF58476D1CE4E5B9, 0x94D049BB133111EB], dtype=np.uint64)  # of SplitMix64
 
 
 def rows_per_block(row_size: int) -> int:
@@ -39,3 +43,25 @@ def spread_rows(n_rows: int, most: int) -> NDArray[np.intp]:
         return np.arange(n_rows)
     ends = np.arange(most + 1, dtype=np.intp) * n_rows // most
     return ends[:-1] + (np.random.default_rng(0).random(most) * np.diff(ends)).astype(np.intp)
+
+
+def row_hashes(rows: NDArray[Any]) -> NDArray[np.uint64]:
+    """A number for each row, shape (n,), equal for rows of equal bytes and hardly ever for others.
+
+    The columns are mixed one by one, each with a number of its own (SplitMix64: Steele, Lea & Flood
+    2014), and summed; two different rows have equal sums with a probability of 2^-64.
+    """
+    data = np.ascontiguousarray(rows).reshape(len(rows), -1)
+    row_bytes = data.shape[1] * data.itemsize
+    unit = next(size for size in (8, 4, 2, 1) if row_bytes % size == 0)
+    words = data.view(f"u{unit}")
+    own = np.random.default_rng(0).integers(2**64, size=words.shape[1], dtype=np.uint64)
+    found = np.empty(len(words), dtype=np.uint64)
+    for block in row_slices(len(words), words.shape[1]):
+        mixed = words[block] + own
+        for shift, factor in zip((30, 27), _MIX, strict=True):
+            mixed ^= mixed >> np.uint64(shift)
+            mixed *= factor
+        mixed ^= mixed >> np.uint64(31)
+        found[block] = mixed.sum(axis=1)
+    return found

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklsdm._validation import warn_user
-from sklsdm.inputs.responses import row_keys
+from sklsdm.blocks import row_hashes
 
 SEEN = 0.5  # share of responses that equal a training response, from which on we speak of it
 _MOST_REPEATED = 0.1  # share of the training responses that may equal another one
@@ -31,13 +31,13 @@ def share_seen(reference: NDArray[Any] | None, n_paired: int, y: NDArray[Any]) -
     """
     if reference is None:
         return 0.0
-    known = np.unique(row_keys(reference))
+    known = np.unique(row_hashes(reference))
     n_kept = len(reference)
     # Two of all responses are n_paired / n_kept times as often equal as two of those kept.
     repeated = (n_kept - len(known)) / n_kept * n_paired / n_kept
     if repeated > _MOST_REPEATED:
         return 0.0
-    found = float(np.isin(row_keys(y), known).mean())
+    found = float(np.isin(row_hashes(y), known).mean())
     return min(1.0, found * n_paired / n_kept)
 
 

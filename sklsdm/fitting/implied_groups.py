@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from sklsdm.blocks import row_hashes
 from sklsdm.functional.categorical import are_measured
-from sklsdm.inputs.responses import row_keys
 from sklsdm.matchers.data import FEW_PAIRS
 
 _MOST_BYTES = 1 << 28  # of the pairs, beyond which nobody looks for groups
@@ -129,7 +129,7 @@ def _numbers_of(rows: NDArray[Any]) -> NDArray[np.intp]:
     """A number for each row, from 0 on in order of appearance, the same one for equal rows."""
     if rows[:1].size == 0:
         return np.zeros(len(rows), np.intp)
-    keys = row_keys(rows.reshape(len(rows), -1) + rows.dtype.type(0))  # -0 is 0
+    keys = row_hashes(rows + rows.dtype.type(0))  # -0 is 0
     _, first, kind = np.unique(keys, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[kind.reshape(-1)]
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklsdm._validation import warn_user
-from sklsdm.blocks import row_blocks, row_slices, rows_per_block, spread_rows
+from sklsdm.blocks import row_blocks, row_hashes, row_slices, rows_per_block, spread_rows
 from sklsdm.inputs.repeated import (
     MOST_SEARCHED_OUTPUTS,
     RepeatedValues,
@@ -193,11 +191,6 @@ def flat_rows(raw: NDArray[Any]) -> NDArray[np.float64]:
 def holds_bytes(array: NDArray[Any]) -> bool:
     """Whether an array holds images as bytes, which are drawn as floats in [0, 1]."""
     return array.ndim >= 3 and array.dtype == np.uint8
-
-
-def row_keys(rows: NDArray[Any]) -> NDArray[Any]:
-    """The bytes of each row as one value, so that rows can be compared and sorted."""
-    return np.ascontiguousarray(rows).view(f"V{rows.shape[1] * rows.itemsize}")[:, 0]
 
 
 def some_rows(part: Any, count: int) -> NDArray[np.float64]:
@@ -398,19 +391,11 @@ class Responses:
         n_unpaired = len(self) - self.n_paired
         if not 0 < n_unpaired <= self.n_paired:
             return False
-        left: Counter[bytes] = Counter()
-        row = 0
-        for block in self.blocks():
-            for values in block.numpy():
-                digest = hashlib.blake2b(values.tobytes(), digest_size=16).digest()
-                if row < self.n_paired:
-                    left[digest] += 1
-                elif left[digest] == 0:
-                    return False
-                else:
-                    left[digest] -= 1
-                row += 1
-        return True
+        hashes = np.concatenate([row_hashes(block.numpy()) for block in self.blocks()])
+        known, left = np.unique(hashes[: self.n_paired], return_counts=True)
+        kinds, count = np.unique(hashes[self.n_paired :], return_counts=True)
+        place = np.searchsorted(known, kinds).clip(max=len(known) - 1)
+        return bool(((known[place] == kinds) & (count <= left[place])).all())
 
     def unpaired_copies(self, rows: NDArray[np.float32]) -> NDArray[np.intp]:
         """Indices of unpaired responses that equal one of the given standardised rows.
@@ -421,16 +406,16 @@ class Responses:
         """
         if len(rows) == 0 or len(self) == self.n_paired:
             return np.arange(0)
-        wanted, left = np.unique(row_keys(rows), return_counts=True)
+        wanted, left = np.unique(row_hashes(rows), return_counts=True)
         found, offset = [], 0
         for block in self.blocks():
-            place = offset + np.flatnonzero(np.isin(row_keys(block.numpy()), wanted))
+            place = offset + np.flatnonzero(np.isin(row_hashes(block.numpy()), wanted))
             found.append(place[place >= self.n_paired])
             offset += len(block)
         places = np.concatenate(found)
         if len(places) == 0:
             return places
-        kind = np.searchsorted(wanted, row_keys(self.take(places).numpy()))
+        kind = np.searchsorted(wanted, row_hashes(self.take(places).numpy()))
         order = np.argsort(kind, kind="stable")
         first = np.searchsorted(kind[order], kind[order], side="left")
         return np.sort(places[order[np.arange(len(order)) - first < left[kind[order]]]])
