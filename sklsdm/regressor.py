@@ -36,10 +36,10 @@ from sklsdm.owner import advise
 from sklsdm.parameters import anything, flag, learnt, one_of, parameter
 from sklsdm.public_calls import on_one_fit
 from sklsdm.shift import WHAT_TO_DO, Shift, differing_column, shift_of_some
-from sklsdm.streaming import StreamMixin
+from sklsdm.streaming import StreamingEstimator
 
 
-class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
+class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseMixin):
     """Conditional generation by latent space distribution matching, from pairs and unpaired Y.
 
     Stage 1 learns an encoder E and a decoder D from all responses, paired and unpaired. Stage 2
@@ -301,8 +301,8 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
     ) -> Setting:
         pairs = stage.pairs
         self.unpaired_shift_ = self._find_shift(stage, coded)
-        told = stage.told if self.unpaired in ("auto", "pair") else None
-        self.reverse_r2_ = None if told is None else told.r2
+        recovered = stage.recovered if self.unpaired in ("auto", "pair") else None
+        self.reverse_r2_ = None if recovered is None else recovered.r2
         uses = uses_to_try(
             getattr(self, "_chosen_use_", "auto") if self.unpaired == "auto" else self.unpaired,
             n_unpaired=len(stage.responses) - len(pairs),
@@ -311,7 +311,9 @@ class LSDMRegressor(RegressorMixin, StreamMixin, ForecastMixin, DiagnoseMixin):
             is_image=coded.space.form.is_image,
             has_code_images=coded.are_images,
             are_labels=pairs.are_labels,
-            are_told=told is not None and stage.may_pair and self._seems_of_one_law(stage),
+            are_recovered=recovered is not None
+            and stage.may_pair
+            and self._seems_of_one_law(stage),
             weight=self._new_part("matcher").unpaired_weight,
         )
         spaces = dict.fromkeys(uses, coded)

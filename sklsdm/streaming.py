@@ -16,8 +16,8 @@ from sklsdm.parameters import learnt
 from sklsdm.public_calls import learnt_by, take_over
 
 
-class StreamMixin(ConditionedEstimator):
-    """Mixin that lets stage 1 learn from a stream of responses without conditions."""
+class StreamingEstimator(ConditionedEstimator):
+    """An estimator whose stage 1 also learns from a stream of responses without conditions."""
 
     if TYPE_CHECKING:  # parameters of the estimator
         unpaired: str = "auto"

@@ -245,7 +245,7 @@ def test_uses_to_try():
         "is_image": False,
         "has_code_images": False,
         "are_labels": False,
-        "are_told": False,
+        "are_recovered": False,
         "weight": "auto",
     }
 
@@ -258,8 +258,8 @@ def test_uses_to_try():
     assert tried(is_image=True, are_labels=True, can_judge=False) == ("latent",)
     assert tried(is_image=True, has_code_images=True) == ("latent",)
     assert tried(is_image=True, has_code_images=True, are_labels=True) == ("pair",)
-    assert tried(are_told=True) == ("pair", "match", "latent", "none")
-    assert tried(is_image=True, has_code_images=True, are_told=True) == ("pair",)
+    assert tried(are_recovered=True) == ("pair", "match", "latent", "none")
+    assert tried(is_image=True, has_code_images=True, are_recovered=True) == ("pair",)
     assert tried(learns_space=False) == ("none", "match", "pair")
     assert tried(learns_space=False, is_image=True) == ("none", "match", "pair")
     assert tried(can_judge=False) == ("latent",)

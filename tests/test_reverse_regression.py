@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 from sklsdm import LSDMRegressor
 from sklsdm.exceptions import DistributionShiftWarning
 from sklsdm.fitting import reverse_regression
-from sklsdm.fitting.reverse_regression import told_conditions
+from sklsdm.fitting.reverse_regression import recover_conditions
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import DiffusionMatcher
 
@@ -32,7 +32,7 @@ def standardised(condition, n_pairs):
 
 def test_coarse_views_are_told(digits):
     truth = standardised(halves(digits), 100)
-    found = told_conditions(truth[:100], Responses(digits[:100], digits[100:]), seed=0)
+    found = recover_conditions(truth[:100], Responses(digits[:100], digits[100:]), seed=0)
     assert found.r2 > 0.95
     assert_array_equal(found.rows, np.arange(100, len(digits)))
     assert np.square(found.condition - truth[100:]).mean() < 0.05
@@ -42,7 +42,7 @@ def test_conditions_keep_the_noise_that_they_have(digits):
     rng = np.random.default_rng(0)
     clean = standardised(halves(digits), 400)
     noisy = clean + 0.1 * rng.normal(size=clean.shape).astype(np.float32)
-    found = told_conditions(noisy[:400], Responses(digits[:400], digits[400:]), seed=0)
+    found = recover_conditions(noisy[:400], Responses(digits[:400], digits[400:]), seed=0)
     assert np.std(found.condition - clean[400:]) == pytest.approx(0.15, abs=0.06)
 
 
@@ -65,7 +65,7 @@ def test_what_responses_do_not_tell_stays_untold(condition):
     y, few = wide(600, rng)
     x = condition(few, rng)
     x = ((x - x.mean(axis=0)) / x.std(axis=0)).astype(np.float32)
-    found = told_conditions(x[:300], Responses(y[:300], y[300:]), seed=0)
+    found = recover_conditions(x[:300], Responses(y[:300], y[300:]), seed=0)
     assert found.r2 < 0.9
     assert len(found.rows) == len(found.condition) == 0
 
@@ -75,7 +75,7 @@ def test_what_no_line_finds_is_told_by_a_kernel():
     y, few = wide(900, np.random.default_rng(0))
     x = np.abs(few[:, :1] - few[:, 1:2]).astype(np.float32)
     x = (x - x.mean()) / x.std()
-    found = told_conditions(x[:300], Responses(y[:300], y[300:]), seed=0)
+    found = recover_conditions(x[:300], Responses(y[:300], y[300:]), seed=0)
     assert found.r2 > 0.9
     assert np.square(found.condition - x[300:]).mean() < 0.15
     ridge = Ridge().fit(y[:300], x[:300, 0])
@@ -86,7 +86,7 @@ def test_kernels_learn_from_some_of_many_pairs(monkeypatch):
     monkeypatch.setattr(reverse_regression, "_MOST_KERNELS", 150)
     y, few = wide(500, np.random.default_rng(0))
     x = np.abs(few[:, :1]).astype(np.float32)
-    found = told_conditions(x[:400], Responses(y[:400], y[400:]), seed=0)
+    found = recover_conditions(x[:400], Responses(y[:400], y[400:]), seed=0)
     assert found.r2 > 0.8
     assert len(found.rows) in (0, 100)
 
@@ -104,7 +104,7 @@ def test_where_it_is_not_tried(case, monkeypatch):
         monkeypatch.setattr(reverse_regression, "_MOST_NUMBERS", 239)
     if case == "few outputs":
         y = y[:, :50]
-    assert told_conditions(x[:n_pairs], Responses(y[:n_pairs], y[n_pairs:]), seed=0) is None
+    assert recover_conditions(x[:n_pairs], Responses(y[:n_pairs], y[n_pairs:]), seed=0) is None
 
 
 def test_pairs_of_a_group_are_not_predicted_from_each_other():
@@ -114,15 +114,15 @@ def test_pairs_of_a_group_are_not_predicted_from_each_other():
     y = rng.normal(size=(20, 60))[groups]
     x = rng.normal(size=(20, 1))[groups].astype(np.float32)
     responses = Responses(y, y[:5])
-    assert told_conditions(x, responses, seed=0).r2 > 0.9
-    assert told_conditions(x, responses, 0, groups).r2 < 0.5
+    assert recover_conditions(x, responses, seed=0).r2 > 0.9
+    assert recover_conditions(x, responses, 0, groups).r2 < 0.5
 
 
 def test_of_very_many_responses_some_get_a_condition(monkeypatch):
     y, few = wide(1040, np.random.default_rng(0))
-    monkeypatch.setattr(reverse_regression, "_MOST_TOLD_NUMBERS", 200)
+    monkeypatch.setattr(reverse_regression, "_MOST_RECOVERED_NUMBERS", 200)
     x = few[:, :2].astype(np.float32)
-    found = told_conditions(x[:40], Responses(y[:40], y[40:]), seed=0)
+    found = recover_conditions(x[:40], Responses(y[:40], y[40:]), seed=0)
     assert len(found.rows) == 100
     assert np.diff(found.rows).max() < 20
     assert 40 <= found.rows[0] < 50
@@ -137,9 +137,9 @@ def test_constant_columns_change_nothing_and_few_values_are_kept():
     x = np.c_[few[:, 0], np.clip(np.round(2 * few[:, 1]), -4, 4)].astype(np.float32)
     x = (x - x.mean(axis=0)) / x.std(axis=0)
     responses = Responses(y[:100], y[100:])
-    found = told_conditions(x[:100], responses, seed=0)
+    found = recover_conditions(x[:100], responses, seed=0)
     beside = np.c_[x, np.zeros((400, 5), np.float32)]
-    again = told_conditions(beside[:100], responses, seed=0)
+    again = recover_conditions(beside[:100], responses, seed=0)
     assert again.r2 == pytest.approx(found.r2)
     assert set(found.condition[:, 1]) <= set(x[:100, 1])
     assert len(set(found.condition[:, 0])) == 300
@@ -152,8 +152,8 @@ def test_columns_of_a_label_stay_one_hot():
     label = np.eye(3)[np.digitize(few[:, 0], [-0.5, 0.5])]
     x = np.c_[label, few[:, 1:2]].astype(np.float32)
     responses = Responses(y[:200], y[200:])
-    assert len(told_conditions(x[:200], responses, seed=0).rows) == 0
-    found = told_conditions(x[:200], responses, seed=0, may_be_vague=True)
+    assert len(recover_conditions(x[:200], responses, seed=0).rows) == 0
+    found = recover_conditions(x[:200], responses, seed=0, may_be_vague=True)
     assert len(found.rows) == 200
     assert_array_equal(np.sort(found.condition[:, :3], axis=1), [[0, 0, 1]] * 200)
     assert (found.condition[:, :3] == label[200:]).all(axis=1).mean() > 0.6
@@ -163,7 +163,7 @@ def test_columns_of_a_label_stay_one_hot():
 def test_copies_of_paired_responses_are_left_out():
     y, few = wide(100, np.random.default_rng(0))
     x = few.astype(np.float32)
-    found = told_conditions(x[:40], Responses(y[:40], y), seed=0)
+    found = recover_conditions(x[:40], Responses(y[:40], y), seed=0)
     assert_array_equal(found.rows, 40 + np.arange(40, 100))
 
 
@@ -242,12 +242,12 @@ def test_vague_conditions_are_of_use_up_to_a_point():
     x = np.c_[few[:, :1], few[:, 1:2] + rng.normal(size=(600, 1)), rng.normal(size=(600, 1))]
     x = ((x - x.mean(axis=0)) / x.std(axis=0)).astype(np.float32)
     responses = Responses(y[:300], y[300:])
-    found = told_conditions(x[:300], responses, seed=0, may_be_vague=True)
+    found = recover_conditions(x[:300], responses, seed=0, may_be_vague=True)
     assert found.r2 < 0.1  # of the last column
     assert len(found.rows) == 300
     assert np.corrcoef(found.condition.T)[0, 1:] == pytest.approx(0, abs=0.2)
     assert found.condition.std(axis=0) == pytest.approx(1, abs=0.15)
-    alone = told_conditions(x[:300, 1:], responses, seed=0, may_be_vague=True)
+    alone = recover_conditions(x[:300, 1:], responses, seed=0, may_be_vague=True)
     assert len(alone.rows) == 0
 
 

@@ -26,12 +26,12 @@ from sklsdm.exceptions import DivergenceError
 from sklsdm.fitting.holding_out import folds_of
 from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.pairs import Fold, Pairs
-from sklsdm.fitting.reverse_regression import ToldConditions, told_conditions
+from sklsdm.fitting.reverse_regression import RecoveredConditions, recover_conditions
 from sklsdm.fitting.unpaired import data_for, first_use
 from sklsdm.inputs.images import SmallImages
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import BaseMatcher, EnergyMatcher, MatchingData, MDNMatcher
-from sklsdm.matchers.data import Told
+from sklsdm.matchers.data import Recovered
 from sklsdm.nets import is_as_good
 from sklsdm.progress import Progress, write_line
 from sklsdm.run import Run
@@ -104,11 +104,11 @@ class StageTwo:
         return self.codes_are_images and self.image_shape is None
 
     @cached_property
-    def told(self) -> ToldConditions | None:
+    def recovered(self) -> RecoveredConditions | None:
         """The conditions that unpaired responses tell; None for labels, among others."""
         if self.pairs.are_labels or len(self.responses) == len(self.pairs):
             return None
-        found = told_conditions(
+        found = recover_conditions(
             self.pairs.condition,
             self.responses,
             self.run.seed,
@@ -120,14 +120,14 @@ class StageTwo:
         return found
 
     @property
-    def are_told(self) -> bool:
+    def are_recovered(self) -> bool:
         """Whether unpaired responses tell their conditions."""
-        return self.told is not None and len(self.told.rows) > 0
+        return self.recovered is not None and len(self.recovered.rows) > 0
 
     @property
     def may_pair(self) -> bool:
-        """Whether pairing comes first: conditions are told, or needed for want of anything else."""
-        return self.are_told or self.needs_conditions
+        """Whether pairing comes first: conditions are known, or needed for want of other ways."""
+        return self.are_recovered or self.needs_conditions
 
     def data(self, setting: Setting, fold: Fold) -> MatchingData:
         """The data of stage 2 for one fold; the encoder is fitted on the pairs that are kept.
@@ -150,7 +150,7 @@ class StageTwo:
                 images = SmallImages(self.responses, rows)
             codes = room_for(len(rows), coded.codes.shape[1], device)
             torch.index_select(coded.codes, 0, torch.from_numpy(rows).to(device), out=codes)
-        told = self.told if setting.use == "pair" and self.are_told else None
+        recovered = self.recovered if setting.use == "pair" and self.are_recovered else None
         seen, held = self.pairs.condition[fold.kept], fold.held.condition
         if encoder is not None:
             latent = coded.codes[kept].cpu().numpy()
@@ -166,25 +166,25 @@ class StageTwo:
             held_latent=coded.space.encode(fold.held.y),
             codes=codes,
             images=images,
-            told=_told_to(told, others, encoder, device) if told else None,
+            recovered=_recovered_for(recovered, others, encoder, device) if recovered else None,
             image_shape=self.image_shape,
             code_shape=coded.space.autoencoder.code_shape_,
             decoder=coded.space.decoder(),
         )
 
 
-def _told_to(
-    told: ToldConditions,
+def _recovered_for(
+    recovered: RecoveredConditions,
     others: NDArray[np.intp],
     encoder: BaseConditionEncoder | None,
     device: torch.device,
-) -> Told:
+) -> Recovered:
     """The conditions that some unpaired responses tell, of those that are `others`."""
     assert encoder is not None
-    here = np.isin(told.rows, others)
-    places = np.searchsorted(others, told.rows[here])
-    condition = encoder.transform(told.condition[here])
-    return Told(*(torch.from_numpy(found).to(device) for found in (condition, places)))
+    here = np.isin(recovered.rows, others)
+    places = np.searchsorted(others, recovered.rows[here])
+    condition = encoder.transform(recovered.condition[here])
+    return Recovered(*(torch.from_numpy(found).to(device) for found in (condition, places)))
 
 
 @dataclass(frozen=True)
@@ -392,7 +392,7 @@ class ShortFits:
             data = replace(
                 data, held_condition=data.held_condition[:0], held_latent=data.held_latent[:0]
             )
-        if use == "pair" and data.told is None:
+        if use == "pair" and data.recovered is None:
             data = _with_fewer_codes(data)
         fitted = clone(matcher)
         fitted.fit(data_for(use, data, run, pairing_steps), run)

@@ -91,10 +91,12 @@ def draw_pseudo_pairs(
     -------
     PseudoPairs
     """
-    if data.told is not None:
-        told = data.told
-        sure = torch.ones(len(told.rows), dtype=torch.float32, device=told.rows.device)
-        return PseudoPairs(True, told.condition, told.rows, unpaired[told.rows], sure)
+    if data.recovered is not None:
+        recovered = data.recovered
+        sure = torch.ones(len(recovered.rows), dtype=torch.float32, device=recovered.rows.device)
+        return PseudoPairs(
+            True, recovered.condition, recovered.rows, unpaired[recovered.rows], sure
+        )
     rows, log_shares = distinct_rows(data.condition)
     repeats = data.are_labels
     if repeats:

@@ -23,16 +23,16 @@ from sklsdm.inputs.responses import Responses
 from sklsdm.matchers.data import FEW_PAIRS
 from sklsdm.randomness import RowStream, row_stream
 
-_TOLD = 0.9  # `r2` from which conditions are told by their responses (docs/lessons.md)
+_RECOVERED = 0.9  # `r2` from which responses tell their conditions (docs/lessons.md)
 _VAGUELY_TOLD = 0.4  # R2 of all columns together, from which vague conditions are of use
 _MOST_PAIRS = 2000  # from which the regression learns
 _MOST_KERNELS = 1000  # pairs from which the kernel regression learns
 _MOST_NUMBERS = 2**25  # of the responses of these pairs; half as many coefficients
-_MOST_TOLD, _MOST_TOLD_NUMBERS = 200_000, 2**26  # conditions that are told, and their numbers
+_MOST_RECOVERED, _MOST_RECOVERED_NUMBERS = 200_000, 2**26  # conditions, and their numbers
 
 
 @dataclass(frozen=True)
-class ToldConditions:
+class RecoveredConditions:
     """Conditions of unpaired responses, where responses tell them.
 
     Attributes
@@ -42,7 +42,7 @@ class ToldConditions:
         mean squared error in the column that it finds worst over the mean variance of those that
         vary.
     rows : ndarray of shape (m,)
-        Numbers of the responses whose conditions are told, the paired ones counted first.
+        Numbers of the responses whose conditions these are, the paired ones counted first.
     condition : ndarray of shape (m, p)
         Their conditions, with an error of the regression at some pair that it had not seen. Columns
         with up to ten values in the pairs have a combination of values that some pair has there
@@ -68,13 +68,13 @@ class _Regression:
     r2_of_all: float
 
 
-def told_conditions(
+def recover_conditions(
     condition: NDArray[np.float32],
     responses: Responses,
     seed: int,
     groups: Groups = None,
     may_be_vague: bool = False,
-) -> ToldConditions | None:
+) -> RecoveredConditions | None:
     """Conditions of the unpaired responses; none of them (m = 0) where `r2` is below 0.9.
 
     Copies of paired responses are left out. Of more than 200,000 an even selection is taken.
@@ -96,7 +96,7 @@ def told_conditions(
 
     Returns
     -------
-    ToldConditions or None
+    RecoveredConditions or None
         None where it was not tried: with fewer than 20 pairs, missing values, up to 50 outputs
         (which tell little of a condition), or so many numbers in a response and a condition that
         the regression would take too much memory.
@@ -112,30 +112,30 @@ def told_conditions(
     if not condition[taken].astype(np.float64).var(axis=0).any():
         return None
     found = _regress(CrossFittedRidge(n_columns), condition, responses, taken, seed, groups)
-    if found.r2 < _TOLD:
+    if found.r2 < _RECOVERED:
         shape = responses.format.image_shape if SmallImages.suit(responses) else None
         by_column = CrossFittedByColumn(n_columns, shape)
         some = taken[spread_rows(len(taken), _MOST_KERNELS)]
         by_kernel = _regress(by_column, condition, responses, some, seed, groups)
         found = max(found, by_kernel, key=lambda each: each.r2_of_all)
     is_of_use = may_be_vague and found.r2_of_all >= _VAGUELY_TOLD
-    if found.r2 < _TOLD and not is_of_use:
-        return ToldConditions(found.r2, taken[:0], condition[:0])
+    if found.r2 < _RECOVERED and not is_of_use:
+        return RecoveredConditions(found.r2, taken[:0], condition[:0])
     new = np.arange(n_pairs, len(responses))
     new = np.setdiff1d(new, responses.unpaired_copies(responses.take(np.arange(n_pairs)).numpy()))
-    n_told = min(len(new), _MOST_TOLD, _MOST_TOLD_NUMBERS // n_columns)
-    rows = new[spread_rows(len(new), n_told)]
+    n_recovered = min(len(new), _MOST_RECOVERED, _MOST_RECOVERED_NUMBERS // n_columns)
+    rows = new[spread_rows(len(new), n_recovered)]
     known = condition[found.rows]
     few_values = find_few_values(known, known - found.errors)
-    told = np.empty((n_told, n_columns), dtype=np.float32)
-    for block in row_slices(n_told, max(responses.width, n_columns)):
+    recovered = np.empty((n_recovered, n_columns), dtype=np.float32)
+    for block in row_slices(n_recovered, max(responses.width, n_columns)):
         some = rows[block]
         error = found.errors[random.integers(len(found.errors), size=len(some))]
         predicted = found.model.predict(responses.take(some).double().numpy())
-        told[block] = predicted + error
+        recovered[block] = predicted + error
         for each in few_values:
-            told[block, each.columns] = each.draw(predicted, random)
-    return ToldConditions(found.r2, rows, told)
+            recovered[block, each.columns] = each.draw(predicted, random)
+    return RecoveredConditions(found.r2, rows, recovered)
 
 
 def _regress(

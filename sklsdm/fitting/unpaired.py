@@ -25,7 +25,7 @@ def uses_to_try(
     is_image: bool,
     has_code_images: bool,
     are_labels: bool,
-    are_told: bool,
+    are_recovered: bool,
     weight: float | str,
 ) -> tuple[str, ...]:
     """The uses to compare; ties go to the first.
@@ -51,7 +51,7 @@ def uses_to_try(
         pairs do not suffice to learn such codes: nothing is compared.
     are_labels : bool
         Whether the conditions are labels.
-    are_told : bool
+    are_recovered : bool
         Whether unpaired responses tell their conditions (`reverse_regression`) and seem to follow
         the law of the paired ones.
     weight : float or "auto"
@@ -62,14 +62,14 @@ def uses_to_try(
     if asked != "auto":
         return (asked,)
     if has_code_images:
-        return ("pair",) if are_labels or are_told else ("latent",)
+        return ("pair",) if are_labels or are_recovered else ("latent",)
     uses = tuple(
         use
         for use in USES
         if (use != "latent" or learns_space) and (use != "none" or not learns_space or not is_image)
     )
     if can_judge:
-        return uses[::-1] if are_told or (is_image and are_labels) else uses
+        return uses[::-1] if are_recovered or (is_image and are_labels) else uses
     if weight != "auto":
         return ("match",)
     return ("latent",) if "latent" in uses else ("none",)
@@ -135,7 +135,7 @@ def data_for(
         held_latent=held_latent,
         codes=codes,
         images=None,  # they have told all that they can
-        told=None,
+        recovered=None,
         n_pseudo=len(pseudo.latent),
         n_known=n_pairs,
     )

@@ -30,10 +30,10 @@ class Decoder:
         (c, h, w) of an image, which is flat in the rows.
     """
 
-    coder: Any  # of the autoencoder
-    mean: Tensor  # (k,), of the codes
-    scale: Tensor  # (k,)
-    shape: tuple[int, ...]  # (c, h, w) of an image, flat in the rows
+    coder: Any
+    mean: Tensor
+    scale: Tensor
+    shape: tuple[int, ...]
 
     def __call__(self, latent: Tensor) -> Tensor:
         """Standardised rows (n, c * h * w) of codes (n, k)."""
@@ -45,7 +45,7 @@ class Decoder:
 
 
 @dataclass(frozen=True)
-class Told:
+class Recovered:
     """Conditions that unpaired responses tell.
 
     Attributes
@@ -75,10 +75,10 @@ class MatchingData:
         Codes of all responses, where stage 2 uses the unpaired ones.
     images : SmallImages or None
         The images of `codes`, where they can be told apart by sight.
-    told : Told or None
+    recovered : Recovered or None
         Conditions of unpaired codes, where their responses tell them.
     image_shape, code_shape : tuple of int or None
-        (c, h, w) of conditions and of codes that are images.
+        (c, h, w) of conditions and of codes that are images, which are flat in the rows.
     decoder : Decoder or None
         Of codes that are images.
     n_pseudo : int
@@ -87,18 +87,18 @@ class MatchingData:
         How many, at the front, are pairs without repeats; None is all.
     """
 
-    condition: Tensor  # (n, p)
-    latent: Tensor  # (n, k): codes of the pairs, those of pseudo-pairs last
-    held_condition: Tensor  # (v, p): pairs kept apart to choose the state; v may be 0
-    held_latent: Tensor  # (v, k)
-    codes: Tensor | None = None  # (n + N, k): codes of all responses, where stage 2 uses them
-    images: SmallImages | None = None  # those of `codes`, where they can be told apart by sight
-    told: Told | None = None
-    image_shape: tuple[int, ...] | None = None  # (c, h, w) of image conditions, flat in the rows
-    code_shape: tuple[int, ...] | None = None  # of codes that are images, flat in the rows
-    decoder: Decoder | None = None  # of such codes
-    n_pseudo: int = 0  # how many of the pairs are pseudo-pairs, whose condition is a guess
-    n_known: int | None = None  # how many, at the front, are pairs without repeats; None is all
+    condition: Tensor
+    latent: Tensor
+    held_condition: Tensor
+    held_latent: Tensor
+    codes: Tensor | None = None
+    images: SmallImages | None = None
+    recovered: Recovered | None = None
+    image_shape: tuple[int, ...] | None = None
+    code_shape: tuple[int, ...] | None = None
+    decoder: Decoder | None = None
+    n_pseudo: int = 0
+    n_known: int | None = None
 
     @property
     def condition_dim(self) -> int:
@@ -168,7 +168,7 @@ class MatchingData:
         condition, latent = self.condition[rows], self.latent[rows]
         n_known = None if self.n_known is None else int((rows < self.n_known).sum().item())
         pairs = replace(self, condition=condition, latent=latent, n_known=n_known)
-        return replace(pairs, codes=codes, images=None, told=None)
+        return replace(pairs, codes=codes, images=None, recovered=None)
 
     def without_conditions(self) -> MatchingData:
         """The same codes, with conditions of no columns."""
