@@ -324,7 +324,7 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
         else:
             encoder = self._new_part("condition_encoder").resolve(self._conditions_.shape)
             codes = spaces[first_use(uses)].codes[: len(pairs)].cpu().numpy()
-            encoders = encoder.candidates(pairs.condition, codes, stage.run.seed)
+            encoders = encoder.candidates(pairs.condition, codes, stage.run.seed, coded.are_images)
         plain = not coded.are_images and not pairs.are_labels
         choice = choose_setting(
             stage,

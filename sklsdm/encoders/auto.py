@@ -22,17 +22,19 @@ class AutoConditionEncoder(FlattenConditionEncoder):
 
     Compared are the conditions as they are, trees (from 30 pairs on), and periodic columns if the
     codes follow waves of a column. Labels (each distinct x occurs four times or more, on average)
-    enter as their columns, and so do conditions of fewer than 20 pairs.
+    enter as their columns, and so do conditions of fewer than 20 pairs, and all where codes are
+    images: trees would predict each of their numbers, which conditions leave open.
     """
 
     def resolve(self, shape: tuple[int, ...]) -> BaseConditionEncoder:
         return ConvConditionEncoder() if len(shape) == 3 else self
 
     def candidates(
-        self, condition: Rows, codes: NDArray[Any], seed: int
+        self, condition: Rows, codes: NDArray[Any], seed: int, are_images: bool = False
     ) -> dict[str, BaseConditionEncoder]:
         found: dict[str, BaseConditionEncoder] = {"flatten": FlattenConditionEncoder()}
-        if len(condition) < _FEWEST_TO_CHOOSE or are_labels(torch.from_numpy(condition)):
+        are_few = len(condition) < _FEWEST_TO_CHOOSE
+        if are_few or are_images or are_labels(torch.from_numpy(condition)):
             return found
         if len(condition) >= _FEWEST_FOR_TREES:
             found["trees"] = TreesConditionEncoder()

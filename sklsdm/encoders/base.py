@@ -36,9 +36,12 @@ class BaseConditionEncoder(Declared, ABC):
         return None
 
     def candidates(
-        self, condition: Rows, codes: NDArray[Any], seed: int
+        self, condition: Rows, codes: NDArray[Any], seed: int, are_images: bool = False
     ) -> dict[str, BaseConditionEncoder]:
-        """The encoders to compare on these pairs, by name; this one alone, unless it chooses."""
+        """The encoders to compare on these pairs, by name; this one alone, unless it chooses.
+
+        `are_images` says whether the codes are images.
+        """
         return {type(self).__name__: self}
 
     def for_trials(self) -> BaseConditionEncoder:
