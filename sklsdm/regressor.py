@@ -61,9 +61,10 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
     values, such as a count, a rating or 0 and 1, is drawn as one of them. A value of a twentieth of
     the responses, such as the zeros of rainfall, is drawn about as often as it occurs. Rules that
     all responses follow hold for draws, too: one sum of parts that are never negative, the same
-    values in another order (rankings), outputs that are linear functions of others (totals). Tables
-    of up to 500 outputs are looked at from 20 responses on, and fewer than 5,000 images for values
-    of a twentieth of all pixels. Draws are floats.
+    values in another order (rankings), few of the combinations of values (a shop and its town),
+    outputs that are linear functions of others (totals). Tables of up to 500 outputs are looked at
+    from 20 responses on, and fewer than 5,000 images for values of a twentieth of all pixels. Draws
+    are floats.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Draws keep rules that all responses follow: sums, one-hot rows, rankings, totals."""
+"""Draws keep rules that all responses follow: sums, rankings, totals, known combinations."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,13 @@ import sklsdm
 from sklsdm import LSDMGenerator
 from sklsdm.inputs.repeated import find_repeated
 from sklsdm.inputs.responses import Responses
-from sklsdm.inputs.rules import CommonTotal, LinearRelations, SameValues, find_rule
+from sklsdm.inputs.rules import (
+    CommonTotal,
+    KnownCombinations,
+    LinearRelations,
+    SameValues,
+    find_rules,
+)
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(400, 2))
@@ -28,8 +34,18 @@ TOTAL = np.c_[COUNTS, COUNTS.sum(axis=1)]
 RANKS = LOGITS.argsort(axis=1).argsort(axis=1) + 1.0
 
 
+SHOP = LOGITS.argmax(axis=1)
+PLACES = np.array([[0.0, 3.0], [1.0, 1.0], [2.5, 0.0], [2.5, 2.0]])[SHOP]  # where shops are
+SALES = 10 * SHOP + RANDOM.normal(size=400)
+
+
+def rules_of(rows):
+    return find_rules(np.asarray(rows, float), find_repeated(np.asarray(rows, float)))
+
+
 def rule_of(rows):
-    return find_rule(np.asarray(rows, float), find_repeated(np.asarray(rows, float)))
+    (found,) = rules_of(rows)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -49,7 +65,7 @@ def test_parts_have_a_total(rows):
     assert_allclose(found.value, rows[0].sum(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("rows", [3 * ONE_HOT, RANKS, ONE_HOT + 2 * ONE_HOT[:, [3, 0, 1, 2]]])
+@pytest.mark.parametrize("rows", [3 * ONE_HOT, RANKS, RANKS**2])
 def test_rows_have_the_same_values(rows):
     found = rule_of(rows)
     assert isinstance(found, SameValues)
@@ -90,7 +106,10 @@ def test_coefficients_are_round_where_they_can_be():
         PARTS[:, :3],
         PARTS[:19],
         np.round(20 * PARTS) @ np.eye(4) + [5, 0, 0, 0],
-        np.c_[ONE_HOT, ONE_HOT[::-1], COUNTS],  # the last of each would get values such as -1
+        np.c_[COUNTS, RANDOM.poisson(3, 400)],
+        RANDOM.integers(2, size=(400, 2)),  # all combinations occur
+        RANDOM.integers(20, size=(400, 2)),  # some do not by chance
+        PLACES[:19],
         (LOGITS @ RANDOM.normal(size=(4, 30)))[:80],  # few rows
         np.c_[BALANCE[:, 0] + 1e-3 * LOGITS[:, 3], COSTS],  # nearly
         np.ones((300, 1)),
@@ -101,7 +120,62 @@ def test_coefficients_are_round_where_they_can_be():
     ],
 )
 def test_others_have_none(rows):
-    assert rule_of(rows) is None
+    assert rules_of(rows) == ()
+
+
+@pytest.mark.parametrize(
+    ("rows", "groups"),
+    [
+        (PLACES, [[0, 1]]),
+        (np.c_[PLACES, LOGITS], [[0, 1]]),
+        (np.c_[LOGITS[:, 0], PLACES[:, 1], COUNTS, PLACES[:, 0]], [[1, 4]]),
+        (np.c_[ONE_HOT, ONE_HOT[::-1]], [[0, 1, 2, 3], [4, 5, 6, 7]]),
+        (ONE_HOT + 2 * ONE_HOT[:, [3, 0, 1, 2]], [[0, 1, 2, 3]]),  # a third of the orders
+        (np.c_[SHOP, ONE_HOT, ONE_HOT @ [5.0, 5.0, 9.0, 7.5]], [[0, 1, 2, 3, 4, 5]]),
+    ],
+)
+def test_known_combinations_are_found(rows, groups):
+    found = rules_of(rows)
+    assert all(isinstance(each, KnownCombinations) for each in found)
+    assert [sorted(each.columns.tolist()) for each in found] == groups
+    kept = torch.from_numpy(rows.astype(float))
+    noisy = kept + 0.05 * torch.from_numpy(RANDOM.normal(size=rows.shape)) * kept.std(dim=0)
+    for each in found:
+        assert each.holds_for(rows)
+        assert_array_equal(each.keep(kept), kept)
+        assert_array_equal(each.keep(noisy)[:, each.columns], kept[:, each.columns])
+        others = np.setdiff1d(np.arange(rows.shape[1]), each.columns)
+        assert_array_equal(each.keep(noisy)[:, others], noisy[:, others])
+
+
+def test_an_output_that_goes_with_the_combination_helps_to_tell_it():
+    alone = rule_of(np.c_[PLACES, LOGITS[:, 0]])
+    beside = rule_of(np.c_[PLACES, SALES])
+    assert alone.judged.tolist() == [0, 1]
+    assert beside.judged.tolist() == [0, 1, 2]
+    between = torch.tensor([[2.5, 1.1, 20.0], [2.5, 0.9, 30.0]], dtype=torch.float64)
+    assert alone.keep(between)[:, 1].tolist() == [2.0, 0.0]
+    assert beside.keep(between)[:, 1].tolist() == [0.0, 2.0]
+
+
+def test_a_hundredth_of_the_responses_may_have_another_combination():
+    rows = np.tile(PLACES, (3, 1))
+    found = rule_of(rows)
+    rows[::101] += 0.5
+    assert found.holds_for(rows)
+    assert len(rule_of(rows).rows) == 8
+    rows[::90] += 0.25
+    assert not found.holds_for(rows)
+
+
+def test_a_total_of_combined_outputs_still_holds():
+    rows = np.c_[PLACES, LOGITS[:, :2], LOGITS[:, :2].sum(axis=1)]
+    first, second = rules_of(rows)
+    assert isinstance(first, KnownCombinations)
+    assert isinstance(second, LinearRelations)
+    draws = fitted(rows).sample(X, random_state=0)[:, 0]
+    assert {tuple(row) for row in draws[:, :2]} <= {tuple(row) for row in PLACES}
+    assert_allclose(draws[:, 2:4].sum(axis=1), draws[:, 4], atol=1e-4)
 
 
 def fitted(y, **params):
@@ -136,17 +210,17 @@ def test_draws_of_one_hot_rows_are_one_hot():
 def test_without_exact_values_or_with_another_range_they_do_not():
     free = fitted(PARTS, exact_values=False).sample(X, random_state=0)
     assert free.min() < 0
-    assert Responses(PARTS, None, y_range=(0.0, 0.999)).format.rule is None
-    assert Responses(PARTS, 1.1 * PARTS).format.rule is None
-    assert Responses(PARTS.reshape(-1, 2, 2), None).format.rule is None
-    assert Responses(PARTS, PARTS[:30]).format.rule.value == pytest.approx(1)
+    assert Responses(PARTS, None, y_range=(0.0, 0.999)).format.rules == ()
+    assert Responses(PARTS, 1.1 * PARTS).format.rules == ()
+    assert Responses(PARTS.reshape(-1, 2, 2), None).format.rules == ()
+    assert Responses(PARTS, PARTS[:30]).format.rules[0].value == pytest.approx(1)
 
 
 def test_every_row_is_asked():
     rows = np.tile(PARTS, (300, 1))
-    assert Responses(rows, None).format.rule is not None
+    assert len(Responses(rows, None).format.rules) == 1
     rows[77_777] *= 2
-    assert Responses(rows, None).format.rule is None
+    assert Responses(rows, None).format.rules == ()
 
 
 @pytest.mark.parametrize("other", [100 * ONE_HOT, PARTS], ids=["other values", "not one-hot"])
@@ -158,13 +232,33 @@ def test_a_further_fit_refuses_another_rule(other):
     assert_array_equal(est.sample(X[:5], random_state=0), before)
 
 
+def test_a_further_fit_refuses_new_combinations():
+    est = fitted(PLACES, warm_start=True).fit(X, PLACES[::-1])
+    with pytest.raises(
+        ValueError, match=r"had one of 4 combinations of values in columns \[0, 1\]"
+    ):
+        est.fit(X, np.c_[PLACES[:, 0], PLACES[::-1, 1]])
+
+
+def test_a_value_that_fills_a_wide_interval_keeps_it():
+    """Many zeros, beside which another output is 0 too."""
+    amount = np.where(X[:, 0] > -1, 0.0, SHOP + 1.0)
+    rows = np.c_[amount, np.where(amount == 0, 0.0, 2.0)]
+    form = Responses(rows, None).format
+    assert isinstance(form.rules[0], KnownCombinations)
+    assert [each.column for each in form.repeated] == [0, 1]
+    draws = fitted(rows).sample(X, 5, random_state=0)
+    assert form.rules[0].holds_for(draws.reshape(-1, 2))
+    assert abs((draws[..., 0] == 0).mean() - (amount == 0).mean()) < 0.12
+
+
 def test_where_no_part_is_positive_the_largest_has_all():
     form = Responses(PARTS, None).format
     below = form.standardiser.forward(np.array([[-3.0, -1.0, -2.0, -4.0]]))
     assert_allclose(form.restore(torch.from_numpy(below)), [[0, 1, 0, 0]], atol=1e-12)
 
 
-@pytest.mark.parametrize("y", [SOME_ZERO, ONE_HOT, RANKS / 10, BALANCE])
+@pytest.mark.parametrize("y", [SOME_ZERO, ONE_HOT, RANKS / 10, BALANCE, np.c_[PLACES, SALES]])
 def test_saved_and_exported_draws_are_the_same(y, tmp_path):
     est = fitted(y)
     sklsdm.save(est, tmp_path / "model")
@@ -174,16 +268,18 @@ def test_saved_and_exported_draws_are_the_same(y, tmp_path):
     seeded = torch.Generator().manual_seed(0)
     noise = torch.randn(400, sum(est._sampler().noise_dims), generator=seeded)
     draws = graph(torch.from_numpy(X.astype(np.float32)), noise).detach().numpy()
-    rule = est._response_format_.rule
+    (rule,) = est._response_format_.rules
     assert rule.holds_for(draws.astype(np.float64))
     assert abs((draws == 0).mean() - (y == 0).mean()) < 0.1
 
 
-@pytest.mark.parametrize("y", [BALANCE, TOTAL, RANKS], ids=["balance", "total", "ranks"])
+@pytest.mark.parametrize(
+    "y", [BALANCE, TOTAL, RANKS, PLACES], ids=["balance", "total", "ranks", "places"]
+)
 def test_draws_follow_the_rule(y):
     est = fitted(y)
     draws = est.sample(X, 20, random_state=0)
-    rule = est._response_format_.rule
+    (rule,) = est._response_format_.rules
     assert rule.holds_for(draws.reshape(-1, draws.shape[-1]))
     assert_allclose(draws.mean(axis=(0, 1)), y.mean(axis=0), atol=0.25 * y.std())
     assert_allclose(est.reconstruct(y), y, atol=1e-5)

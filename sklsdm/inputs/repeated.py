@@ -60,6 +60,11 @@ class RepeatedValues:
         ends = np.isinf(self.lower[0]) and np.isinf(self.upper[-1])
         return bool(ends and np.array_equal(self.lower[1:], self.upper[:-1]))
 
+    @property
+    def is_widened(self) -> bool:
+        """Whether a frequent value has an interval that is wider than half the way to others."""
+        return bool(self.shifts.any())
+
     def is_new(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which of some values (n,) are none of the repeated ones, up to rounding."""
         after = np.clip(np.searchsorted(self.values, values), 1, len(self.values) - 1)

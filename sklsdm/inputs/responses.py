@@ -21,7 +21,7 @@ from sklsdm.inputs.repeated import (
     restore_columns,
     stretch_columns,
 )
-from sklsdm.inputs.rules import Rule, SameValues, find_rule
+from sklsdm.inputs.rules import KnownCombinations, Rule, SameValues, find_rules
 from sklsdm.inputs.standardising import Standardiser, fit_standardiser
 from sklsdm.randomness import RowStream, row_stream
 
@@ -41,7 +41,7 @@ class ResponseFormat:
     """Shape, dtype, range and standardisation of the responses, and the way back for draws.
 
     Columns that have `repeated` values are standardised on their stretched axes. Draws keep the
-    `rule` that all responses follow, if there is one.
+    `rules` that all responses follow, one after the other.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ResponseFormat:
         standardiser: Standardiser,
         y_range: Any = None,
         repeated: tuple[RepeatedValues, ...] = (),
-        rule: Rule | None = None,
+        rules: tuple[Rule, ...] = (),
     ) -> None:
         self.shape = tuple(int(side) for side in y.shape[1:])
         self.is_image = y.ndim >= 3
@@ -61,7 +61,6 @@ class ResponseFormat:
         self.dtype = np.dtype(np.float32 if float_like and fits else np.float64)
         self.standardiser = standardiser
         self.repeated = repeated
-        self.rule: Rule | None = None
         self.range = range_ends((0.0, 1.0), y) if self.is_bytes else None
         if y_range is not None:
             given = range_ends(y_range, y)
@@ -71,8 +70,7 @@ class ResponseFormat:
                     f"got {y_range!r}."
                 )
             self.range = given
-        if rule is not None and (self.range is None or rule.allows(*self.range)):
-            self.rule = rule
+        self.rules = tuple(r for r in rules if self.range is None or r.allows(*self.range))
 
     @property
     def width(self) -> int:
@@ -85,7 +83,7 @@ class ResponseFormat:
         return self.shape if len(self.shape) == 3 else (1, *self.shape)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update({"repeated": (), "rule": None} | state)  # unknown to version 0.1.0
+        vars(self).update({"repeated": (), "rules": ()} | state)  # unknown to version 0.1.0
 
     def flatten(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Raw responses (n, *shape) as standardised rows (n, width)."""
@@ -98,14 +96,16 @@ class ResponseFormat:
     def restore(self, rows: Tensor) -> Tensor:
         """Standardised rows (n, width) in the responses' own units, flat.
 
-        They are clipped to the range, and keep the rule.
+        They are clipped to the range, and keep the rules.
         """
         if rows.device.type == "mps":  # MPS has no float64
             rows = rows.cpu()
         exact = rows.double() if self.dtype == np.float64 else rows
         mean, scale = self.standardiser.tensors(exact)
         values = self._clipped(restore_columns(self.repeated, (exact * scale).add_(mean)))
-        return values if self.rule is None else self._clipped(self.rule.keep(values))
+        for rule in self.rules:
+            values = self._clipped(rule.keep(values))
+        return values
 
     def _clipped(self, values: Tensor) -> Tensor:
         """Flat rows (n, width) in their own units, clipped to the range in place."""
@@ -255,22 +255,23 @@ class Responses:
         if y_range is None and are_unsigned and not holds_bytes(paired):
             y_range = (0.0, None)
         repeated: tuple[RepeatedValues, ...] = ()
-        rule: Rule | None = None
+        rules: tuple[Rule, ...] = ()
         if exact_values and not is_image and math.prod(paired.shape[1:]) <= MOST_SEARCHED_OUTPUTS:
-            repeated, rule = self._find_exact()
+            repeated, rules = self._find_exact()
         elif exact_values and is_image and len(self) < MANY_IMAGES:
             n_images = max(_FEWEST_IMAGES, _SOME_PIXELS // math.prod(paired.shape[1:]))
             some = [some_rows(part, n_images).ravel() for part in self._parts]
             repeated = find_in_images(np.concatenate(some))
         blocks = (stretch_columns(repeated, block) for block in _raw_blocks(self._parts))
         standardiser = fit_standardiser(blocks, shared=is_image)
-        return ResponseFormat(paired, standardiser, y_range, repeated, rule)
+        return ResponseFormat(paired, standardiser, y_range, repeated, rules)
 
-    def _find_exact(self) -> tuple[tuple[RepeatedValues, ...], Rule | None]:
-        """The repeated values of a sample of rows, and the rule that all rows follow.
+    def _find_exact(self) -> tuple[tuple[RepeatedValues, ...], tuple[Rule, ...]]:
+        """The repeated values of a sample of rows, and the rules that all rows follow.
 
         The sample has all of few values. Where rows have the same values in another order, these
-        are drawn in an order, and no output has repeated values of its own.
+        are drawn in an order, and no output has repeated values of its own. Nor have those whose
+        combinations are known, unless a value is so frequent that its interval is widened.
         """
         samples = [some_rows(part, _MOST_SEARCHED) for part in self._parts]
         n_rows = sum(map(len, samples))
@@ -279,10 +280,16 @@ class Responses:
             new = (_rows_with_new_values(part, found, _MOST_SEARCHED) for part in self._parts)
             samples = [np.concatenate(rows) for rows in zip(samples, new, strict=True)]
             found = find_in_both(*self._paired_and_others(samples))
-        rule = find_rule(np.concatenate(samples), found)
-        if rule is not None and not all(map(rule.holds_for, _raw_blocks(self._parts))):
-            rule = None
-        return () if isinstance(rule, SameValues) else found, rule
+        rules = tuple(
+            rule
+            for rule in find_rules(np.concatenate(samples), found)
+            if all(map(rule.holds_for, _raw_blocks(self._parts)))
+        )
+        if any(isinstance(rule, SameValues) for rule in rules):
+            return (), rules
+        combined = [r.columns for r in rules if isinstance(r, KnownCombinations)]
+        known = set(np.concatenate(combined).tolist()) if combined else set()
+        return tuple(e for e in found if e.column not in known or e.is_widened), rules
 
     def _paired_and_others(
         self, parts: list[NDArray[np.float64]]
@@ -309,14 +316,13 @@ class Responses:
 
     def _check_rule(self, form: ResponseFormat) -> None:
         """Raise if responses followed a rule when the format was learnt, and do not now."""
-        rule = form.rule
-        if rule is None or all(map(rule.holds_for, _raw_blocks(self._parts))):
-            return
-        raise ValueError(
-            f"Each response had {rule.text} in the fit that this one goes on from, and this does "
-            f"not hold now: draws would keep it. Fit anew with warm_start=False, or pass "
-            f"exact_values=False from the first fit on."
-        )
+        for rule in form.rules:
+            if not all(map(rule.holds_for, _raw_blocks(self._parts))):
+                raise ValueError(
+                    f"Each response had {rule.text} in the fit that this one goes on from, and "
+                    f"this does not hold now: draws would keep it. Fit anew with "
+                    f"warm_start=False, or pass exact_values=False from the first fit on."
+                )
 
     def _warn_of_new_values(self, form: ResponseFormat) -> None:
         """Warn if an output that is drawn as one of few values takes others now."""

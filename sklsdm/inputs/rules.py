@@ -5,6 +5,7 @@ Networks follow a rule such as "the last output is the sum of the others" nearly
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sklsdm.blocks import row_hashes
 from sklsdm.inputs.repeated import FEWEST_ROWS, RepeatedValues
 
 _ROUNDING = 1e-5  # relative, up to which sums are equal; float32 adds up to less
@@ -22,6 +24,12 @@ _ROWS_PER_OUTPUT = 3  # from which on linear relations are no chance
 _DEPENDENT = 1e-6  # of an output's standard deviation that others leave; less is rounding
 _LARGEST = 5.0  # of a relation's coefficients, in standard deviations; larger ones blow errors up
 _DIGITS = 6  # after the point, of coefficients that are round numbers
+_UNKNOWN = 0.01  # share of responses that may have another combination of values than the known
+_MOST_COMBINATIONS = 500
+_ROWS_PER_COMBINATION = 5  # on average
+_AROUND = 0.7  # of an output's spread that is left where it goes with a combination
+_LEAST_AROUND = 0.01  # of its spread
+_MOST_COMBINED = 64  # outputs of few values, of which each is tried beside each
 
 
 class Rule(Protocol):
@@ -84,6 +92,12 @@ class SameValues:
         shown = ", ".join(f"{value:g}" for value in self.values[:5])
         return f"the values {shown}{', ...' if len(self.values) > 5 else ''} in some order"
 
+    @property
+    def n_orders(self) -> int:
+        """In how many orders the values can stand."""
+        _, counts = np.unique(self.values, return_counts=True)
+        return math.factorial(len(self.values)) // math.prod(map(math.factorial, counts.tolist()))
+
     def holds_for(self, rows: NDArray[np.float64]) -> bool:
         return bool((np.sort(rows, axis=1)[:, ::-1] == self.values).all())
 
@@ -125,8 +139,50 @@ class LinearRelations:
         return values @ matrix + offset
 
 
-def find_rule(rows: NDArray[np.float64], repeated: Sequence[RepeatedValues]) -> Rule | None:
-    """The rule that all responses (n, q) follow; None without one.
+@dataclass(frozen=True)
+class KnownCombinations:
+    """Outputs that take few of the combinations of their values: places, a shop and its town.
+
+    Draws of these outputs become the nearest combination, in units of their standard deviations.
+    Where other outputs go with the combination, such as the sales of a shop, their distances from
+    its mean count as well, in units of the standard deviation around it. A hundredth of the
+    responses may have other combinations.
+    """
+
+    columns: NDArray[np.intp]  # (c,)
+    rows: NDArray[np.float64]  # (k, c), the combinations
+    judged: NDArray[np.intp]  # (c + o,), these columns and those that go with them
+    centres: NDArray[np.float64]  # (k, c + o), standardised
+    mean: NDArray[np.float64]  # (c + o,)
+    scale: NDArray[np.float64]  # (c + o,)
+
+    @property
+    def text(self) -> str:
+        return f"one of {len(self.rows)} combinations of values in columns {self.columns.tolist()}"
+
+    def holds_for(self, rows: NDArray[np.float64]) -> bool:
+        known = np.unique(row_hashes(self.rows))
+        found = np.isin(row_hashes(rows[:, self.columns] + 0.0), known)
+        return bool((~found).mean() <= _UNKNOWN)
+
+    def allows(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
+        return True
+
+    def keep(self, values: Tensor) -> Tensor:
+        known, centres, mean, scale = (
+            torch.as_tensor(part).to(values)
+            for part in (self.rows, self.centres, self.mean, self.scale)
+        )
+        columns, judged = (
+            torch.as_tensor(part, device=values.device) for part in (self.columns, self.judged)
+        )
+        places = (values.index_select(1, judged) - mean) / scale
+        nearest = (places @ centres.T - centres.square().sum(dim=1) / 2).argmax(dim=1)
+        return values.index_copy(1, columns, known[nearest])
+
+
+def find_rules(rows: NDArray[np.float64], repeated: Sequence[RepeatedValues]) -> tuple[Rule, ...]:
+    """The rules that all responses (n, q) follow, in the order in which draws are to keep them.
 
     Outputs of few `repeated` values are drawn as these, and then no sum is kept: both cannot be.
     Nor is an output of few values computed from others unless it is a sum of them, since it could
@@ -135,17 +191,79 @@ def find_rule(rows: NDArray[np.float64], repeated: Sequence[RepeatedValues]) -> 
     """
     n_rows, n_outputs = rows.shape
     if n_rows < FEWEST_ROWS or n_outputs < 2:
-        return None
+        return ()
     with np.errstate(over="ignore", invalid="ignore"):
         std = rows.std(axis=0)
     if not (np.isfinite(std).all() and std.any()):
-        return None
+        return ()
+    few = [each.column for each in repeated if each.are_all and each.column is not None]
+    combined = _find_combinations(rows, std, few)
     same = SameValues(np.sort(rows[0])[::-1])
     if same.holds_for(rows):
-        return same
-    few = {each.column for each in repeated if each.are_all}
+        n_known = math.prod(len(each.rows) for each in combined)
+        covered = sum(len(each.columns) for each in combined) == n_outputs
+        return tuple(combined) if covered and n_known < same.n_orders else (same,)
     total = None if few else _find_total(rows, std)
-    return _find_relations(rows, std, few) if total is None else total
+    if total is not None:
+        return (total,)
+    groups = [set(each.columns.tolist()) for each in combined]
+    relations = _find_relations(rows, std, set(few), groups)
+    return (*combined, *(() if relations is None else (relations,)))
+
+
+def _find_combinations(
+    rows: NDArray[np.float64], std: NDArray[np.float64], few: Sequence[int]
+) -> list[KnownCombinations]:
+    """Groups of outputs of few values that take part of their combinations only.
+
+    An output joins the first group with which some combinations do not occur, if those that do are
+    few, and those that occur once make a hundredth of the responses at most: their share estimates
+    that of combinations not seen yet (Good 1953).
+    """
+    if len(few) > _MOST_COMBINED:
+        return []
+    groups: list[tuple[list[int], NDArray[np.intp]]] = []
+    for column in few:
+        _, own = np.unique(rows[:, column], return_inverse=True)
+        for place, (columns, kind) in enumerate(groups):
+            together = _combined(kind, own.reshape(-1))
+            if together is not None:
+                groups[place] = ([*columns, column], together)
+                break
+        else:
+            groups.append(([column], own.reshape(-1)))
+    return [_combinations(rows, std, columns, kind) for columns, kind in groups if len(columns) > 1]
+
+
+def _combinations(
+    rows: NDArray[np.float64], std: NDArray[np.float64], columns: list[int], kind: NDArray[np.intp]
+) -> KnownCombinations:
+    """The combinations, numbered by `kind` (n,), of some columns of responses (n, q)."""
+    _, first, count = np.unique(kind, return_index=True, return_counts=True)
+    means = np.zeros((len(count), rows.shape[1]))
+    np.add.at(means, kind, rows)
+    means /= count[:, None]
+    around = np.sqrt(((rows - means[kind]) ** 2).sum(axis=0) / (len(rows) - len(count)))
+    goes_with = around <= _AROUND * std
+    goes_with[columns] = False
+    judged = np.r_[columns, np.flatnonzero(goes_with)].astype(np.intp)
+    part = judged[: len(columns)]
+    known = rows[first][:, part] + 0.0
+    scale = np.where(goes_with, np.maximum(around, _LEAST_AROUND * std), std)[judged]
+    mean = rows.mean(axis=0)[judged]
+    centres = (np.c_[known, means[:, judged[len(columns) :]]] - mean) / scale
+    return KnownCombinations(part, known, judged, centres, mean, scale)
+
+
+def _combined(one: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.intp] | None:
+    """A number for each combination of two numbers (n,); None where they tell nothing new."""
+    n_possible = (one.max() + 1) * (other.max() + 1)
+    _, kind, count = np.unique(
+        one * (other.max() + 1) + other, return_inverse=True, return_counts=True
+    )
+    most = min(_MOST_COMBINATIONS, len(one) // _ROWS_PER_COMBINATION)
+    is_rule = len(count) < n_possible and len(count) <= most
+    return kind.reshape(-1) if is_rule and (count == 1).sum() <= _UNKNOWN * len(one) else None
 
 
 def _find_total(rows: NDArray[np.float64], std: NDArray[np.float64]) -> CommonTotal | None:
@@ -161,9 +279,12 @@ def _find_total(rows: NDArray[np.float64], std: NDArray[np.float64]) -> CommonTo
 
 
 def _find_relations(
-    rows: NDArray[np.float64], std: NDArray[np.float64], few: set[int | None]
+    rows: NDArray[np.float64], std: NDArray[np.float64], few: set[int], groups: list[set[int]]
 ) -> LinearRelations | None:
-    """Outputs that others determine; those that vary most follow, as totals do."""
+    """Outputs that others determine; those that vary most follow, as totals do.
+
+    Within one of the `groups` of columns, whose combinations are known, nothing needs to follow.
+    """
     n_rows, n_outputs = rows.shape
     varying = np.flatnonzero(std > _ROUNDING * np.abs(rows).max(axis=0))
     if n_rows < _ROWS_PER_OUTPUT * n_outputs or len(varying) < 2:
@@ -184,6 +305,9 @@ def _find_relations(
         coefficients = _rounded(weights * std[column] / std[known])
         is_sum = (coefficients >= 0).all()
         if np.abs(weights).max() > _LARGEST or (column in few and not is_sum):
+            continue
+        together = {int(column), *known[coefficients != 0].tolist()}
+        if any(together <= group for group in groups):
             continue
         matrix[:, column] = 0.0
         matrix[known, column] = coefficients

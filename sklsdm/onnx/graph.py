@@ -127,7 +127,7 @@ class ResponseGraph(nn.Module):
         self.repeated_columns = [each.column for each in form.repeated if each.column is not None]
         self.repeated = nn.ModuleList(_Repeated(each, dtype) for each in form.repeated)
         self.shape = form.shape
-        self.rule = form.rule
+        self.rules = form.rules
         self.is_clipped = form.range is not None
         if form.range is not None:
             for name, end in zip(("low", "high"), form.range, strict=True):
@@ -143,8 +143,8 @@ class ResponseGraph(nn.Module):
         elif len(self.repeated) > 0:  # of all pixels
             rows = self.repeated[0](rows)
         rows = self._clipped(rows)
-        if self.rule is not None:
-            rows = self._clipped(self.rule.keep(rows))
+        for rule in self.rules:
+            rows = self._clipped(rule.keep(rows))
         return rows.reshape(-1, *self.shape)
 
     def _clipped(self, rows: Tensor) -> Tensor:

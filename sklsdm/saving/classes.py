@@ -35,7 +35,7 @@ from sklsdm.inputs.categories import CategoryColumns
 from sklsdm.inputs.conditions import ConditionFormat
 from sklsdm.inputs.repeated import RepeatedValues
 from sklsdm.inputs.responses import ResponseFormat, Standardiser
-from sklsdm.inputs.rules import CommonTotal, LinearRelations, SameValues
+from sklsdm.inputs.rules import CommonTotal, KnownCombinations, LinearRelations, SameValues
 from sklsdm.modules import PackedModule, RebuildableModule
 from sklsdm.parameters import Declared
 from sklsdm.pipeline import SamplingPipeline
@@ -57,6 +57,7 @@ _OURS = (
     ResponseFormat,
     RepeatedValues,
     CommonTotal,
+    KnownCombinations,
     LinearRelations,
     SameValues,
     ConditionFormat,
