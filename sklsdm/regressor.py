@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar, Self, overload
 
 import numpy as np
@@ -35,7 +36,7 @@ from sklsdm.metrics import skill
 from sklsdm.owner import advise
 from sklsdm.parameters import anything, flag, learnt, one_of, parameter
 from sklsdm.public_calls import on_one_fit
-from sklsdm.shift import WHAT_TO_DO, Shift, differing_column, shift_of_some
+from sklsdm.shift import LEFT_OUT, WHAT_TO_DO, Shift, differing_column, rows_apart, shift_of_some
 from sklsdm.streaming import StreamingEstimator
 
 
@@ -51,7 +52,9 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
     `sample`, `predict` and `score` draw in batches of bounded memory.
 
     Unpaired responses must follow the same law as the paired ones. `fit` tests this in the latent
-    space at the level .001 and gives a `DistributionShiftWarning` where they clearly do not.
+    space at the level .001 and gives a `DistributionShiftWarning` where they clearly do not. Then
+    `unpaired="auto"` leaves those that hardly resemble a pair, such as a class that is missing
+    among the pairs, out of stage 2.
 
     `y_range` moves a draw outside the range to the nearest point inside. This never increases
     its distance to a response, nor any reconstruction error. The density inside stays: for amounts
@@ -301,7 +304,6 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
         self, stage: StageTwo, coded: Coded, held: NDArray[np.intp], validation: Pairs | None
     ) -> Setting:
         pairs = stage.pairs
-        self.unpaired_shift_ = self._find_shift(stage, coded)
         recovered = stage.recovered if self.unpaired in ("auto", "pair") else None
         self.reverse_r2_ = None if recovered is None else recovered.r2
         uses = uses_to_try(
@@ -312,9 +314,7 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
             is_image=coded.space.form.is_image,
             has_code_images=coded.are_images,
             are_labels=pairs.are_labels,
-            are_recovered=recovered is not None
-            and stage.may_pair
-            and self._seems_of_one_law(stage),
+            are_recovered=recovered is not None and stage.may_pair,
             weight=self._new_part("matcher").unpaired_weight,
         )
         spaces = dict.fromkeys(uses, coded)
@@ -348,25 +348,27 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
         matcher: BaseMatcher = self._new_part("matcher")
         return matcher if latent_dim is None else matcher.for_trials(latent_dim)
 
-    def _find_shift(self, stage: StageTwo, coded: Coded) -> Shift | None:
-        """Whether the unpaired responses follow the law of the paired ones; warns where not."""
-        if stage.groups is not None:  # rows of one group depend on each other
-            return None
-        scale = coded.space.standardiser.scale
-        found = shift_of_some(coded.codes, scale, len(stage.pairs), coded.held_out, stage.run.seed)
-        if found is not None and found.is_clear:
-            column = differing_column(*stage.responses.some_of_both())
-            advise(f"{found}{column} {WHAT_TO_DO}", DistributionShiftWarning)
-        return found
+    def _compare_laws(self, stage: StageTwo, coded: Coded) -> StageTwo:
+        """Test whether the unpaired responses follow the law of the paired ones; warns if not.
 
-    def _seems_of_one_law(self, stage: StageTwo) -> bool:
-        """Whether a test found no clear difference between unpaired and paired responses.
-
-        There is no test of pairs in groups. Then images need their conditions all the same.
+        With `unpaired="auto"` those of a cluster that hardly has pairs are left out of stage 2.
         """
-        if self.unpaired_shift_ is None:
-            return stage.needs_conditions
-        return not self.unpaired_shift_.is_clear
+        self.unpaired_shift_ = None
+        if stage.groups is not None:  # rows of one group depend on each other
+            return stage
+        scale, held_out = coded.space.standardiser.scale, coded.held_out
+        compared = coded.codes, scale, len(stage.pairs), held_out, stage.run.seed
+        self.unpaired_shift_ = found = shift_of_some(*compared)
+        if found is None or not found.is_clear:
+            return replace(stage, shift=found)
+        left_out = np.arange(0)
+        if self.unpaired == "auto" and found.lacks_pairs:
+            apart = rows_apart(*compared)
+            left_out = apart if len(apart) < len(coded.codes) - len(stage.pairs) else left_out
+        column = differing_column(*stage.responses.some_of_both())
+        left = f" {LEFT_OUT}" if len(left_out) else ""
+        advise(f"{found}{column}{left} {WHAT_TO_DO}", DistributionShiftWarning)
+        return replace(stage, shift=found, left_out=left_out)
 
     def _space_of_pairs(self, stage: StageTwo, held: NDArray[np.intp]) -> Coded:
         """The latent space learnt from the paired responses alone."""

@@ -22,7 +22,10 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist, squareform
 from scipy.special import xlogy
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
+
+from sklsdm.blocks import row_slices
 
 FIT_LEVEL = 0.001  # of the test in `fit`, which has to stay silent in a search with many fits
 MAX_ROWS = 1000  # of either sample that `fit` compares
@@ -30,8 +33,10 @@ _SMALLEST_CLUSTER = 10  # rows; smaller ones cannot differ clearly and cost powe
 _N_RELABELLINGS, _BATCH = 3999, 100
 _ENOUGH = 10  # relabellings as extreme as the data, after which no more are drawn
 _N_EXAMPLES = 5
+_HARDLY = 0.05  # of the share that the cluster has among the unpaired responses
 _ROUNDING = 1e-9  # relative; statistics that are equal up to this are ties
 
+LEFT_OUT = "Stage 2 leaves the cluster out, since hardly any paired response is like it."
 WHAT_TO_DO = (
     "A fit that uses them takes them to follow one law. Look at these rows, and take the pairs and "
     "Y_unpaired from the same population. Otherwise set unpaired='latent', which uses Y_unpaired "
@@ -67,6 +72,11 @@ class Shift:
     def is_clear(self) -> bool:
         """Whether the p-value is at most .001, the level at which `fit` warns."""
         return self.p_value <= FIT_LEVEL
+
+    @property
+    def lacks_pairs(self) -> bool:
+        """Whether hardly any paired response lies in the cluster: a twentieth of its share."""
+        return self.is_clear and self.paired_share <= _HARDLY * self.unpaired_share
 
     @property
     def strength(self) -> float:
@@ -113,13 +123,11 @@ def shift_between(paired: NDArray, unpaired: NDArray, rng: np.random.Generator) 
     Stat. Theory Methods 26 (scan statistic); Besag & Clifford 1991, Biometrika 78 (p-values of
     relabellings that stop early).
     """
-    n_rows = len(paired) + len(unpaired)
     # In random order: ties of the clustering must not be broken by the sample of a row.
-    order = rng.permutation(n_rows)
-    codes = np.concatenate([paired, unpaired]).astype(np.float64)[order]
+    order = rng.permutation(len(paired) + len(unpaired))
     is_paired = (order < len(paired)).astype(np.float64)
-    distances = pdist(codes)
-    energy, scan = _Energy(distances), _Scan(distances, n_rows)
+    distances = _distances(paired, unpaired, order)
+    energy, scan = _Energy(distances), _Scan(distances, len(order))
 
     def statistics(labels: Array) -> Array:  # (2, b)
         return np.stack([energy(labels), scan(labels)])
@@ -173,19 +181,58 @@ def shift_of_some(
         With `examples` counted in `y` or `Y_unpaired`; None if nothing is left on one side.
     """
     rng = np.random.default_rng([seed, n_paired])
-    learnt = np.setdiff1d(np.arange(len(codes)), left_out)
-    paired, unpaired = (
-        np.sort(rng.permutation(rows)[:MAX_ROWS])
-        for rows in (learnt[learnt < n_paired], learnt[learnt >= n_paired])
-    )
+    paired, unpaired = _some_of_both(len(codes), n_paired, left_out, rng)
     if len(paired) == 0 or len(unpaired) == 0:
         return None
-    chosen = torch.from_numpy(np.concatenate([paired, unpaired])).to(codes.device)
-    both = codes[chosen].cpu().numpy() * scale
-    found = shift_between(both[: len(paired)], both[len(paired) :], rng)
+    both = _rows_of(codes, paired, scale), _rows_of(codes, unpaired, scale)
+    found = shift_between(*both, rng)
     in_unpaired = found.unpaired_share > found.paired_share
     rows = unpaired - n_paired if in_unpaired else paired
     return replace(found, examples=tuple(rows[list(found.examples)].tolist()))
+
+
+def rows_apart(
+    codes: Tensor, scale: Array, n_paired: int, left_out: NDArray[np.intp], seed: int
+) -> NDArray[np.intp]:
+    """The unpaired rows that belong to the cluster which :func:`shift_of_some` has found.
+
+    They are those whose nearest row, among the rows that it compares, lies in the cluster. The
+    parameters are the same; rows are counted in all codes.
+    """
+    rng = np.random.default_rng([seed, n_paired])
+    compared = _some_of_both(len(codes), n_paired, left_out, rng)
+    paired, unpaired = (_rows_of(codes, rows, scale) for rows in compared)
+    order = rng.permutation(len(paired) + len(unpaired))
+    scan = _Scan(_distances(paired, unpaired, order), len(order))
+    in_cluster = np.zeros(len(order), dtype=bool)
+    in_cluster[order[scan.clearest((order < len(paired)).astype(np.float64))]] = True
+    nearest = NearestNeighbors(n_neighbors=1).fit(np.concatenate([paired, unpaired]))
+    found = []
+    for block in row_slices(len(codes) - n_paired, codes.shape[1]):
+        rows = np.arange(n_paired + block.start, n_paired + block.stop)
+        place = nearest.kneighbors(_rows_of(codes, rows, scale), return_distance=False)[:, 0]
+        found.append(rows[in_cluster[place]])
+    return np.concatenate(found)
+
+
+def _some_of_both(
+    n_codes: int, n_paired: int, left_out: NDArray[np.intp], rng: np.random.Generator
+) -> list[NDArray[np.intp]]:
+    """Random rows of the paired codes, and of the others, that are compared; in order."""
+    learnt = np.setdiff1d(np.arange(n_codes), left_out)
+    of_both = learnt[learnt < n_paired], learnt[learnt >= n_paired]
+    return [np.sort(rng.permutation(rows)[:MAX_ROWS]) for rows in of_both]
+
+
+def _rows_of(codes: Tensor, rows: NDArray[np.intp], scale: Array) -> Array:
+    """Some of the codes, in the autoencoder's units."""
+    found: Array = codes[torch.from_numpy(rows).to(codes.device)].cpu().numpy() * scale
+    return found
+
+
+def _distances(paired: Array, unpaired: Array, order: NDArray[np.intp]) -> Array:
+    """Distances of the rows of both samples, taken together in this order."""
+    return pdist(np.concatenate([paired, unpaired]).astype(np.float64)[order])
 
 
 def differing_column(paired: Array, unpaired: Array) -> str:

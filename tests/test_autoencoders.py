@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import math
 import pickle
 
 import numpy as np
@@ -33,6 +34,7 @@ from sklsdm.autoencoders import (
 )
 from sklsdm.autoencoders.trained import automatic_channels
 from sklsdm.inputs.responses import Responses
+from sklsdm.matchers import MATCHERS
 from sklsdm.modules import ConvCoder, MLPCoder
 
 
@@ -194,11 +196,14 @@ def test_what_auto_picks(shape, latent_dim, kind):
 def test_auto_hands_its_budget_on():
     form = Responses(blobs(5, 0, (16, 16)), None).format
     assert AutoAutoencoder().resolve(form, 2).get_params() == ConvAutoencoder().get_params()
-    assert type(AutoAutoencoder().resolve(form, "auto", 5000, True)) is FeatureMapAutoencoder
-    assert type(AutoAutoencoder().resolve(form, "auto", 4999, True)) is ConvAutoencoder
-    assert type(AutoAutoencoder().resolve(form, 2, 5000, True)) is ConvAutoencoder
+    assert type(AutoAutoencoder().resolve(form, "auto", 300, 300)) is FeatureMapAutoencoder
+    assert type(AutoAutoencoder().resolve(form, "auto", 299, 300)) is ConvAutoencoder
+    assert type(AutoAutoencoder().resolve(form, "auto", 10**9)) is ConvAutoencoder
+    assert type(AutoAutoencoder().resolve(form, 2, 300, 300)) is ConvAutoencoder
+    least = {name: kind.fewest_code_images for name, kind in MATCHERS.items()}
+    assert (least["wgan"], least["diffusion"], least["mdn"]) == (250, 5000, math.inf)
     blurred = AutoAutoencoder(critic_weight=0.0)
-    assert blurred.resolve(form, "auto", 5000, True).critic_weight == 0.0
+    assert blurred.resolve(form, "auto", 300, 300).critic_weight == 0.0
     assert type(blurred.resolve(form, 2)) is ConvAutoencoder  # which has no such weight
     picked = AutoAutoencoder(max_epochs=3, lr=0.5).resolve(form, 2)
     assert (picked.max_epochs, picked.lr) == (3, 0.5)

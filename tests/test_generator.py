@@ -69,7 +69,7 @@ def test_cross_validation_scores_it():
 
 
 def test_images_with_codes_that_are_images_get_a_critic_by_default(monkeypatch):
-    monkeypatch.setattr("sklsdm.autoencoders.auto.MANY_IMAGES", 50)
+    monkeypatch.setattr(WGANMatcher, "fewest_code_images", 50)
     monkeypatch.setattr(LSDMGenerator, "_fit_stages", lambda *args: None)
     images = np.random.default_rng(1).integers(0, 256, size=(60, 16, 16), dtype=np.uint8)
 

@@ -66,9 +66,10 @@ def test_rebuilt_images_are_sharper_and_their_codes_are_the_same(monkeypatch):
 
 
 @pytest.mark.slow
-def test_it_is_only_by_default_where_images_are_many(monkeypatch):
+def test_it_is_only_by_default_where_images_are_enough(monkeypatch):
+    monkeypatch.setattr(feature_map, "ENOUGH_IMAGES", N + 1)
     assert "sharpening_loss" not in fit(model("auto")).history_["autoencoder"]
-    monkeypatch.setattr(feature_map, "MANY_IMAGES", N)
+    monkeypatch.setattr(feature_map, "ENOUGH_IMAGES", N)
     losses = fit(model("auto")).history_["autoencoder"]
     assert losses["sharpening_loss"].shape == losses["sharpening_critic_loss"].shape == (2,)
     assert np.isfinite(losses["sharpening_loss"]).all()
@@ -122,7 +123,7 @@ def test_a_fit_goes_on_with_it():
 
 @pytest.mark.slow
 def test_a_fit_of_fewer_images_stays_as_sharp(monkeypatch):
-    monkeypatch.setattr(feature_map, "MANY_IMAGES", N)
+    monkeypatch.setattr(feature_map, "ENOUGH_IMAGES", N)
     est = fit(model("auto", warm_start=True))
     again = fit(est, 60)
     assert "sharpening_loss" in again.history_["autoencoder"]

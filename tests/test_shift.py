@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from sklsdm import DistributionShiftWarning, LSDMRegressor, LSDMRegressorCV, Unpaired, shift
-from sklsdm.shift import FIT_LEVEL, differing_column, shift_between, shift_of_some
+from sklsdm.shift import FIT_LEVEL, LEFT_OUT, differing_column, shift_between, shift_of_some
 
 LAWS = {
     "normal": lambda rng, n: rng.normal(size=(n, 3)),
@@ -187,6 +187,41 @@ def test_fit_warns_of_a_missing_class(kind):
     assert found.is_clear
     assert (LABELS[rest[list(found.examples)]] == 0).all()
     assert pickle.loads(pickle.dumps(est)).unpaired_shift_ == found
+
+
+def left_out_of(est, monkeypatch, X, y, unpaired):
+    """The unpaired responses that stage 2 does not use, numbered from 0."""
+    found = []
+    compare = LSDMRegressor._compare_laws
+
+    def note(self, *args):
+        found.append(compare(self, *args))
+        return found[-1]
+
+    monkeypatch.setattr(LSDMRegressor, "_compare_laws", note)
+    with pytest.warns(DistributionShiftWarning) as caught:
+        est.fit(X, y, unpaired)
+    says_so = any(LEFT_OUT in str(each.message) for each in caught)
+    assert says_so == (len(found[0].left_out) > 0)
+    return found[0].left_out - len(y)
+
+
+def test_a_class_without_pairs_is_left_out(monkeypatch):
+    pairs, rest = without_class(0, 250)
+    X, known = np.eye(10)[LABELS[pairs]], DIGITS[pairs]
+    est = quick(autoencoder="pca", latent_dim=20, unpaired="auto")
+    left_out = left_out_of(est, monkeypatch, X, known, DIGITS[rest])
+    is_missing = LABELS[rest] == 0
+    assert is_missing[left_out].mean() > 0.97
+    assert len(left_out) > 0.9 * is_missing.sum()
+    asked = quick(autoencoder="pca", latent_dim=20, unpaired="match")
+    assert len(left_out_of(asked, monkeypatch, X, known, DIGITS[rest])) == 0
+
+
+def test_where_laws_are_apart_nothing_is_left_out(monkeypatch):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 1)), rng.normal(size=(60, 2))
+    assert len(left_out_of(quick(unpaired="auto"), monkeypatch, X, y, y + 30)) == 0
 
 
 def test_one_warning_a_fit_whatever_it_compares():

@@ -16,7 +16,7 @@ from sklsdm.autoencoders.feature_map import FeatureMapAutoencoder
 from sklsdm.autoencoders.linear import IdentityAutoencoder
 from sklsdm.autoencoders.mlp import MLPAutoencoder
 from sklsdm.autoencoders.trained import TrainedAutoencoder
-from sklsdm.inputs.responses import MANY_IMAGES, ResponseFormat, Responses
+from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.nets import CallbackHolder
 from sklsdm.parameters import above, at_least, flag, integer, or_auto, or_none, parameter
 from sklsdm.parts import CALLBACKS
@@ -35,7 +35,7 @@ class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
 
     Up to 50 outputs it is the identity, unless `latent_dim` is another number than theirs. For
     images whose shorter side has at least 16 pixels it is :class:`ConvAutoencoder`; with the
-    matchers "wgan", "diffusion" and "flow" and at least 5,000 responses it is
+    matcher "wgan" and at least 250 responses, or "diffusion" or "flow" and at least 5,000, it is
     :class:`FeatureMapAutoencoder`, unless `latent_dim` is given. For all else it is
     :class:`MLPAutoencoder`.
     """
@@ -67,13 +67,12 @@ class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
         form: ResponseFormat,
         latent_dim: int | str,
         n_responses: int = 0,
-        draws_images: bool = False,
+        fewest_images: float = math.inf,
     ) -> BaseAutoencoder:
         if form.width <= MOST_OWN_CODES and latent_dim in ("auto", form.width):
             return IdentityAutoencoder()
         large = form.is_image and min(form.image_shape[1:]) >= _LARGE_IMAGE
-        many = n_responses >= MANY_IMAGES
-        if large and many and draws_images and latent_dim == "auto":
+        if large and n_responses >= fewest_images and latent_dim == "auto":
             return self._trained(FeatureMapAutoencoder)
         return self._trained(ConvAutoencoder if large else MLPAutoencoder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -49,11 +50,11 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
         form: ResponseFormat,
         latent_dim: int | str,
         n_responses: int = 0,
-        draws_images: bool = False,
+        fewest_images: float = math.inf,
     ) -> BaseAutoencoder:
         """The autoencoder to fit on responses in `form`: this one, unless it chooses another.
 
-        `draws_images` tells whether the matcher has a network for codes that are images.
+        The matcher can learn codes that are images from `fewest_images` responses on.
         """
         return self
 

@@ -20,7 +20,7 @@ from sklsdm.autoencoders.trained import (
     TrainedAutoencoder,
     automatic_channels,
 )
-from sklsdm.inputs.responses import MANY_IMAGES, ResponseFormat, Responses
+from sklsdm.inputs.responses import ENOUGH_IMAGES, ResponseFormat, Responses
 from sklsdm.modules import ACTIVATIONS, FeatureMapCoder
 from sklsdm.nets import history_arrays
 from sklsdm.parameters import at_least, integer, one_of, or_auto, parameter, some
@@ -89,7 +89,7 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
         3,000 steps hold, on images that are not moved, and without `callbacks`. `history_` has its
         losses as "sharpening_...", other attributes tell of the training before. A weight of 0.1
         raises their squared error by about a fifth. "auto" is 0.025, which hardly raises it, from
-        5,000 responses on, and where a fit goes on from one that had it. It is 0 else, which leaves
+        250 responses on, and where a fit goes on from one that had it. It is 0 else, which leaves
         this out.""",
     )
     activation: str = parameter(
@@ -144,8 +144,8 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
         coder = super()._fit_coder(responses, latent_dim, held_out, run)
         weight = self.critic_weight
         if isinstance(weight, str):
-            is_many = len(responses) >= MANY_IMAGES
-            weight = _CRITIC_WEIGHT if is_many or self._was_sharpened else 0.0
+            are_enough = len(responses) >= ENOUGH_IMAGES
+            weight = _CRITIC_WEIGHT if are_enough or self._was_sharpened else 0.0
         if weight > 0:
             self._sharpen(coder, float(weight), responses, training_rows(responses, held_out), run)
         return coder

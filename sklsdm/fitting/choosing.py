@@ -8,7 +8,7 @@ that falls far behind is dropped after a fold.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -35,6 +35,7 @@ from sklsdm.matchers.data import Recovered
 from sklsdm.nets import is_as_good
 from sklsdm.progress import Progress, write_line
 from sklsdm.run import Run
+from sklsdm.shift import Shift
 
 # Condition encoders are compared by mixture densities, which learn quickest how a law follows x:
 # after 200 steps they tell a law that turns with x from one that does not (docs/lessons.md).
@@ -83,6 +84,8 @@ class StageTwo:
     image_shape: tuple[int, ...] | None = None  # of conditions that convolutions read
     keeps_encoder: bool = False  # whether the condition encoder was fitted before, on other pairs
     codes_are_images: bool = False
+    shift: Shift | None = None  # whether unpaired and paired responses follow one law, if tested
+    left_out: NDArray[np.intp] = field(default_factory=lambda: np.arange(0))  # unpaired responses
 
     def nothing_held_out(self) -> Fold:
         """All pairs to learn from."""
@@ -126,14 +129,20 @@ class StageTwo:
 
     @property
     def may_pair(self) -> bool:
-        """Whether pairing comes first: conditions are known, or needed for want of other ways."""
-        return self.are_recovered or self.needs_conditions
+        """Whether pairing comes first: conditions are known, or needed for want of other ways.
+
+        Not where a test found that unpaired and paired responses follow two laws. There is no test
+        of pairs in groups; then images need their conditions all the same.
+        """
+        if self.shift is None:
+            return self.needs_conditions
+        return (self.are_recovered or self.needs_conditions) and not self.shift.is_clear
 
     def data(self, setting: Setting, fold: Fold) -> MatchingData:
         """The data of stage 2 for one fold; the encoder is fitted on the pairs that are kept.
 
-        Unpaired copies of the fold's held-out responses are left out. For the use "pair" they have
-        the conditions that responses tell.
+        Unpaired copies of the fold's held-out responses are left out, and those `left_out`. For the
+        use "pair" the others have the conditions that responses tell.
         """
         coded, encoder = setting.coded, setting.encoder
         n_pairs, device = len(self.pairs), self.run.device
@@ -141,7 +150,7 @@ class StageTwo:
         others = np.arange(n_pairs, len(coded.codes))
         if len(others):
             copies = self.responses.unpaired_copies(form.flatten(fold.held.y))
-            others = np.setdiff1d(others, copies)
+            others = np.setdiff1d(others, np.concatenate([copies, self.left_out]))
         kept = torch.from_numpy(fold.kept).to(device)
         codes = images = None
         if len(others):

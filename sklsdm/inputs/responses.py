@@ -28,9 +28,10 @@ from sklsdm.randomness import RowStream, row_stream
 _FAR = 1e3  # standard deviations from the mean, within which draws lie
 _ROUNDING = 1e-6  # relative, of a constant
 _NEW_VALUES = 0.01  # share of responses with values that an earlier fit did not know
-# From so many images on they are not looked at for repeated values, autoencoder="auto" takes codes
-# that are small images, and a critic does not soon know each image.
+# From so many images on they are not looked at for repeated values, and no network soon knows each.
 MANY_IMAGES = 5000
+# From so many on a critic learns codes that are small images, and sharpens their decoder.
+ENOUGH_IMAGES = 250
 _SOME_PIXELS = 1 << 18  # of paired images, and of unpaired ones, that are looked at
 _FEWEST_IMAGES = 16  # whose pixels are
 _MOST_SEARCHED = 20_000  # paired responses, and unpaired ones, among which values may repeat

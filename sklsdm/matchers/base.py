@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -156,7 +157,8 @@ class BaseMatcher(TrainedPart, ABC):
 
     _stage: ClassVar[Stage] = MATCHING
     learns_new_errors: ClassVar[bool] = True  # of ridge regression, by pairs that are left out
-    draws_code_images: ClassVar[bool] = False  # whether it has a network for codes that are images
+    # From so many images on it learns codes that are images; infinite without a network for them.
+    fewest_code_images: ClassVar[float] = math.inf
 
     @property
     def n_passes(self) -> int:

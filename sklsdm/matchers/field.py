@@ -14,6 +14,7 @@ from torch import Tensor
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.blocks import rows_per_block
 from sklsdm.functional.categorical import distinct_rows, draw_index
+from sklsdm.inputs.responses import MANY_IMAGES
 from sklsdm.matchers.base import HELD_OUT_DRAWS, MAX_SCORED, BaseMatcher, Plan
 from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.linear_start import start_linear
@@ -169,7 +170,7 @@ class FieldMatcher(BaseMatcher):
 
     n_steps: int | str = parameter(default=8, rule=integer(1), doc="Steps of a draw.")
 
-    draws_code_images = True
+    fewest_code_images = MANY_IMAGES
 
     channels: int = parameter(
         default=64,

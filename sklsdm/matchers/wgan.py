@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from sklsdm.functional import critic_losses
+from sklsdm.inputs.responses import ENOUGH_IMAGES
 from sklsdm.matchers.adversarial import AdversarialMatcher, Loss
 from sklsdm.matchers.base import Plan
 from sklsdm.matchers.data import Decoder, MatchingData
@@ -56,8 +57,8 @@ _OF_OPEN_IMAGES = {
     "energy_weight": 0.0,
     "image_critic": True,
     "label_weight": 0.04,
-    "max_steps": 3500,
 }
+_STEPS_OF_MANY_IMAGES = 3500
 _FEWEST_TO_READ = 100  # pairs and pseudo-pairs a label; of fewer a classifier knows each by heart
 _MOST_PIXELS = 40 * 40  # of images that are decoded in each step, unless told
 _PENALISED = 0.25  # share of the rows that a critic sees, where one sees images
@@ -68,6 +69,8 @@ def _auto_settings(data: MatchingData) -> dict[str, Any]:
     if data.code_shape is None:
         return _USUAL
     found = _USUAL | _OF_IMAGES | (_OF_OPEN_IMAGES if data.leave_images_open else {})
+    if data.leave_images_open and data.are_many:
+        found = found | {"max_steps": _STEPS_OF_MANY_IMAGES}
     is_small = data.decoder is None or math.prod(data.decoder.shape[-2:]) <= _MOST_PIXELS
     found["image_critic"] = (data.leave_images_open or data.are_many) and is_small
     if data.are_labels and data.condition_dim:
@@ -115,7 +118,7 @@ class WGANMatcher(AdversarialMatcher):
     "groupsort"; Odena, Olah & Shlens 2017 (arXiv 1610.09585) for the classifier's loss.
     """
 
-    draws_code_images = True
+    fewest_code_images = ENOUGH_IMAGES
     _settings = (*AdversarialMatcher._settings, "loss", "image_critic", "label_weight", "max_steps")
 
     n_critic: int = parameter(default=1, kw_only=False)
