@@ -83,11 +83,11 @@ class PartsOwner(Declared):
         rule=anything("str, autoencoder object, transformer or pair of modules"),
         doc="""Stage 1: "mlp", "conv" (images), "feature-map" (images, whose codes are small images
         too), "vae", "dpa" (stochastic decoder), "pca", "identity", or "auto": the identity for up
-        to 50 outputs, convolutions for images from 16×16 pixels ("feature-map" for 5,000 or more,
-        where `latent_dim` is "auto" and the matcher can draw such codes, else "conv"), else an
-        MLP. Also any scikit-learn transformer with `inverse_transform`,
-        or a pair ``(encoder, decoder)`` of torch modules, which then fix the latent dimension;
-        see `sklsdm.autoencoders`.""",
+        to 50 outputs, convolutions for images from 16×16 pixels ("feature-map" where
+        `latent_dim` is "auto", for 250 or more with the matcher "wgan", for 5,000 with "diffusion"
+        and "flow", else "conv"), else an MLP. Also any scikit-learn transformer with
+        `inverse_transform`, or a pair ``(encoder, decoder)`` of torch modules, which then fix the
+        latent dimension; see `sklsdm.autoencoders`.""",
     )
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
