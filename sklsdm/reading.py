@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_array
 
 NUMBER_KINDS = "fiub"  # NumPy's kinds of real numbers: floats, integers, bytes, booleans
 _INSTEAD_OF_STRINGS = "encode strings as numbers first (see sklearn.preprocessing)"
+_INSTEAD_OF_SPARSE = "A step of a Pipeline can do so itself, as OneHotEncoder(sparse_output=False)."
 INSTEAD_OF_DATES = (
     "turn them into numbers first, such as days since the first one, or the month and the hour"
 )
@@ -34,6 +35,8 @@ def named_in_errors(name: str) -> Iterator[None]:
     except Exception as error:
         text = str(error)
         ours = isinstance(error, TypeError | ValueError)
+        if text.startswith("Sparse data was passed"):
+            raise TypeError(f"{text} {_INSTEAD_OF_SPARSE}") from error
         if ours and re.search(rf"\b{name}\b", text):
             raise
         if text.startswith("Complex data not supported"):
@@ -79,6 +82,7 @@ def read_unmasked(name: str, value: Any) -> Any:
         value = tensor_to_numpy(value)
         if isinstance(value, list | tuple) and any(isinstance(v, torch.Tensor) for v in value):
             value = [tensor_to_numpy(member) for member in value]
+        _refuse_parts(name, value)
         if isinstance(value, np.ma.MaskedArray):
             n_masked = int(np.ma.count_masked(value))
             if n_masked:
@@ -88,6 +92,17 @@ def read_unmasked(name: str, value: Any) -> Any:
                 )
             value = np.ma.getdata(value)
     return value
+
+
+def _refuse_parts(name: str, value: Any) -> None:
+    """Raise for a list of tables or arrays of different shapes, which NumPy cannot stack."""
+    shapes = {p.shape for p in value if hasattr(p, "shape")} if isinstance(value, list) else ()
+    if len(shapes) > 1:
+        shown = " and ".join(map(str, sorted(shapes)[:2]))
+        raise TypeError(
+            f"{name} is a list of {len(value)} arrays of different shapes, such as {shown}; put "
+            f"their rows together: numpy.concatenate({name}), or pandas.concat({name}) for frames."
+        )
 
 
 def as_numbers(name: str, array: NDArray[Any]) -> NDArray[Any]:

@@ -131,7 +131,14 @@ def test_data_that_fit_refuses(case, est):
 
 
 FIT_TYPES = {
-    "sparse X": ((scipy.sparse.csr_array(X), Y), r"Sparse data was passed for X.*toarray"),
+    "sparse X": (
+        (scipy.sparse.csr_array(X), Y),
+        r"Sparse data was passed for X.*toarray.*OneHotEncoder\(sparse_output=False\)",
+    ),
+    "a list of tables": (
+        (X, Y, [Y, Y[:5]]),
+        r"Y_unpaired is a list of 2 arrays of different shapes, .*numpy.concatenate\(Y_unpaired\)",
+    ),
     "sparse y": ((X, scipy.sparse.csr_array(Y)), r"Sparse data was passed for y"),
     "sparse Y_unpaired": ((X, Y, scipy.sparse.csr_array(Y)), r"Sparse .*passed for Y_unpaired"),
     "endless Dataset": ((X, Y, Endless()), r"Y_unpaired is a Endless without a length"),
