@@ -109,7 +109,21 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
         y_val: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Fit all; the arguments mean what they mean in :meth:`LSDMRegressor.fit`.
+        """Fit all to the same data, each with a seed of its own.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, p) or (n, c, h, w)
+            Conditions of the pairs.
+        y : array-like of shape (n,), (n, q), (n, h, w) or (n, c, h, w)
+            Responses of the pairs.
+        Y_unpaired : array-like, path, list of paths, Dask array, Dataset or Unpaired, optional
+            Responses without a condition, shaped like `y` after the first axis.
+        X_val, y_val : array-like, optional
+            Held-out pairs on which each fit chooses the state of stage 2.
+        groups : array-like of shape (n,), optional
+            Group of each pair; those of one group are held out together. For all of these see
+            :meth:`LSDMRegressor.fit`.
 
         Returns
         -------
