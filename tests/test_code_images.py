@@ -417,7 +417,7 @@ def test_images_are_drawn_without_conditions():
 def test_images_of_many_numbers_have_the_settings_of_labels(pseudo, monkeypatch):
     """What images go with a number is as open as with a label; of few pairs it would be learnt by
     heart."""
-    monkeypatch.setattr(data_module, "MANY_IMAGES", 150)
+    monkeypatch.setattr(data_module, "_ENOUGH_NUMBERS", 150)
     numbers = replace(data(), condition=rows(200, 2), n_pseudo=pseudo, n_known=200 - pseudo)
     matcher = WGANMatcher(max_steps=300, channels=8, batch_size=16).fit(numbers, RUN)
     assert matcher.settings_["energy_weight"] == 0

@@ -13,6 +13,7 @@ from sklsdm.functional.categorical import are_labels
 from sklsdm.inputs.images import SmallImages
 from sklsdm.inputs.responses import MANY_IMAGES
 
+_ENOUGH_NUMBERS = 1000  # that condition images, from which on the energy score is not needed
 FEW_PAIRS = 20  # of fewer, none are held out, unless the user gives some
 
 
@@ -129,25 +130,27 @@ class MatchingData:
         return are_labels(self.condition[: self.n_pairs])
 
     @property
-    def are_many(self) -> bool:
-        """Whether pairs and pseudo-pairs are so many that a critic does not soon know each.
+    def n_all(self) -> int:
+        """How many pairs and pseudo-pairs there are, with those that are held out."""
+        return self.n_pairs + self.n_pseudo + len(self.held_latent)
 
-        Those that are held out count as well: of so many responses codes are images by default.
-        """
-        return self.n_pairs + self.n_pseudo + len(self.held_latent) >= MANY_IMAGES
+    @property
+    def are_many(self) -> bool:
+        """Whether pairs and pseudo-pairs are so many that a critic does not soon know each."""
+        return self.n_all >= MANY_IMAGES
 
     @property
     def leave_images_open(self) -> bool:
         """Whether codes are images of which conditions leave most open: labels, numbers, none.
 
-        Numbers count with many pairs only: of few, the energy score still teaches how the draws
-        follow them.
+        Numbers count from 1,000 pairs and pseudo-pairs on: of fewer, the energy score still teaches
+        how the draws follow them.
         """
         is_image_given = self.image_shape is not None
         return (
             self.code_shape is not None
             and not is_image_given
-            and (self.are_labels or self.are_many)
+            and (self.are_labels or self.n_all >= _ENOUGH_NUMBERS)
         )
 
     @property
