@@ -210,7 +210,8 @@ class WGANMatcher(AdversarialMatcher):
         doc="""Whether a second critic sees the images D(z), where codes are images. It finds what
         the critic of codes overlooks; a step takes half as long again, or more for large images.
         "auto" is True for labels, without conditions, and from 1,000 pairs and pseudo-pairs on
-        for numbers (5,000 for images), where the responses have at most 40 x 40 pixels. With `critic="groupsort"` none does.""",
+        for numbers (5,000 for images), where the responses have at most 40 x 40 pixels. With
+        `critic="groupsort"` none does.""",
     )
 
     label_weight: Any = parameter(
