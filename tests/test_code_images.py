@@ -293,7 +293,7 @@ def test_the_generator_learns_through_the_decoder(loss):
     assert all(parameter.grad is None for parameter in some.decoder.coder.parameters())
 
 
-def test_there_are_more_steps_where_a_critic_sees_images():
+def test_there_are_more_steps_where_a_critic_sees_many_images(monkeypatch):
     some = replace(data(), decoder=decoder())
 
     def steps(some, **params):
@@ -303,6 +303,8 @@ def test_there_are_more_steps_where_a_critic_sees_images():
 
     assert WGANMatcher().budget(10_000) == 1500  # before it has seen the data
     assert steps(data()) == (1500, 1500)
+    assert steps(some) == (1500, 1500)
+    monkeypatch.setattr(data_module, "MANY_IMAGES", 200)
     assert steps(some) == (3500, 3500)
     assert steps(some, image_critic=False) == (1500, 1500)
     assert steps(some, max_steps=7) == (7, 7)
