@@ -171,7 +171,7 @@ def test_each_pair_is_judged_once_by_a_fit_that_did_not_see_it(monkeypatch, grou
 
 
 def test_encoders_that_give_equal_conditions_are_fitted_once(monkeypatch):
-    def twice(self, condition, codes, seed):
+    def twice(self, condition, codes, seed, are_images):
         return {"flatten": FlattenConditionEncoder(), "again": FlattenConditionEncoder()}
 
     monkeypatch.setattr(AutoConditionEncoder, "candidates", twice)
