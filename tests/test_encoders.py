@@ -16,6 +16,7 @@ from sklsdm import LSDMRegressor, SamplingEnsemble, make_sampling_pipeline, metr
 from sklsdm.datasets import make_pinwheel, share_near_a_blade
 from sklsdm.encoders import (
     ENCODERS,
+    AutoConditionEncoder,
     BaseConditionEncoder,
     PeriodicConditionEncoder,
     TreesConditionEncoder,
@@ -433,3 +434,11 @@ def test_encoders_document_their_parameters():
         assert issubclass(kind, BaseConditionEncoder)
         for name in kind().get_params():
             assert f"\n{name} : " in kind.__doc__
+
+
+def test_trees_are_no_candidate_where_codes_are_images():
+    rng = np.random.default_rng(0)
+    condition, codes = rng.normal(size=(60, 3)).astype(np.float32), rng.normal(size=(60, 4))
+    found = AutoConditionEncoder().candidates(condition, codes, 0, are_images=True)
+    assert list(found) == ["flatten"]
+    assert "trees" in AutoConditionEncoder().candidates(condition, codes, 0)
