@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -42,6 +43,7 @@ from sklsdm.going_on import (
 )
 from sklsdm.inputs.responses import ResponseFormat, Responses
 from sklsdm.matchers import BaseMatcher, MatchingData
+from sklsdm.matchers.data import FEW_PAIRS
 from sklsdm.nets import one_thread
 from sklsdm.owner import (
     PartsOwner,
@@ -213,7 +215,9 @@ class LatentSpaceEstimator(PartsOwner):
         if validation is None and not are_few_labelled_images(pairs.condition, responses):
             held = hold_out_pairs(len(pairs), self.validation_fraction, run.seed, groups)
         held_rows = hold_out_rows(held, responses, self.validation_fraction, run.seed)
-        coded = self._fit_latent_space(responses, held_rows, run)
+        # Codes that are images need more pairs, unless those that have none get a label.
+        may_be_images = pairs.are_labels or len(pairs) >= FEW_PAIRS
+        coded = self._fit_latent_space(responses, held_rows, run, may_be_images)
         stage = StageTwo(
             pairs, responses, run, groups, image_shape, keeps_encoder, coded.are_images
         )
@@ -255,7 +259,11 @@ class LatentSpaceEstimator(PartsOwner):
         """Store what was chosen, as far as the estimator has attributes for it."""
 
     def _fit_latent_space(
-        self, responses: Responses, held_out: NDArray[np.intp], run: Run
+        self,
+        responses: Responses,
+        held_out: NDArray[np.intp],
+        run: Run,
+        may_be_images: bool = True,
     ) -> Coded:
         """Fit stage 1; returns the latent space with the codes (n + N, k) of all responses."""
         asked = self._new_part("autoencoder")
@@ -265,7 +273,7 @@ class LatentSpaceEstimator(PartsOwner):
             if getattr(self, "n_streamed_", 0) and only_pairs:
                 return stay(before, responses, held_out)
             return go_on(before, asked, responses, held_out, run)
-        fewest = self._new_part("matcher").fewest_code_images
+        fewest = self._new_part("matcher").fewest_code_images if may_be_images else math.inf
         autoencoder = asked.resolve(responses.format, self.latent_dim, len(responses), fewest)
         return begin(autoencoder, self.latent_dim, repr(self.autoencoder), responses, held_out, run)
 

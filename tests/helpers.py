@@ -45,7 +45,7 @@ def shorten_epochs(monkeypatch, n_steps):
     """Give epochs of both stages, of few rows, this many steps."""
     monkeypatch.setattr("sklsdm.matchers.base.EPOCH_STEPS", n_steps)
     for kind in (TrainedAutoencoder, ConvAutoencoder, FeatureMapAutoencoder):
-        monkeypatch.setattr(kind, "_min_steps", lambda self: n_steps)
+        monkeypatch.setattr(kind, "_min_steps", lambda self, form: n_steps)
 
 
 def seeded(seed=0):

@@ -251,7 +251,7 @@ def test_colour_in_short(judge, cifar3, tmp_path, monkeypatch, capsys):
     for name, size in (sizes | {"LATENT_DIM": 8}).items():
         monkeypatch.setattr(colour, name, size)
     for name in ("ConvAutoencoder", "FeatureMapAutoencoder"):
-        monkeypatch.setattr(f"sklsdm.autoencoders.{name}._min_steps", lambda self: 5)
+        monkeypatch.setattr(f"sklsdm.autoencoders.{name}._min_steps", lambda self, form: 5)
     monkeypatch.setattr(colour, "save_results", None)
     picture = tmp_path / "colour.png"
     colour.main(["--quick", "--seeds", "1", "--cache", str(tmp_path), "--out", str(picture)])

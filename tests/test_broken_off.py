@@ -29,7 +29,7 @@ HOOKS = (
 PARTS = ("autoencoder", "matcher")
 EPOCHS = {
     "sklsdm.matchers.base.EPOCH_STEPS": 10,
-    "sklsdm.autoencoders.trained.TrainedAutoencoder._min_steps": lambda self: 10,
+    "sklsdm.autoencoders.trained.TrainedAutoencoder._min_steps": lambda self, form: 10,
 }
 
 

@@ -25,7 +25,7 @@ from sklsdm.storage.files import write_checked
 
 EPOCHS = {
     "sklsdm.matchers.base.EPOCH_STEPS": 10,
-    "sklsdm.autoencoders.trained.TrainedAutoencoder._min_steps": lambda self: 10,
+    "sklsdm.autoencoders.trained.TrainedAutoencoder._min_steps": lambda self, form: 10,
 }
 
 

@@ -419,10 +419,27 @@ def test_images_are_drawn_without_conditions():
 def test_images_of_many_numbers_have_the_settings_of_labels(pseudo, monkeypatch):
     """What images go with a number is as open as with a label; of few pairs it would be learnt by
     heart."""
-    monkeypatch.setattr(data_module, "_ENOUGH_NUMBERS", 150)
+    monkeypatch.setattr(data_module, "ENOUGH_IMAGES", 150)
     numbers = replace(data(), condition=rows(200, 2), n_pseudo=pseudo, n_known=200 - pseudo)
     matcher = WGANMatcher(max_steps=300, channels=8, batch_size=16).fit(numbers, RUN)
     assert matcher.settings_["energy_weight"] == 0
     assert matcher.settings_["betas"] == [0.0, 0.99]
     assert matcher.settings_["label_weight"] == 0
     assert matcher.best_step_ == matcher.n_steps_ == 300
+
+
+@pytest.mark.usefixtures("short_epochs")
+def test_fewer_than_twenty_numbers_have_codes_that_are_vectors(monkeypatch):
+    """Their codes would be learnt from these pairs alone: no other image gets a number."""
+    monkeypatch.setattr(WGANMatcher, "fewest_code_images", 40)
+    random = np.random.default_rng(0)
+    X, y = random.normal(size=(60, 2)), random.random((60, 16, 16))
+    labels = np.eye(2)[np.arange(60) % 2]
+
+    def kind(x, n_pairs):
+        est = LSDMRegressor(matcher=WGANMatcher(max_steps=2, channels=8), random_state=0)
+        est.set_params(autoencoder__max_epochs=1)
+        return type(est.fit(x[:n_pairs], y[:n_pairs], y[n_pairs:]).autoencoder_).__name__
+
+    assert kind(X, 19) == "ConvAutoencoder"
+    assert kind(X, 20) == kind(labels, 19) == "FeatureMapAutoencoder"

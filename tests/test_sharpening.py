@@ -17,7 +17,7 @@ N, STEPS = 120, 10
 @pytest.fixture(scope="module", autouse=True)
 def short_epochs():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feature_map.FeatureMapAutoencoder, "_min_steps", lambda self: STEPS)
+        patch.setattr(feature_map.FeatureMapAutoencoder, "_min_steps", lambda self, form: STEPS)
         yield
 
 
@@ -55,7 +55,7 @@ def rebuilt(short_epochs):
 
 @pytest.mark.slow
 def test_rebuilt_images_are_sharper_and_their_codes_are_the_same(monkeypatch):
-    monkeypatch.setattr(feature_map.FeatureMapAutoencoder, "_min_steps", lambda self: 30)
+    monkeypatch.setattr(feature_map.FeatureMapAutoencoder, "_min_steps", lambda self, form: 30)
     fresh = grainy(200, seed=1)
     plain, sharp = (fit(model(weight, autoencoder__max_epochs=6), 600) for weight in (0.0, 1.0))
     assert_array_equal(sharp.encode(fresh), plain.encode(fresh))

@@ -43,7 +43,7 @@ def small_budgets(steps: int = 20, epochs: int = 1) -> Iterator[None]:
         cuts.enter_context(patch.object(BaseMatcher, "budget", short_budget))
         cuts.enter_context(patch.object(TrainedAutoencoder, "_net", short_net))
         for kind in (TrainedAutoencoder, ConvAutoencoder, FeatureMapAutoencoder):
-            cuts.enter_context(patch.object(kind, "_min_steps", lambda self: steps))
+            cuts.enter_context(patch.object(kind, "_min_steps", lambda self, form: steps))
         cuts.enter_context(patch.object(sklsdm.encoders.trees, "_TREES", (20, 20)))
         cuts.enter_context(patch.object(sklsdm.encoders.boosting, "_MOST_TREES", 3))
         cuts.enter_context(patch.object(sklsdm.metrics.classifier, "N_TREES", 50))

@@ -58,7 +58,7 @@ class ConvAutoencoder(CoderAutoencoder):
                 f"response has shape {form.shape}; reshape y, or use autoencoder='mlp'."
             )
 
-    def _min_steps(self) -> int:
+    def _min_steps(self, form: ResponseFormat) -> int:
         return 200
 
     def _module(self, form: ResponseFormat, latent_dim: int, random: torch.Generator) -> ConvCoder:

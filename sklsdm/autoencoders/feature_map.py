@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -28,6 +29,7 @@ from sklsdm.run import Run, Stream
 
 _CRITIC_WEIGHT = 0.025
 _SHARPENING_STEPS = 3000  # that are enough, where an epoch does not take more
+_FEWEST_STEPS, _FEW_PIXELS = 200, 32 * 32  # of an epoch, for images of so many pixels
 _LOSSES = ("loss", "critic_loss")
 _MOST_PIXELS = 8  # of a code's shorter side, with channels="auto"
 
@@ -98,7 +100,7 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
     max_epochs: int = parameter(
         default=6,
         doc="""Largest number of epochs: passes over the responses, repeated within an epoch where
-        one has fewer than 200 steps.""",
+        one has fewer than 200 steps (less for images of more than 32×32 pixels, 50 for 64×64).""",
     )
     batch_size: int = 64
     weight_decay: float = 0.01
@@ -125,8 +127,9 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
     def natural_dim(self, form: ResponseFormat) -> int:
         return int(np.prod(self._code_shape(form)))
 
-    def _min_steps(self) -> int:
-        return 200
+    def _min_steps(self, form: ResponseFormat) -> int:
+        n_pixels = math.prod(form.image_shape[1:])
+        return math.ceil(_FEWEST_STEPS * min(1.0, _FEW_PIXELS / n_pixels))
 
     def _module(
         self, form: ResponseFormat, latent_dim: int, random: torch.Generator

@@ -140,7 +140,7 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         """Rows to learn from, below which none are held out."""
         return 2
 
-    def _min_steps(self) -> int:
+    def _min_steps(self, form: ResponseFormat) -> int:
         """Least number of steps in an epoch, however few rows there are."""
         return 50
 
@@ -215,7 +215,8 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         share = {} if run.group is None else {"rank": run.group.rank, "n_ranks": run.group.size}
         if 4 * len(rows) * responses.width <= resident_limit(run.device):
             resident = responses.take(rows).to(run.device)
-            return RowBatches(resident, self.batch_size, random, self._min_steps(), **share)
+            fewest = self._min_steps(responses.format)
+            return RowBatches(resident, self.batch_size, random, fewest, **share)
         return StreamedBatches(responses, rows, self.batch_size, random, run.device, **share)
 
     def _net(

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from sklsdm.functional.categorical import are_labels
 from sklsdm.inputs.images import SmallImages
-from sklsdm.inputs.responses import MANY_IMAGES
+from sklsdm.inputs.responses import ENOUGH_IMAGES, MANY_IMAGES
 
-_ENOUGH_NUMBERS = 1000  # that condition images, from which on the energy score is not needed
 FEW_PAIRS = 20  # of fewer, none are held out, unless the user gives some
 
 
@@ -143,14 +142,14 @@ class MatchingData:
     def leave_images_open(self) -> bool:
         """Whether codes are images of which conditions leave most open: labels, numbers, none.
 
-        Numbers count from 1,000 pairs and pseudo-pairs on: of fewer, the energy score still teaches
+        Numbers count from 250 pairs and pseudo-pairs on: of fewer, the energy score still teaches
         how the draws follow them.
         """
         is_image_given = self.image_shape is not None
         return (
             self.code_shape is not None
             and not is_image_given
-            and (self.are_labels or self.n_all >= _ENOUGH_NUMBERS)
+            and (self.are_labels or self.n_all >= ENOUGH_IMAGES)
         )
 
     @property

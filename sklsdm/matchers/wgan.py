@@ -97,7 +97,7 @@ class WGANMatcher(AdversarialMatcher):
 
     Where codes are images, generator and critic are convolutions, started anew, with other values
     of "auto" (`settings_`); the critic's value is v(z) + e(x)·h(z) (Miyato & Koyama 2018). For
-    labels, without conditions, and from 1,000 pairs and pseudo-pairs (5,000 of images) on, a
+    labels, without conditions, and from 250 pairs and pseudo-pairs (5,000 of images) on, a
     second such critic sees the decoded images (`image_critic`).
 
     When to use: this is the paper's choice. It keeps modes apart that score-based losses blur, and
@@ -138,7 +138,7 @@ class WGANMatcher(AdversarialMatcher):
         rule=or_auto(above(0.0)),
         doc="""Initial learning rate of the generator's Adam. It falls to zero along half a cosine,
         as the critic's does. "auto" is 2e-3. Where codes are images it is 4e-3 for labels,
-        without conditions, and for numbers from 1,000 pairs and pseudo-pairs on (those
+        without conditions, and for numbers from 250 pairs and pseudo-pairs on (those
         that are held out count as well).""",
     )
     critic_lr: Any = parameter(
@@ -209,7 +209,7 @@ class WGANMatcher(AdversarialMatcher):
         rule=or_auto(flag()),
         doc="""Whether a second critic sees the images D(z), where codes are images. It finds what
         the critic of codes overlooks; a step takes half as long again, or more for large images.
-        "auto" is True for labels, without conditions, and from 1,000 pairs and pseudo-pairs on
+        "auto" is True for labels, without conditions, and from 250 pairs and pseudo-pairs on
         for numbers (5,000 for images), where the responses have at most 40 x 40 pixels. With
         `critic="groupsort"` none does.""",
     )
