@@ -29,7 +29,7 @@ from sklsdm.run import Run, Stream
 
 _CRITIC_WEIGHT = 0.025
 _SHARPENING_STEPS = 3000  # that are enough, where an epoch does not take more
-_FEWEST_STEPS, _FEW_PIXELS = 200, 32 * 32  # of an epoch, for images of so many pixels
+_FEWEST_STEPS, _FEW_PIXELS = 200, 48 * 48  # of an epoch, for images of so many pixels
 _LOSSES = ("loss", "critic_loss")
 _MOST_PIXELS = 8  # of a code's shorter side, with channels="auto"
 
@@ -100,7 +100,7 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
     max_epochs: int = parameter(
         default=6,
         doc="""Largest number of epochs: passes over the responses, repeated within an epoch where
-        one has fewer than 200 steps (less for images of more than 32×32 pixels, 50 for 64×64).""",
+        one has fewer than 200 steps (less for images of more than 48×48 pixels, 113 for 64×64).""",
     )
     batch_size: int = 64
     weight_decay: float = 0.01
