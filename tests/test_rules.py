@@ -158,6 +158,12 @@ def test_an_output_that_goes_with_the_combination_helps_to_tell_it():
     assert beside.keep(between)[:, 1].tolist() == [0.0, 2.0]
 
 
+def test_a_constant_beside_them_changes_nothing():
+    found = rule_of(np.c_[PLACES, np.full(400, 7.0)])
+    assert found.judged.tolist() == [0, 1]
+    assert np.isfinite(found.centres).all()
+
+
 def test_a_hundredth_of_the_responses_may_have_another_combination():
     rows = np.tile(PLACES, (3, 1))
     found = rule_of(rows)
