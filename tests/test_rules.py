@@ -159,7 +159,7 @@ def test_an_output_that_goes_with_the_combination_helps_to_tell_it():
 
 
 def test_a_constant_beside_them_changes_nothing():
-    found = rule_of(np.c_[PLACES, np.full(400, 7.0)])
+    found = rule_of(np.c_[PLACES, np.full(400, 0.1) + 1e-17 * SHOP, np.full(400, 7.0)])
     assert found.judged.tolist() == [0, 1]
     assert np.isfinite(found.centres).all()
 

@@ -244,7 +244,8 @@ def _combinations(
     np.add.at(means, kind, rows)
     means /= count[:, None]
     around = np.sqrt(((rows - means[kind]) ** 2).sum(axis=0) / (len(rows) - len(count)))
-    goes_with = (around <= _AROUND * std) & (std > 0)
+    varies = std > _ROUNDING * np.abs(rows).max(axis=0)
+    goes_with = varies & (around <= _AROUND * std)
     goes_with[columns] = False
     judged = np.r_[columns, np.flatnonzero(goes_with)].astype(np.intp)
     part = judged[: len(columns)]
