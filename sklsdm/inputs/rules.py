@@ -197,7 +197,8 @@ def find_rules(rows: NDArray[np.float64], repeated: Sequence[RepeatedValues]) ->
     if not (np.isfinite(std).all() and std.any()):
         return ()
     few = [each.column for each in repeated if each.are_all and each.column is not None]
-    combined = _find_combinations(rows, std, few)
+    varies = _varies(rows, std)
+    combined = _find_combinations(rows, std, [column for column in few if varies[column]])
     same = SameValues(np.sort(rows[0])[::-1])
     if same.holds_for(rows):
         n_known = math.prod(len(each.rows) for each in combined)
@@ -244,8 +245,7 @@ def _combinations(
     np.add.at(means, kind, rows)
     means /= count[:, None]
     around = np.sqrt(((rows - means[kind]) ** 2).sum(axis=0) / (len(rows) - len(count)))
-    varies = std > _ROUNDING * np.abs(rows).max(axis=0)
-    goes_with = varies & (around <= _AROUND * std)
+    goes_with = _varies(rows, std) & (around <= _AROUND * std)
     goes_with[columns] = False
     judged = np.r_[columns, np.flatnonzero(goes_with)].astype(np.intp)
     part = judged[: len(columns)]
@@ -265,6 +265,11 @@ def _combined(one: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.intp
     most = min(_MOST_COMBINATIONS, len(one) // _ROWS_PER_COMBINATION)
     is_rule = len(count) < n_possible and len(count) <= most
     return kind.reshape(-1) if is_rule and (count == 1).sum() <= _UNKNOWN * len(one) else None
+
+
+def _varies(rows: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which outputs vary by more than rounding."""
+    return std > _ROUNDING * np.abs(rows).max(axis=0)
 
 
 def _find_total(rows: NDArray[np.float64], std: NDArray[np.float64]) -> CommonTotal | None:
@@ -287,7 +292,7 @@ def _find_relations(
     Within one of the `groups` of columns, whose combinations are known, nothing needs to follow.
     """
     n_rows, n_outputs = rows.shape
-    varying = np.flatnonzero(std > _ROUNDING * np.abs(rows).max(axis=0))
+    varying = np.flatnonzero(_varies(rows, std))
     if n_rows < _ROWS_PER_OUTPUT * n_outputs or len(varying) < 2:
         return None
     order = varying[np.argsort(std[varying], kind="stable")]
