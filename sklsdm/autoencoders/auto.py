@@ -36,8 +36,8 @@ class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
     Up to 50 outputs it is the identity, unless `latent_dim` is another number than theirs. For
     images whose shorter side has at least 16 pixels it is :class:`ConvAutoencoder`; with the
     matcher "wgan" and at least 250 responses, or "diffusion" or "flow" and at least 5,000, it is
-    :class:`FeatureMapAutoencoder`, unless `latent_dim` is given. For all else it is
-    :class:`MLPAutoencoder`.
+    :class:`FeatureMapAutoencoder`, unless `latent_dim` is given, or pairs are fewer than
+    20 and their conditions no labels. For all else it is :class:`MLPAutoencoder`.
     """
 
     max_epochs: int | None = parameter(default=None, rule=or_none(integer(1)), doc=_PASSED_ON)
