@@ -1,7 +1,7 @@
 """Pseudo-pairs: a model of x given the code assigns conditions to codes without one.
 
 The model is fitted on the pairs. If conditions repeat (labels, doses, settings), it is a
-classifier (see labelling.py). Where responses tell their conditions, it is ridge regression (see
+classifier (see labelling.py). Where a regression recovers conditions, it is ridge regression (see
 reverse_regression.py).
 
 For all other conditions it is a mixture of Gaussians for x given the code z. Each code gets
@@ -46,18 +46,12 @@ class _ConditionMixture(MDNMatcher):
 
 @dataclass(frozen=True)
 class PseudoPairs:
-    """Codes with the conditions that were assigned to them.
+    """Codes with the conditions that were assigned to them."""
 
-    The confidence of a code z is 1 − Var(x | z) / Var(x), with variances summed over the columns of
-    x: 1 if the code determines x, 0 if it tells nothing about x. For one-hot labels this is one
-    minus the Gini impurity given z over the Gini impurity of all labels.
-    """
-
-    are_sure: bool  # whether a classifier chose the conditions, or responses told them
+    are_sure: bool  # whether a classifier or a regression found the conditions
     condition: Tensor  # (m, p)
     rows: Tensor  # (m,): which of the unpaired codes these are
     latent: Tensor  # (m, k)
-    confidence: Tensor  # (m,)
 
 
 def draw_pseudo_pairs(
@@ -69,10 +63,10 @@ def draw_pseudo_pairs(
 ) -> PseudoPairs:
     """Assign conditions to `unpaired` codes (N, k).
 
-    If conditions repeat, only codes with a confidence of at least `min_confidence` are returned,
-    each with its most probable condition. Conditions that responses tell are returned as they are.
-    Otherwise a condition is drawn for every code: without the uncertain ones, the remaining codes
-    would follow another law.
+    If conditions are labels, only codes with a confidence of at least `min_confidence` are
+    returned, each with its most probable label. Conditions that a regression recovered are returned
+    as they are. Otherwise a condition is drawn for every code: without the uncertain ones, the
+    remaining codes would follow another law.
 
     Parameters
     ----------
@@ -85,43 +79,49 @@ def draw_pseudo_pairs(
     max_steps : int
         Upper bound on the training steps of the model of x given the code.
     min_confidence : float
-        Of labels that are kept, at most 1; -inf keeps all.
+        Of labels that are kept, at most 1; -inf keeps all. See `_labelled`.
 
     Returns
     -------
     PseudoPairs
     """
     if data.recovered is not None:
-        recovered = data.recovered
-        sure = torch.ones(len(recovered.rows), dtype=torch.float32, device=recovered.rows.device)
-        return PseudoPairs(
-            True, recovered.condition, recovered.rows, unpaired[recovered.rows], sure
-        )
-    rows, log_shares = distinct_rows(data.condition)
-    repeats = data.are_labels
-    if repeats:
-        blocks = label_log_weights(data, rows, log_shares, unpaired, run, max_steps)
-    else:
-        random = run.stream(Stream.PAIRING_CANDIDATES)
-        chosen = torch.randperm(len(rows), generator=random, device=random.device)
-        rows = rows[chosen[:_MAX_CANDIDATES]]
-        blocks = _candidate_log_weights(data, rows, unpaired, run, max_steps)
+        rows = data.recovered.rows
+        return PseudoPairs(True, data.recovered.condition, rows, unpaired[rows])
+    if data.are_labels:
+        return _labelled(data, unpaired, run, max_steps, min_confidence)
+    return _drawn(data, unpaired, run, max_steps)
+
+
+def _labelled(
+    data: MatchingData, unpaired: Tensor, run: Run, max_steps: int, min_confidence: float
+) -> PseudoPairs:
+    """The most probable label of each code whose label is known with enough confidence.
+
+    The confidence is one minus the Gini impurity of the labels given the response over that of all
+    labels: 1 if the response determines the label, 0 if it tells nothing.
+    """
+    labels, log_shares = distinct_rows(data.condition)
+    impurity = (1 - log_shares.exp().square().sum()).clamp(min=1e-12)
+    found, confidence = [], []
+    for log_weight in label_log_weights(data, labels, log_shares, unpaired, run, max_steps):
+        found.append(log_weight.argmax(dim=1))
+        confidence.append(1 - (1 - log_weight.exp().square().sum(dim=1)) / impurity)
+    kept = torch.nonzero(torch.cat(confidence) >= min_confidence).squeeze(1)
+    return PseudoPairs(True, labels[torch.cat(found)[kept]], kept, unpaired[kept])
+
+
+def _drawn(data: MatchingData, unpaired: Tensor, run: Run, max_steps: int) -> PseudoPairs:
+    """A condition for each code, drawn from those of the pairs."""
+    random = run.stream(Stream.PAIRING_CANDIDATES)
+    # Equal conditions stay in as often as they occur, which is their share of p(x).
+    chosen = torch.randperm(len(data.condition), generator=random, device=random.device)
+    candidates = data.condition[chosen[:_MAX_CANDIDATES]]
     random = run.stream(Stream.PAIRING_DRAWS)
-    second_moment = rows.square().T @ log_shares.exp() if repeats else rows.square().mean(dim=0)
-    mean = rows.T @ log_shares.exp() if repeats else rows.mean(dim=0)
-    variance = (second_moment - mean.square()).sum().clamp(min=1e-12)
-    drawn, confidence = [], []
-    for log_weight in blocks:
-        weight = log_weight.exp()
-        mean_given_code = weight @ rows
-        variance_given_code = (weight @ rows.square() - mean_given_code.square()).sum(dim=1)
-        confidence.append(1 - variance_given_code / variance)
-        drawn.append(log_weight.argmax(dim=1) if repeats else draw_index(log_weight, random))
-    found = torch.cat(confidence)
-    kept = torch.arange(len(unpaired), device=unpaired.device)
-    if repeats:
-        kept = kept[found >= min_confidence]
-    return PseudoPairs(repeats, rows[torch.cat(drawn)[kept]], kept, unpaired[kept], found[kept])
+    blocks = _candidate_log_weights(data, candidates, unpaired, run, max_steps)
+    drawn = torch.cat([draw_index(log_weight, random) for log_weight in blocks])
+    every = torch.arange(len(unpaired), device=unpaired.device)
+    return PseudoPairs(False, candidates[drawn], every, unpaired)
 
 
 def _candidate_log_weights(
