@@ -20,7 +20,7 @@ from sklsdm._validation import (
     warn_user,
 )
 from sklsdm.base import LatentSpaceEstimator
-from sklsdm.draws.frames import AsFrame, framed
+from sklsdm.draws.frames import AsFrame, check_frame, framed
 from sklsdm.encoders import ENCODERS, BaseConditionEncoder
 from sklsdm.fitting.pairs import Pairs
 from sklsdm.inputs.categories import (
@@ -249,6 +249,7 @@ class ConditionedEstimator(LatentSpaceEstimator):
         """
         self._fitted_format()
         condition = self._check_condition(X)
+        check_frame(as_frame, X, self, "draw")
         draws = self._fill(condition, n_samples, random_state, batch_size, out)
         return framed(draws, X, as_frame, self, "draw", range(n_samples))
 

@@ -120,7 +120,7 @@ class DiagnoseMixin(ABC):
                 f"X and y hold {len(target)} pairs, but diagnose needs at least {FEWEST_PAIRS} "
                 f"that were not used in fit, and better 1,000."
             )
-        unpaired = check_unpaired(Y_unpaired, target)
+        unpaired = check_unpaired(Y_unpaired, target, estimator._response_names())
         seed = draw_seed(random_state)
         with one_thread():
             evidence = _gather(self, X, target, seed)

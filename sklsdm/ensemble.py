@@ -22,7 +22,7 @@ from sklsdm.blocks import row_slices
 from sklsdm.diagnosing import DiagnoseMixin
 from sklsdm.draws.drawing import Sampler, check_out, check_stored
 from sklsdm.draws.forecasts import ForecastMixin
-from sklsdm.draws.frames import AsFrame, framed
+from sklsdm.draws.frames import AsFrame, check_frame, framed
 from sklsdm.forwarding import inner, sample, unwrap
 from sklsdm.parameters import (
     Declared,
@@ -199,6 +199,7 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
         ndarray of shape (n, n_samples, *y_shape)
         """
         check_is_fitted(self, "estimators_")
+        check_frame(as_frame, X, self, "draw")
         n_samples = check_integer("n_samples", n_samples, 1)
         random = as_generator(draw_seed(random_state))
         n_fits = len(self.estimators_)

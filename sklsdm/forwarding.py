@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklsdm.diagnosis import Diagnosis
 from sklsdm.draws.forecasts import BOUNDS, ForecastMixin
-from sklsdm.draws.frames import AsFrame, framed
+from sklsdm.draws.frames import AsFrame, check_frame, framed
 from sklsdm.generator import LSDMGenerator
 from sklsdm.public_calls import as_it_is
 from sklsdm.randomness import RandomState
@@ -98,6 +98,7 @@ def sample(
     (4, 2, 2)
     """
     estimator, transformed = unwrap(model, X)
+    check_frame(as_frame, X, estimator, "draw")
     draws = estimator.sample(transformed, n_samples, random_state=random_state, **kwargs)
     return framed(draws, X, as_frame, estimator, "draw", range(n_samples))
 
@@ -154,6 +155,7 @@ def predict(
     ndarray of shape (n, *y_shape), or DataFrame; a pair of them with `return_std`
     """
     estimator, transformed = _forecaster(model, X)
+    check_frame(as_frame, X, estimator)
     found = estimator.predict(transformed, return_std, n_draws, as_frame=False)
     if return_std:
         mean, std = (framed(part, X, as_frame, estimator) for part in found)
@@ -179,6 +181,7 @@ def predict_quantiles(
     ndarray of shape (n, len(quantiles), *y_shape), or DataFrame
     """
     estimator, transformed = _forecaster(model, X)
+    check_frame(as_frame, X, estimator, "quantile")
     found = estimator.predict_quantiles(transformed, quantiles, n_draws)
     return framed(found, X, as_frame, estimator, "quantile", quantiles)
 
@@ -203,6 +206,7 @@ def predict_interval(
     ndarray of shape (n, 2, *y_shape), or DataFrame
     """
     estimator, transformed = _forecaster(model, X)
+    check_frame(as_frame, X, estimator, "bound")
     found = estimator.predict_interval(
         transformed, coverage, n_draws, conformal=conformal, joint=joint
     )

@@ -16,7 +16,7 @@ from sklsdm._validation import check_numeric
 from sklsdm.blocks import row_blocks
 from sklsdm.draws.drawing import Bank, check_out
 from sklsdm.draws.forecasts import ForecastMixin
-from sklsdm.draws.frames import AsFrame, framed
+from sklsdm.draws.frames import AsFrame, check_frame, framed
 from sklsdm.inputs.unpaired import Unpaired
 from sklsdm.public_calls import on_one_fit
 
@@ -46,6 +46,7 @@ class InTargetUnits(ForecastMixin):
         as_frame: AsFrame = False,
     ) -> Any:
         """Draws (n, n_samples, *y_shape) in the units of y."""
+        check_frame(as_frame, X, self, "draw")
         is_in_place = out is not None and self.estimator.y_shape_ == self.y_shape_
         found = self.estimator.sample(
             X,

@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers import ALL_MATCHERS, ONE_FIT, plain_regressor, slow_but, small
@@ -461,6 +462,10 @@ def test_bad_input():
         est.diagnose(ARMS.X[:30], ARMS.y[:30, 0])
     with pytest.raises(ValueError, match="Y_unpaired must have shape"):
         est.diagnose(ARMS.X[:30], ARMS.y[:30], ARMS.y[:30, 0])
+    named = tiny().fit(ARMS.X[:60], pd.DataFrame(ARMS.y[:60], columns=["a", "b"]))
+    swapped = pd.DataFrame(ARMS.y[:30], columns=["b", "a"])
+    with pytest.raises(ValueError, match="Y_unpaired"):
+        named.diagnose(ARMS.X[:30], swapped[["a", "b"]], swapped)
     generator = LSDMGenerator(matcher="energy").set_params(matcher__max_steps=5).fit(ARMS.y[:60])
     with pytest.raises(TypeError, match="LSDMGenerator draws without conditions"):
         sklsdm.diagnose(generator, ARMS.X[:30], ARMS.y[:30])

@@ -1,5 +1,7 @@
 """Forecasts: how many draws they take, and what more draws change."""
 
+import warnings
+
 import numpy as np
 import pytest
 from helpers import plain_regressor
@@ -65,6 +67,9 @@ def test_more_draws_come_nearer(est):
 
 
 def test_one_draw_is_its_own_mean(est):
+    with warnings.catch_warnings():  # SciPy warns of numbers that are no power of two
+        warnings.simplefilter("error")
+        assert est.predict(ARMS.X[:3], n_draws=100).shape == (3, 2)
     mean, std = est.predict(ARMS.X[:3], return_std=True, n_draws=1)
     assert_array_equal(std, np.zeros_like(mean))
 

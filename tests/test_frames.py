@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 import sklsdm
 from sklsdm import LSDMRegressorCV, SamplingEnsemble, make_sampling_pipeline
+from sklsdm.draws.drawing import Sampler
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklsdm.NotImprovedWarning")  # tiny fits
 
@@ -155,6 +156,19 @@ def test_frames_and_forecasts_through_wrappers(kind):
 
 
 # ---------------------------------------------------------------------------- errors
+def test_what_cannot_be_a_frame_is_said_before_anything_is_drawn(est, monkeypatch):
+    model = make_pipeline(StandardScaler(), quick()).fit(X, Y)
+    ensemble = SamplingEnsemble(quick(), 2).fit(X, Y)
+    monkeypatch.setattr(Sampler, "draw_latent", None)  # calling it would be a TypeError
+    for each in (est, ensemble):
+        for name in ("sample", "predict", "predict_quantiles", "predict_interval"):
+            with pytest.raises(ValueError, match="as_frame must be True"):
+                getattr(each, name)(NEW, as_frame="arrow")
+    for function in (sklsdm.sample, sklsdm.predict, sklsdm.predict_quantiles):
+        with pytest.raises(ValueError, match="as_frame must be True"):
+            function(model, NEW, as_frame="arrow")
+
+
 def test_what_cannot_be_a_frame(est):
     with pytest.raises(ValueError, match=r"as_frame must be True, False, 'pandas' or .*'arrow'"):
         est.predict(NEW, as_frame="arrow")

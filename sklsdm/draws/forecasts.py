@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklsdm._validation import check_levels, check_real, check_same_rows
 from sklsdm.draws.conformal import ConformalScores, calibrate, conformal_intervals
 from sklsdm.draws.drawing import Bank, check_n_quantile_draws, estimate_moments, estimate_quantiles
-from sklsdm.draws.frames import AsFrame, framed
+from sklsdm.draws.frames import AsFrame, check_frame, framed
 from sklsdm.draws.seen import share_seen, warn_if_seen
 from sklsdm.inputs.responses import flat_rows
 from sklsdm.parameters import flag
@@ -105,6 +105,7 @@ class ForecastMixin(ABC):
             Bad input, or `as_frame` for responses that are images.
         """
         condition = self._check_condition(X)
+        check_frame(as_frame, X, self)
         shape = (len(condition), *self.y_shape_)
         mean, std = estimate_moments(self._sampler(), condition, n_draws)
         mean, std = (framed(part.reshape(shape), X, as_frame, self) for part in (mean, std))
@@ -161,6 +162,7 @@ class ForecastMixin(ABC):
         """
         levels = check_levels(quantiles)
         condition = self._check_condition(X)
+        check_frame(as_frame, X, self, "quantile")
         found = estimate_quantiles(self._sampler(), condition, levels, n_draws)
         found = found.reshape(len(condition), len(levels), *self.y_shape_)
         return framed(found, X, as_frame, self, "quantile", levels)
@@ -242,6 +244,7 @@ class ForecastMixin(ABC):
                 "joint=True needs conformal=True, after conformalize(X, y): the quantiles of each "
                 "output by itself do not tell how wide intervals for all of them must be."
             )
+        check_frame(as_frame, X, self, "bound")
         if conformal:
             found = self._conformal_interval(X, coverage, n_draws, joint)
         else:

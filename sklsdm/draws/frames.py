@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from sklsdm._validation import shape_text
 
@@ -40,10 +41,10 @@ def framed(
     labels : sequence of k values
         What the column `axis` holds.
     """
-    if as_frame is False:
+    form = check_frame(as_frame, X, estimator, axis)
+    if form is None:
         return found
-    library = _library(as_frame, X)
-    names = _column_names(estimator, axis)
+    library, names = form
     n_outer = 1 if axis is None else 2
     values = found.reshape(*found.shape[:n_outer], len(names))
     index = getattr(X, "index", None)
@@ -61,6 +62,27 @@ def framed(
     import pandas
 
     return pandas.DataFrame(columns, index=index)
+
+
+def check_frame(
+    as_frame: Any, X: Any, estimator: Any, axis: str | None = None
+) -> tuple[str, list[str]] | None:
+    """The library and column names of the frame that :func:`framed` makes, or None for none.
+
+    Called before draws are made, which take longer than to find that they cannot be returned.
+
+    Raises
+    ------
+    ValueError
+        `as_frame` is unknown, or the responses are images or have a column named like one of these.
+    NotFittedError
+        `estimator` is not fitted.
+    """
+    if as_frame is False:
+        return None
+    library = _library(as_frame, X)
+    check_is_fitted(estimator)
+    return library, _column_names(estimator, axis)
 
 
 def _library(as_frame: Any, X: Any) -> str:
