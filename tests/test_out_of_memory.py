@@ -40,11 +40,11 @@ def small_memory(monkeypatch):
     def limit(most, error=ERRORS["CUDA"]):
         tried, draw = [], BaseMatcher.draw
 
-        def limited(self, condition, noise, rows=None):
+        def limited(self, condition, noise):
             tried.append(len(noise))
             if len(noise) > most:
                 raise error
-            return draw(self, condition, noise, rows)
+            return draw(self, condition, noise)
 
         monkeypatch.setattr(BaseMatcher, "draw", limited)
         return tried
@@ -58,13 +58,24 @@ X = np.random.default_rng(1).normal(size=(30, 2))
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
 def test_batches_are_halved_and_the_draws_are_those_of_small_ones(fitted, small_memory, error):
     """A stochastic decoder takes noise too, after the part that runs out of memory."""
-    expected = fitted.sample(X, 7, random_state=0, batch_size=52)
+    rows = np.repeat(X, 7, axis=0)
+    expected = fitted.sample(rows, random_state=0, batch_size=52)
     tried = small_memory(60, error)
     with pytest.warns(UserWarning, match="Memory ran out for batches of 210; .* 52") as caught:
-        draws = fitted.sample(X, 7, random_state=0)
+        draws = fitted.sample(rows, random_state=0)
     assert_array_equal(draws, expected)
     assert tried == [210, 105, 52, 52, 52, 52, 2]
     assert len(caught) == 1
+
+
+def test_batches_cut_through_the_draws_of_a_condition(fitted, small_memory):
+    """Of three conditions, the middle one has all of its seven draws in a batch of ten."""
+    expected = fitted.sample(X[:3], 7, random_state=0)
+    tried = small_memory(10)
+    with pytest.warns(UserWarning, match="Memory ran out for batches of 21"):
+        draws = fitted.sample(X[:3], 7, random_state=0)
+    np.testing.assert_allclose(draws, expected, rtol=1e-5, atol=1e-6)
+    assert tried == [21, 7, 3, 4, 6, 1]
 
 
 def test_the_generator_too(small_memory):
@@ -78,18 +89,19 @@ def test_the_generator_too(small_memory):
 
 def test_memory_that_runs_out_later(fitted, monkeypatch, small_memory):
     """What was drawn before stays, and no noise is lost or used twice."""
-    expected = fitted.sample(X, 300, random_state=0, batch_size=100)
+    rows = np.repeat(X, 300, axis=0)
+    expected = fitted.sample(rows, random_state=0, batch_size=100)
     draw, calls = BaseMatcher.draw, []
 
-    def limited(self, condition, noise, rows=None):
+    def limited(self, condition, noise):
         calls.append(len(noise))
         if len(calls) > 10 and len(noise) > 100:
             raise ERRORS["CUDA"]
-        return draw(self, condition, noise, rows)
+        return draw(self, condition, noise)
 
     monkeypatch.setattr(BaseMatcher, "draw", limited)
     with pytest.warns(UserWarning, match="Memory ran out for batches of 400; .* 100") as caught:
-        draws = fitted.sample(X, 300, random_state=0, batch_size=400)
+        draws = fitted.sample(rows, random_state=0, batch_size=400)
     np.testing.assert_allclose(draws, expected, rtol=1e-4, atol=1e-5)
     assert len(caught) == 1
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -124,12 +125,9 @@ class Sampler:
         """Dimensions of a draw's noise: for the matcher, and for a stochastic decoder (else 0)."""
         return [self.matcher.noise_dim_, self.autoencoder.decoder_noise_dim_]
 
-    def draw_latent(self, condition: Tensor, noise: Tensor, rows: Tensor) -> Tensor:
-        """Codes (b, k) in the autoencoder's units, for noise (b, d).
-
-        `rows` (b,) are the indices of their conditions in `condition` (m, p).
-        """
-        latent = self.matcher.draw(condition, noise, rows)
+    def draw_latent(self, condition: Tensor, noise: Tensor) -> Tensor:
+        """Codes (b m, k) in the autoencoder's units, for conditions (b, p) and noise (b m, d)."""
+        latent = self.matcher.draw(condition, noise)
         mean, scale = self.latent_standardiser.tensors(latent)
         return (latent * scale).add_(mean)
 
@@ -158,15 +156,13 @@ class Sampler:
         n_samples = out.shape[1]
         flat = out.reshape(len(out) * n_samples, -1)
         step = self._chunk() if batch_size == "auto" else int(batch_size)
+        step -= step % n_samples if step > n_samples else 0  # all draws of a condition at once
         noise = NoiseStream(sum(self.noise_dims), seed, self.device)
 
         def draw(places: slice) -> None:
-            first, last = places.start // n_samples, (places.stop - 1) // n_samples
-            needed = torch.from_numpy(condition[first : last + 1]).to(self.device)
-            which = torch.arange(places.start, places.stop, device=self.device) // n_samples - first
             with noise.undone_on_error():
-                matcher_noise, decoder_noise = self._split(noise.take(len(which)))
-                latent = self.draw_latent(needed, matcher_noise, which)
+                matcher_noise, decoder_noise = self._split(noise.take(places.stop - places.start))
+                latent = self._draw_places(places, n_samples, condition, matcher_noise)
                 draws = finish(latent, decoder_noise)
                 total = draws.sum().cpu().numpy()
                 if not np.isfinite(total):  # the sum of finite numbers is, unless they are huge
@@ -177,6 +173,20 @@ class Sampler:
 
         for _ in in_batches(len(flat), step, draw):
             pass
+
+    def _draw_places(
+        self, places: slice, n_samples: int, condition: NDArray[np.float32], noise: Tensor
+    ) -> Tensor:
+        """Codes of some places among the draws of all conditions, `n_samples` of each in turn.
+
+        The draws of the first and of the last condition may lie there in part.
+        """
+        codes = []
+        for part in _by_condition(places, n_samples):
+            given = condition[part.start // n_samples : -(-part.stop // n_samples)]
+            own_noise = noise[part.start - places.start : part.stop - places.start]
+            codes.append(self.draw_latent(torch.from_numpy(given).to(self.device), own_noise))
+        return torch.cat(codes) if len(codes) > 1 else codes[0]
 
     def draws_with_shared_noise(
         self, condition: NDArray[np.float32], n_draws: int, share: slice = slice(None)
@@ -195,9 +205,8 @@ class Sampler:
 
         def draw(rows: slice) -> Tensor:
             block = torch.from_numpy(condition[rows]).to(self.device)
-            which = torch.arange(len(block), device=self.device).repeat_interleave(n_draws)
             matcher_noise, decoder_noise = self._split(shared.repeat(len(block), 1))
-            draws = self.decode(self.draw_latent(block, matcher_noise, which), decoder_noise)
+            draws = self.decode(self.draw_latent(block, matcher_noise), decoder_noise)
             return draws.view(len(block), n_draws, -1)
 
         yield from in_batches(len(condition), max(1, self._chunk() // n_draws), draw)
@@ -211,8 +220,11 @@ class Sampler:
                 f"n_draws={n_draws} takes {n_bytes / 2**30:,.1f} GiB, but "
                 f"{limit / 2**30:,.1f} GiB are available; ask for fewer."
             )
-        kind = qmc.Sobol if dim <= qmc.Sobol.MAXDIM else qmc.LatinHypercube
-        return kind(dim, rng=np.random.default_rng(0)).random(n_draws)
+        random = np.random.default_rng(0)
+        if dim > qmc.Sobol.MAXDIM:
+            return qmc.LatinHypercube(dim, rng=random).random(n_draws)
+        # The first points of a sequence whose length is a power of two; SciPy warns of others.
+        return qmc.Sobol(dim, rng=random).random_base2((n_draws - 1).bit_length())[:n_draws]
 
     def decode_all(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Responses (n, q) in their own units, for codes (n, k) in the autoencoder's units."""
@@ -234,6 +246,14 @@ class Sampler:
         """The columns of `noise` for the matcher, and those for the decoder."""
         matcher_noise, decoder_noise = noise.split(self.noise_dims, dim=1)
         return matcher_noise, decoder_noise
+
+
+def _by_condition(places: slice, n_samples: int) -> list[slice]:
+    """Cut places into those of a condition in part, of whole conditions, and of one in part."""
+    first = min(-(-places.start // n_samples) * n_samples, places.stop)
+    last = max(places.stop // n_samples * n_samples, first)
+    cuts = pairwise([places.start, first, last, places.stop])
+    return [slice(start, stop) for start, stop in cuts if start < stop]
 
 
 def check_n_draws(n_draws: int | None, usual: int) -> int:

@@ -31,10 +31,12 @@ def scale_noise_by_folds(
     """Choose the noise's scale of a fitted matcher by draws for every pair, where pairs are few.
 
     The pairs that were held out of its fit on `data` are then too few to tell how widely its draws
-    must spread. Others of its kind are fitted to three quarters of the pairs each, have their state
-    chosen by the same held-out pairs, and draw for the rest. `groups` (n,) of the pairs stay whole;
-    with fewer than four groups, or with one that has half of the pairs, there are no folds. If a
-    fit diverges, or Ctrl-C ends it, the noise stays as it is.
+    must spread. Others of its kind, or the diffusions at which they would start, are fitted to
+    three quarters of the pairs each, have their state chosen by the same held-out pairs, and draw
+    for the rest. A generator needs the same scale as the diffusion whose draws it learns, which
+    takes a third of the time (docs/lessons.md). `groups` (n,) of the pairs stay whole; with fewer
+    than four groups, or with one that has half of the pairs, there are no folds. If a fit diverges,
+    or Ctrl-C ends it, the noise stays as it is.
     """
     if not (isinstance(matcher, GeneratorMatcher) and matcher.needs_folds(data)):
         return
@@ -64,6 +66,7 @@ def _scale_noise(
         for split in splits:
             kept, rest = (torch.from_numpy(rows).to(run.device) for rows in split)
             other = new_part("matcher").set_params(callbacks=None, noise_scale=1.0)
+            other = other.for_trials(data.latent_dim)
             other.fit(data.some_pairs(kept), quiet)
             if other.interrupted_:
                 raise KeyboardInterrupt

@@ -17,7 +17,13 @@ from sklsdm.functional.scores import energy_score, multiscale_score
 from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.linear_start import start_linear, with_errors_of_new_pairs
 from sklsdm.matchers.noise_scale import HeldOut, best_noise_scale
-from sklsdm.modules import ACTIVATIONS, ConditionalGenerator, ConvGenerator, widest_output
+from sklsdm.modules import (
+    ACTIVATIONS,
+    ConditionalGenerator,
+    ConvGenerator,
+    in_turn,
+    widest_output,
+)
 from sklsdm.nets import (
     Adam,
     HeldOutScore,
@@ -173,13 +179,13 @@ class BaseMatcher(TrainedPart, ABC):
         return True
 
     @torch.no_grad()
-    def draw(self, condition: Tensor, noise: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Standardised codes (b, k) for conditions (b, p) and noise (b, noise_dim_).
+    def draw(self, condition: Tensor, noise: Tensor) -> Tensor:
+        """Standardised codes (b m, k) for conditions (b, p) and noise (b m, noise_dim_).
 
-        With `rows` (b,), conditions are those with these indices in `condition` (m, p): several
-        draws for one condition then need not repeat what depends on the condition alone.
+        The m draws of one condition follow each other. What depends on the condition alone is
+        computed once for them.
         """
-        return self._draw(self.network_, condition if rows is None else condition[rows], noise)
+        return self._several_draws(self.network_, condition, noise)
 
     # ------------------------------------------------------------------ set by subclasses
     @abstractmethod
@@ -216,6 +222,15 @@ class BaseMatcher(TrainedPart, ABC):
         return self._score_of_draws(data, plan)
 
     # ------------------------------------------------------------------ shared
+    def for_held_out(self, condition: Tensor, latent: Tensor) -> HeldOut:
+        """Pairs that this fitted matcher has not seen, with what draws for them."""
+        draw = partial(self._several_draws, self.network_)
+        return HeldOut(draw, self.noise_dim_, condition[:MAX_SCORED], latent[:MAX_SCORED])
+
+    def _several_draws(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
+        """As `_draw`, with m draws (b m, k) of each condition, if the noise has b m rows."""
+        return self._draw(module, repeated_for(module, condition, noise), noise)
+
     def _score_of_draws(
         self, data: MatchingData, plan: Plan, kind: str = "multiscale"
     ) -> HeldOutScore | None:
@@ -223,16 +238,14 @@ class BaseMatcher(TrainedPart, ABC):
         if len(data.held_latent) == 0:
             return None
         latent = data.held_latent[:MAX_SCORED]
-        repeated = data.held_condition[:MAX_SCORED].repeat_interleave(HELD_OUT_DRAWS, dim=0)
+        condition = data.held_condition[:MAX_SCORED]
         random = plan.run.stream(Stream.MATCHER_HELD_OUT)
-        shape = (len(repeated), plan.noise_dim)
-        noise = standard_normal(shape, random)
-
+        noise = standard_normal((HELD_OUT_DRAWS * len(latent), plan.noise_dim), random)
         score_of = {"energy": energy_score, "multiscale": multiscale_score}[kind]
 
         @torch.no_grad()
         def score(module: Any) -> Tensor:
-            draws = self._draw(module, repeated, noise)
+            draws = self._several_draws(module, condition, noise)
             return score_of(draws.view(len(latent), HELD_OUT_DRAWS, -1), latent)
 
         return HeldOutScore(f"valid_{kind}_score", score)
@@ -251,7 +264,7 @@ class BaseMatcher(TrainedPart, ABC):
         return min(self.most_steps, _STEPS_PER_ROW * n_rows)
 
     def for_trials(self, latent_dim: int) -> BaseMatcher:
-        """The matcher whose short fits compare uses of unpaired responses: this one by default."""
+        """The matcher that is fitted where only a choice is made: this one by default."""
         return self
 
     def _plan(self, data: MatchingData, run: Run) -> Plan:
@@ -404,18 +417,13 @@ class GeneratorMatcher(BaseMatcher):
         is_few = 0 < len(data.held_latent) < FEW_HELD_OUT
         return data.are_few_numbers or (is_few and data.are_numbers)
 
-    def for_held_out(self, condition: Tensor, latent: Tensor) -> HeldOut:
-        """Pairs that this fitted generator has not seen, with what draws for them."""
-        draw = partial(self._draw, self.network_)
-        return HeldOut(draw, self.noise_dim_, condition[:MAX_SCORED], latent[:MAX_SCORED])
-
     def choose_noise_scale(self, held_out: Sequence[HeldOut], run: Run) -> None:
-        """Set the noise's scale by pairs held out from generators of this kind."""
+        """Set the noise's scale by pairs held out from this generator, and from others like it."""
         if self.noise_scale == "auto" and not isinstance(self.network_, ConvGenerator):
             self.noise_scale_ = best_noise_scale(held_out, run.stream(Stream.MATCHER_HELD_OUT))
 
-    def draw(self, condition: Tensor, noise: Tensor, rows: Tensor | None = None) -> Tensor:
-        return super().draw(condition, self.noise_scale_ * noise, rows)
+    def draw(self, condition: Tensor, noise: Tensor) -> Tensor:
+        return super().draw(condition, self.noise_scale_ * noise)
 
     def _held_out(self, objective: Any, data: MatchingData, plan: Plan) -> HeldOutScore | None:
         return self._score_of_draws(data, plan, self.held_out_score)
@@ -441,8 +449,13 @@ class GeneratorMatcher(BaseMatcher):
         return module(condition, noise)
 
 
+def repeated_for(module: Any, condition: Tensor, noise: Tensor) -> Tensor:
+    """Conditions (b, p), each repeated for its noise unless the network does that itself."""
+    if getattr(module, "takes_several", False):
+        return condition
+    return in_turn(condition, len(noise))
+
+
 def several_draws(generator: Any, condition: Tensor, noise: Tensor) -> Tensor:
     """Draws (b m, k) for conditions (b, p) and noise (b m, d), those of each one in turn."""
-    if not isinstance(generator, ConditionalGenerator | ConvGenerator):  # a network of a user's
-        condition = condition.repeat_interleave(len(noise) // len(condition), dim=0)
-    return generator(condition, noise)
+    return generator(repeated_for(generator, condition, noise), noise)

@@ -18,7 +18,7 @@ from sklsdm.inputs.responses import MANY_IMAGES
 from sklsdm.matchers.base import HELD_OUT_DRAWS, MAX_SCORED, BaseMatcher, Plan
 from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.linear_start import start_linear
-from sklsdm.modules import ConvField, TimeConditionedField, widest_output
+from sklsdm.modules import ConvField, TimeConditionedField, in_turn, widest_output
 from sklsdm.nets import HeldOutScore
 from sklsdm.noise import standard_normal, standard_uniform
 from sklsdm.parameters import at_least, integer, learnt, multiple_of, or_auto, parameter
@@ -263,12 +263,12 @@ class FieldMatcher(BaseMatcher):
         return latent_dim
 
     def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
-        residual = self._follow(self._field(module, condition), noise, module.dim)
+        features = in_turn(module.features(condition), len(noise))
+        residual = self._follow(self._field(module, features), noise, module.dim)
         return module.latent(condition, residual)
 
-    def _field(self, module: Any, condition: Tensor) -> Field:
-        """The field given conditions (b, p), guided if that is asked for."""
-        features = module.features(condition)
+    def _field(self, module: Any, features: Tensor) -> Field:
+        """The field given features (b, f) of conditions, guided if that is asked for."""
         given = partial(module, features)
         if self.guidance_ == 0:
             return given

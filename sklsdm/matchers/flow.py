@@ -140,7 +140,7 @@ class FlowMatcher(FieldMatcher):
         return 1 if self.distilled_ else self.n_steps * (1 if self.sampler == "euler" else 2)
 
     def _residual(self, condition: Tensor, noise: Tensor) -> Tensor:
-        field = self._field(self.network_, condition)
+        field = self._field(self.network_, self.network_.features(condition))
         return integrate(field, noise, self.n_steps, self.sampler)
 
     def _field_objective(self, data: MatchingData, plan: Plan) -> FlowObjective:

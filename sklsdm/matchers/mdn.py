@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sklsdm.functional.mixtures import draw_mixture
@@ -13,7 +12,7 @@ from sklsdm.matchers.base import Plan
 from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.likelihood import LikelihoodMatcher
 from sklsdm.matchers.linear_start import start_linear
-from sklsdm.modules import MixtureDensity
+from sklsdm.modules import MixtureDensity, in_turn
 from sklsdm.parameters import integer, one_of, parameter
 from sklsdm.run import Stream
 
@@ -69,15 +68,6 @@ class MDNMatcher(LikelihoodMatcher):
     def _noise_dim(self, latent_dim: int) -> int:
         return 1 + latent_dim
 
-    @torch.no_grad()
-    def draw(self, condition: Tensor, noise: Tensor, rows: Tensor | None = None) -> Tensor:
-        """As in the base; the network is evaluated once for each of the conditions."""
-        if rows is None:
-            return self._draw(self.network_, condition, noise)
-        log_weights, means, precision = (part[rows] for part in self.network_(condition))
-        residual = draw_mixture(log_weights, means, precision, noise)
-        return self.network_.latent(condition[rows], residual)
-
     def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
-        log_weights, means, precision = module(condition)
+        log_weights, means, precision = (in_turn(part, len(noise)) for part in module(condition))
         return module.latent(condition, draw_mixture(log_weights, means, precision, noise))

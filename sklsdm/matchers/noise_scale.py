@@ -22,7 +22,7 @@ _LEVELS = (0.05, 0.95)
 class HeldOut:
     """Pairs held out from a generator, and the generator's draws."""
 
-    draw: Callable[[Tensor, Tensor], Tensor]  # codes (b, k) for conditions (b, p) and noise (b, d)
+    draw: Callable[[Tensor, Tensor], Tensor]  # codes (v m, k) for (v, p) and noise (v m, d)
     noise_dim: int
     condition: Tensor  # (v, p)
     latent: Tensor  # (v, k)
@@ -46,7 +46,7 @@ def best_noise_scale(held_out: Sequence[HeldOut], random: torch.Generator) -> fl
     for scale in _SCALES:
         draws = torch.cat(
             [
-                pairs.draw(pairs.condition.repeat_interleave(_N_DRAWS, dim=0), scale * noise)
+                pairs.draw(pairs.condition, scale * noise)
                 for pairs, noise in zip(held_out, noises, strict=True)
             ]
         ).view(len(latent), _N_DRAWS, -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ class ConvGenerator(CodeImageModule):
     Features of x and noise give a first image by a linear layer; they also scale the channels of
     the convolutions that follow.
     """
+
+    takes_several: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +38,18 @@ class ConvFeatures(nn.Module):
         return self.layers(condition.reshape(-1, *self.shape))
 
 
+def in_turn(rows: Tensor, n_rows: int) -> Tensor:
+    """Each of the `rows` (b, ...) as many times as it takes to make (n_rows, ...)."""
+    if len(rows) == n_rows:
+        return rows
+    return rows.repeat_interleave(n_rows // max(1, len(rows)), dim=0)
+
+
 class ConditionedModule(RebuildableModule):
     """Base of all networks that see a condition: it brings the `condition_encoder`."""
+
+    # Whether draws take conditions (b, p) with noise (b m, d), for m draws of each one in turn.
+    takes_several: ClassVar[bool] = False
 
     def _set_condition_encoder(
         self, shape: Sequence[int] | None, condition_dim: int, generator: torch.Generator | None

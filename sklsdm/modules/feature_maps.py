@@ -8,13 +8,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sklsdm.modules.conditioned import ConditionedModule
+from sklsdm.modules.conditioned import ConditionedModule, in_turn
 from sklsdm.modules.fields import N_TIME_FEATURES, time_features
 from sklsdm.modules.layers import ACTIVATIONS, conv, conv_transpose, linear, mlp
 from sklsdm.modules.packing import RebuildableModule
@@ -148,8 +148,7 @@ class CodeImageModule(ConditionedModule):
 
     def _split(self, features: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
         """Features (n_rows, f) and resized images (n_rows, c, h, w), each repeated in turn."""
-        repeated = features.repeat_interleave(n_rows // max(1, len(features)), dim=0)
-        found, seen = repeated.split([self.n_features, self.n_seen], dim=1)
+        found, seen = in_turn(features, n_rows).split([self.n_features, self.n_seen], dim=1)
         return found, seen.reshape(n_rows, self.seen_channels, *self.code_shape[1:])
 
 
@@ -161,6 +160,7 @@ class ConvField(CodeImageModule):
     Features of zeros stand for "no condition": those of a condition end with a one.
     """
 
+    takes_several: ClassVar[bool] = True
     place: Tensor
 
     def __init__(

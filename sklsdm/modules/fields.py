@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from sklsdm.functional.mixtures import log_density
-from sklsdm.modules.conditioned import ConditionedModule
+from sklsdm.modules.conditioned import ConditionedModule, in_turn
 from sklsdm.modules.layers import mlp
 from sklsdm.noise import standard_normal
 
@@ -59,8 +60,9 @@ class WhitenedResidual(ConditionedModule):
         return nn.functional.linear(latent - self._centre(condition), self.whitener)
 
     def latent(self, condition: Tensor, residual: Tensor) -> Tensor:
-        """z = A·x + b + L·u, (..., k)."""
-        return self._centre(condition) + nn.functional.linear(residual, self.factor)
+        """z = A·x + b + L·u, (b m, k), for conditions (b, p) and residuals (b m, k), in turn."""
+        spread = nn.functional.linear(residual, self.factor)
+        return in_turn(self._centre(condition), len(residual)) + spread
 
 
 def time_features(time: Tensor) -> Tensor:
@@ -71,6 +73,8 @@ def time_features(time: Tensor) -> Tensor:
 
 class TimeConditionedField(WhitenedResidual):
     """F(x, u, t), a vector of u's dimension: the network of a flow or of a diffusion."""
+
+    takes_several: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -100,6 +104,7 @@ class MixtureDensity(WhitenedResidual):
     and diagonal otherwise. At the start the mixture has mean 0 and covariance about I.
     """
 
+    takes_several: ClassVar[bool] = True
     below_diagonal: Tensor
 
     def __init__(

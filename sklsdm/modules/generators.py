@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from sklsdm.modules.conditioned import ConditionedModule
+from sklsdm.modules.conditioned import ConditionedModule, in_turn
 from sklsdm.modules.layers import GatedMLP, linear, mlp
 
 
@@ -17,6 +18,8 @@ class LinearStart(ConditionedModule):
     A matcher sets A and b to a ridge regression of the codes on the conditions, and L to a factor
     of the covariance of its errors. Training then starts from regression with Gaussian noise.
     """
+
+    takes_several: ClassVar[bool] = True
 
     def _add_linear_path(
         self, condition_dim: int, latent_dim: int, noise_dim: int, random: torch.Generator | None
@@ -105,7 +108,8 @@ class PotentialGenerator(LinearStart):
         """φ (n,), its slope in s (n, k) and the lengths (n, k), None where they are 1."""
         with torch.enable_grad():
             points = start.detach().requires_grad_(True)
-            out = self.mlp(torch.cat([self.features(condition), points], dim=-1))
+            features = in_turn(self.features(condition), len(points))
+            out = self.mlp(torch.cat([features, points], dim=-1))
             (slope,) = torch.autograd.grad(out[:, 0].sum(), points, create_graph=create_graph)
         return self.split(out, slope)
 
