@@ -304,6 +304,7 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
         self, stage: StageTwo, coded: Coded, held: NDArray[np.intp], validation: Pairs | None
     ) -> Setting:
         pairs = stage.pairs
+        matcher: BaseMatcher = self._new_part("matcher")
         recovered = stage.recovered if self.unpaired in ("auto", "pair") else None
         self.reverse_r2_ = None if recovered is None else recovered.r2
         uses = uses_to_try(
@@ -315,7 +316,7 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
             has_code_images=coded.are_images,
             are_labels=pairs.are_labels,
             are_recovered=recovered is not None and stage.may_pair,
-            weight=self._new_part("matcher").unpaired_weight,
+            weight=matcher.unpaired_weight,
         )
         spaces = dict.fromkeys(uses, coded)
         if "none" in uses and len(stage.responses) > len(pairs):
@@ -326,12 +327,13 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
             encoder = self._new_part("condition_encoder").resolve(self._conditions_.shape)
             codes = spaces[first_use(uses)].codes[: len(pairs)].cpu().numpy()
             encoders = encoder.candidates(pairs.condition, codes, stage.run.seed, coded.are_images)
-        plain = not coded.are_images and not pairs.are_labels
+        if not coded.are_images and not pairs.are_labels:  # vectors follow numbers
+            matcher = matcher.for_trials(coded.codes.shape[1])
         choice = choose_setting(
             stage,
             spaces,
             encoders,
-            lambda: self._matcher_for_trials(coded.codes.shape[1] if plain else None),
+            matcher,
             self._response_std_,
             validation,
         )
@@ -342,11 +344,6 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
         if len(stage.responses) > len(pairs):
             self._chosen_use_ = choice.setting.use
         return choice.setting
-
-    def _matcher_for_trials(self, latent_dim: int | None) -> BaseMatcher:
-        """The matcher that compares uses; `latent_dim` is given where vectors follow numbers."""
-        matcher: BaseMatcher = self._new_part("matcher")
-        return matcher if latent_dim is None else matcher.for_trials(latent_dim)
 
     def _compare_laws(self, stage: StageTwo, coded: Coded) -> StageTwo:
         """Test whether the unpaired responses follow the law of the paired ones; warns if not.

@@ -465,7 +465,7 @@ def test_short_fits_of_uses_take_a_share_of_the_final_steps(monkeypatch):
             stage,
             dict.fromkeys(("latent", "match", "pair"), None),
             {"flatten": FlattenConditionEncoder()},
-            lambda n_steps=n_steps: EnergyMatcher(max_steps=n_steps),
+            EnergyMatcher(max_steps=n_steps),
             np.ones(2),
         )
         assert taken == [expected] * 3
@@ -500,7 +500,7 @@ def test_short_fits_of_labelled_images_are_doubted_more(uses, errors, chosen, mo
         choosing.StageTwo(pairs, Responses(pairs.y, pairs.y), Run(torch.device("cpu"), 0)),
         dict.fromkeys(uses, None),
         {"flatten": FlattenConditionEncoder()},
-        lambda: EnergyMatcher(max_steps=50),
+        EnergyMatcher(max_steps=50),
         np.ones(2),
         pairs,
     )

@@ -139,27 +139,13 @@ class StageTwo:
         return (self.are_recovered or self.needs_conditions) and not self.shift.is_clear
 
     def data(self, setting: Setting, fold: Fold) -> MatchingData:
-        """The data of stage 2 for one fold; the encoder is fitted on the pairs that are kept.
+        """The pairs of stage 2 for one fold and, where their use is in stage 2, unpaired codes.
 
-        Unpaired copies of the fold's held-out responses are left out, and those `left_out`. For the
-        use "pair" the others have the conditions that responses tell.
+        The encoder is fitted on the pairs that are kept.
         """
         coded, encoder = setting.coded, setting.encoder
-        n_pairs, device = len(self.pairs), self.run.device
-        form = self.responses.format
-        others = np.arange(n_pairs, len(coded.codes))
-        if len(others):
-            copies = self.responses.unpaired_copies(form.flatten(fold.held.y))
-            others = np.setdiff1d(others, np.concatenate([copies, self.left_out]))
+        device = self.run.device
         kept = torch.from_numpy(fold.kept).to(device)
-        codes = images = None
-        if len(others):
-            rows = np.concatenate([fold.kept, others])
-            if SmallImages.suit(self.responses) and coded.space.autoencoder.may_move_images:
-                images = SmallImages(self.responses, rows)
-            codes = room_for(len(rows), coded.codes.shape[1], device)
-            torch.index_select(coded.codes, 0, torch.from_numpy(rows).to(device), out=codes)
-        recovered = self.recovered if setting.use == "pair" and self.are_recovered else None
         seen, held = self.pairs.condition[fold.kept], fold.held.condition
         if encoder is not None:
             latent = coded.codes[kept].cpu().numpy()
@@ -168,28 +154,50 @@ class StageTwo:
             else:
                 seen = encoder.fit_transform(seen, latent, self.run.seed, self.groups_of(fold))
             held = encoder.transform(held)
-        return MatchingData(
+        data = MatchingData(
             condition=torch.from_numpy(seen).to(device),
             latent=coded.codes[kept],
             held_condition=torch.from_numpy(held).to(device),
             held_latent=coded.space.encode(fold.held.y),
-            codes=codes,
-            images=images,
-            recovered=_recovered_for(recovered, others, encoder, device) if recovered else None,
             image_shape=self.image_shape,
             code_shape=coded.space.autoencoder.code_shape_,
             decoder=coded.space.decoder(),
         )
+        return self._with_others(data, setting, fold) if setting.use in ("match", "pair") else data
+
+    def _with_others(self, data: MatchingData, setting: Setting, fold: Fold) -> MatchingData:
+        """The data with the codes of unpaired responses, after those of the pairs.
+
+        Copies of the fold's held-out responses are left out, and those `left_out`. For "pair" there
+        are also the unpaired images and the conditions that a regression recovered.
+        """
+        coded, n_pairs, device = setting.coded, len(self.pairs), self.run.device
+        copies = self.responses.unpaired_copies(self.responses.format.flatten(fold.held.y))
+        others = np.arange(n_pairs, len(coded.codes))
+        others = np.setdiff1d(others, np.concatenate([copies, self.left_out]))
+        if len(others) == 0:
+            return data
+        rows = np.concatenate([fold.kept, others])
+        codes = room_for(len(rows), coded.codes.shape[1], device)
+        torch.index_select(coded.codes, 0, torch.from_numpy(rows).to(device), out=codes)
+        if setting.use == "match":
+            return replace(data, codes=codes)
+        images = recovered = None
+        if SmallImages.suit(self.responses) and coded.space.autoencoder.may_move_images:
+            images = SmallImages(self.responses, rows)
+        if self.recovered is not None and self.are_recovered:
+            assert setting.encoder is not None
+            recovered = _recovered_for(self.recovered, others, setting.encoder, device)
+        return replace(data, codes=codes, images=images, recovered=recovered)
 
 
 def _recovered_for(
     recovered: RecoveredConditions,
     others: NDArray[np.intp],
-    encoder: BaseConditionEncoder | None,
+    encoder: BaseConditionEncoder,
     device: torch.device,
 ) -> Recovered:
-    """The conditions that some unpaired responses tell, of those that are `others`."""
-    assert encoder is not None
+    """The conditions that a regression recovered, of the unpaired responses that are `others`."""
     here = np.isin(recovered.rows, others)
     places = np.searchsorted(others, recovered.rows[here])
     condition = encoder.transform(recovered.condition[here])
@@ -209,7 +217,7 @@ def choose_setting(
     stage: StageTwo,
     spaces: Mapping[str, Coded],
     encoders: Mapping[str, BaseConditionEncoder],
-    new_matcher: Callable[[], BaseMatcher],
+    matcher: BaseMatcher,
     spread: NDArray[np.float64],
     validation: Pairs | None = None,
 ) -> Choice:
@@ -226,8 +234,8 @@ def choose_setting(
         The latent space for each use, in the order of `uses_to_try`.
     encoders : mapping of str to BaseConditionEncoder
         The encoders by name, the simplest first.
-    new_matcher : callable
-        Gives a new, unfitted matcher, of which short fits are made.
+    matcher : BaseMatcher
+        Of which short fits are made; it stays unfitted.
     spread : ndarray of shape (q,)
         Standard deviations of the outputs, by which responses are divided before they are judged.
     validation : Pairs, optional
@@ -243,7 +251,7 @@ def choose_setting(
     encoder_scores: Scores = {}
     use_scores: Scores = {}
     fits = ShortFits(stage, folds_for(stage, validation), spread)
-    budget = new_matcher().budget(len(stage.pairs))
+    budget = matcher.budget(len(stage.pairs))
     if len(encoders) > 1 and fits.folds:
         quick = _quick_matcher(spaces[first].codes.shape[1], min(budget, _ENCODER_STEPS))
         encoder_scores = fits.compare(
@@ -260,7 +268,7 @@ def choose_setting(
         n_steps = min(budget, max(_FEWEST_STEPS, share))
         labels = stage.pairs.are_labels
         pairing_steps = min(budget, _LABELLING_STEPS if labels else _PAIRING_STEPS)
-        short = new_matcher().set_params(max_steps=n_steps, callbacks=None)
+        short = clone(matcher).set_params(max_steps=n_steps, callbacks=None)
         labelled_images = labels and stage.responses.format.is_image
         doubt = _DOUBT_OF_LABELLED_IMAGES if labelled_images else _DOUBT_OF_USES
         use_scores = fits.compare(

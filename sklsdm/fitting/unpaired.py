@@ -94,12 +94,11 @@ def data_for(
 ) -> MatchingData:
     """The data on which stage 2 trains, for one use of the unpaired responses.
 
+    `data` has their codes where that use needs them.
     `max_steps` bounds the training of the model of x given the code, which "pair" needs. Unless
     `only_sure`, "pair" keeps every label that is guessed, and holds none out.
     """
-    if use in ("none", "latent") or data.codes is None:
-        return replace(data, codes=None)
-    if use == "match":
+    if data.codes is None or use == "match":
         return data
     n_pairs = len(data.latent)
     sure = MIN_CONFIDENCE if data.images is None else MIN_CONFIDENCE_BY_SIGHT

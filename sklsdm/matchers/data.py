@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ class Decoder:
 
 @dataclass(frozen=True)
 class Recovered:
-    """Conditions that unpaired responses tell.
+    """Conditions that a regression recovered from unpaired responses.
 
     Attributes
     ----------
@@ -76,7 +77,7 @@ class MatchingData:
     images : SmallImages or None
         The images of `codes`, where they can be told apart by sight.
     recovered : Recovered or None
-        Conditions of unpaired codes, where their responses tell them.
+        Conditions of unpaired codes, where a regression recovered them.
     image_shape, code_shape : tuple of int or None
         (c, h, w) of conditions and of codes that are images, which are flat in the rows.
     decoder : Decoder or None
@@ -120,7 +121,7 @@ class MatchingData:
         """How many pairs there are, without pseudo-pairs and repeats."""
         return len(self.latent) if self.n_known is None else self.n_known
 
-    @property
+    @cached_property
     def are_labels(self) -> bool:
         """Whether the conditions of the pairs are labels, or there are none.
 
