@@ -99,6 +99,11 @@ def test_coefficients_are_round_where_they_can_be():
     assert_array_equal(kept[:, 1], values[:, 0] + values[:, 2])
 
 
+# Six answers from 1 to 5 by one trait, of which opposite ones may not occur together.
+ANSWERS = (LOGITS[:, :1] + 0.8 * RANDOM.normal(size=(400, 6))).round().clip(-2, 2) + 3
+VISITS = RANDOM.poisson(2, 400)
+
+
 @pytest.mark.parametrize(
     "rows",
     [
@@ -109,6 +114,8 @@ def test_coefficients_are_round_where_they_can_be():
         np.c_[COUNTS, RANDOM.poisson(3, 400)],
         RANDOM.integers(2, size=(400, 2)),  # all combinations occur
         RANDOM.integers(20, size=(400, 2)),  # some do not by chance
+        ANSWERS,
+        np.c_[VISITS + RANDOM.poisson(2, 400) > 4, VISITS],
         PLACES[:19],
         (LOGITS @ RANDOM.normal(size=(4, 30)))[:80],  # few rows
         np.c_[BALANCE[:, 0] + 1e-3 * LOGITS[:, 3], COSTS],  # nearly
@@ -156,6 +163,13 @@ def test_an_output_that_goes_with_the_combination_helps_to_tell_it():
     between = torch.tensor([[2.5, 1.1, 20.0], [2.5, 0.9, 30.0]], dtype=torch.float64)
     assert alone.keep(between)[:, 1].tolist() == [2.0, 0.0]
     assert beside.keep(between)[:, 1].tolist() == [0.0, 2.0]
+
+
+def test_a_known_combination_stays_whatever_goes_with_it():
+    """Sales of another place may be rare, but they are the place's own spread."""
+    found = rule_of(np.c_[PLACES, SALES])
+    rows = torch.from_numpy(np.c_[PLACES, SALES[::-1]])
+    assert_array_equal(found.keep(rows), rows)
 
 
 def test_a_constant_beside_them_changes_nothing():

@@ -27,6 +27,8 @@ _DIGITS = 6  # after the point, of coefficients that are round numbers
 _UNKNOWN = 0.01  # share of responses that may have another combination of values than the known
 _MOST_COMBINATIONS = 500
 _ROWS_PER_COMBINATION = 5  # on average
+_MISSING = 0.5  # of the share of missing combinations where one output determines another
+_FLAGS_MISSING = 5  # responses, where all outputs have two values
 _AROUND = 0.7  # of an output's spread that is left where it goes with a combination
 _LEAST_AROUND = 0.01  # of its spread
 _MOST_COMBINED = 64  # outputs of few values, of which each is tried beside each
@@ -143,10 +145,11 @@ class LinearRelations:
 class KnownCombinations:
     """Outputs that take few of the combinations of their values: places, a shop and its town.
 
-    Draws of these outputs become the nearest combination, in units of their standard deviations.
-    Where other outputs go with the combination, such as the sales of a shop, their distances from
-    its mean count as well, in units of the standard deviation around it. A hundredth of the
-    responses may have other combinations.
+    Draws of these outputs that are no such combination become the nearest one, in units of their
+    standard deviations. Where other outputs go with the combination, such as the sales of a shop,
+    their distances from its mean count as well, in units of the standard deviation around it. A
+    hundredth of the responses may have other combinations: those that are merely unlikely may not
+    occur either, and so a draw of a known one stays.
     """
 
     columns: NDArray[np.intp]  # (c,)
@@ -176,9 +179,27 @@ class KnownCombinations:
         columns, judged = (
             torch.as_tensor(part, device=values.device) for part in (self.columns, self.judged)
         )
+        each = _nearest_by_column(values.index_select(1, columns), known)
+        is_known = _contains(known, each)
         places = (values.index_select(1, judged) - mean) / scale
         nearest = (places @ centres.T - centres.square().sum(dim=1) / 2).argmax(dim=1)
-        return values.index_copy(1, columns, known[nearest])
+        found = torch.where(is_known[:, None], each, known[nearest])
+        return values.index_copy(1, columns, found)
+
+
+def _nearest_by_column(values: Tensor, known: Tensor) -> Tensor:
+    """The value nearest to each of `values` (n, c) among those in its column of `known` (k, c)."""
+    found = []
+    for column, own in zip(values.unbind(dim=1), known.unbind(dim=1), strict=True):
+        levels = own.unique()
+        found.append(levels[torch.bucketize(column.contiguous(), (levels[1:] + levels[:-1]) / 2)])
+    return torch.stack(found, dim=1)
+
+
+def _contains(known: Tensor, rows: Tensor) -> Tensor:
+    """Which of the `rows` (n, c) are among those of `known` (k, c)."""
+    _, kind = torch.cat([known, rows]).unique(dim=0, return_inverse=True)
+    return torch.isin(kind[len(known) :], kind[: len(known)])
 
 
 def find_rules(rows: NDArray[np.float64], repeated: Sequence[RepeatedValues]) -> tuple[Rule, ...]:
@@ -217,23 +238,28 @@ def _find_combinations(
 ) -> list[KnownCombinations]:
     """Groups of outputs of few values that take part of their combinations only.
 
-    An output joins the first group with which some combinations do not occur, if those that do are
-    few, and those that occur once make a hundredth of the responses at most: their share estimates
-    that of combinations not seen yet (Good 1953).
+    An output joins the first group with which combinations are missing that would be many responses
+    if it did not depend on the group: half as many as if one determined the other, or five of
+    flags. Answers on a scale, and counts, lack combinations that are merely unlikely. Those that
+    occur must be few, and those that occur once a hundredth of the responses at most: their share
+    estimates that of combinations not seen yet (Good 1953). Outputs without a common value come
+    first.
     """
     if len(few) > _MOST_COMBINED:
         return []
     groups: list[tuple[list[int], NDArray[np.intp]]] = []
-    for column in few:
+    counts = {column: np.unique(rows[:, column], return_counts=True)[1] for column in few}
+    for column in sorted(few, key=lambda column: counts[column].max()):
         _, own = np.unique(rows[:, column], return_inverse=True)
         for place, (columns, kind) in enumerate(groups):
-            together = _combined(kind, own.reshape(-1))
+            flags = all(len(counts[each]) == 2 for each in (*columns, column))
+            together = _combined(kind, own.reshape(-1), flags)
             if together is not None:
                 groups[place] = ([*columns, column], together)
                 break
         else:
             groups.append(([column], own.reshape(-1)))
-    return [_combinations(rows, std, columns, kind) for columns, kind in groups if len(columns) > 1]
+    return [_combinations(rows, std, sorted(c), kind) for c, kind in groups if len(c) > 1]
 
 
 def _combinations(
@@ -256,15 +282,24 @@ def _combinations(
     return KnownCombinations(part, known, judged, centres, mean, scale)
 
 
-def _combined(one: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.intp] | None:
-    """A number for each combination of two numbers (n,); None where they tell nothing new."""
-    n_possible = (one.max() + 1) * (other.max() + 1)
-    _, kind, count = np.unique(
-        one * (other.max() + 1) + other, return_inverse=True, return_counts=True
+def _combined(
+    one: NDArray[np.intp], other: NDArray[np.intp], flags: bool
+) -> NDArray[np.intp] | None:
+    """A number for each combination of two numbers (n,); None where few are missing."""
+    n_rows = len(one)
+    _, first, kind, count = np.unique(
+        one * (other.max() + 1) + other, return_index=True, return_inverse=True, return_counts=True
     )
-    most = min(_MOST_COMBINATIONS, len(one) // _ROWS_PER_COMBINATION)
-    is_rule = len(count) < n_possible and len(count) <= most
-    return kind.reshape(-1) if is_rule and (count == 1).sum() <= _UNKNOWN * len(one) else None
+    most = min(_MOST_COMBINATIONS, n_rows // _ROWS_PER_COMBINATION)
+    if len(count) > most or (count == 1).sum() > _UNKNOWN * n_rows:
+        return None
+    shares = [np.bincount(numbers) / n_rows for numbers in (one, other)]
+    # The share of rows with the missing combinations, if neither number depended on the other.
+    missing = 1 - (shares[0][one[first]] * shares[1][other[first]]).sum()
+    least = _FLAGS_MISSING / n_rows
+    if not flags:  # at most that much is missing: where one number determines the other
+        least = _MISSING * min(1 - np.square(each).sum() for each in shares)
+    return kind.reshape(-1) if missing >= least else None
 
 
 def _varies(rows: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.bool_]:
