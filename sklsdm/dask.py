@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.utils.validation import check_is_fitted
 
 from sklsdm import forwarding
 from sklsdm._validation import check_integer
 from sklsdm.randomness import LARGEST_SEED, RandomState, draw_seed
+from sklsdm.target_units import InTargetUnits
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -82,7 +84,7 @@ def sample(model: Any, X: Any, n_samples: int = 1, *, random_state: RandomState 
             f"X must be a dask.array.Array or a dask.dataframe.DataFrame, got {type(X).__name__}; "
             f"draw for rows in memory with sklsdm.sample."
         )
-    form = _format_of_draws(model)
+    shape, dtype = _format_of_draws(model)
     if isinstance(X, da.Array):
         lengths = X.chunks[0]
         blocks = X.rechunk(dict.fromkeys(range(1, X.ndim), -1))
@@ -91,7 +93,7 @@ def sample(model: Any, X: Any, n_samples: int = 1, *, random_state: RandomState 
         # An array whose blocks are the partitions as they are, with their names and categories.
         blocks = X.map_partitions(_itself, meta=np.empty(0), enforce_metadata=False)
     starts = _starts(blocks, lengths)
-    axes = range(2, 2 + len(form.shape))
+    axes = range(2, 2 + len(shape))
     inputs = range(-1, -blocks.ndim, -1)  # the axes of one condition, which are summed up
     return da.blockwise(
         _draw_block,
@@ -103,23 +105,28 @@ def sample(model: Any, X: Any, n_samples: int = 1, *, random_state: RandomState 
         model=delayed(model, pure=False),
         n_samples=n_samples,
         base=int(np.random.SeedSequence(draw_seed(random_state)).generate_state(1)[0]),
-        new_axes={1: n_samples} | dict(zip(axes, form.shape, strict=True)),
+        new_axes={1: n_samples} | dict(zip(axes, shape, strict=True)),
         concatenate=True,
         align_arrays=False,
-        meta=np.empty((0,) * (2 + len(form.shape)), dtype=form.dtype),
+        meta=np.empty((0,) * (2 + len(shape)), dtype=dtype),
     )
 
 
-def _format_of_draws(model: Any) -> Any:
+def _format_of_draws(model: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and dtype of one draw of a fitted model."""
     estimator = forwarding.inner(model)
+    if isinstance(estimator, TransformedTargetRegressor):
+        check_is_fitted(estimator, "regressor_")
+        _, dtype = _format_of_draws(estimator.regressor_)
+        return InTargetUnits(estimator, forwarding.inner(estimator.regressor_)).y_shape_, dtype
     if not hasattr(estimator, "_fit_of_responses"):
         raise TypeError(
             f"model must be an LSDMRegressor or a SamplingEnsemble, or wrap one, got "
             f"{type(estimator).__name__}."
         )
     check_is_fitted(estimator)
-    return estimator._fit_of_responses()._fitted_format()
+    form = estimator._fit_of_responses()._fitted_format()
+    return form.shape, form.dtype
 
 
 def _itself(block: Any) -> Any:
@@ -160,8 +167,8 @@ def _draw_block(
     size = max(1, CELL_DRAWS // n_samples)
     first = int(start[0])
     stop = first + len(X)
-    form = _format_of_draws(model)
-    found = np.empty((len(X), n_samples, *form.shape), dtype=form.dtype)
+    shape, dtype = _format_of_draws(model)
+    found = np.empty((len(X), n_samples, *shape), dtype=dtype)
     cells = range(first // size, math.ceil(stop / size)) if len(X) else ()
     for cell in cells:
         numbers = np.arange(cell * size, (cell + 1) * size)

@@ -20,7 +20,7 @@ from sklsdm._validation import check_integer
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.blocks import row_slices
 from sklsdm.diagnosing import DiagnoseMixin
-from sklsdm.draws.drawing import Sampler, check_out, check_stored
+from sklsdm.draws.drawing import Sampler, check_out, write
 from sklsdm.draws.forecasts import ForecastMixin
 from sklsdm.draws.frames import AsFrame, check_frame, framed
 from sklsdm.forwarding import inner, sample, unwrap
@@ -28,6 +28,7 @@ from sklsdm.parameters import (
     Declared,
     anything,
     check_parameters,
+    count_of_jobs,
     integer,
     integer_or_flag,
     learnt,
@@ -72,7 +73,7 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
     n_estimators: int = parameter(default=5, rule=integer(1), doc="Number of fits.", kw_only=False)
     n_jobs: int | None = parameter(
         default=None,
-        rule=or_none(integer(-1)),
+        rule=or_none(count_of_jobs()),
         doc="Processes that fit at once, as in joblib; the results do not depend on it.",
     )
     random_state: RandomState = parameter(
@@ -213,9 +214,7 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
             if place == 0:
                 out = check_out(out, (len(drawn), n_samples, *self.y_shape_), drawn.dtype)
             assert out is not None
-            with np.errstate(over="ignore"):
-                out[:, place::n_fits] = drawn
-            check_stored(out[:, place::n_fits], drawn)
+            write(drawn, out[:, place::n_fits])
         assert out is not None
         return framed(out, X, as_frame, self, "draw", range(n_samples))
 

@@ -60,6 +60,20 @@ def any_integer() -> Rule:
     return Rule("int", check)
 
 
+def count_of_jobs() -> Rule:
+    """Numbers of processes as in joblib: from 1 on, or negative, which leaves processors free."""
+
+    def check(name: str, value: Any) -> None:
+        any_integer().check(name, value)
+        if value == 0:
+            raise ValueError(
+                f"{name} must be a number of processes, or -1 for all processors (-2 for all but "
+                f"one), got 0."
+            )
+
+    return Rule("int other than 0", check)
+
+
 def multiple_of(step: int) -> Rule:
     """Positive multiples of `step`."""
 

@@ -56,12 +56,15 @@ class SamplingPipeline(DocumentationLinkMixin, Pipeline):
             This pipeline, with fitted copies in place of its transformers. If `fit` raises an
             error, it stays as it was before the call.
         """
+        self._check_steps()
         name = self.steps[-1][0]
-        own = {}
+        own: dict[str, Any] = {}
         for key in FIT_EXTRAS:
-            for spelling in (key, f"{name}__{key}"):
-                if spelling in params:
-                    own[key] = params.pop(spelling)
+            spellings = [each for each in (key, f"{name}__{key}") if each in params]
+            if len(spellings) > 1:
+                raise ValueError(f"{spellings[0]} and {spellings[1]} are the same; pass one.")
+            if spellings:
+                own[key] = params.pop(spellings[0])
         transformers = clone(self.steps[:-1], safe=False)
         if transformers:
             head = Pipeline(transformers, memory=self.memory, verbose=self.verbose)
@@ -73,6 +76,18 @@ class SamplingPipeline(DocumentationLinkMixin, Pipeline):
                     own["X_val"] = head.transform(own["X_val"])
         self._fit_last(transformers, X, y, own)
         return self
+
+    def _check_steps(self) -> None:
+        """Raise unless the steps are transformers and, at the end, an estimator that draws."""
+        if not self.steps:
+            raise ValueError("steps must end in an estimator that draws, but there are none.")
+        self._validate_steps()
+        name, last = self.steps[-1]
+        if not hasattr(last, "sample"):
+            raise TypeError(
+                f"The last step must be an estimator that draws, such as LSDMRegressor, but "
+                f"{name!r} is {last!r}; with another one use scikit-learn's Pipeline."
+            )
 
     def _fit_last(self, transformers: list[Any], X: Any, y: Any, extras: dict[str, Any]) -> None:
         """Fit the estimator in place, and take the transformers over together with its new fit.

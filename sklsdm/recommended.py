@@ -11,7 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_array
 
-from sklsdm._validation import check_numeric, check_same_rows
+from sklsdm._validation import (
+    check_finite,
+    check_has_columns,
+    check_numeric,
+    check_same_rows,
+)
 from sklsdm.blocks import spread_rows
 from sklsdm.encoders import PeriodicConditionEncoder
 from sklsdm.functional.categorical import are_labels
@@ -134,13 +139,16 @@ def _has_waves(rows: NDArray[np.float64], responses: NDArray[Any]) -> bool:
 def _as_numbers(X: Any) -> NDArray[np.float64]:
     """X as numbers, with NaN where values are missing; categories of a table are counted off."""
     X = read_plain("X", X)
+    check_has_columns("X", X)
     try:
-        return check_array(X, dtype=np.float64, ensure_all_finite=False, allow_nd=True)
+        rows = check_array(X, dtype=np.float64, ensure_all_finite=False, allow_nd=True)
     except (TypeError, ValueError):
         table = np.asarray(X)
         if table.ndim != 2:
             raise
-        return np.column_stack([_numbers_or_codes(column) for column in table.T])
+        rows = np.column_stack([_numbers_or_codes(column) for column in table.T])
+    check_finite("X", rows, allow_nan=True)
+    return rows
 
 
 def _numbers_or_codes(column: NDArray[Any]) -> NDArray[np.float64]:

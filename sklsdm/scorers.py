@@ -19,13 +19,14 @@ from sklearn.metrics import r2_score
 
 from sklsdm import metrics
 from sklsdm._validation import (
+    check_column_names,
     check_finite,
     check_integer,
     check_numeric,
     check_real,
     shape_text,
 )
-from sklsdm.forwarding import sample
+from sklsdm.forwarding import inner, sample
 from sklsdm.inputs.responses import holds_bytes
 from sklsdm.randomness import RandomState
 from sklsdm.reading import named_in_errors, read_numbers
@@ -229,7 +230,7 @@ def r2_flat(estimator: Any, X: ArrayLike, y: ArrayLike) -> float:
     >>> round(r2_flat(LinearRegression().fit(X, 2 * X), X, 2 * X), 6)
     1.0
     """
-    target = _response(y)
+    target = _response(y, estimator)
     with named_in_errors("X"):
         predicted = np.asarray(estimator.predict(X))
     if predicted.shape != target.shape:
@@ -271,7 +272,7 @@ def _compared(
 ) -> tuple[Array, Array]:
     """Responses (n, *y_shape), and draws (n, n_samples, *y_shape) to compare with them."""
     check_integer("n_samples", n_samples, at_least, why=why)
-    target = _response(y)
+    target = _response(y, estimator)
     draws = np.asarray(sample(estimator, X, n_samples, random_state=random_state))
     if (len(draws), *draws.shape[2:]) != target.shape:
         wanted = shape_text(len(draws), draws.shape[2:])
@@ -279,8 +280,13 @@ def _compared(
     return target, draws
 
 
-def _response(y: ArrayLike) -> Array:
-    """y on the scale of the draws: uint8 images become floats in [0, 1]."""
+def _response(y: ArrayLike, estimator: Any) -> Array:
+    """y on the scale of the draws: uint8 images become floats in [0, 1].
+
+    A DataFrame must have the columns of the responses in `fit`, in their order.
+    """
+    known = getattr(inner(estimator, through_targets=True), "target_names_in_", None)
+    check_column_names("y", y, known)
     array = check_numeric("y", y)
     return array / 255 if holds_bytes(array) else array
 

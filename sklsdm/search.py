@@ -27,11 +27,14 @@ from sklearn.utils import Tags, _safe_indexing, indexable
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklsdm._validation import (
+    check_column_names,
     check_groups,
     check_integer,
     check_numeric,
     check_response_shape,
     check_same_rows,
+    column_names,
+    shape_text,
     warn_user,
 )
 from sklsdm.ensemble import SamplingEnsemble, with_seed
@@ -134,7 +137,7 @@ class LSDMRegressorCV(SamplingEnsemble):
         self, X: Any, y: Any, extras: dict[str, Any], seed: int
     ) -> tuple[Any, dict[str, Any]]:
         single = self._single()
-        refuse_scorer_name(self.scoring)
+        _check_scoring(single, self.scoring)
         pairs = _check_pairs(single, X, y, extras)
         settings = list(ParameterGrid(self._grid(single, pairs)))
         models = [_with_settings(single, each, seed) for each in settings]
@@ -175,7 +178,10 @@ class LSDMRegressorCV(SamplingEnsemble):
                 f"pass X_val and y_val to judge the candidates by other pairs."
             )
         splitter = _splitter(self.cv, n_pairs, groups, seed)
-        return list(splitter.split(pairs.X, pairs.y, groups))
+        splits = list(splitter.split(pairs.X, pairs.y, groups))
+        if not splits:
+            raise ValueError(f"cv must give at least one split, but cv={self.cv!r} gives none.")
+        return splits
 
     def _try_all(
         self,
@@ -266,6 +272,7 @@ class _Pairs:
 def _check_pairs(single: Any, X: Any, y: Any, extras: dict[str, Any]) -> _Pairs:
     """What `fit` was given, or the errors of the estimator where no candidate could use it."""
     (X,) = indexable(read_plain("X", X))
+    given_y = y
     if isinstance(single, Pipeline):
         y = check_numeric("y", y)
         check_response_shape("y", y)
@@ -273,15 +280,47 @@ def _check_pairs(single: Any, X: Any, y: Any, extras: dict[str, Any]) -> _Pairs:
     else:
         # Trees take NaN in X; where there are some, other candidates fail in their own fits.
         y = clone(single).set_params(**{_ENCODER: "trees"})._check_pairs(X, y)[1]
-    check_unpaired(extras.get("Y_unpaired"), y)
+    names = column_names("y", given_y)
+    check_unpaired(extras.get("Y_unpaired"), y, names)
     X_val, y_val = extras.get("X_val"), extras.get("y_val")
     if (X_val is None) != (y_val is None):
         missing = "X_val" if X_val is None else "y_val"
         raise ValueError(f"X_val and y_val go together, but {missing} is None.")
+    if X_val is not None:
+        _check_validation_pairs(X, y, X_val, y_val, names)
     groups = check_groups(extras.get("groups"), len(y))
     if groups is None and np.asarray(X).dtype.kind in "fiub":
         groups = implied_groups(np.asarray(X), y)
     return _Pairs(X, y, groups, extras.get("Y_unpaired"), X_val, y_val)
+
+
+def _check_validation_pairs(
+    X: Any, y: NDArray[Any], X_val: Any, y_val: Any, names: NDArray[Any] | None
+) -> None:
+    """Raise unless X_val and y_val have the columns of X and y, and as many rows as each other."""
+    check_column_names("y_val", y_val, names)
+    y_val = check_numeric("y_val", y_val)
+    if y.ndim == 1 and y_val.shape[1:] == (1,):
+        y_val = y_val[:, 0]
+    X_val = read_plain("X_val", X_val)
+    for name, like, shape in (("X", X, np.shape(X_val)), ("y", y, y_val.shape)):
+        wanted = np.shape(like)[1:]
+        if shape[1:] != wanted:
+            raise ValueError(
+                f"{name}_val must have shape {shape_text('n', wanted)} like {name}, got {shape}."
+            )
+    check_same_rows("X_val", X_val, "y_val", y_val)
+
+
+def _check_scoring(single: Any, scoring: Any) -> None:
+    """Raise unless `scoring` stands for a single score."""
+    refuse_scorer_name(scoring)
+    if not (scoring is None or isinstance(scoring, str) or callable(scoring)):
+        raise TypeError(
+            f"scoring must be None, the name of a score or a callable, got {scoring!r}: candidates "
+            f"are chosen by a single one."
+        )
+    check_scoring(single, scoring=scoring)
 
 
 def _transformed(single: Any, pairs: _Pairs) -> Any:

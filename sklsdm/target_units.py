@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sklsdm._validation import check_numeric
 from sklsdm.blocks import row_blocks
-from sklsdm.draws.drawing import Bank, check_out
+from sklsdm.draws.drawing import Bank, check_out, write
 from sklsdm.draws.forecasts import ForecastMixin
 from sklsdm.draws.frames import AsFrame, check_frame, framed
 from sklsdm.inputs.unpaired import Unpaired
@@ -32,7 +32,8 @@ class InTargetUnits(ForecastMixin):
     def __init__(self, model: TransformedTargetRegressor, estimator: Any) -> None:
         self.model = model
         self.estimator = estimator
-        one = self._restore(np.zeros((1, *estimator.y_shape_)))
+        with np.errstate(all="ignore"):  # zeros need not have an inverse: their shape is wanted
+            one = self._inverse(np.zeros((1, *estimator.y_shape_)))
         self.y_shape_ = one.shape[1:]
 
     def sample(
@@ -57,11 +58,12 @@ class InTargetUnits(ForecastMixin):
         )
         if is_in_place:  # `out` may be larger than memory
             for rows in row_blocks(found):
-                found[rows] = self._restored_draws(found[rows])
+                write(self._restored_draws(found[rows]), found[rows])
         else:
             found = self._restored_draws(found)
             if out is not None:
-                check_out(out, found.shape, found.dtype)[...] = found
+                out = check_out(out, found.shape, found.dtype)
+                write(found, out)
                 found = out
         return framed(found, X, as_frame, self, "draw", range(n_samples))
 
@@ -81,7 +83,22 @@ class InTargetUnits(ForecastMixin):
         return found.reshape(*draws.shape[:2], *found.shape[1:])
 
     def _restore(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Transformed responses (m, ...) in the units of y, shaped as y was."""
+        """Transformed responses (m, ...) in the units of y, shaped as y was; they are finite."""
+        found = self._inverse(rows)
+        bad = ~np.isfinite(found.reshape(len(found), -1)).all(axis=1)
+        if bad.any():
+            raise ValueError(
+                f"The inverse of the target's transformer ({self.model.transformer_!r}) is not "
+                f"finite for {bad.sum()} of {len(bad)} draws, such as "
+                f"{np.array2string(rows[bad][0], threshold=6, precision=3)}. Draws go beyond the "
+                f"responses of fit: use a transformer with an inverse for all numbers, such as "
+                f"QuantileTransformer or func=np.log with inverse_func=np.exp, or none "
+                f"(LSDMRegressor standardises responses itself)."
+            )
+        return found
+
+    def _inverse(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """What the target's transformer makes of rows (m, ...), shaped as y was."""
         as_table = rows[:, None] if rows.ndim == 1 else rows
         found = np.asarray(self.model.transformer_.inverse_transform(as_table))
         one_dimensional = self.model._training_dim == 1

@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA, FastICA, KernelPCA
 from sklearn.feature_selection import VarianceThreshold
 from sklearn.manifold import Isomap
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skorch.callbacks import PrintLog
 from torch import nn
 
@@ -505,6 +505,12 @@ class Halves(TransformerMixin, BaseEstimator):
         (KernelPCA(2), "auto", "inverse_transform does not work .*fit_inverse_transform"),
         (FastICA(2), 3, r"latent_dim=3 does not fit autoencoder=FastICA.*dimension 2"),
         (make_pipeline(PCA(2)), 3, r"latent_dim=3 does not fit autoencoder=Pipeline.*dimension 2"),
+        (FunctionTransformer(np.log, np.exp), "auto", "codes that are not finite.*standardised"),
+        (
+            FunctionTransformer(np.exp, lambda rows: np.log(rows - 1)),
+            "auto",
+            "decodes codes of responses to values that are not finite",
+        ),
         (Halves(), "auto", r"Halves: inverse_transform must give .*\(n, 12\).*gives \(n, 6\)"),
     ],
 )
@@ -562,6 +568,18 @@ def test_pairs_are_trained_further_as_copies():
     assert len(est.autoencoder_.history_["train_loss"]) > 0
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_first_layer_that_works_in_place_changes_nothing(frozen):
+    y, found = sheet(200, 0), []
+    for inplace in (False, True):
+        encoder, decoder = (
+            nn.Sequential(nn.LeakyReLU(0.1, inplace=inplace), module) for module in pair()
+        )
+        part = TorchAutoencoder(encoder.eval(), decoder.eval(), frozen=frozen, max_epochs=3)
+        found.append(learn(part, y, latent_dim="auto").reconstruct(y))
+    assert_array_equal(*found)
+
+
 def test_pairs_travel():
     y = sheet(100, 0)
     est = learn(pair(), y, latent_dim="auto")
@@ -594,6 +612,11 @@ def test_pairs_get_images(channels):
 class Pairs(nn.Module):
     def forward(self, rows):
         return rows, rows
+
+
+def nan_weights(module):
+    nn.init.constant_(module.weight, np.nan)
+    return module
 
 
 def bad_pairs():
@@ -638,6 +661,18 @@ def bad_pairs():
         ),
         "no tensor": ((Pairs().eval(), decoder), "auto", ValueError, r"gave a tuple"),
         "another dimension": ((encoder, decoder), 2, ValueError, "latent_dim=2 .*dimension 3"),
+        "TorchScript": (
+            (torch.jit.trace(encoder, torch.zeros(2, 12)), decoder),
+            "auto",
+            TypeError,
+            "autoencoder__encoder is a TorchScript module.*pass the torch.nn.Module",
+        ),
+        "weights that are NaN": (
+            (encoder, nan_weights(linear(3, 12)).eval()),
+            "auto",
+            ValueError,
+            "decodes codes of responses to values that are not finite",
+        ),
         "no module": ((encoder, "mlp"), "auto", TypeError, "autoencoder__decoder must be .*'mlp'"),
     }
 

@@ -203,6 +203,16 @@ def test_users_own_objects_are_called(kind):
     assert len(mine.rows) == 6
 
 
+@NETS
+@pytest.mark.parametrize("hook", ["on_epoch_end", "on_batch_end"])
+def test_hooks_set_on_an_object_are_called(kind, hook):
+    calls = []
+    mine = Callback()
+    setattr(mine, hook, lambda net, **kwargs: calls.append(net))
+    make(kind, mine).fit(X, Y)
+    assert calls
+
+
 def test_the_generator_calls_them_too():
     mine = Logger()
     LSDMGenerator(2, EnergyMatcher(max_steps=20, callbacks=[mine]), random_state=0).fit(Y)

@@ -12,6 +12,7 @@ import pytest
 from helpers import plain_regressor
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -106,7 +107,9 @@ def test_pipelines_searches_and_ensembles_draw(est):
     ensemble = SamplingEnsemble(short(), n_estimators=2, random_state=0).fit(ARMS.X, ARMS.y)
     pipe = make_pipeline(StandardScaler(), short()).fit(ARMS.X, ARMS.y)
     search = GridSearchCV(short(), {"latent_dim": [2]}, cv=2).fit(ARMS.X, ARMS.y)
-    for model in (ensemble, pipe, search):
+    units = TransformedTargetRegressor(short(), func=np.exp, inverse_func=np.log)
+    units = units.fit(ARMS.X, ARMS.y)
+    for model in (ensemble, pipe, search, units):
         whole = draw(model, da.from_array(X[:600])).compute()
         assert_array_equal(draw(model, conditions).compute(), whole)
 

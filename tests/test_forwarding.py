@@ -96,6 +96,34 @@ def test_transformers_that_change_the_number_of_outputs():
     assert sklsdm.predict_quantiles(model, X[:4]).shape == (4, 3, 3)
 
 
+def test_draws_without_an_inverse_are_an_error_about_the_transformer():
+    """Some draws of square roots are negative, which no amount has."""
+    beyond = TransformedTargetRegressor(
+        quick(), func=np.sqrt, inverse_func=lambda z: np.where(z < 0, np.nan, z**2)
+    )
+    model = beyond.fit(X, AMOUNTS)
+    for function in (sklsdm.sample, sklsdm.predict_quantiles):
+        with pytest.raises(ValueError, match=r"(?s)inverse of the target's .*not finite"):
+            function(model, np.repeat(X, 200, axis=0))
+
+
+def test_an_inverse_need_not_exist_at_zero():
+    model = TransformedTargetRegressor(
+        quick(), func=np.reciprocal, inverse_func=np.reciprocal, check_inverse=False
+    ).fit(X, AMOUNTS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert sklsdm.sample(model, X[:5]).shape == (5, 1)
+
+
+def test_an_out_too_narrow_for_the_units_of_y():
+    model = TransformedTargetRegressor(
+        quick(), func=lambda y: y / 1e6, inverse_func=lambda z: z * 1e6, check_inverse=False
+    ).fit(X, AMOUNTS)
+    with pytest.raises(ValueError, match="out has dtype float16, whose largest number"):
+        sklsdm.sample(model, X, 4, out=np.empty((60, 4), np.float16))
+
+
 @pytest.mark.parametrize("kind", ["pipeline inside", "pipeline around", "search", "ensemble"])
 def test_nested(kind):
     model = {

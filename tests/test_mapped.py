@@ -57,6 +57,17 @@ def test_a_full_disk_is_an_error(est, tmp_path, monkeypatch):
         assert batches.room_for(1000, 2, CPU).shape == (1000, 2)
 
 
+def test_an_out_whose_name_is_gone_or_taken(est, tmp_path):
+    """The mapping stays valid, and no other file is written to."""
+    out = make_out(tmp_path / "draws.npy")
+    os.unlink(out.filename)
+    expected = est.sample(X, 1000, random_state=0)
+    assert_array_equal(est.sample(X, 1000, random_state=0, out=out), expected)
+    (tmp_path / "draws.npy").write_bytes(b"precious")
+    assert_array_equal(est.sample(X, 1000, random_state=0, out=out), expected)
+    assert (tmp_path / "draws.npy").read_bytes() == b"precious"
+
+
 def test_an_out_that_was_cut(est, tmp_path):
     out = make_out(tmp_path / "draws.npy")
     os.truncate(out.filename, 4096)

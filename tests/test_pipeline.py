@@ -334,3 +334,23 @@ def test_models_that_cannot_draw():
             sklsdm.sample(model, X)
         with pytest.raises(sklearn.exceptions.NotFittedError):
             sklsdm.sample(RandomizedSearchCV(model, {}), X)
+
+
+@pytest.mark.parametrize(
+    ("steps", "error", "message"),
+    [
+        ([], ValueError, "steps must end in an estimator that draws"),
+        ([("only", "passthrough")], TypeError, "'only' is 'passthrough'"),
+        ([("a", LinearRegression()), ("b", LSDMRegressor())], TypeError, "LinearRegression"),
+        ([("a", LinearRegression())], TypeError, "last step must be an estimator that draws"),
+    ],
+)
+def test_steps_that_cannot_draw(steps, error, message):
+    with pytest.raises(error, match=message):
+        SamplingPipeline(steps).fit(X, Y)
+
+
+def test_unpaired_responses_given_twice():
+    pipe = make_sampling_pipeline(StandardScaler(), LSDMRegressor())
+    with pytest.raises(ValueError, match="are the same; pass one"):
+        pipe.fit(X, Y, Y_unpaired=Y, lsdmregressor__Y_unpaired=Y)

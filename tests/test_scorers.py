@@ -5,8 +5,10 @@ import pickle
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
+from helpers import plain_regressor
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -190,6 +192,18 @@ def test_byte_images_are_compared_on_the_scale_of_the_draws():
     assert scorers.neg_crps(model, X, images, n_samples=2) == pytest.approx(0, abs=1e-12)
     assert scorers.neg_sliced_wasserstein(model, X, images) == pytest.approx(0, abs=1e-12)
     assert scorers.r2_flat(model, X, images) == 1.0
+
+
+@pytest.mark.parametrize("scorer", [*DRAWING, scorers.r2_flat], ids=lambda each: each.__name__)
+def test_columns_in_another_order_are_refused(scorer):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 2))
+    y = pd.DataFrame(X + rng.normal(size=X.shape), columns=["u", "v"])
+    est = make_pipeline(StandardScaler(), plain_regressor(matcher="energy", random_state=0))
+    est = est.set_params(lsdmregressor__matcher__max_steps=5).fit(X, y)
+    assert np.isfinite(scorer(est, X, y))
+    with pytest.raises(ValueError, match=r"y has columns \['v', 'u'\], but y had"):
+        scorer(est, X, y[["v", "u"]])
 
 
 def test_r2_flat_weighs_outputs_by_variance():

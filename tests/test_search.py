@@ -286,6 +286,10 @@ def nothing(estimator, X, y):
         ({"estimator": StandardScaler()}, TypeError, "estimator must be an LSDMRegressor"),
         ({"n_estimators": 0}, ValueError, "n_estimators must be at least 1"),
         ({"verbose": -1}, ValueError, "verbose must be at least 0"),
+        ({"scoring": "bogus"}, ValueError, "bogus"),
+        ({"scoring": ["r2"]}, TypeError, "scoring must be None, the name of a score or a callable"),
+        ({"cv": []}, ValueError, "cv must give at least one split"),
+        ({"n_jobs": 0}, ValueError, "n_jobs must be a number of processes"),
         ({"scoring": nothing}, ValueError, "All 2 candidates failed.*NaN"),
         ({"estimator": plain_regressor(store_reference=False)}, ValueError, "sklsdm.scorers"),
     ],
@@ -302,6 +306,8 @@ def test_bad_settings(params, error, message):
         ({"groups": np.arange(59)}, "one group for each of the 60 pairs"),
         ({"X_val": X}, "go together, but y_val is None"),
         ({"Y_unpaired": np.zeros((9, 3))}, "Y_unpaired must have shape"),
+        ({"X_val": X[:, :1], "y_val": SIGNAL}, r"X_val must have shape \(n, 2\) like X, got"),
+        ({"X_val": X, "y_val": SIGNAL[:9]}, "same number of rows"),
     ],
 )
 def test_bad_extras(extras, message):

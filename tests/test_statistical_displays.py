@@ -241,6 +241,8 @@ def test_training_without_held_out_pairs_and_of_a_generator():
     assert len(TrainingDisplay.from_estimator(generator.fit(PLANE)).ax_) == 2
     with pytest.raises(TypeError, match="LinearRegression has no two stages"):
         TrainingDisplay.from_estimator(LinearRegression().fit(X, SCALAR))
+    with pytest.raises(TypeError, match="ax must be a matplotlib Axes, got Figure"):
+        TrainingDisplay.from_estimator(est, ax=pyplot.figure())
     with pytest.raises(ValueError, match="ax must hold 1 Axes, one for each panel, got 2"):
         TrainingDisplay.from_estimator(est, ax=pyplot.subplots(1, 2)[1])
 

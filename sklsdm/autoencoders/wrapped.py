@@ -118,7 +118,8 @@ class TransformerAutoencoder(BaseAutoencoder):
 class TorchCoder(nn.Module):
     """A user's encoder and decoder, made to take and give flat rows, for images as well.
 
-    The decoder is None where the encoder is one module that has `encode` and `decode`.
+    The decoder is None where the encoder is one module that has `encode` and `decode`. Both get
+    copies, since a first layer that works in place writes into what it is given.
     """
 
     def __init__(self, encoder: Any, decoder: nn.Module | None, form: ResponseFormat) -> None:
@@ -132,7 +133,7 @@ class TorchCoder(nn.Module):
 
     def encode(self, target: Tensor) -> Tensor:
         encode = self.encoder.encode if self.decoder is None else self.encoder
-        codes = encode(target.reshape(-1, *self.input_shape))
+        codes = encode(target.clone().reshape(-1, *self.input_shape))
         if not isinstance(codes, Tensor) or codes.ndim != 2 or len(codes) != len(target):
             raise ValueError(
                 f"The encoder must give codes of shape (n, k), but {_counted(target.shape[0])} of "
@@ -142,7 +143,8 @@ class TorchCoder(nn.Module):
         return codes
 
     def decode(self, latent: Tensor) -> Tensor:
-        rows = self.encoder.decode(latent) if self.decoder is None else self.decoder(latent)
+        decode = self.encoder.decode if self.decoder is None else self.decoder
+        rows = decode(latent.clone())
         fits = isinstance(rows, Tensor) and len(rows) == len(latent)
         if not fits or tuple(rows.shape[1:]) not in self.output_shapes:
             wanted = " or ".join(shape_text("n", shape) for shape in sorted(self.output_shapes))
@@ -233,6 +235,11 @@ class TorchAutoencoder(TrainedAutoencoder):
                 raise TypeError(
                     f"{prefix}{name} must be a torch.nn.Module, got {module!r} "
                     f"({type(module).__name__})."
+                )
+            if isinstance(module, torch.jit.ScriptModule):
+                raise TypeError(
+                    f"{prefix}{name} is a TorchScript module, which can be neither copied with its "
+                    f"weights nor pickled; pass the torch.nn.Module that it was made of."
                 )
             if self.frozen and any(part.training for part in module.modules()):
                 raise ValueError(

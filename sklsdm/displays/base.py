@@ -33,7 +33,9 @@ def import_pyplot() -> Any:
 def panel(ax: Any) -> Any:
     """The Axes to plot on: `ax`, or those of a new figure where it is None."""
     pyplot = import_pyplot()
-    return pyplot.subplots(figsize=PANEL_INCHES, layout="constrained")[1] if ax is None else ax
+    if ax is None:
+        ax = pyplot.subplots(figsize=PANEL_INCHES, layout="constrained")[1]
+    return check_axes(ax)
 
 
 def panels(ax: Any, n_panels: int) -> Array:
@@ -46,7 +48,21 @@ def panels(ax: Any, n_panels: int) -> Array:
     axes = np.array(ax, dtype=object).reshape(-1)
     if len(axes) != n_panels:
         raise ValueError(f"ax must hold {n_panels} Axes, one for each panel, got {len(axes)}.")
+    for each in axes:
+        check_axes(each)
     return axes
+
+
+def check_axes(ax: Any) -> Any:
+    """`ax`, if it is a matplotlib Axes."""
+    from matplotlib.axes import Axes
+
+    if isinstance(ax, Axes):
+        return ax
+    raise TypeError(
+        f"ax must be a matplotlib Axes, got {type(ax).__name__}; of a grid from plt.subplots pass "
+        f"one cell, such as axes[0, 0]."
+    )
 
 
 def text_colour() -> str:

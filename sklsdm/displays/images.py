@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sklsdm._validation import check_integer, check_numeric, check_real
 from sklsdm.blocks import row_slices
-from sklsdm.displays.base import Array, import_pyplot, sheet_grey
+from sklsdm.displays.base import Array, check_axes, import_pyplot, sheet_grey
 from sklsdm.ensemble import SamplingEnsemble
 from sklsdm.forwarding import inner, unwrap
 from sklsdm.generator import LSDMGenerator
@@ -264,7 +264,7 @@ class ImageGridDisplay:
             width, height = _figure_inches(images, labels or [], canvas.shape)
             figure, ax = pyplot.subplots(figsize=(width, height), layout="constrained")
         else:
-            figure = ax.figure
+            figure = check_axes(ax).figure
         ax.imshow(canvas, vmin=0, vmax=1, cmap="gray", interpolation="nearest")
         ax.xaxis.tick_top()
         titles = [_wrapped(title, group.shape[1]) for title, group in images.items()]

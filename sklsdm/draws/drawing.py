@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ N_CHOICE_DRAWS_OF_VERY_MANY_PASSES = 8
 VERY_MANY_PASSES = 16
 _SURELY_FREE = 2**24  # bytes for draws
 _ROWS_ON_CPU, _BLOCKS_ON_GPU = 2048, 16  # draws made at once
+
+_BYTES_PER_POINT = 40  # points of the unit cube, noise, draws, and those in double precision
 
 _NOISE_ON_CPU, _NOISE_ON_GPU = 2**12, 2**16  # rows of noise made at once
 
@@ -201,20 +204,26 @@ class Sampler:
         """
         points = np.clip(self._points(n_draws)[share], 1e-6, 1 - 1e-6)  # ndtri stays finite
         shared = torch.as_tensor(ndtri(points), dtype=torch.float32, device=self.device)
-        n_draws = len(shared)
+        n_draws, step = len(shared), self._chunk()
 
         def draw(rows: slice) -> Tensor:
             block = torch.from_numpy(condition[rows]).to(self.device)
-            matcher_noise, decoder_noise = self._split(shared.repeat(len(block), 1))
-            draws = self.decode(self.draw_latent(block, matcher_noise), decoder_noise)
-            return draws.view(len(block), n_draws, -1)
+            noise = shared.repeat(len(block), 1)
+            if len(block) > 1 or n_draws <= step:
+                return self._draw_rows(block, noise).view(len(block), n_draws, -1)
+            return torch.cat([self._draw_rows(block, part) for part in noise.split(step)])[None]
 
-        yield from in_batches(len(condition), max(1, self._chunk() // n_draws), draw)
+        yield from in_batches(len(condition), max(1, step // n_draws), draw)
+
+    def _draw_rows(self, condition: Tensor, noise: Tensor) -> Tensor:
+        """Responses (b m, q) for conditions (b, p) and all noise (b m, d) that they take."""
+        matcher_noise, decoder_noise = self._split(noise)
+        return self.decode(self.draw_latent(condition, matcher_noise), decoder_noise)
 
     def _points(self, n_draws: int) -> NDArray[np.float64]:
         """Evenly spread points (n_draws, d) of the unit cube; raises where they need too much."""
         dim = sum(self.noise_dims)
-        n_bytes, limit = 16 * n_draws * (dim + self.width), available_memory()
+        n_bytes, limit = _BYTES_PER_POINT * n_draws * (dim + self.width), available_memory()
         if n_bytes > limit:
             raise ValueError(
                 f"n_draws={n_draws} takes {n_bytes / 2**30:,.1f} GiB, but "
@@ -371,7 +380,7 @@ def check_out(
         )
     if isinstance(out, np.memmap) and out.mode != "c":
         check_whole("out", out)
-        if out.filename is not None:
+        if out.filename is not None and os.path.exists(out.filename):  # else it was unlinked
             with open(out.filename, "r+b") as file:
                 reserve(out, file, f"out={str(out.filename)!r}")
     return out
@@ -424,17 +433,16 @@ def store(draws: Tensor, out: NDArray[Any]) -> None:
     if out.dtype == _NUMPYS[draws.dtype]:
         torch.from_numpy(out).copy_(draws)  # without another copy on the way
         return
-    found = draws.cpu().numpy()
+    write(draws.cpu().numpy(), out)
+
+
+def write(drawn: NDArray[Any], out: NDArray[Any]) -> None:
+    """Write finite draws into `out`; raises where they became infinite, its dtype being narrow."""
     with np.errstate(over="ignore"):
-        out[...] = found
-    check_stored(out, found)
-
-
-def check_stored(stored: NDArray[Any], drawn: NDArray[Any]) -> None:
-    """Raise if finite draws became infinite in `out`, whose dtype is too narrow for them."""
-    if np.can_cast(drawn.dtype, stored.dtype) or np.isfinite(stored).all():
+        out[...] = drawn
+    if np.can_cast(drawn.dtype, out.dtype) or np.isfinite(out).all():
         return
     raise ValueError(
-        f"out has dtype {stored.dtype}, whose largest number is {np.finfo(stored.dtype).max:.3g}, "
+        f"out has dtype {out.dtype}, whose largest number is {np.finfo(out.dtype).max:.3g}, "
         f"but a draw is {np.abs(drawn).max():.3g}; pass an array of dtype {drawn.dtype}."
     )

@@ -15,6 +15,7 @@ from sklsdm.draws.drawing import Sampler
 from sklsdm.inputs.responses import ResponseFormat, Responses, Standardiser
 from sklsdm.matchers import BaseMatcher, Decoder
 
+_DECODED = 64  # codes, to see whether the decoder gives finite responses
 _SMALLEST_SPREAD = 1e-6  # codes that vary less are not divided by their standard deviation
 
 
@@ -43,6 +44,7 @@ class LatentSpace:
         """
         codes = autoencoder.encode_all(responses, device)
         mean, std = _moments(codes, autoencoder)
+        _check_finite(codes, autoencoder, device)
         if before is not None:
             earlier = before.autoencoder
             old_mean, old_std = _moments(earlier.encode_all(responses, device), earlier)
@@ -76,6 +78,27 @@ class LatentSpace:
     def sampler(self, matcher: BaseMatcher) -> Sampler:
         """Draws by a matcher that was fitted in this space."""
         return Sampler(matcher, self.autoencoder, self.standardiser, self.form, self.device)
+
+
+def _check_finite(codes: Tensor, autoencoder: BaseAutoencoder, device: torch.device) -> None:
+    """Raise if codes (n, k), or the responses that some are decoded to, are not finite."""
+    given = (
+        "It is given standardised responses, with mean 0 and standard deviation 1, some of which "
+        "are negative."
+    )
+    n_bad = int((~codes.isfinite()).any(dim=1).sum())
+    if n_bad:
+        raise ValueError(
+            f"autoencoder={autoencoder!r} gives codes that are not finite for {n_bad} of "
+            f"{len(codes)} responses. {given}"
+        )
+    some = codes[:_DECODED].to(device)
+    noise = some.new_zeros((len(some), autoencoder.decoder_noise_dim_))
+    if not autoencoder.decode(some, noise).isfinite().all():
+        raise ValueError(
+            f"autoencoder={autoencoder!r} decodes codes of responses to values that are not "
+            f"finite. {given}"
+        )
 
 
 def _moments(codes: Tensor, autoencoder: BaseAutoencoder) -> tuple[Tensor, Tensor]:

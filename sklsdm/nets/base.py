@@ -247,8 +247,9 @@ class TrainingNet(NeuralNet):
 
 
 def _defines(callback: Callback, hook: str) -> bool:
-    """Whether the callback's class overrides this hook of skorch's Callback."""
-    return getattr(type(callback), hook) is not getattr(Callback, hook)
+    """Whether the callback, or its class, overrides this hook of skorch's Callback."""
+    own = hook in getattr(callback, "__dict__", {})
+    return own or getattr(type(callback), hook) is not getattr(Callback, hook)
 
 
 @torch.no_grad()

@@ -34,6 +34,8 @@ def reserve(array: np.memmap[Any, Any], file: Any, name: str) -> None:
     if not hasattr(os, "posix_fallocate"):  # macOS and Windows
         return
     mapped: Any = getattr(array, "_mmap", None)
+    if os.fstat(file.fileno()).st_size != mapped.size():
+        return  # another file has taken the name since
     try:
         os.posix_fallocate(file.fileno(), _start(array), len(mapped))
     except OSError as error:
