@@ -9,7 +9,7 @@ import torch
 from helpers import RUN, plain_regressor
 from skorch.callbacks import Callback
 
-from sklsdm import LSDMGenerator, NotImprovedWarning
+from sklsdm import LSDMGenerator, LSDMRegressor, NotImprovedWarning
 from sklsdm.datasets import make_arms
 from sklsdm.encoders import FlattenConditionEncoder, TreesConditionEncoder
 from sklsdm.matchers import (
@@ -174,3 +174,20 @@ def test_a_narrow_generator_gets_more_noise():
         narrow.choose_noise_scale([narrow.for_held_out(data.held_condition, data.held_latent)], RUN)
         assert low <= narrow.noise_scale_ <= high
         assert 0.85 < float(narrow.draw(few, noise).std()) < 1.15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_columns", [6, 30])
+def test_claims_that_are_zero_as_often_as_not_keep_their_zeros(n_columns):
+    """The fourth of these outputs has two modes of equal weight, which are hard to find."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1200, n_columns))
+    common = 0.8 * rng.normal(size=(1200, 1))
+    slope, start = np.array([1.0, -0.8, 0.5, 0.0]), np.array([-0.5, -1.0, 0.3, 0.0])
+    hit = rng.random((1200, 4)) < 1 / (1 + np.exp(-(x[:, :1] * slope + common + start)))
+    size = np.exp(0.5 * x[:, 1:2] + 0.6 * common) * (rng.pareto(2.5, size=(1200, 4)) + 1)
+    y = np.log1p(hit * size * [100, 30, 50, 20])
+    est = LSDMRegressor(matcher="diffusion", condition_encoder="flatten", random_state=0)
+    draws = est.fit(x, y).sample(x, 10, random_state=0)
+    assert np.abs((draws == 0).mean(axis=(0, 1)) - (y == 0).mean(axis=0)).max() < 0.06
+    assert ((draws > 0) & (draws < 2)).mean() < 0.03  # no claim is so small
