@@ -389,7 +389,8 @@ class GeneratorMatcher(BaseMatcher):
         score and the coverage of held-out pairs once a state is chosen. Where 1 to 19 are held out
         and fewer than 200 learnt from, or of 16 to 19 pairs none is held out, four further fits
         choose it, each of which leaves out a quarter of the pairs: the fit then takes two to four
-        times as long. There are no such fits, and with fewer than 20 held out it is 1, for labels,
+        times as long, or one and a half times where these are of the diffusion at whose draws the
+        generator starts (`start`). There are no such fits, and with fewer than 20 held out it is 1, for labels,
         pseudo-pairs, no conditions, and conditions or codes that are images. It is 1, too, where
         the start is kept.""",
     )
