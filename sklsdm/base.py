@@ -183,10 +183,17 @@ class LatentSpaceEstimator(PartsOwner):
         folder = FitFolder(path, seed) if group is None else SharedFolder(path, seed, group)
         return Run(device, folder.seed, self.verbose, folder, group=group)
 
-    def _open_responses(self, y: NDArray[Any], unpaired: Any, y_range: Any = None) -> Responses:
-        """All responses; stores their format and the paired ones' spread, of the first fit."""
+    def _open_responses(
+        self, y: NDArray[Any], unpaired: Any, y_range: Any = None, drops_copies: bool = False
+    ) -> Responses:
+        """All responses; stores their format and the paired ones' spread, of the first fit.
+
+        With `drops_copies` there are no unpaired ones where all are copies of paired ones.
+        """
         before = getattr(self, "_response_format_", None)
         responses = Responses(y, unpaired, y_range, before, exact_values=self.exact_values)
+        if drops_copies and responses.are_all_paired():
+            responses = Responses(y, None, y_range, before, exact_values=self.exact_values)
         self._response_format_ = responses.format
         if not hasattr(self, "_response_std_"):
             self._response_std_ = responses.paired_std()

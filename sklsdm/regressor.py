@@ -273,10 +273,9 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
             encoder.check_shape(X)
             self._conditions_ = self._learn_conditions(X)
         used = None if self.unpaired == "none" else unpaired
-        if self.unpaired == "auto" and used is not None and len(used) <= len(y):
-            form = getattr(self, "_response_format_", None)
-            used = None if Responses(y, used, self.y_range, form).are_all_paired() else used
-        responses = self._open_responses(y, used, self.y_range)
+        drops_copies = self.unpaired == "auto"
+        responses = self._open_responses(y, used, self.y_range, drops_copies=drops_copies)
+        used = None if len(responses) == len(y) else used
         pairs = Pairs(self._conditions_.rows(X), y)
         if groups is None:
             groups = implied_groups(pairs.condition, y)

@@ -148,6 +148,20 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
         parts = rows.split(rows_per_block(2 * self.numbers_per_row_))
         return torch.cat([self.encode(part.to(device)) for part in parts])
 
+    def decode_block(
+        self, latent: Tensor, device: torch.device, noise: Tensor | None = None
+    ) -> Tensor:
+        """Rows (n, q) of codes (n, k), on the device; decoded in parts, as in `encode_block`.
+
+        A stochastic decoder draws by `noise` (n, d), and without noise gives its mean.
+        """
+        size = rows_per_block(2 * self.numbers_per_row_)
+        noises = [None] * -(-len(latent) // size) if noise is None else noise.split(size)
+        parts = zip(latent.split(size), noises, strict=True)
+        return torch.cat(
+            [self.decode(z.to(device), None if e is None else e.to(device)) for z, e in parts]
+        )
+
 
 def training_rows(responses: Responses, held_out: NDArray[np.intp]) -> NDArray[np.intp]:
     """Row numbers of all responses but those held out."""

@@ -9,7 +9,6 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from sklsdm.autoencoders.base import BaseAutoencoder
-from sklsdm.blocks import rows_per_block
 from sklsdm.inputs.responses import Responses
 from sklsdm.modules import Residuals
 from sklsdm.parameters import flag, learnt, parameter
@@ -76,8 +75,7 @@ class ResidualAutoencoder(BaseAutoencoder):
         """The residuals of some responses, in groups of neighbours among their codes."""
         target = responses.take(rows).to(run.device)
         codes = self.encode_block(target, run.device)
-        parts = codes.split(rows_per_block(2 * self.numbers_per_row_))
-        missed = (target - torch.cat([self.decode(part) for part in parts])).cpu()
+        missed = (target - self.decode_block(codes, run.device)).cpu()
         is_held = torch.from_numpy(np.isin(rows, held_out))
         missed -= missed.mean(dim=0)
         if _FEWEST_HELD_OUT <= is_held.sum() < len(rows):  # training has made the others smaller

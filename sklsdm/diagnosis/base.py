@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from sklsdm.blocks import row_slices
 from sklsdm.draws.drawing import Sampler
 
 Array = NDArray[Any]
@@ -43,14 +42,7 @@ class Fit:
         mean, scale = self.sampler.latent_standardiser.mean, self.sampler.latent_standardiser.scale
         latent = torch.from_numpy((codes * scale + mean).astype(np.float32))
         eps = None if noise is None else torch.from_numpy(noise.astype(np.float32))
-        device = self.sampler.device
-        parts = [
-            autoencoder.decode(
-                latent[rows].to(device), None if eps is None else eps[rows].to(device)
-            ).cpu()
-            for rows in row_slices(len(latent), 2 * autoencoder.numbers_per_row_)
-        ]
-        return torch.cat(parts).numpy()
+        return autoencoder.decode_block(latent, self.sampler.device, eps).cpu().numpy()
 
     def noise(self, n_rows: int, random: np.random.Generator) -> Array:
         """Noise (n, d) of a stochastic decoder; d is 0 for others."""

@@ -390,9 +390,9 @@ class GeneratorMatcher(BaseMatcher):
         and fewer than 200 learnt from, or of 16 to 19 pairs none is held out, four further fits
         choose it, each of which leaves out a quarter of the pairs: the fit then takes two to four
         times as long, or one and a half times where these are of the diffusion at whose draws the
-        generator starts (`start`). There are no such fits, and with fewer than 20 held out it is 1, for labels,
-        pseudo-pairs, no conditions, and conditions or codes that are images. It is 1, too, where
-        the start is kept.""",
+        generator starts (`start`). There are no such fits, and with fewer than 20 held out it is 1,
+        for labels, pseudo-pairs, no conditions, and conditions or codes that are images. It is 1,
+        too, where the start is kept.""",
     )
 
     noise_scale_: float = learnt("Factor of the noise η in draws.")

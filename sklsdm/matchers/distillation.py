@@ -12,7 +12,7 @@ from sklsdm.batches import PairBatch
 from sklsdm.blocks import rows_per_block
 from sklsdm.matchers.base import Plan
 from sklsdm.matchers.data import MatchingData
-from sklsdm.nets import FARTHEST, range_of
+from sklsdm.nets import FARTHEST, distances_of, range_of
 from sklsdm.noise import standard_normal
 from sklsdm.run import Stage
 
@@ -104,9 +104,7 @@ def draws_to_learn(
     size = rows_per_block(2 * numbers_per_draw + data.condition_dim)
     parts = zip(rows.split(size), noise.split(size), strict=True)
     drawn = torch.cat([sample(data.condition[which], each) for which, each in parts])
-    low, high = range_of(data.latent)
-    half = ((high - low) / 2).clamp(min=1.0)
-    near = (((drawn - (low + high) / 2).abs() / half) <= FARTHEST).all(dim=1)  # NaN is not
+    near = distances_of(drawn, *range_of(data.latent)) <= FARTHEST  # NaN is not
     return TaughtBatches(
         data.condition,
         rows[near],

@@ -17,9 +17,7 @@ FARTHEST = 30.0
 class Look:
     """How far rows that a network gives lie from the data, in half-ranges of the data.
 
-    The distance of a number is that from the middle of the range, divided by half the range, or
-    by 1 where half the range is smaller. Data are standardised, so 1 is a standard deviation. Up
-    to 1 a number lies within the range; beyond `FARTHEST` it counts as far off.
+    Beyond `FARTHEST` a row counts as far off; see :func:`distances_of`.
 
     Parameters
     ----------
@@ -47,8 +45,7 @@ class Look:
         n_final: int,
     ) -> None:
         self.give = give
-        self.middle = (low + high) / 2
-        self.half = ((high - low) / 2).clamp(min=1.0)
+        self.low, self.high = low, high
         self.what = what
         self.n_rows = n_rows
         self.n_final = n_final
@@ -62,12 +59,22 @@ class Look:
     @torch.no_grad()
     def distances(self, module: Any, n_rows: int) -> Tensor:
         """The largest distance in each row, (n_rows,), on the device; NaN where a number is."""
-        rows = self.give(module, n_rows)
-        return ((rows - self.middle).abs() / self.half).amax(dim=1)
+        return distances_of(self.give(module, n_rows), self.low, self.high)
 
     def farthest(self, module: Any) -> Tensor:
         """The largest distance () in the rows of one epoch; NaN if a number is."""
         return self.distances(module, self.n_rows).amax()
+
+
+def distances_of(rows: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The largest distance in each of the rows (n, k), (n,); NaN where a number is.
+
+    The distance of a number is that from the middle of the data's range, divided by half the range,
+    or by 1 where half the range is smaller. Data are standardised, so 1 is a standard deviation. Up
+    to 1 a number lies within the range.
+    """
+    half = ((high - low) / 2).clamp(min=1.0)
+    return ((rows - (low + high) / 2).abs() / half).amax(dim=1)
 
 
 def range_of(*parts: Tensor) -> tuple[Tensor, Tensor]:
