@@ -27,12 +27,12 @@ from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.blocks import row_blocks
 from sklsdm.distributed import current_group
 from sklsdm.draws.drawing import Sampler, check_out, check_outcome
-from sklsdm.fitting.choosing import Setting, StageTwo
 from sklsdm.fitting.holding_out import are_few_labelled_images, hold_out_pairs, hold_out_rows
 from sklsdm.fitting.latent_space import Coded, LatentSpace
 from sklsdm.fitting.noise_scale import scale_noise_by_folds
 from sklsdm.fitting.pairs import Fold, Pairs
 from sklsdm.fitting.stage_one import begin, go_on, stay
+from sklsdm.fitting.stage_two import Setting, StageTwo
 from sklsdm.fitting.unpaired import data_for
 from sklsdm.going_on import (
     check_unchanged,

@@ -21,11 +21,12 @@ from sklsdm.diagnosing import DiagnoseMixin
 from sklsdm.draws.drawing import Bank, check_outcome, energy_scores, marginal_energy_scores
 from sklsdm.draws.forecasts import ForecastMixin
 from sklsdm.exceptions import DistributionShiftWarning
-from sklsdm.fitting.choosing import Setting, StageTwo, choose_setting
+from sklsdm.fitting.choosing import choose_setting
 from sklsdm.fitting.holding_out import hold_out_rows
 from sklsdm.fitting.implied_groups import implied_groups
 from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.pairs import Pairs
+from sklsdm.fitting.stage_two import Setting, StageTwo
 from sklsdm.fitting.unpaired import USES, check_weight, first_use, uses_to_try
 from sklsdm.inputs.extremes import warn_of_extremes
 from sklsdm.inputs.responses import Responses
@@ -123,7 +124,7 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
     )
     held_out_scores_: dict[str, NDArray[np.float64]] = learnt(
         """For each use of the unpaired responses that was compared, the multiscale scores of the
-        pairs (`sklsdm.functional.scores.multiscale_score`), each by a fit that did not see it, on
+        pairs (`sklsdm.functional.scores.multiscale_score`), each by a fit of stage 2 that did not see it, on
         the outputs divided by their standard deviations. A use that fell far behind has been judged
         on the first pairs only. Empty if none were compared.""",
         "dict of str to ndarray of shape (v,), float64",

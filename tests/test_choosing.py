@@ -147,7 +147,7 @@ def test_from_3000_pairs_on_there_is_one_fold():
 
 
 @pytest.mark.parametrize("grouped", [False, True])
-def test_each_pair_is_judged_once_by_a_fit_that_did_not_see_it(monkeypatch, grouped):
+def test_each_pair_is_judged_once_by_a_fit_of_stage_two_without_it(monkeypatch, grouped):
     groups = np.arange(60) // 6 if grouped else None
     fits, judged = of_patched(monkeypatch, MDNMatcher), []
 

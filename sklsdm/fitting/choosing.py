@@ -1,15 +1,15 @@
 """The choice of condition encoder and use of unpaired responses, by cross-fitting over the pairs.
 
-Each candidate is fitted for a few steps on all folds but one, in a latent space that all share,
-and judged on the fold left out. So every pair has its say, also where pairs are few. A candidate
-that falls far behind is dropped after a fold.
+Each candidate is fitted for a few steps on all folds but one, and judged on the fold left out. So
+every pair has its say, also where pairs are few. A candidate that falls far behind is dropped after
+a fold. Stage 2 alone is fitted anew: the latent spaces, and the regression of x on responses, were
+learnt from the responses that are left out, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import Tensor
 
-from sklsdm.batches import room_for
 from sklsdm.blocks import spread_rows
 from sklsdm.draws.drawing import multiscale_scores
 from sklsdm.encoders import BaseConditionEncoder
@@ -26,16 +25,11 @@ from sklsdm.exceptions import DivergenceError
 from sklsdm.fitting.holding_out import folds_of
 from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.pairs import Fold, Pairs
-from sklsdm.fitting.reverse_regression import RecoveredConditions, recover_conditions
+from sklsdm.fitting.stage_two import Setting, StageTwo
 from sklsdm.fitting.unpaired import data_for, first_use
-from sklsdm.inputs.images import SmallImages
-from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import BaseMatcher, EnergyMatcher, MatchingData, MDNMatcher
-from sklsdm.matchers.data import Recovered
 from sklsdm.nets import is_as_good
 from sklsdm.progress import Progress, write_line
-from sklsdm.run import Run
-from sklsdm.shift import Shift
 
 # Condition encoders are compared by mixture densities, which learn quickest how a law follows x:
 # after 200 steps they tell a law that turns with x from one that does not (docs/lessons.md).
@@ -62,146 +56,6 @@ _DOUBT_OF_LABELLED_IMAGES = 4.0
 _HOPELESS, _FEWEST_TO_DROP = 3.0, 100
 
 Scores = dict[str, NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How stage 2 is fitted, and in which latent space."""
-
-    use: str  # of unpaired responses
-    coded: Coded
-    encoder: BaseConditionEncoder | None = None  # None where there are no conditions
-
-
-@dataclass(frozen=True)
-class StageTwo:
-    """What stage 2 is fitted on: the pairs, and all responses."""
-
-    pairs: Pairs
-    responses: Responses
-    run: Run
-    groups: NDArray[np.intp] | None = None
-    image_shape: tuple[int, ...] | None = None  # of conditions that convolutions read
-    keeps_encoder: bool = False  # whether the condition encoder was fitted before, on other pairs
-    codes_are_images: bool = False
-    shift: Shift | None = None  # whether unpaired and paired responses follow one law, if tested
-    left_out: NDArray[np.intp] = field(default_factory=lambda: np.arange(0))  # unpaired responses
-
-    def nothing_held_out(self) -> Fold:
-        """All pairs to learn from."""
-        every = np.arange(len(self.pairs))
-        return Fold(every, self.pairs.take(every[:0]))
-
-    def groups_of(self, fold: Fold) -> NDArray[np.intp] | None:
-        """The groups of the pairs that are kept, where pairs come in groups."""
-        return None if self.groups is None else self.groups[fold.kept]
-
-    @property
-    def needs_conditions(self) -> bool:
-        """Whether stage 2 needs conditions of unpaired responses, also vague ones.
-
-        The generator of codes that are images learns from thousands of them, not from some hundred
-        pairs. Where regression tells too little, a model of x given the code has to do. Where
-        conditions are images too, a vague one would harm (docs/lessons.md).
-        """
-        return self.codes_are_images and self.image_shape is None
-
-    @cached_property
-    def recovered(self) -> RecoveredConditions | None:
-        """The conditions that unpaired responses tell; None for labels, among others."""
-        if self.pairs.are_labels or len(self.responses) == len(self.pairs):
-            return None
-        found = recover_conditions(
-            self.pairs.condition,
-            self.responses,
-            self.run.seed,
-            self.groups,
-            may_be_vague=self.needs_conditions,
-        )
-        if found is not None and len(found.rows) and self.run.verbose:
-            write_line(f"unpaired responses get conditions by regression (R2 = {found.r2:.2f})")
-        return found
-
-    @property
-    def are_recovered(self) -> bool:
-        """Whether unpaired responses tell their conditions."""
-        return self.recovered is not None and len(self.recovered.rows) > 0
-
-    @property
-    def may_pair(self) -> bool:
-        """Whether pairing comes first: conditions are known, or needed for want of other ways.
-
-        Not where a test found that unpaired and paired responses follow two laws. There is no test
-        of pairs in groups; then images need their conditions all the same.
-        """
-        if self.shift is None:
-            return self.needs_conditions
-        return (self.are_recovered or self.needs_conditions) and not self.shift.is_clear
-
-    def data(self, setting: Setting, fold: Fold) -> MatchingData:
-        """The pairs of stage 2 for one fold and, where their use is in stage 2, unpaired codes.
-
-        The encoder is fitted on the pairs that are kept.
-        """
-        coded, encoder = setting.coded, setting.encoder
-        device = self.run.device
-        kept = torch.from_numpy(fold.kept).to(device)
-        seen, held = self.pairs.condition[fold.kept], fold.held.condition
-        if encoder is not None:
-            latent = coded.codes[kept].cpu().numpy()
-            if self.keeps_encoder:
-                seen = encoder.transform(seen)
-            else:
-                seen = encoder.fit_transform(seen, latent, self.run.seed, self.groups_of(fold))
-            held = encoder.transform(held)
-        data = MatchingData(
-            condition=torch.from_numpy(seen).to(device),
-            latent=coded.codes[kept],
-            held_condition=torch.from_numpy(held).to(device),
-            held_latent=coded.space.encode(fold.held.y),
-            image_shape=self.image_shape,
-            code_shape=coded.space.autoencoder.code_shape_,
-            decoder=coded.space.decoder(),
-        )
-        return self._with_others(data, setting, fold) if setting.use in ("match", "pair") else data
-
-    def _with_others(self, data: MatchingData, setting: Setting, fold: Fold) -> MatchingData:
-        """The data with the codes of unpaired responses, after those of the pairs.
-
-        Copies of the fold's held-out responses are left out, and those `left_out`. For "pair" there
-        are also the unpaired images and the conditions that a regression recovered.
-        """
-        coded, n_pairs, device = setting.coded, len(self.pairs), self.run.device
-        copies = self.responses.unpaired_copies(self.responses.format.flatten(fold.held.y))
-        others = np.arange(n_pairs, len(coded.codes))
-        others = np.setdiff1d(others, np.concatenate([copies, self.left_out]))
-        if len(others) == 0:
-            return data
-        rows = np.concatenate([fold.kept, others])
-        codes = room_for(len(rows), coded.codes.shape[1], device)
-        torch.index_select(coded.codes, 0, torch.from_numpy(rows).to(device), out=codes)
-        if setting.use == "match":
-            return replace(data, codes=codes)
-        images = recovered = None
-        if SmallImages.suit(self.responses) and coded.space.autoencoder.may_move_images:
-            images = SmallImages(self.responses, rows)
-        if self.recovered is not None and self.are_recovered:
-            assert setting.encoder is not None
-            recovered = _recovered_for(self.recovered, others, setting.encoder, device)
-        return replace(data, codes=codes, images=images, recovered=recovered)
-
-
-def _recovered_for(
-    recovered: RecoveredConditions,
-    others: NDArray[np.intp],
-    encoder: BaseConditionEncoder,
-    device: torch.device,
-) -> Recovered:
-    """The conditions that a regression recovered, of the unpaired responses that are `others`."""
-    here = np.isin(recovered.rows, others)
-    places = np.searchsorted(others, recovered.rows[here])
-    condition = encoder.transform(recovered.condition[here])
-    return Recovered(*(torch.from_numpy(found).to(device) for found in (condition, places)))
 
 
 @dataclass(frozen=True)
