@@ -79,19 +79,19 @@ def squared_slopes(critic: Any, features: Tensor, points: Tensor) -> Tensor:
 
 
 def wgan_critic_loss(
-    critic: Any, features: Tensor, real: Tensor, drawn: Tensor, n_draws: int, mix: Tensor
+    critic: Any, features: Tensor, real: Tensor, drawn: Tensor, n_draws: int, uniform: Tensor
 ) -> Tensor:
     """Wasserstein's loss and the one-sided penalty."""
     repeated = features.repeat_interleave(n_draws, dim=0)
     values = critic(torch.cat([features, repeated]), torch.cat([real, drawn]))
     loss = values[len(real) :].mean() - values[: len(real)].mean()
-    between = torch.lerp(real, drawn[::n_draws], mix)
+    between = torch.lerp(real, drawn[::n_draws], uniform)
     excess = (squared_slopes(critic, features, between) + 1e-12).sqrt() - 1
     return loss + excess.clamp(min=0).square().mean()
 
 
 def fgan_critic_loss(
-    critic: Any, features: Tensor, real: Tensor, drawn: Tensor, n_draws: int, mix: Tensor
+    critic: Any, features: Tensor, real: Tensor, drawn: Tensor, n_draws: int, uniform: Tensor
 ) -> Tensor:
     """Minus the bound of the KL divergence, and R1 + R2 of weight 0.2."""
     values = critic(torch.cat([features, features]), torch.cat([real, drawn]))
@@ -121,7 +121,7 @@ def adversarial_step(
         with torch.no_grad():
             drawn = draw(batch)
         losses = [
-            critic_loss(critic, features, real, drawn, n_draws, batch.mix)
+            critic_loss(critic, features, real, drawn, n_draws, batch.uniform)
             for critic, features, real, _ in players(batch)
         ]
         descend(net.critic_optimizer_, torch.stack(losses).sum())

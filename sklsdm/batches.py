@@ -159,7 +159,7 @@ class PairBatch(NamedTuple):
     condition: Tensor  # (b, p)
     latent: Tensor  # (b, k)
     noise: Tensor  # (b * n_draws, d)
-    mix: Tensor  # (b, 1), uniform on [0, 1): where a penalty looks, a time, or a choice of block
+    uniform: Tensor  # (b, 1), on [0, 1): where a penalty looks, a time, or a choice of block
     other: Tensor | None  # (b, k), codes of all responses, where stage 2 uses them
 
 
@@ -217,14 +217,14 @@ class PairBatches:
     def __iter__(self) -> Iterator[list[PairBatch]]:
         pairs = self._indices(len(self.latent))
         others = None if self.codes is None else self._indices(len(self.codes))
-        mix = standard_uniform((*pairs.shape, 1), self.random)
+        uniform = standard_uniform((*pairs.shape, 1), self.random)
         for step, rows in enumerate(pairs.unbind()):
             noise = self._noise(self.per_step, self.batch_size * self.n_draws, self.noise_dim)
             parts = [
                 self._conditions(rows),
                 self.latent[rows].unbind(),
                 noise.unbind(),
-                mix[step].unbind(),
+                uniform[step].unbind(),
                 [None] * self.per_step
                 if others is None or self.codes is None
                 else self.codes[others[step]].unbind(),

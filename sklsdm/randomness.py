@@ -23,9 +23,9 @@ class RowStream(IntEnum):
     JUDGED_PAIRS = 3  # some of very many held-out pairs
     RESIDUALS = 4
     JUDGED_ROWS = 5  # some of very many rows held out from stage 1
-    TOLD = 6  # errors of conditions that responses tell
+    REVERSE_ERRORS = 6  # of the regression of conditions on responses
     REFERENCE = 7  # paired responses that a fit keeps, for `score` and `diagnose`
-    NEIGHBOURS = 8  # rows whose distances tell the intrinsic dimension
+    NEIGHBOURS = 8  # rows whose distances give the intrinsic dimension
     WAVES = 9
 
 

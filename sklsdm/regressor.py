@@ -94,10 +94,10 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
         (`reverse_r2_`), from a model of x given the code, or from a classifier of the images; given
         numbers, draws are then too narrow with some 20 pairs or fewer. "auto" compares these uses
         on the pairs, each by short fits to the others, and takes the first that is within two
-        standard errors of the best. "pair" comes first where responses tell their conditions and a
+        standard errors of the best. "pair" comes first where responses determine their conditions and a
         test finds no difference between unpaired and paired ones (`unpaired_shift_`), and for
         images with labels, there within four standard errors. Where codes are images
-        (`autoencoder="feature-map"`) short fits do not tell: it is "pair" for labels, for numbers
+        (`autoencoder="feature-map"`) short fits cannot decide: it is "pair" for labels, for numbers
         unless that test finds a difference, and where it would come first, else "latent". "none" is
         not compared for images with a learnt latent space, nor "latent" where stage 1 learns
         nothing (up to 50 outputs by default). Where all unpaired responses are copies of paired
@@ -142,8 +142,8 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
     reverse_r2_: float | None = learnt(
         """How well ridge regression, linear or with a kernel, finds the conditions of pairs that it
         has not seen from their responses: one minus its mean squared error, in the column that it
-        finds worst, over the mean variance of those that vary. From 0.9 on, unpaired responses tell
-        their conditions; where codes are images and conditions are not, vague ones are of use, too.
+        finds worst, over the mean variance of those that vary. From 0.9 on, these are taken for
+        unpaired responses; where codes are images and conditions are not, vague ones are of use, too.
         It was not tried, and is None, for labels, without unpaired responses, with fewer than 20
         pairs, missing values in X or up to 50 outputs, with `unpaired` "none", "latent" or "match",
         and where X and y are so wide that it would take too much memory (the product of their

@@ -74,7 +74,7 @@ def test_pairs_stay_together():
         for batch in step:
             assert_array_equal(batch.condition, -batch.latent)
             assert batch.noise.shape == (64, 3)
-            assert batch.mix.shape == (16, 1)
+            assert batch.uniform.shape == (16, 1)
             assert (batch.other >= 1000).all()
             seen.append(batch)
     assert len(seen) == 10

@@ -280,9 +280,9 @@ def test_the_generator_learns_through_the_decoder(loss):
     of_critic, of_generator = matcher._losses()
     wanted = of_critic(zeros, zeros) + of_critic(*values)
     wanted = wanted + objective.penalty(
-        silent, silent.features(batch.condition), batch.latent, drawn, batch.mix
+        silent, silent.features(batch.condition), batch.latent, drawn, batch.uniform
     )
-    wanted = wanted + objective.penalty(images, seen, real, fake, batch.mix)
+    wanted = wanted + objective.penalty(images, seen, real, fake, batch.uniform)
     assert_close(found, wanted)
     for parameter in critics.parameters():
         parameter.requires_grad_(False)
@@ -312,9 +312,11 @@ def test_there_are_more_steps_where_a_critic_sees_many_images(monkeypatch):
 
 def test_the_penalty_looks_at_a_share_of_the_rows():
     judge, codes, drawn = critic(), rows(8, 24), rows(8, 24, seed=1)
-    features, mix = judge.features(rows(8, 2)), rows(8, 1)
-    whole = SlopePenalty("flat", 1.0)(judge, features[:2], codes[:2], drawn[:2], mix[:2])
-    assert_close(SlopePenalty("flat", 1.0, share=0.25)(judge, features, codes, drawn, mix), whole)
+    features, uniform = judge.features(rows(8, 2)), rows(8, 1)
+    whole = SlopePenalty("flat", 1.0)(judge, features[:2], codes[:2], drawn[:2], uniform[:2])
+    assert_close(
+        SlopePenalty("flat", 1.0, share=0.25)(judge, features, codes, drawn, uniform), whole
+    )
 
 
 @pytest.mark.usefixtures("short_epochs")

@@ -91,9 +91,9 @@ def test_r1_and_r2(joint):
 @pytest.mark.parametrize("kind", ["one-sided", "two-sided"])
 def test_penalty_between_real_and_drawn(kind, joint):
     features, real, drawn = rows(6, 2), rows(6, 3, seed=1), rows(6, 3, seed=2)
-    mix = torch.linspace(0, 1, 6)[:, None]
-    found = SlopePenalty(kind, 10.0, joint)(Bowl(), features, real, drawn, mix)
-    between = real + mix * (drawn - real)
+    uniform = torch.linspace(0, 1, 6)[:, None]
+    found = SlopePenalty(kind, 10.0, joint)(Bowl(), features, real, drawn, uniform)
+    between = real + uniform * (drawn - real)
     excess = slopes(features, between, joint).sqrt() - 1
     if kind == "one-sided":
         excess = excess.clamp(min=0)

@@ -72,7 +72,7 @@ class Findings:
         return 2 if faulty else None
 
 
-def advise(findings: Findings) -> list[str]:
+def advice_on(findings: Findings) -> list[str]:
     """Advice, the most important first."""
     found = [*_about_the_pairs(findings), *_about_stage_1(findings), *_about_stage_2(findings)]
     if findings.settings.is_search and findings.weak_stage is not None:

@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import Any
 
-from sklsdm.diagnosis.advice import Findings, advise
+from sklsdm.diagnosis.advice import Findings, advice_on
 from sklsdm.diagnosis.base import as_plain, entry
 
 _WIDTH = 96
@@ -46,7 +46,7 @@ class Diagnosis(Findings):
     advice: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "advice", advise(self))
+        object.__setattr__(self, "advice", advice_on(self))
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers and verdicts as dicts, lists, numbers and strings, for `json.dumps`.

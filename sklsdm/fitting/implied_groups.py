@@ -40,11 +40,11 @@ def implied_groups(condition: NDArray[Any], y: NDArray[Any]) -> NDArray[np.intp]
     Pairs of equal conditions are a group where conditions are measured
     (:func:`sklsdm.functional.categorical.are_measured`) and each occurs twice on average. They are
     then those of one subject, day or place, whose responses may have in common what x does not
-    tell, and draws are asked for new ones. Where other columns differ, such as the time, two
-    measured columns that are always equal together tell the subject, unless both are made of one
-    number and lie in the same or the opposite order or on a conic, as its sine and cosine do.
+    determine, and draws are asked for new ones. Where other columns differ, such as the time, two
+    measured columns that are always equal together identify it, unless both are made of one number
+    and lie in the same or the opposite order or on a conic, as its sine and cosine do.
 
-    Fewer than 20 groups are not told. Where more than a tenth of the pairs would be one group, such
+    Fewer than 20 groups are ignored. Where more than a tenth of the pairs would be one group, such
     as those of an empty row, each of these stands for itself.
 
     Parameters

@@ -1,8 +1,8 @@
-"""Conditions that unpaired responses tell, by ridge regression of the condition on the response.
+"""Conditions of unpaired responses, by ridge regression of the condition on the response.
 
 Where the condition is a coarse, blurred or partial view of the response (super-resolution,
 deblurring, inpainting), or was measured on it, pairs teach how it follows from the response. Each
-unpaired response then tells its own condition, and is as good as a pair.
+unpaired response then determines its condition, and is as good as a pair.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from sklsdm.inputs.responses import Responses
 from sklsdm.matchers.data import FEW_PAIRS
 from sklsdm.randomness import RowStream, row_stream
 
-_RECOVERED = 0.9  # `r2` from which responses tell their conditions (docs/lessons.md)
-_VAGUELY_TOLD = 0.4  # R2 of all columns together, from which vague conditions are of use
+_RECOVERED = 0.9  # `r2` from which responses determine their conditions (docs/lessons.md)
+_VAGUE = 0.4  # R2 of all columns together, from which vague conditions are of use
 _MOST_PAIRS = 2000  # from which the regression learns
 _MOST_KERNELS = 1000  # pairs from which the kernel regression learns
 _MOST_NUMBERS = 2**25  # of the responses of these pairs; half as many coefficients
@@ -33,7 +33,7 @@ _MOST_RECOVERED, _MOST_RECOVERED_NUMBERS = 200_000, 2**26  # conditions, and the
 
 @dataclass(frozen=True)
 class RecoveredConditions:
-    """Conditions of unpaired responses, where responses tell them.
+    """Conditions of unpaired responses, where responses determine them.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ def recover_conditions(
     too_narrow = responses.width <= MOST_OWN_CODES
     if n_taken < FEW_PAIRS or too_wide or too_narrow or not np.isfinite(condition).all():
         return None
-    random = row_stream(seed, RowStream.TOLD)
+    random = row_stream(seed, RowStream.REVERSE_ERRORS)
     taken = np.sort(random.permutation(n_pairs)[:n_taken])
     if not condition[taken].astype(np.float64).var(axis=0).any():
         return None
@@ -118,7 +118,7 @@ def recover_conditions(
         some = taken[spread_rows(len(taken), _MOST_KERNELS)]
         by_kernel = _regress(by_column, condition, responses, some, seed, groups)
         found = max(found, by_kernel, key=lambda each: each.r2_of_all)
-    is_of_use = may_be_vague and found.r2_of_all >= _VAGUELY_TOLD
+    is_of_use = may_be_vague and found.r2_of_all >= _VAGUE
     if found.r2 < _RECOVERED and not is_of_use:
         return RecoveredConditions(found.r2, taken[:0], condition[:0])
     new = np.arange(n_pairs, len(responses))

@@ -67,7 +67,7 @@ class StageTwo:
 
     @cached_property
     def recovered(self) -> RecoveredConditions | None:
-        """The conditions that unpaired responses tell; None for labels, among others."""
+        """The conditions that a regression finds from responses; None for labels, among others."""
         if self.pairs.are_labels or len(self.responses) == len(self.pairs):
             return None
         found = recover_conditions(
@@ -83,7 +83,7 @@ class StageTwo:
 
     @property
     def are_recovered(self) -> bool:
-        """Whether unpaired responses tell their conditions."""
+        """Whether unpaired responses have conditions by regression."""
         return self.recovered is not None and len(self.recovered.rows) > 0
 
     @property

@@ -30,7 +30,7 @@ def uses_to_try(
 ) -> tuple[str, ...]:
     """The uses to compare; ties go to the first.
 
-    That is the safest. But it is "pair" where responses tell their conditions, and for images with
+    That is the safest. But it is "pair" where responses determine their conditions, and for images with
     labels: few held-out pairs seldom tell that it is better, which it was on all images that we
     tried (docs/lessons.md).
 
@@ -52,7 +52,7 @@ def uses_to_try(
     are_labels : bool
         Whether the conditions are labels.
     are_recovered : bool
-        Whether unpaired responses tell their conditions (`reverse_regression`) and seem to follow
+        Whether unpaired responses determine their conditions (`reverse_regression`) and seem to follow
         the law of the paired ones.
     weight : float or "auto"
         The user's `matcher__unpaired_weight`.
@@ -133,7 +133,7 @@ def data_for(
         held_condition=held_condition,
         held_latent=held_latent,
         codes=codes,
-        images=None,  # they have told all that they can
+        images=None,  # they have been classified
         recovered=None,
         n_pseudo=len(pseudo.latent),
         n_known=n_pairs,

@@ -143,7 +143,7 @@ class AdversarialObjective:
             losses.append(self.loss_of_critic(*self._values(critic, seen, real, found)))
             if self.penalty.weight > 0:
                 first = found[:: self.n_draws]
-                losses.append(self.penalty(critic, seen, real, first, batch.mix))
+                losses.append(self.penalty(critic, seen, real, first, batch.uniform))
         return torch.stack(losses).sum()
 
     def generator_loss(self, generator: nn.Module, critics: Critics, batch: PairBatch) -> Tensor:

@@ -75,8 +75,8 @@ class TaughtBatches:
             len(self.rows), shape, generator=self.random, device=device
         ).unbind():
             condition = self.condition[self.rows[chosen]]
-            mix = condition.new_empty((len(chosen), 0))
-            yield [PairBatch(condition, self.drawn[chosen], self.noise[chosen], mix, None)]
+            uniform = condition.new_empty((len(chosen), 0))
+            yield [PairBatch(condition, self.drawn[chosen], self.noise[chosen], uniform, None)]
 
 
 @torch.no_grad()

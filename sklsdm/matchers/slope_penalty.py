@@ -27,13 +27,13 @@ class SlopePenalty:
         self.share = share
 
     def __call__(
-        self, critic: Any, features: Tensor, real: Tensor, drawn: Tensor, mix: Tensor
+        self, critic: Any, features: Tensor, real: Tensor, drawn: Tensor, uniform: Tensor
     ) -> Tensor:
         """The weighted penalty; all arguments have b rows."""
         some = math.ceil(self.share * len(real))
-        features, real, drawn, mix = features[:some], real[:some], drawn[:some], mix[:some]
+        features, real, drawn, uniform = features[:some], real[:some], drawn[:some], uniform[:some]
         if self.kind != "flat":
-            slopes = self._slopes(critic, features, torch.lerp(real, drawn, mix))
+            slopes = self._slopes(critic, features, torch.lerp(real, drawn, uniform))
             return self.weight * gradient_penalty(slopes, one_sided=self.kind == "one-sided")
         both = torch.cat([features, features])
         slopes = self._slopes(critic, both, torch.cat([real, drawn]))

@@ -121,7 +121,7 @@ class TransportObjective:
 
     def __call__(self, module: Any, batch: PairBatch) -> Tensor:
         start = module.start(batch.condition, batch.noise)
-        goal, potential = self.potentials.goals(batch.condition, start, batch.mix[0, 0])
+        goal, potential = self.potentials.goals(batch.condition, start, batch.uniform[0, 0])
         loss, drawn = self._loss(module, batch, start, goal, potential)
         if batch.other is not None:
             partner = assign(squared_cost(drawn.detach(), batch.other))
