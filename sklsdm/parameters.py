@@ -370,6 +370,14 @@ def _type_text(field: dataclasses.Field[Any]) -> str:
 
 
 def _entry(name: str, text: str, doc: str | None) -> str:
-    paragraphs = [p.replace("\n", " ") for p in (doc or "").split("\n\n")]
-    filled = "\n\n".join(textwrap.fill(p, _WIDTH - 4, break_long_words=False) for p in paragraphs)
+    paragraphs = re.split(r"\n\n|\n(?=- )", doc or "")  # those that begin with "- " are a list
+    filled = "\n\n".join(
+        textwrap.fill(
+            " ".join(paragraph.split()),
+            _WIDTH - 4,
+            subsequent_indent="  " if paragraph.startswith("- ") else "",
+            break_long_words=False,
+        )
+        for paragraph in paragraphs
+    )
     return f"{name} : {text}\n{textwrap.indent(filled, '    ')}"

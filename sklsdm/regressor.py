@@ -88,21 +88,26 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
     unpaired: str = parameter(
         default="auto",
         rule=one_of("auto", *USES),
-        doc="""Use of the unpaired responses. "none": not at all. "latent" (the paper): in stage 1
-        only. "match": also in stage 2, where the generated codes must follow the law of all codes.
-        "pair": also in stage 2, as pseudo-pairs. Their conditions come from a regression of x on y
-        (`reverse_r2_`), from a model of x given the code, or from a classifier of the images; given
-        numbers, draws are then too narrow with some 20 pairs or fewer. "auto" compares these uses
-        on the pairs, each by short fits to the others, and takes the first that is within two
-        standard errors of the best. "pair" comes first where responses determine their conditions and a
-        test finds no difference between unpaired and paired ones (`unpaired_shift_`), and for
-        images with labels, there within four standard errors. Where codes are images
-        (`autoencoder="feature-map"`) short fits cannot decide: it is "pair" for labels, for numbers
-        unless that test finds a difference, and where it would come first, else "latent". "none" is
-        not compared for images with a learnt latent space, nor "latent" where stage 1 learns
-        nothing (up to 50 outputs by default). Where all unpaired responses are copies of paired
-        ones it is "none". With fewer than 20 pairs it is "latent", or "none" where stage 1 learns
-        nothing ("match" if `matcher__unpaired_weight` is given).""",
+        doc="""Use of the unpaired responses.
+
+        - "none": not at all.
+        - "latent" (the paper): in stage 1 only.
+        - "match": also in stage 2, where the generated codes must follow the law of all codes.
+        - "pair": also in stage 2, as pseudo-pairs. Their conditions come from a regression of x on
+          y (`reverse_r2_`), from a model of x given the code, or from a classifier of the images;
+          given numbers, draws are then too narrow with some 20 pairs or fewer.
+        - "auto" compares these uses, in this order, by short fits that are judged on the pairs left
+          out, and takes the first that is within two standard errors of the best. "pair" comes
+          first where responses determine their conditions and a test finds no difference between
+          unpaired and paired ones (`unpaired_shift_`), and for images with labels (there within
+          four). "none" is not compared for images with a learnt latent space, nor "latent" where
+          stage 1 learns nothing (up to 50 outputs by default).
+
+        "auto" compares nothing in three cases. Where all unpaired responses are copies of paired
+        ones it is "none". Where codes are images (`autoencoder="feature-map"`) it is "pair" for
+        labels, for numbers unless the test finds a difference, and where it would come first, else
+        "latent". With fewer than 20 pairs it is "latent", or "none" where stage 1 learns nothing
+        ("match" if `matcher__unpaired_weight` is given).""",
     )
     y_range: Any = parameter(
         default=None,
@@ -142,8 +147,8 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
     reverse_r2_: float | None = learnt(
         """How well ridge regression, linear or with a kernel, finds the conditions of pairs that it
         has not seen from their responses: one minus its mean squared error, in the column that it
-        finds worst, over the mean variance of those that vary. From 0.9 on, these are taken for
-        unpaired responses; where codes are images and conditions are not, vague ones are of use, too.
+        finds worst, over the mean variance of those that vary. From 0.9 on, unpaired responses get
+        such conditions; where codes are images and conditions are not, vague ones are of use, too.
         It was not tried, and is None, for labels, without unpaired responses, with fewer than 20
         pairs, missing values in X or up to 50 outputs, with `unpaired` "none", "latent" or "match",
         and where X and y are so wide that it would take too much memory (the product of their

@@ -30,9 +30,9 @@ def uses_to_try(
 ) -> tuple[str, ...]:
     """The uses to compare; ties go to the first.
 
-    That is the safest. But it is "pair" where responses determine their conditions, and for images with
-    labels: few held-out pairs seldom tell that it is better, which it was on all images that we
-    tried (docs/lessons.md).
+    That is the safest. But it is "pair" where responses determine their conditions, and for images
+    with labels: few held-out pairs seldom show that it is better, which it was on all images that
+    we tried (docs/lessons.md).
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def uses_to_try(
     are_labels : bool
         Whether the conditions are labels.
     are_recovered : bool
-        Whether unpaired responses determine their conditions (`reverse_regression`) and seem to follow
+        Whether responses determine their conditions (`reverse_regression`) and unpaired ones follow
         the law of the paired ones.
     weight : float or "auto"
         The user's `matcher__unpaired_weight`.
