@@ -336,6 +336,30 @@ def test_ordinary_values_are_not_extreme(kind):
             warn_of_extremes({"y": data}, std)
 
 
+@pytest.mark.parametrize("kind", ORDINARY)
+@pytest.mark.parametrize("n_pairs", [30, 100])
+def test_ordinary_unpaired_rows_are_not_far_off(kind, n_pairs):
+    data = ORDINARY[kind]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_extremes({"y": data[:n_pairs], "Y_unpaired": data[n_pairs:]}, None)
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.05, True), (0.005, False), (1.0, False)])
+def test_failed_measurements_among_the_unpaired_rows_are_named(share, warned):
+    """Of rows that all are off, another warning tells that they follow another law."""
+    random = np.random.default_rng(0)
+    y, unpaired = random.normal(size=(100, 3)), random.normal(size=(1000, 3))
+    unpaired[: int(share * 1000), 1] += 70
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_extremes({"y": y, "Y_unpaired": unpaired}, None)
+    far = [str(each.message) for each in caught if "far outside the range" in str(each.message)]
+    assert len(far) == warned
+    if warned:
+        assert re.search(r"5.0% of the rows of Y_unpaired .* in column 1, where y has -", far[0])
+
+
 def found(data, std=None, **parts):
     with pytest.warns(UserWarning, match="as far from the median") as caught:
         warn_of_extremes({"y": data, **parts}, std)

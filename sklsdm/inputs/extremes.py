@@ -21,6 +21,8 @@ _FEWEST_NUMBERS, _FAR_ALONE, _MOST_VARIANCE = 20, 150.0, 0.9
 # Where one value makes so much, the standard deviation is more than three times that of the others,
 # which is seldom below their usual distance.
 _LEAST_SPREAD = 3.0
+# Half-ranges of y from its middle, and the share of unpaired responses that must be farther out.
+_FAR_OUTSIDE, _FEWEST_FAR = 10.0, 0.01
 _MOST_CODES = 5  # that are named
 _SAMPLED = 1 << 18  # numbers from which medians and usual distances are taken
 _FEWEST_ROWS = 64  # of these, however many columns there are
@@ -40,6 +42,9 @@ def warn_of_extremes(
     The usual distance is the median distance of the values that differ from the median: the
     median absolute deviation, and in a column of mostly zeros the size of what is not zero. It
     is taken from rows at even distances. A column in which all of them are equal is not judged.
+
+    Also warns of rows of `Y_unpaired` that lie far outside the range of `y`, such as failed
+    measurements, where they are a hundredth of the rows or more.
 
     Standardised by such data, all other values look alike to the networks. A value is only looked
     for where the standard deviation is so large that there may be one, so that data in files are
@@ -65,6 +70,8 @@ def warn_of_extremes(
         name: _columns(some_rows(part, math.ceil(share * len(part))), together)
         for name, part in given.items()
     }
+    if not together and {"y", "Y_unpaired"} <= samples.keys():
+        _warn_of_far_rows(samples["y"], samples["Y_unpaired"])
     codes = [] if together else find_missing_codes(samples)[:_MOST_CODES]
     for code in codes:
         warn_user(code.message(() if names is None else names))
@@ -85,6 +92,29 @@ def warn_of_extremes(
     if worst is not None:
         columns = None if width == 1 or together else list(() if names is None else names)
         warn_user(worst.message(count, columns))
+
+
+def _warn_of_far_rows(paired: NDArray[np.float64], unpaired: NDArray[np.float64]) -> None:
+    """Warn of unpaired responses that lie ten times as far out as any paired one.
+
+    If most do, unpaired and paired responses follow two laws, of which another warning tells.
+    """
+    if len(paired) < _FEWEST_NUMBERS:
+        return
+    low, high = paired.min(axis=0), paired.max(axis=0)
+    half = np.where(high > low, (high - low) / 2, np.inf)
+    times = np.abs(unpaired - (low + high) / 2) / half
+    is_far = (times > _FAR_OUTSIDE).any(axis=1)
+    share = is_far.mean()
+    if not _FEWEST_FAR <= share <= 0.5:
+        return
+    row, column = np.unravel_index(times.argmax(), times.shape)
+    warn_user(
+        f"{share:.1%} of the rows of Y_unpaired lie far outside the range of y, such as one with "
+        f"{unpaired[row, column]:.3g} in column {column}, where y has {low[column]:.3g} to "
+        f"{high[column]:.3g}. The latent space is learnt from them, too, and then holds less of "
+        f"the others. Remove them if they are mistaken, or set unpaired='none'."
+    )
 
 
 class _Extreme(NamedTuple):

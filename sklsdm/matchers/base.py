@@ -57,7 +57,7 @@ FEW_HELD_OUT = 20  # pairs; fewer do not choose the noise's scale alone, and tel
 MAX_SCORED = 256  # held-out pairs that are scored after an epoch
 # Draws in a look after an epoch, in one pass of the network and in several; codes that are images.
 _LOOKED_AT, _SLOW_LOOKED_AT, _IMAGES_LOOKED_AT = 256, 64, 8
-_LOOKED_AT_IN_THE_END = 16  # times as many
+_LOOKED_AT_IN_THE_END = 16  # times as many, as if all were made in one pass
 
 
 @dataclass(frozen=True)
@@ -341,9 +341,9 @@ class BaseMatcher(TrainedPart, ABC):
     def _look(self, data: MatchingData, plan: Plan) -> Look:
         """A look at a few draws for conditions of the pairs, always with the same noise."""
         random = plan.run.stream(Stream.LOOKS)
-        n_rows = _LOOKED_AT if self.n_passes == 1 else _SLOW_LOOKED_AT
-        n_rows = n_rows if data.code_shape is None else _IMAGES_LOOKED_AT
-        n_final = n_rows if plan.run.is_trial else _LOOKED_AT_IN_THE_END * n_rows
+        most = _LOOKED_AT if data.code_shape is None else _IMAGES_LOOKED_AT
+        n_rows = most if self.n_passes == 1 else min(most, _SLOW_LOOKED_AT)
+        n_final = n_rows if plan.run.is_trial else _LOOKED_AT_IN_THE_END * most
         device = data.latent.device
         rows = torch.randint(len(data.condition), (n_final,), generator=random, device=device)
         condition = data.condition[rows]
