@@ -58,7 +58,7 @@ class InTargetUnits(ForecastMixin):
         )
         if is_in_place:  # `out` may be larger than memory
             for rows in row_blocks(found):
-                write(self._restored_draws(found[rows]), found[rows])
+                write(self._restored_draws(found[rows].astype(np.float64)), found[rows])
         else:
             found = self._restored_draws(found)
             if out is not None:

@@ -94,7 +94,8 @@ def test_guidance_moves_the_field_away_from_that_without_x(kind):
     points, time = rows(4, 16), torch.tensor([[0.4]])
     features = module.features(condition)
     given, free = (module(f, points, time) for f in (features, torch.zeros_like(features)))
-    assert_close(matcher._field(module, condition)(points, time), given + 0.5 * (given - free))
+    field = matcher._field(module, module.features(condition))
+    assert_close(field(points, time), given + 0.5 * (given - free))
     assert (given != free).any()
 
 
