@@ -119,7 +119,7 @@ def test_an_inverse_need_not_exist_at_zero():
 def test_an_out_too_narrow_for_the_units_of_y():
     model = TransformedTargetRegressor(
         quick(), func=lambda y: y / 1e6, inverse_func=lambda z: z * 1e6, check_inverse=False
-    ).fit(X, AMOUNTS)
+    ).fit(X, 1e6 * AMOUNTS)
     with pytest.raises(ValueError, match="out has dtype float16, whose largest number"):
         sklsdm.sample(model, X, 4, out=np.empty((60, 4), np.float16))
 
