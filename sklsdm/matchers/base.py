@@ -198,7 +198,10 @@ class BaseMatcher(TrainedPart, ABC):
 
     @abstractmethod
     def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
-        """Codes (b, k) drawn by `module` for conditions (b, p) and noise (b, noise_dim)."""
+        """Codes (b, k) drawn by `module` for conditions (b, p) and noise (b, noise_dim).
+
+        A network with `takes_several` gets noise (b m, noise_dim), for m draws of each in turn.
+        """
 
     @abstractmethod
     def _objective(self, module: Any, data: MatchingData, plan: Plan) -> Any:
