@@ -248,17 +248,19 @@ def _find_combinations(
     if len(few) > _MOST_COMBINED:
         return []
     groups: list[tuple[list[int], NDArray[np.intp]]] = []
-    counts = {column: np.unique(rows[:, column], return_counts=True)[1] for column in few}
+    kinds, counts = {}, {}
+    for column in few:
+        _, own, counts[column] = np.unique(rows[:, column], return_inverse=True, return_counts=True)
+        kinds[column] = own.reshape(-1)
     for column in sorted(few, key=lambda column: counts[column].max()):
-        _, own = np.unique(rows[:, column], return_inverse=True)
         for place, (columns, kind) in enumerate(groups):
             flags = all(len(counts[each]) == 2 for each in (*columns, column))
-            together = _combined(kind, own.reshape(-1), flags)
+            together = _combined(kind, kinds[column], flags)
             if together is not None:
                 groups[place] = ([*columns, column], together)
                 break
         else:
-            groups.append(([column], own.reshape(-1)))
+            groups.append(([column], kinds[column]))
     return [_combinations(rows, std, sorted(c), kind) for c, kind in groups if len(c) > 1]
 
 
