@@ -161,7 +161,8 @@ def test_generator_lowers_what_the_critic_raises(name):
     (of_critic,) = torch.autograd.grad(critic_loss(real, drawn, divergence), drawn)
     (of_generator,) = torch.autograd.grad(generator_loss(real, drawn, divergence), drawn)
     assert_close(of_generator, -of_critic)
-    assert (of_generator <= 0).all() or name == "pearson"
+    if name != "pearson":  # its conjugate falls where the critic is below -2
+        assert (of_generator <= 0).all()
 
 
 # ------------------------------------------------------------------ the matcher

@@ -109,7 +109,11 @@ def test_scores_repeat_and_follow_random_state(scorer, pairs):
     first = scorer(Gaussian(), *pairs)
     assert isinstance(first, float)
     assert scorer(Gaussian(), *pairs) == first
-    assert scorer(Gaussian(), *pairs, random_state=1) != first or scorer is DRAWING[-1]
+
+
+@pytest.mark.parametrize("scorer", PROPER)
+def test_other_random_states_draw_anew(scorer, pairs):
+    assert scorer(Gaussian(), *pairs, random_state=1) != scorer(Gaussian(), *pairs)
 
 
 @pytest.mark.parametrize("scorer", [*DRAWING, scorers.r2_flat])
