@@ -45,11 +45,12 @@ class ConditionedEstimator(LatentSpaceEstimator):
         default="auto",
         rule=anything("str or condition encoder object"),
         doc="""How X enters the networks: rows as they are ("flatten"), images through convolutions
-        ("conv"), as predictions of the codes by trees, beside few columns ("trees", for tables), or
+        ("conv"), as predictions of the codes by trees, beside few columns ("trees", for tables),
         with sines and cosines of several frequencies ("periodic", for laws that turn quickly
-        with x). "auto" is "conv" for images; for tables of 20 pairs or more it compares the others
-        on the pairs, each by short fits to the rest, and takes the best. See `sklsdm.encoders`;
-        settings are reachable as `condition_encoder__<name>`.""",
+        with x), or as the columns that the lasso selects ("lasso", for hundreds of columns of
+        which few matter). "auto" is "conv" for images; for tables of 20 pairs or more it compares
+        the others on the pairs, each by short fits to the rest, and takes the best. See
+        `sklsdm.encoders`; settings are reachable as `condition_encoder__<name>`.""",
     )
     scale_X: bool = parameter(
         default=True,
@@ -227,8 +228,8 @@ class ConditionedEstimator(LatentSpaceEstimator):
         random_state : int, RandomState, Generator or None, default=None
             Seeds the noise; equal seeds give equal draws on one kind of device.
         batch_size : int or "auto", default="auto"
-            Draws made at once. It limits the memory and does not change the draws. Where memory
-            runs out all the same, it is halved, with a warning.
+            Draws made at once. It limits the memory and changes draws by rounding at most. Where
+            memory runs out all the same, it is halved, with a warning.
         out : ndarray or memmap of shape (n, n_samples, *y_shape), optional
             C-contiguous float array to fill and return, for draws that do not fit in memory.
         as_frame : bool, "pandas" or "polars", default=False

@@ -221,7 +221,7 @@ def test_tags():
             assert (tags.categorical, tags.allow_nan) == (takes, takes)
 
 
-@pytest.mark.parametrize("encoder", ["auto", "flatten", "periodic"])
+@pytest.mark.parametrize("encoder", ["auto", "flatten", "periodic", "lasso"])
 def test_others_refuse_categories_and_say_what_to_write(encoder):
     X, y = table(40)
     message = rf"columns \['town', 'kind'\], but condition_encoder='{encoder}' .*='trees'"

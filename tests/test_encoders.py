@@ -18,6 +18,7 @@ from sklsdm.encoders import (
     ENCODERS,
     AutoConditionEncoder,
     BaseConditionEncoder,
+    LassoConditionEncoder,
     PeriodicConditionEncoder,
     TreesConditionEncoder,
     boosting,
@@ -79,6 +80,80 @@ def test_grids_reach_its_settings():
     search = GridSearchCV(short("trees").set_params(**ONE_FIT), grid, cv=2).fit(X, y)
     found = search.best_estimator_.condition_encoder_
     assert len(found.forest_.estimators_) == search.best_params_["condition_encoder__n_estimators"]
+
+
+# ------------------------------------------------------------------ lasso
+def wide_law(n, n_columns=120, seed=0):
+    """Two outputs that follow four of many columns."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, n_columns)).astype(np.float32)
+    mean = np.c_[x[:, 0] - x[:, 1], x[:, 2] + x[:, 3]]
+    return x, mean + 0.5 * rng.normal(size=(n, 2))
+
+
+def test_the_lasso_keeps_the_columns_that_matter():
+    x, codes = wide_law(150)
+    encoder = LassoConditionEncoder()
+    found = encoder.fit_transform(x, codes, 0)
+    kept = encoder.columns_[~encoder.left_out_]
+    assert {0, 1, 2, 3} <= set(kept.tolist())
+    assert len(kept) < 30
+    assert found.shape == (150, len(encoder.columns_))
+    drawn = encoder.transform(x)
+    assert found.dtype == drawn.dtype == np.float32
+    assert_array_equal(drawn[:, ~encoder.left_out_], x[:, kept])
+    assert not drawn[:, encoder.left_out_].any()
+
+
+def test_pairs_are_seen_with_columns_that_others_chose():
+    """A column chosen by chance goes with the codes that chose it, and not with those of a fold."""
+    x, codes = wide_law(80, 400)
+    encoder = LassoConditionEncoder()
+    apart = encoder.fit_transform(x, codes, 0)
+    chance = encoder.columns_ > 3
+    own = encoder.transform(x)[:, chance & ~encoder.left_out_]
+    assert own.shape[1] >= 2
+    errors = codes - np.c_[x[:, 0] - x[:, 1], x[:, 2] + x[:, 3]]
+
+    def explained(columns):
+        return 1 - lstsq_error(columns, errors) / np.square(errors - errors.mean(axis=0)).sum()
+
+    by_chance = explained(x[:, encoder.columns_[chance & ~encoder.left_out_]])
+    assert explained(apart[:, chance & ~encoder.left_out_]) < 0.6 * by_chance
+
+
+def lstsq_error(columns, target):
+    design = np.c_[np.ones(len(columns)), columns]
+    return np.square(target - design @ np.linalg.lstsq(design, target, rcond=None)[0]).sum()
+
+
+@pytest.mark.parametrize(
+    "codes", [np.zeros((40, 2)), np.random.default_rng(1).normal(size=(40, 1))]
+)
+def test_all_columns_stay_where_the_lasso_keeps_none(codes):
+    x = wide_law(40, 30)[0]
+    encoder = LassoConditionEncoder()
+    assert_array_equal(encoder.fit_transform(x, codes, 0), x)
+    assert_array_equal(encoder.transform(x[:3]), x[:3])
+
+
+@pytest.mark.parametrize(
+    ("shape", "offered"),
+    [((60, 20), True), ((60, 19), False), ((101, 20), False), ((29, 50), False)],
+)
+def test_auto_tries_the_lasso_on_many_columns(shape, offered):
+    x, codes = wide_law(*shape)
+    assert ("lasso" in AutoConditionEncoder().candidates(x, codes, 0)) == offered
+
+
+def test_auto_takes_the_lasso_where_few_columns_matter():
+    x, y = wide_law(200, 150)
+    budget = {"matcher": "mdn", "matcher__max_steps": 200, "random_state": 0}
+    est = LSDMRegressor().set_params(**budget).fit(x, y)
+    assert type(est.condition_encoder_) is LassoConditionEncoder
+    plain = LSDMRegressor(condition_encoder="flatten").set_params(**budget).fit(x, y)
+    new = wide_law(400, 150, seed=1)
+    assert est.score(*new) > plain.score(*new) + 0.1
 
 
 # ------------------------------------------------------------------ periodic

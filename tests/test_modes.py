@@ -145,7 +145,7 @@ def test_modes_change_no_autoencoder(autoencoder):
     assert_unmoved_by(all_modes, lambda: estimator(matcher, autoencoder), *problem(images))
 
 
-@pytest.mark.parametrize("encoder", ["trees", "periodic"])
+@pytest.mark.parametrize("encoder", ["trees", "periodic", "lasso"])
 @pytest.mark.usefixtures("small_forests")
 def test_modes_change_no_condition_encoder(encoder):
     def make():

@@ -185,12 +185,13 @@ def test_every_way_to_draw(tmp_path, matcher, settings):
     ("conditions", "settings"),
     [
         (X, {"condition_encoder": sklsdm.encoders.PeriodicConditionEncoder([3.0, 9.0])}),
+        (X, {"condition_encoder": "lasso"}),
         (RNG.normal(size=(40, 2, 9, 8)).astype(np.float32), {"condition_encoder": "conv"}),
         (RNG.normal(size=(40, 2, 9, 8)).astype(np.float32), {}),
         (np.ones((40, 2), dtype=np.float32), {}),
         (3 + 2 * X, {"scale_X": False}),
     ],
-    ids=["periodic", "conv", "flat images", "constant", "unscaled"],
+    ids=["periodic", "lasso", "conv", "flat images", "constant", "unscaled"],
 )
 def test_every_kind_of_condition(tmp_path, conditions, settings):
     est = make(**settings).fit(conditions, Y)

@@ -164,7 +164,7 @@ def test_what_is_loaded_is_what_was_saved(name, tmp_path, small_forests):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoder", ["flatten", "trees", "periodic", "conv"])
+@pytest.mark.parametrize("encoder", ["flatten", "trees", "periodic", "lasso", "conv"])
 @pytest.mark.parametrize("autoencoder", list(AUTOENCODERS))
 @pytest.mark.parametrize("matcher", list(MATCHERS))
 def test_every_combination(matcher, autoencoder, encoder, tmp_path, small_forests):

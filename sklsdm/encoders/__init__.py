@@ -2,6 +2,7 @@
 
 from sklsdm.encoders.auto import AutoConditionEncoder
 from sklsdm.encoders.base import BaseConditionEncoder
+from sklsdm.encoders.lasso import LassoConditionEncoder
 from sklsdm.encoders.periodic import PeriodicConditionEncoder
 from sklsdm.encoders.plain import ConvConditionEncoder, FlattenConditionEncoder
 from sklsdm.encoders.trees import TreesConditionEncoder
@@ -12,6 +13,7 @@ ENCODERS: dict[str, type[BaseConditionEncoder]] = {
     "conv": ConvConditionEncoder,
     "trees": TreesConditionEncoder,
     "periodic": PeriodicConditionEncoder,
+    "lasso": LassoConditionEncoder,
 }
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "BaseConditionEncoder",
     "ConvConditionEncoder",
     "FlattenConditionEncoder",
+    "LassoConditionEncoder",
     "PeriodicConditionEncoder",
     "TreesConditionEncoder",
 ]

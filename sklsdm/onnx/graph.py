@@ -14,6 +14,7 @@ from sklsdm.draws.drawing import Sampler
 from sklsdm.encoders import (
     BaseConditionEncoder,
     FlattenConditionEncoder,
+    LassoConditionEncoder,
     PeriodicConditionEncoder,
 )
 from sklsdm.inputs.repeated import RepeatedValues
@@ -75,15 +76,24 @@ class _Repeated(nn.Module):
 class ConditionGraph(nn.Module):
     """Conditions (n, p) or (n, c, h, w) as the rows (n, p') that the networks see, float32."""
 
+    selected: Tensor
+    stays: Tensor
+
     def __init__(self, standardiser: Standardiser, encoder: BaseConditionEncoder) -> None:
         super().__init__()
         self.standardise = _Affine(standardiser, torch.float64, inverse=False)
+        self.selects = isinstance(encoder, LassoConditionEncoder)
+        if isinstance(encoder, LassoConditionEncoder):
+            self.register_buffer("selected", torch.as_tensor(encoder.columns_))
+            self.register_buffer("stays", torch.as_tensor(~encoder.left_out_).float())
         waves = getattr(encoder, "waves_", [])
         self.columns = [column for column, _ in waves]
         self.frequencies = [float(np.float32(frequency)) for _, frequency in waves]
 
     def forward(self, X: Tensor) -> Tensor:
         rows = self.standardise(X.flatten(1)).float()
+        if self.selects:
+            return rows.index_select(1, self.selected) * self.stays
         parts = [rows]
         for column, frequency in zip(self.columns, self.frequencies, strict=True):
             angle = frequency * rows[:, column : column + 1]
@@ -169,5 +179,5 @@ class DrawGraph(nn.Module):
 
 def has_torch_form(encoder: Any) -> bool:
     """Whether :class:`ConditionGraph` does what this condition encoder does."""
-    known = (FlattenConditionEncoder.transform, PeriodicConditionEncoder.transform)
-    return type(encoder).transform in known
+    known = (FlattenConditionEncoder, PeriodicConditionEncoder, LassoConditionEncoder)
+    return type(encoder).transform in [kind.transform for kind in known]
