@@ -21,7 +21,8 @@ from sklsdm.blocks import spread_rows
 from sklsdm.encoders import PeriodicConditionEncoder
 from sklsdm.functional.categorical import are_labels
 from sklsdm.inputs.conditions import learn_format
-from sklsdm.inputs.responses import fit_standardiser, flat_rows
+from sklsdm.inputs.response_format import count_channels, flat_rows
+from sklsdm.inputs.standardising import fit_standardiser
 from sklsdm.reading import read_plain
 
 Grid = list[dict[str, list[Any]]]
@@ -128,7 +129,8 @@ def _has_waves(rows: NDArray[np.float64], responses: NDArray[Any]) -> bool:
     some = spread_rows(len(rows), _MAX_ROWS)
     rows, responses = rows[some], responses[some]
     flat = flat_rows(responses)
-    codes = fit_standardiser(iter([flat]), shared=responses.ndim >= 3).forward(flat)
+    n_channels = count_channels(responses)
+    codes = fit_standardiser(iter([flat]), n_channels=n_channels).forward(flat)
     if codes.shape[1] > _FEW_OUTPUTS and len(codes) > _FEW_OUTPUTS:
         codes = PCA(_FEW_OUTPUTS, whiten=True, random_state=_SEED).fit_transform(codes)
     encoder = PeriodicConditionEncoder()

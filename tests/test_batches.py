@@ -117,7 +117,7 @@ def test_noise_is_the_same_in_any_portions(portions):
 @pytest.mark.parametrize("shared", [False, True])
 def test_moments_in_blocks_are_those_of_the_whole(shared):
     values = 1e6 + np.random.default_rng(0).normal(size=(1000, 4)) * [1, 2, 0, 1e-3]
-    found = fit_standardiser(iter(np.array_split(values, 7)), shared=shared)
+    found = fit_standardiser(iter(np.array_split(values, 7)), n_channels=int(shared))
     axis = None if shared else 0
     np.testing.assert_allclose(found.mean, np.atleast_1d(values.mean(axis=axis)), rtol=1e-12)
     np.testing.assert_allclose(found.scale, np.atleast_1d(values.std(axis=axis)), rtol=1e-4)

@@ -1,5 +1,7 @@
 """Numbers at the ends of what float32 and float64 hold, names of responses, memory."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -47,9 +49,9 @@ def test_conditions_far_from_zero_are_read():
 def test_constants_are_found_whatever_their_rounding():
     values = np.column_stack([np.full(30_000, 0.1), np.full(30_000, 0.1), RNG.normal(size=30_000)])
     values[::2, 1] = 0.3 - 0.2  # another rounding of the same number
-    found = fit_standardiser(iter(np.array_split(values, 7)), shared=False)
+    found = fit_standardiser(iter(np.array_split(values, 7)))
     assert_array_equal(found.constant, [True, True, False])
-    shared = fit_standardiser(iter([np.full((9, 4), 1 / 3)]), shared=True)
+    shared = fit_standardiser(iter([np.full((9, 4), 1 / 3)]), n_channels=1)
     assert shared.constant.all()
 
 
@@ -197,7 +199,8 @@ def test_an_array_that_the_system_denies(trained, monkeypatch):
     def deny(*args):
         raise MemoryError
 
-    monkeypatch.setattr("sklsdm.draws.drawing.np.empty", deny)
+    denying = SimpleNamespace(**vars(np) | {"empty": deny})
+    monkeypatch.setattr("sklsdm.draws.drawing.np", denying)
     with pytest.raises(ValueError, match="ask for a smaller n_samples"):
         trained.sample(X, 3)
 

@@ -1,6 +1,7 @@
 """Images of odd sizes, channels, dtypes and ranges: drawn right, or refused by name."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from helpers import plain_regressor, shorten_epochs
 from numpy.testing import assert_allclose, assert_array_equal
 
+import sklsdm
 from sklsdm import LSDMRegressor, NotImprovedWarning
 from sklsdm.autoencoders import ConvAutoencoder
 from sklsdm.inputs.responses import Responses
@@ -263,3 +265,106 @@ def test_fitted_to_bytes(method):
         call(BYTES.astype(float))
     with pytest.raises(ValueError, match=r"Y must have shape \(n, 3, 6, 5\) as in fit, got"):
         call(np.moveaxis(BYTES, 1, -1))
+
+
+# ------------------------------------------------------------------ bytes and floats
+FLOATS_THEN_BYTES = r"must hold floats as in fit, got uint8 images"
+
+
+@pytest.mark.parametrize("of", ["y", "X"])
+def test_bytes_are_refused_where_fit_had_floats(of):
+    """They would be divided by 255, and nothing else would be."""
+    y = images(8, 8, low=0.0, high=255.0)
+    bytes_ = y.astype(np.uint8)
+    if of == "y":
+        est = fitted(quick(warm_start=True), y)
+        before = est.predict(X)
+        for call in (est.score, est.fit, partial(sklsdm.scorers.neg_crps, est)):
+            with pytest.raises(ValueError, match=rf"^y {FLOATS_THEN_BYTES}"):
+                call(X, bytes_)
+        with pytest.raises(ValueError, match=FLOATS_THEN_BYTES):
+            est.encode(bytes_)
+        assert_array_equal(est.predict(X), before)
+    else:
+        est = fitted(quick(), y, y[:, None])
+        with pytest.raises(ValueError, match=rf"^X {FLOATS_THEN_BYTES}"):
+            est.predict(bytes_[:, None])
+
+
+def test_floats_beyond_1_are_refused_where_fit_had_bytes():
+    bytes_ = images(8, 8, low=0.0, high=255.0, dtype=np.uint8)
+    est = fitted(quick(), bytes_, bytes_[:, None])
+    message = r"^X must be uint8 images as in fit, or floats in \[0, 1\], got float64 with values"
+    with pytest.raises(ValueError, match=message):
+        est.predict(bytes_[:, None].astype(float))
+    assert_allclose(est.predict(bytes_[:, None] / 255), est.predict(bytes_[:, None]), atol=1e-6)
+
+
+def test_bytes_of_small_numbers_are_pointed_out():
+    mask = (images(8, 8) > 0.5).astype(np.uint8)
+    with pytest.warns(UserWarning, match=r"y holds uint8 images with no value above 1.*astype"):
+        fitted(quick(), mask)
+
+
+# ------------------------------------------------------------------ channels and pixels
+def of_two_scales(times):
+    """Images whose first channel is noise, and whose second one goes with the label."""
+    rng = np.random.default_rng(0)
+    second = images(1, 8, 8) - 0.4
+    return np.concatenate([times * rng.normal(size=(N, 1, 8, 8)), second], axis=1)
+
+
+@pytest.mark.parametrize("times", [10.0, 1000.0])
+def test_a_channel_of_small_numbers_is_learnt_beside_one_of_large(times):
+    y = of_two_scales(times)
+    est = plain_regressor(2, "energy", autoencoder="pca", random_state=0)
+    fitted(est.set_params(matcher__max_steps=10), y)
+    means = est.sample(np.eye(2), 200, random_state=0)[:, :, 1].mean(axis=1)
+    wanted = np.stack([y[k == LABELS, 1].mean(axis=0) for k in (0, 1)])
+    assert_allclose(means, wanted, atol=0.1)
+    condition = LSDMRegressor(matcher="mdn", condition_encoder="flatten", random_state=0)
+    condition.set_params(matcher__max_steps=200)
+    told = fitted(condition, LABELS.astype(float), y).predict(y)
+    assert np.corrcoef(told, LABELS)[0, 1] > 0.9
+
+
+def test_channels_of_like_scales_share_one():
+    """Colours keep the proportions between their channels."""
+    rng = np.random.default_rng(0)
+    colours = rng.normal(0.5, 0.2, size=(50, 3, 4, 4)) * [[[[1.0]], [[0.6]], [[0.5]]]]
+    assert len(Responses(colours, None).format.standardiser.mean) == 1
+    colours[:, 2] *= 0.1
+    scale = Responses(colours, None).format.standardiser.scale.reshape(3, 16)
+    assert_allclose(scale[:, 0], colours.std(axis=(0, 2, 3)), rtol=0.01)
+    assert (scale == scale[:, :1]).all()
+
+
+def test_constant_pixels_are_drawn_as_they_are():
+    y = images(8, 8)
+    y[:, range(8), range(8)] = 1.0
+    y[:, 0, 1:] = 0.0
+    est = fitted(quick(), y)
+    draws = est.sample(X, 2, random_state=0)
+    assert (draws[..., range(8), range(8)] == 1).all()
+    assert (draws[..., 0, 1:] == 0).all()
+    assert (est.reconstruct(y)[:, 0, 1:] == 0).all()
+    free = fitted(quick(exact_values=False), y).sample(X, 2, random_state=0)
+    assert not (free[..., 0, 1:] == 0).all()
+
+
+def test_pixels_that_vary_in_a_further_fit_are_free_then():
+    y = images(8, 8)
+    y[:, :2] = 0.0
+    est = fitted(quick(warm_start=True), y)
+    moved = y.copy()
+    moved[:, 0] = images(8, 8, seed=1)[:, 0]
+    draws = fitted(est, moved).sample(X, 2, random_state=0)
+    assert draws[..., 0, :].std() > 0
+    assert (draws[..., 1, :] == 0).all()
+
+
+def test_classes_in_one_column_are_pointed_out():
+    y = np.concatenate([images(8, 8), images(8, 8, seed=1)])
+    label = np.repeat([0.0, 1, 2, 3], 15)[:, None]
+    with pytest.warns(UserWarning, match=r"X is one column of 4 whole numbers, 0 to 3\..*OneHot"):
+        quick().fit(label, y)

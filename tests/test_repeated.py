@@ -1,5 +1,7 @@
 """Values that many responses share are drawn exactly, and as often as they should be."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from helpers import plain_regressor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import norm
 from sklearn.base import clone
 
 import sklsdm
@@ -79,6 +82,48 @@ def test_rounded_numbers(dtype):
     assert_allclose(10 * found.values, np.rint(10 * found.values), atol=1e-4)
     assert len(found.values) > len(np.unique(temperatures))
     assert np.isin(temperatures, found.values.astype(dtype)).all()
+
+
+def test_borders_follow_the_shares_where_draws_are_blurred():
+    ratings = np.repeat(np.arange(1.0, 6), [100, 150, 250, 300, 200])
+    blurred = norm.ppf((np.arange(10_000) + 0.5) / 10_000)
+    blurred = ratings.mean() + 0.9 * ratings.std() * blurred
+    plain = only(ratings)
+    found = plain.with_borders(blurred, ratings)
+
+    def errors(repeated):
+        drawn = repeated.restore(torch.from_numpy(blurred)).numpy().astype(int)
+        return np.abs(np.bincount(drawn)[1:] / 10_000 - np.bincount(ratings.astype(int))[1:] / 1000)
+
+    assert errors(plain).max() > 0.06
+    assert errors(found).max() < 0.04
+    assert_array_equal(there_and_back(found, ratings), ratings)
+    assert (np.abs(found.lower[1:] - plain.lower[1:]) <= 0.25 + 1e-9).all()
+
+
+def test_borders_stay_where_draws_are_sharp():
+    ratings = np.repeat(np.arange(1.0, 6), [100, 150, 250, 300, 200])
+    sharp = np.random.default_rng(0).permutation(ratings) + RANDOM.normal(0, 0.05, 1000)
+    plain = only(ratings)
+    assert_array_equal(plain.with_borders(sharp, ratings).lower, plain.lower)
+
+
+def test_a_fit_draws_ratings_as_often_as_they_occur():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 3))
+    y = 1.0 + sum(x[:, :1] + rng.normal(size=(400, 6)) > cut for cut in (-2.0, -0.7, 0.7, 2.0))
+    est = plain_regressor(matcher="energy", random_state=0).set_params(matcher__max_steps=1)
+    draws = est.fit(x, y).sample(x, 20, random_state=0)
+    for rating in (1, 5):
+        assert (draws == rating).mean() == pytest.approx((y == rating).mean(), abs=0.03)
+    generator = LSDMGenerator(matcher="energy", random_state=0).set_params(matcher__max_steps=1)
+    drawn = generator.fit(y).sample(4000, random_state=0)
+    assert (drawn == 5).mean() == pytest.approx((y == 5).mean(), abs=0.04)
+
+
+def test_a_draw_near_a_rare_value_becomes_it():
+    found = only(np.repeat([0.0, 1.0], [980, 20]))
+    assert found.restore(torch.tensor([0.2, 0.8, 1.2])).tolist() == [0, 1, 1]
 
 
 def test_a_value_of_most_responses_has_the_widest_interval():
@@ -350,3 +395,12 @@ def test_the_exported_search_finds_the_same_values(n_values):
     edges = torch.tensor([*found.lower, *found.upper, *found.places])
     places = torch.cat([places, edges[edges.isfinite()]])
     assert_array_equal(exported(found, torch.float64)(places), found.restore(places))
+
+
+def test_a_fit_of_few_values_gives_no_warning_of_torch():
+    y = np.c_[np.arange(60) % 3, np.arange(60) % 5].astype(float)
+    est = plain_regressor(matcher="energy", random_state=0).set_params(matcher__max_steps=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", sklsdm.NotImprovedWarning)
+        est.fit(np.arange(60.0)[:, None], y)

@@ -317,3 +317,14 @@ def test_without_conditions():
     est = LSDMGenerator(matcher="mdn", random_state=0).set_params(matcher__max_steps=100)
     draws = est.fit(PARTS).sample(500, random_state=0)
     assert_allclose(draws.sum(axis=1), 1, rtol=1e-9)
+
+
+def test_few_other_combinations_are_counted_over_all_blocks():
+    """A last block of few rows, or few unpaired ones, does not decide."""
+    known = np.repeat([[0.0, 0], [1, 2], [2, 1]], 200, axis=0)
+    (rule,) = Responses(known, None).format.rules
+    assert isinstance(rule, KnownCombinations)
+    new = np.array([[0.0, 1]])
+    assert rule.holds_in(iter([known, new]))
+    assert not rule.holds_in(iter([known, new.repeat(7, axis=0)]))
+    Responses(known, np.concatenate([new, known[:20]]), form=Responses(known, None).format)

@@ -2,6 +2,7 @@
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import plain_regressor, two_sided
 from numpy.testing import assert_allclose, assert_array_equal
@@ -345,3 +346,24 @@ def test_streams_that_are_refused(tmp_path):
     pictures = warm().fit_unpaired(images / np.abs(images).max())
     with pytest.raises(ValueError, match="same kind of numbers"):
         pictures.fit_unpaired((images > 0).astype(np.uint8))
+
+
+def test_an_extreme_value_among_new_pairs_is_found():
+    """The standard deviation of the first ones does not tell of it."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 2)), rng.normal(size=(60, 2))
+    est = plain_regressor(matcher="energy", warm_start=True, random_state=0)
+    est.set_params(matcher__max_steps=3).fit(X, y)
+    y[7, 1] = 1e9
+    with pytest.warns(UserWarning, match=r"y holds 1e\+09 in row 7, column 1"):
+        est.fit(X, y)
+
+
+def test_ends_of_a_range_may_be_columns_of_a_frame():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 2)), pd.DataFrame(rng.normal(size=(60, 2)))
+    est = plain_regressor(matcher="energy", warm_start=True, random_state=0)
+    est.set_params(matcher__max_steps=3, y_range=(y.min() - 1, y.max() + 1)).fit(X, y)
+    est.fit(X, y)
+    with pytest.raises(ValueError, match=r"(?s)^y_range=.* has changed"):
+        est.set_params(y_range=(y.min() - 2, y.max() + 1)).fit(X, y)

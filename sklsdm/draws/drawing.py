@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -23,7 +23,8 @@ from sklsdm.blocks import row_blocks, rows_per_block
 from sklsdm.draws.memory import available_memory
 from sklsdm.draws.out_of_memory import in_batches
 from sklsdm.functional.scores import energy_score, energy_score_shared, multiscale_score
-from sklsdm.inputs.responses import ResponseFormat, Standardiser, flat_rows
+from sklsdm.inputs.response_format import ResponseFormat, flat_rows
+from sklsdm.inputs.standardising import Standardiser
 from sklsdm.matchers import BaseMatcher
 from sklsdm.noise import standard_normal
 from sklsdm.storage.mapped import check_whole, reserve
@@ -43,6 +44,8 @@ _ROWS_ON_CPU, _BLOCKS_ON_GPU = 2048, 16  # draws made at once
 _BYTES_PER_POINT = 40  # points of the unit cube, noise, draws, and those in double precision
 
 _NOISE_ON_CPU, _NOISE_ON_GPU = 2**12, 2**16  # rows of noise made at once
+
+_MOST_QUANTILE_DRAWS = 2**24  # which torch.quantile takes
 
 _NUMPYS = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 
@@ -191,6 +194,10 @@ class Sampler:
             codes.append(self.draw_latent(torch.from_numpy(given).to(self.device), own_noise))
         return torch.cat(codes) if len(codes) > 1 else codes[0]
 
+    def on_stretched_axes(self) -> Sampler:
+        """A sampler whose draws are neither rounded to repeated values nor clipped."""
+        return replace(self, form=self.form.without_exact_values())
+
     def draws_with_shared_noise(
         self, condition: NDArray[np.float32], n_draws: int, share: slice = slice(None)
     ) -> Iterator[tuple[slice, Tensor]]:
@@ -273,7 +280,13 @@ def check_n_draws(n_draws: int | None, usual: int) -> int:
 def check_n_quantile_draws(n_draws: int | None, sampler: Bank) -> int:
     """The number of draws asked for, or the usual one for quantiles where it is None."""
     many = sampler.n_passes > MANY_PASSES
-    return check_n_draws(n_draws, N_QUANTILE_DRAWS_OF_MANY_PASSES if many else N_QUANTILE_DRAWS)
+    usual = N_QUANTILE_DRAWS_OF_MANY_PASSES if many else N_QUANTILE_DRAWS
+    found = check_n_draws(n_draws, usual)
+    if found > _MOST_QUANTILE_DRAWS:
+        raise ValueError(
+            f"n_draws must be at most {_MOST_QUANTILE_DRAWS} for quantiles, got {found}."
+        )
+    return found
 
 
 def estimate_moments(

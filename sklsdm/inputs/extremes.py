@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklsdm._validation import warn_user
 from sklsdm.blocks import row_blocks
 from sklsdm.inputs.missing_codes import find_missing_codes
-from sklsdm.inputs.responses import flat_rows, some_rows
+from sklsdm.inputs.response_format import count_channels, flat_rows, some_rows
 
 EXTREME = 1e6  # usual distances from the median, beyond which a value is extreme
 # Of 20 numbers or more, one that makes most of its column's variance is extreme from this distance
@@ -55,19 +55,20 @@ def warn_of_extremes(
     parts : mapping of str to array of shape (n, ...)
         Arguments by name, None where they are absent: arrays, memmaps or rows of a Dataset.
     std : ndarray of shape (q,) or (1,), or None
-        Standard deviations of the columns of all parts together; one for images, whose pixels are
-        judged together. None looks at every value.
+        Standard deviations of the columns of all parts together; one for images, or one for each
+        pixel: the pixels of a channel are judged together. None looks at every value.
     names : sequence, optional
         Names of the first columns, for the message.
     """
     given = {name: part for name, part in parts.items() if part is not None and len(part)}
     first = next(iter(given.values()))
     width = math.prod(first.shape[1:])
-    together = len(first.shape) > 2
+    n_channels = count_channels(first)
+    together = n_channels > 0
     n_rows = sum(map(len, given.values()))
     share = min(1.0, max(_FEWEST_ROWS, _SAMPLED // width) / n_rows)
     samples = {
-        name: _columns(some_rows(part, math.ceil(share * len(part))), together)
+        name: _columns(some_rows(part, math.ceil(share * len(part))), n_channels)
         for name, part in given.items()
     }
     if not together and {"y", "Y_unpaired"} <= samples.keys():
@@ -76,10 +77,12 @@ def warn_of_extremes(
     for code in codes:
         warn_user(code.message(() if names is None else names))
     middle, usual = _middle_and_distance(np.concatenate(list(samples.values())))
+    if n_channels > 1:  # one for each pixel, as for a table's columns
+        middle, usual = (each.repeat(width // n_channels) for each in (middle, usual))
     limit = EXTREME * usual
     limit[[code.column for code in codes]] = np.inf
     if std is not None:
-        count = n_rows * (width if together else 1)
+        count = n_rows * (width // n_channels if together else 1)
         alone = np.maximum(_FAR_ALONE * usual, math.sqrt(_MOST_VARIANCE * count) * std)
         alone[(std < _LEAST_SPREAD * usual) | (count < _FEWEST_NUMBERS)] = np.inf
         # One value at the distance d from the median makes the standard deviation at least
@@ -169,9 +172,11 @@ def _find_worst(
     return worst, count
 
 
-def _columns(rows: NDArray[np.float64], together: bool) -> NDArray[np.float64]:
-    """Flat rows (n, q); where outputs are judged together, as one column."""
-    return rows.reshape(-1, 1) if together else rows
+def _columns(rows: NDArray[np.float64], n_channels: int) -> NDArray[np.float64]:
+    """Flat rows (n, q); of images, the channels are columns, whose pixels are judged together."""
+    if n_channels == 0:
+        return rows
+    return rows.reshape(len(rows), n_channels, -1).transpose(0, 2, 1).reshape(-1, n_channels)
 
 
 def _middle_and_distance(

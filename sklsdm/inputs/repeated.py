@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
@@ -60,10 +60,24 @@ class RepeatedValues:
         ends = np.isinf(self.lower[0]) and np.isinf(self.upper[-1])
         return bool(ends and np.array_equal(self.lower[1:], self.upper[:-1]))
 
-    @property
-    def is_widened(self) -> bool:
-        """Whether a frequent value has an interval that is wider than half the way to others."""
-        return bool(self.shifts.any())
+    def with_borders(
+        self, drawn: NDArray[np.float64], responses: NDArray[np.float64]
+    ) -> RepeatedValues:
+        """These values with borders below which as many draws (m,) lie as of the responses (n,).
+
+        Draws are on the stretched axis. A border is moved no further than to a standard error of
+        this share, and stays in the middle half of the way between two values, so that a draw near
+        a value becomes this value.
+        """
+        kinds = np.searchsorted((self.values[1:] + self.values[:-1]) / 2, responses)
+        share = np.bincount(kinds, minlength=len(self.values)).cumsum()[:-1] / len(responses)
+        doubt = np.sqrt(share * (1 - share) / len(responses))
+        low, high = np.quantile(drawn, np.clip([share - doubt, share + doubt], 0, 1))
+        gaps = np.diff(self.places)
+        ends = np.clip(self.lower[1:], low, high)
+        ends = np.clip(ends, self.places[:-1] + gaps / 4, self.places[1:] - gaps / 4)
+        lower, upper = np.concatenate([[-np.inf], ends]), np.concatenate([ends, [np.inf]])
+        return replace(self, lower=lower, upper=upper)
 
     def is_new(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which of some values (n,) are none of the repeated ones, up to rounding."""
@@ -161,8 +175,10 @@ def _repeated_of(place: int, column: NDArray[np.float64]) -> RepeatedValues | No
         is_frequent &= counts >= _FEWEST_EQUAL * np.median(counts)
         if not is_frequent.any():
             return None
-    widths = _widths(seen, counts, is_frequent)
-    return _frequent(place, seen, widths) if len(every) == 0 else _few(place, every, seen, widths)
+        return _frequent(place, seen, _widths(seen, counts, is_frequent))
+    if len(every) == 2:  # no other value needs room
+        return _few(place, every, seen, np.zeros(2))
+    return _few(place, every, seen, _widths(seen, counts, is_frequent))
 
 
 def _widths(

@@ -1,9 +1,9 @@
-"""Responses of any shape and source (array, memmap, torch Dataset) as flat, standardised rows."""
+"""Responses of any source (array, memmap, torch Dataset) as flat, standardised rows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,20 +12,36 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklsdm._validation import warn_user
-from sklsdm.blocks import row_blocks, row_hashes, row_slices, rows_per_block, spread_rows
+from sklsdm.blocks import row_blocks, row_hashes, row_slices, rows_per_block
 from sklsdm.inputs.repeated import (
     MOST_SEARCHED_OUTPUTS,
     RepeatedValues,
     find_in_both,
     find_in_images,
-    restore_columns,
     stretch_columns,
 )
-from sklsdm.inputs.rules import KnownCombinations, Rule, SameValues, find_rules
-from sklsdm.inputs.standardising import Standardiser, fit_standardiser
+from sklsdm.inputs.response_format import (
+    ResponseFormat,
+    count_channels,
+    flat_rows,
+    holds_bytes,
+    some_rows,
+)
+from sklsdm.inputs.rules import (
+    ConstantPixels,
+    KnownCombinations,
+    ResponseRule,
+    SameValues,
+    find_rules,
+)
+from sklsdm.inputs.standardising import (
+    ColumnMoments,
+    Standardiser,
+    column_moments,
+    fit_standardiser,
+)
 from sklsdm.randomness import RowStream, row_stream
 
-_FAR = 1e3  # standard deviations from the mean, within which draws lie
 _ROUNDING = 1e-6  # relative, of a constant
 _NEW_VALUES = 0.01  # share of responses with values that an earlier fit did not know
 # From so many images on they are not looked at for repeated values, and no network soon knows each.
@@ -34,170 +50,14 @@ MANY_IMAGES = 5000
 ENOUGH_IMAGES = 250
 _SOME_PIXELS = 1 << 18  # of paired images, and of unpaired ones, that are looked at
 _FEWEST_IMAGES = 16  # whose pixels are
+_DARK = 10  # largest byte of images that hardly show brightness
 _MOST_SEARCHED = 20_000  # paired responses, and unpaired ones, among which values may repeat
 MAX_REFERENCE = 2000  # paired responses kept for `score`, which compares draws with them
 
 
-class ResponseFormat:
-    """Shape, dtype, range and standardisation of the responses, and the way back for draws.
-
-    Columns that have `repeated` values are standardised on their stretched axes. Draws keep the
-    `rules` that all responses follow, one after the other.
-    """
-
-    def __init__(
-        self,
-        y: NDArray[Any],
-        standardiser: Standardiser,
-        y_range: Any = None,
-        repeated: tuple[RepeatedValues, ...] = (),
-        rules: tuple[Rule, ...] = (),
-    ) -> None:
-        self.shape = tuple(int(side) for side in y.shape[1:])
-        self.is_image = y.ndim >= 3
-        self.is_bytes = holds_bytes(y)
-        float_like = y.dtype in (np.dtype(np.float32), np.dtype(np.float16)) or self.is_bytes
-        farthest = np.abs(standardiser.mean) + _FAR * standardiser.scale
-        fits = farthest.max() < float(np.finfo(np.float32).max)
-        self.dtype = np.dtype(np.float32 if float_like and fits else np.float64)
-        self.standardiser = standardiser
-        self.repeated = repeated
-        self.range = range_ends((0.0, 1.0), y) if self.is_bytes else None
-        if y_range is not None:
-            given = range_ends(y_range, y)
-            if self.range is not None and not _same_range(given, self.range):
-                raise ValueError(
-                    f"y_range must be None for uint8 images, which are drawn as floats in [0, 1], "
-                    f"got {y_range!r}."
-                )
-            self.range = given
-        self.rules = tuple(r for r in rules if self.range is None or r.allows(*self.range))
-
-    @property
-    def width(self) -> int:
-        """Number of outputs of one flattened response."""
-        return int(np.prod(self.shape, dtype=int))
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """(c, h, w) of one image; c is 1 if the images have shape (n, h, w)."""
-        return self.shape if len(self.shape) == 3 else (1, *self.shape)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update({"repeated": (), "rules": ()} | state)  # unknown to version 0.1.0
-
-    def flatten(self, raw: NDArray[Any]) -> NDArray[np.float32]:
-        """Raw responses (n, *shape) as standardised rows (n, width)."""
-        return self.standardise(flat_rows(raw))
-
-    def standardise(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Standardised rows (n, width) of flat rows in their own units."""
-        return self.standardiser.forward(stretch_columns(self.repeated, rows))
-
-    def restore(self, rows: Tensor) -> Tensor:
-        """Standardised rows (n, width) in the responses' own units, flat.
-
-        They are clipped to the range, and keep the rules.
-        """
-        if rows.device.type == "mps":  # MPS has no float64
-            rows = rows.cpu()
-        exact = rows.double() if self.dtype == np.float64 else rows
-        mean, scale = self.standardiser.tensors(exact)
-        values = self._clipped(restore_columns(self.repeated, (exact * scale).add_(mean)))
-        for rule in self.rules:
-            values = self._clipped(rule.keep(values))
-        return values
-
-    def _clipped(self, values: Tensor) -> Tensor:
-        """Flat rows (n, width) in their own units, clipped to the range in place."""
-        if self.range is None:
-            return values
-        if all((end == end[0]).all() for end in self.range):  # many times faster than by column
-            low, high = (float(end[0]) for end in self.range)
-            return values.clamp_(low, high)
-        by_column = (torch.as_tensor(end).to(values) for end in self.range)
-        return torch.clamp(values, *by_column)
-
-    def inside(self, rows: Tensor) -> Tensor:
-        """Standardised rows clipped to the range, if there is one."""
-        return self.clipping(rows.device)(rows)
-
-    def clipping(self, device: torch.device, leak: float = 0.0) -> Callable[[Tensor], Tensor]:
-        """`inside` for many calls: the ends of the range are brought to the device once.
-
-        A value outside keeps the share `leak` of its distance to the range. In training this
-        leaves a gradient, which a clipped value does not have.
-        """
-        if self.range is None:
-            return lambda rows: rows
-        low, high = (
-            torch.from_numpy(self.standardise(np.broadcast_to(end, (1, self.width)))).to(device)
-            for end in self.range
-        )
-        return lambda rows: torch.lerp(rows.clamp(low, high), rows, leak)
-
-    def check_range(self, name: str, raw: Any) -> None:
-        """Raise if responses lie outside the range; they are read block by block."""
-        if self.range is None or self.is_bytes:
-            return
-        count, first, example = 0, -1, 0.0
-        for rows in row_blocks(raw):
-            block = np.asarray(raw[rows]).reshape(rows.stop - rows.start, -1)
-            kind = block.dtype if block.dtype.kind == "f" else np.dtype(np.float64)
-            low, high = (end.astype(kind) for end in self.range)  # .1 as y rounds it
-            outside = (block < low) | (block > high)
-            if outside.any() and count == 0:
-                row, column = np.argwhere(outside)[0]
-                first, example = rows.start + row, block[row, column]
-            count += int(outside.sum())
-        if count:
-            raise ValueError(
-                f"{name} holds {count} value{'s' if count > 1 else ''} outside y_range, first "
-                f"{example:g} in row {first}; correct the data or widen y_range."
-            )
-
-
-def range_ends(y_range: Any, y: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lower and upper end of `y_range` for each output of a flat row; None becomes infinite."""
-    if isinstance(y_range, str) or not hasattr(y_range, "__len__") or len(y_range) != 2:
-        raise TypeError(
-            f"y_range must be None or a pair (low, high) of numbers, arrays or None, got "
-            f"{y_range!r}."
-        )
-    ends = []
-    for name, end, open_end in zip(("low", "high"), y_range, (-np.inf, np.inf), strict=True):
-        try:
-            values = np.asarray(open_end if end is None else end, dtype=np.float64)
-            ends.append(np.array(np.broadcast_to(values, y.shape[1:])).ravel())
-        except (TypeError, ValueError) as error:
-            raise type(error)(
-                f"The {name} end of y_range must be a number, None, or an array that fits one "
-                f"response of shape {y.shape[1:]}, got {end!r}."
-            ) from error
-    if not (ends[0] < ends[1]).all():
-        raise ValueError(f"y_range must have low < high for every output, got {y_range!r}.")
-    return ends[0], ends[1]
-
-
-def _same_range(first: Any, second: Any) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
-
-
-def flat_rows(raw: NDArray[Any]) -> NDArray[np.float64]:
-    """Raw responses as float64 rows; uint8 images are scaled by 1/255 (:func:`holds_bytes`)."""
-    rows = np.asarray(raw).reshape(len(raw), math.prod(raw.shape[1:])).astype(np.float64)
-    return rows / 255.0 if holds_bytes(raw) else rows
-
-
-def holds_bytes(array: NDArray[Any]) -> bool:
-    """Whether an array holds images as bytes, which are drawn as floats in [0, 1]."""
-    return array.ndim >= 3 and array.dtype == np.uint8
-
-
-def some_rows(part: Any, count: int) -> NDArray[np.float64]:
-    """So many rows of an array, or all, spread over it, flat and in their own units."""
-    some = slice(None) if len(part) <= count else spread_rows(len(part), count)
-    return flat_rows(np.asarray(part[some]))
+def _is_mostly_one(column: NDArray[np.float64]) -> bool:
+    """Whether two thirds of a column's values or more are equal."""
+    return bool(3 * np.unique(column, return_counts=True)[1].max() >= 2 * len(column))
 
 
 def _raw_blocks(parts: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
@@ -205,6 +65,19 @@ def _raw_blocks(parts: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
     for part in parts:
         for rows in row_blocks(part):
             yield flat_rows(np.asarray(part[rows]))
+
+
+def _warn_of_dark_bytes(images: Any) -> None:
+    """Warn of uint8 images that hold small numbers, such as masks: they are divided by 255."""
+    if not holds_bytes(images):
+        return
+    largest = max(int(np.max(images[rows])) for rows in row_blocks(images))
+    if largest <= _DARK:
+        warn_user(
+            f"y holds uint8 images with no value above {largest}, which are read as brightness "
+            f"and drawn as floats of {largest}/255 at most. If the values are labels or a mask, "
+            f"pass y.astype(float): draws then keep them."
+        )
 
 
 def _rows_with_new_values(
@@ -244,7 +117,7 @@ class Responses:
             form = self._learn_form(paired, y_range, exact_values)
         else:
             self._check_constants(form)
-            self._check_rule(form)
+            form = self._with_rules_that_hold(form)
             self._warn_of_new_values(form)
         self.format = form
         for name, part in named.items():
@@ -256,23 +129,37 @@ class Responses:
         if y_range is None and are_unsigned and not holds_bytes(paired):
             y_range = (0.0, None)
         repeated: tuple[RepeatedValues, ...] = ()
-        rules: tuple[Rule, ...] = ()
+        rules: tuple[ResponseRule, ...] = ()
         if exact_values and not is_image and math.prod(paired.shape[1:]) <= MOST_SEARCHED_OUTPUTS:
             repeated, rules = self._find_exact()
         elif exact_values and is_image and len(self) < MANY_IMAGES:
             n_images = max(_FEWEST_IMAGES, _SOME_PIXELS // math.prod(paired.shape[1:]))
-            some = [some_rows(part, n_images).ravel() for part in self._parts]
-            repeated = find_in_images(np.concatenate(some))
+            some = np.concatenate([some_rows(part, n_images) for part in self._parts])
+            if len(fit_standardiser(iter([some]), n_channels=count_channels(paired)).mean) == 1:
+                repeated = find_in_images(some.ravel())
         blocks = (stretch_columns(repeated, block) for block in _raw_blocks(self._parts))
-        standardiser = fit_standardiser(blocks, shared=is_image)
+        moments = column_moments(blocks)
+        standardiser = moments.standardiser(count_channels(paired))
+        if exact_values and is_image:
+            rules = self._constant_pixels(moments, standardiser)
+            _warn_of_dark_bytes(self._parts[0])
         return ResponseFormat(paired, standardiser, y_range, repeated, rules)
 
-    def _find_exact(self) -> tuple[tuple[RepeatedValues, ...], tuple[Rule, ...]]:
+    def _constant_pixels(
+        self, moments: ColumnMoments, standardiser: Standardiser
+    ) -> tuple[ResponseRule, ...]:
+        """The pixels that are equal in all images, unless all of a channel are."""
+        is_constant = moments.are_constant & ~standardiser.constant
+        if not is_constant.any():
+            return ()
+        return (ConstantPixels(is_constant, flat_rows(self._parts[0][:1])[0]),)
+
+    def _find_exact(self) -> tuple[tuple[RepeatedValues, ...], tuple[ResponseRule, ...]]:
         """The repeated values of a sample of rows, and the rules that all rows follow.
 
         The sample has all of few values. Where rows have the same values in another order, these
         are drawn in an order, and no output has repeated values of its own. Nor have those whose
-        combinations are known, unless a value is so frequent that its interval is widened.
+        combinations are known, unless two thirds of the responses or more have one value.
         """
         samples = [some_rows(part, _MOST_SEARCHED) for part in self._parts]
         n_rows = sum(map(len, samples))
@@ -284,13 +171,15 @@ class Responses:
         rules = tuple(
             rule
             for rule in find_rules(np.concatenate(samples), found)
-            if all(map(rule.holds_for, _raw_blocks(self._parts)))
+            if rule.holds_in(_raw_blocks(self._parts))
         )
         if any(isinstance(rule, SameValues) for rule in rules):
             return (), rules
         combined = [r.columns for r in rules if isinstance(r, KnownCombinations)]
         known = set(np.concatenate(combined).tolist()) if combined else set()
-        return tuple(e for e in found if e.column not in known or e.is_widened), rules
+        rows = np.concatenate(samples)
+        kept = (e for e in found if e.column not in known or _is_mostly_one(rows[:, e.column]))
+        return tuple(kept), rules
 
     def _paired_and_others(
         self, parts: list[NDArray[np.float64]]
@@ -315,15 +204,24 @@ class Responses:
                     f"warm_start=False."
                 )
 
-    def _check_rule(self, form: ResponseFormat) -> None:
-        """Raise if responses followed a rule when the format was learnt, and do not now."""
+    def _with_rules_that_hold(self, form: ResponseFormat) -> ResponseFormat:
+        """The format without pixels that are no longer constant; raises if another rule is broken.
+
+        Images that go on may reach a margin that was empty in the first ones.
+        """
+        rules: list[ResponseRule] = []
         for rule in form.rules:
-            if not all(map(rule.holds_for, _raw_blocks(self._parts))):
+            if isinstance(rule, ConstantPixels):
+                rules.append(rule.narrowed_to(_raw_blocks(self._parts)))
+            elif rule.holds_in(_raw_blocks(self._parts)):
+                rules.append(rule)
+            else:
                 raise ValueError(
                     f"Each response had {rule.text} in the fit that this one goes on from, and "
                     f"this does not hold now: draws would keep it. Fit anew with "
                     f"warm_start=False, or pass exact_values=False from the first fit on."
                 )
+        return form.with_rules(tuple(rules))
 
     def _warn_of_new_values(self, form: ResponseFormat) -> None:
         """Warn if an output that is drawn as one of few values takes others now."""
@@ -352,10 +250,14 @@ class Responses:
     def some_paired(self, seed: int) -> NDArray[Any]:
         """Up to 2,000 paired responses (fewer if they are large), chosen at random, as given."""
         paired = self._parts[0]
-        most = min(MAX_REFERENCE, 4 * rows_per_block(self.width))
         order = row_stream(seed, RowStream.REFERENCE).permutation(len(paired))
-        chosen = np.sort(order[:most])
+        chosen = np.sort(order[: self._most_kept])
         return np.array(paired[chosen])
+
+    @property
+    def _most_kept(self) -> int:
+        """Responses that are held in memory at once: 2,000, or fewer if they are large."""
+        return min(MAX_REFERENCE, 4 * rows_per_block(self.width))
 
     def some_of_both(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Paired and unpaired responses (n, q) and (N, q), or some of them, in their own units.
@@ -363,16 +265,16 @@ class Responses:
         All pixels of images are one column.
         """
         width = 1 if self.format.is_image else self.width
-        paired, unpaired = (some_rows(part, MAX_REFERENCE) for part in self._parts)
+        paired, unpaired = (some_rows(part, self._most_kept) for part in self._parts)
         return paired.reshape(-1, width), unpaired.reshape(-1, width)
 
     def paired_std(self) -> NDArray[np.float64]:
         """Standard deviations (width,) of the paired responses; 1 for a constant output.
 
-        All pixels of images share one.
+        All pixels of images share one, or all of a channel (:func:`fit_standardiser`).
         """
         blocks = _raw_blocks(self._parts[:1])
-        scale = fit_standardiser(blocks, shared=self.format.is_image).scale
+        scale = fit_standardiser(blocks, n_channels=count_channels(self._parts[0])).scale
         return np.broadcast_to(np.where(scale > 0, scale, 1.0), (self.width,)).copy()
 
     def blocks(self) -> Iterator[Tensor]:
@@ -404,16 +306,21 @@ class Responses:
         place = np.searchsorted(known, kinds).clip(max=len(known) - 1)
         return bool(((known[place] == kinds) & (count <= left[place])).all())
 
-    def unpaired_copies(self, rows: NDArray[np.float32]) -> NDArray[np.intp]:
-        """Indices of unpaired responses that equal one of the given standardised rows.
+    def paired_hashes(self) -> NDArray[np.uint64]:
+        """Hashes (n,) of the standardised paired responses (:func:`sklsdm.blocks.row_hashes`)."""
+        blocks = _raw_blocks(self._parts[:1])
+        return np.concatenate([row_hashes(self.format.standardise(block)) for block in blocks])
 
-        A row given k times matches at most k of them. Users with all responses in one table pass
+    def unpaired_copies(self, hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
+        """Indices of unpaired responses that equal standardised rows with these hashes.
+
+        A hash given k times matches at most k of them. Users with all responses in one table pass
         the paired ones among the unpaired ones as well. The caller finds the copies of held-out
         responses here, to keep them out of training.
         """
-        if len(rows) == 0 or len(self) == self.n_paired:
+        if len(hashes) == 0 or len(self) == self.n_paired:
             return np.arange(0)
-        wanted, left = np.unique(row_hashes(rows), return_counts=True)
+        wanted, left = np.unique(hashes, return_counts=True)
         found, offset = [], 0
         for block in self.blocks():
             place = offset + np.flatnonzero(np.isin(row_hashes(block.numpy()), wanted))

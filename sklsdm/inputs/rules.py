@@ -6,9 +6,10 @@ Networks follow a rule such as "the last output is the sum of the others" nearly
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -34,25 +35,45 @@ _LEAST_AROUND = 0.01  # of its spread
 _MOST_COMBINED = 64  # outputs of few values, of which each is tried beside each
 
 
-class Rule(Protocol):
-    """What all responses follow."""
+class ResponseRule(ABC):
+    """What all responses follow, or all but a share of them."""
+
+    most_others: ClassVar[float] = 0.0  # share of responses that may not follow it
 
     @property
+    @abstractmethod
     def text(self) -> str:
         """What the outputs of each response have, in words."""
 
-    def holds_for(self, rows: NDArray[np.float64]) -> bool:
-        """Whether responses (n, q) follow it, up to rounding."""
+    @abstractmethod
+    def followed_by(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of responses (n, q) follow it, up to rounding."""
 
     def allows(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
         """Whether draws that follow it lie between two ends (q,), or can be clipped to them."""
+        return True
 
+    @abstractmethod
     def keep(self, values: Tensor) -> Tensor:
         """Draws (n, q) that follow it."""
 
+    def holds_in(self, blocks: Iterable[NDArray[np.float64]]) -> bool:
+        """Whether responses follow it, which come in blocks (n, q)."""
+        others, n_rows = 0, 0
+        for block in blocks:
+            others += int((~self.followed_by(block)).sum())
+            n_rows += len(block)
+            if others and not self.most_others:
+                return False
+        return others <= self.most_others * n_rows
+
+    def holds_for(self, rows: NDArray[np.float64]) -> bool:
+        """Whether responses (n, q) follow it."""
+        return self.holds_in([rows])
+
 
 @dataclass(frozen=True)
-class CommonTotal:
+class CommonTotal(ResponseRule):
     """One sum of the outputs of each response, none of which is negative.
 
     Draws of the outputs are clipped at 0 and divided by their sum, which keeps zeros.
@@ -64,9 +85,9 @@ class CommonTotal:
     def text(self) -> str:
         return f"the sum {self.value:g}"
 
-    def holds_for(self, rows: NDArray[np.float64]) -> bool:
+    def followed_by(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
         equal = np.abs(rows.sum(axis=1) - self.value) <= _ROUNDING * self.value
-        return bool(equal.all() and (rows >= -_ROUNDING * self.value).all())
+        return np.asarray(equal & (rows.min(axis=1) >= -_ROUNDING * self.value))
 
     def allows(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
         return bool((low <= 0).all() and (high >= self.value).all())
@@ -81,7 +102,38 @@ class CommonTotal:
 
 
 @dataclass(frozen=True)
-class SameValues:
+class ConstantPixels(ResponseRule):
+    """Pixels that are equal in all images, such as an empty margin or a matrix's diagonal of 1."""
+
+    is_constant: NDArray[np.bool_]  # (q,)
+    values: NDArray[np.float64]  # (q,), those of an image
+
+    @property
+    def text(self) -> str:
+        return f"{self.is_constant.sum()} pixels that were equal in all images"
+
+    def followed_by(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return np.asarray(~self._differ(rows).any(axis=1))
+
+    def _differ(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        differ = np.abs(rows - self.values) > _ROUNDING * np.abs(self.values)
+        return np.asarray(differ & self.is_constant)
+
+    def narrowed_to(self, blocks: Iterable[NDArray[np.float64]]) -> ConstantPixels:
+        """The rule for those of the pixels that are constant in other images, too."""
+        left = self.is_constant.copy()
+        for block in blocks:
+            left &= ~self._differ(block).any(axis=0)
+        return ConstantPixels(left, self.values)
+
+    def keep(self, values: Tensor) -> Tensor:
+        constants = torch.as_tensor(self.values).to(values)
+        is_constant = torch.as_tensor(self.is_constant, device=values.device)
+        return torch.where(is_constant, constants, values)
+
+
+@dataclass(frozen=True)
+class SameValues(ResponseRule):
     """The same values in each response, in another order: one-hot rows, rankings.
 
     Draws get these values, the largest where the draw is largest.
@@ -100,8 +152,8 @@ class SameValues:
         _, counts = np.unique(self.values, return_counts=True)
         return math.factorial(len(self.values)) // math.prod(map(math.factorial, counts.tolist()))
 
-    def holds_for(self, rows: NDArray[np.float64]) -> bool:
-        return bool((np.sort(rows, axis=1)[:, ::-1] == self.values).all())
+    def followed_by(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return np.asarray((np.sort(rows, axis=1)[:, ::-1] == self.values).all(axis=1))
 
     def allows(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
         return bool((low <= self.values[-1]).all() and (high >= self.values[0]).all())
@@ -113,7 +165,7 @@ class SameValues:
 
 
 @dataclass(frozen=True)
-class LinearRelations:
+class LinearRelations(ResponseRule):
     """Outputs that follow exactly from others, by a line: a total beside its parts, a balance.
 
     Draws of these outputs are computed from those of the others.
@@ -128,13 +180,10 @@ class LinearRelations:
     def text(self) -> str:
         return f"columns {self.followers.tolist()} as a linear function of the others"
 
-    def holds_for(self, rows: NDArray[np.float64]) -> bool:
+    def followed_by(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
         error = np.abs(rows @ self.matrix + self.offset - rows)
         rounding = _ROUNDING * (np.abs(rows) @ np.abs(self.matrix) + np.abs(self.offset))
-        return bool(((error <= rounding) & (error <= _UNSEEN * self.scale)).all())
-
-    def allows(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
-        return True
+        return np.asarray(((error <= rounding) & (error <= _UNSEEN * self.scale)).all(axis=1))
 
     def keep(self, values: Tensor) -> Tensor:
         matrix, offset = (torch.as_tensor(part).to(values) for part in (self.matrix, self.offset))
@@ -142,7 +191,7 @@ class LinearRelations:
 
 
 @dataclass(frozen=True)
-class KnownCombinations:
+class KnownCombinations(ResponseRule):
     """Outputs that take few of the combinations of their values: places, a shop and its town.
 
     Draws of these outputs that are no such combination become the nearest one, in units of their
@@ -158,18 +207,15 @@ class KnownCombinations:
     centres: NDArray[np.float64]  # (k, c + o), standardised
     mean: NDArray[np.float64]  # (c + o,)
     scale: NDArray[np.float64]  # (c + o,)
+    most_others: ClassVar[float] = _UNKNOWN
 
     @property
     def text(self) -> str:
         return f"one of {len(self.rows)} combinations of values in columns {self.columns.tolist()}"
 
-    def holds_for(self, rows: NDArray[np.float64]) -> bool:
+    def followed_by(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
         known = np.unique(row_hashes(self.rows))
-        found = np.isin(row_hashes(rows[:, self.columns] + 0.0), known)
-        return bool((~found).mean() <= _UNKNOWN)
-
-    def allows(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
-        return True
+        return np.isin(row_hashes(rows[:, self.columns] + 0.0), known)
 
     def keep(self, values: Tensor) -> Tensor:
         known, centres, mean, scale = (
@@ -179,30 +225,36 @@ class KnownCombinations:
         columns, judged = (
             torch.as_tensor(part, device=values.device) for part in (self.columns, self.judged)
         )
-        each = _nearest_by_column(values.index_select(1, columns), known)
-        is_known = _contains(known, each)
+        each, is_known = _nearest_by_column(values.index_select(1, columns), known)
         places = (values.index_select(1, judged) - mean) / scale
         nearest = (places @ centres.T - centres.square().sum(dim=1) / 2).argmax(dim=1)
         found = torch.where(is_known[:, None], each, known[nearest])
         return values.index_copy(1, columns, found)
 
 
-def _nearest_by_column(values: Tensor, known: Tensor) -> Tensor:
-    """The value nearest to each of `values` (n, c) among those in its column of `known` (k, c)."""
+def _nearest_by_column(values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Values (n, c) as the nearest ones in their columns of `known` (k, c), and which rows occur.
+
+    A row is known by the sum of a random number for each of its values, modulo 2^64: two different
+    ones have equal sums with a probability of 2^-64.
+    """
+    random = np.random.default_rng(0)
     found = []
+    sums = torch.zeros(len(values), dtype=torch.int64, device=values.device)
+    known_sums = torch.zeros(len(known), dtype=torch.int64, device=values.device)
     for column, own in zip(values.unbind(dim=1), known.unbind(dim=1), strict=True):
-        levels = own.unique()
-        found.append(levels[torch.bucketize(column.contiguous(), (levels[1:] + levels[:-1]) / 2)])
-    return torch.stack(found, dim=1)
+        levels, kind = own.unique(return_inverse=True)
+        place = torch.bucketize(column.contiguous(), (levels[1:] + levels[:-1]) / 2)
+        numbers = random.integers(-(2**63), 2**63, size=len(levels))
+        number = torch.from_numpy(numbers).to(values.device)
+        sums, known_sums = sums + number[place], known_sums + number[kind]
+        found.append(levels[place])
+    return torch.stack(found, dim=1), torch.isin(sums, known_sums)
 
 
-def _contains(known: Tensor, rows: Tensor) -> Tensor:
-    """Which of the `rows` (n, c) are among those of `known` (k, c)."""
-    _, kind = torch.cat([known, rows]).unique(dim=0, return_inverse=True)
-    return torch.isin(kind[len(known) :], kind[: len(known)])
-
-
-def find_rules(rows: NDArray[np.float64], repeated: Sequence[RepeatedValues]) -> tuple[Rule, ...]:
+def find_rules(
+    rows: NDArray[np.float64], repeated: Sequence[RepeatedValues]
+) -> tuple[ResponseRule, ...]:
     """The rules that all responses (n, q) follow, in the order in which draws are to keep them.
 
     Outputs of few `repeated` values are drawn as these, and then no sum is kept: both cannot be.

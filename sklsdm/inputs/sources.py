@@ -231,6 +231,18 @@ class DatasetRows(Rows):
         return found
 
 
+def _as_declared(block: Any, place: int) -> NDArray[Any]:
+    """A chunk of a Dask array, or an error where it is not what the array's metadata say."""
+    found = np.asarray(block.compute())
+    if found.shape != block.shape or not np.can_cast(found.dtype, block.dtype, "same_kind"):
+        raise ValueError(
+            f"chunk {place} of the Dask array has shape {found.shape} and dtype {found.dtype}, but "
+            f"the array declares {block.shape} and {block.dtype}; correct the chunks, shape, dtype "
+            f"or meta with which it was made"
+        )
+    return np.ascontiguousarray(found, dtype=block.dtype)
+
+
 def spool(array: Any) -> np.memmap[Any, Any]:
     """A Dask array, computed once and chunk by chunk, in a temporary file that goes with it.
 
@@ -247,7 +259,7 @@ def spool(array: Any) -> np.memmap[Any, Any]:
         try:
             for place in range(array.numblocks[0]):
                 with named_in_errors(NAME):
-                    chunk = np.ascontiguousarray(array.blocks[place].compute(), dtype=array.dtype)
+                    chunk = _as_declared(array.blocks[place], place)
                 for rows in row_slices(len(chunk), math.prod(chunk.shape[1:])):
                     file.write(chunk[rows].tobytes())
             file.write(b"\0")  # since an empty file cannot be mapped

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _ROUNDING = 16 * np.finfo(np.float64).eps  # of equal numbers that were computed in several ways
+_MOST_UNLIKE = 3.0  # times a channel's standard deviation, up to which all pixels share one
 _FAR_FROM_ZERO = 1e8  # times its spread: a column's mean, whose squares would lose all digits
 
 
@@ -57,11 +58,55 @@ _MOVED: WeakKeyDictionary[
 ] = WeakKeyDictionary()
 
 
-def fit_standardiser(blocks: Iterator[NDArray[Any]], *, shared: bool) -> Standardiser:
+def fit_standardiser(blocks: Iterator[NDArray[Any]], *, n_channels: int = 0) -> Standardiser:
     """Means and standard deviations of the columns, in one pass over blocks of rows.
 
-    With `shared`, as for images, all columns get one mean and one standard deviation.
+    Of images, which have `n_channels`, all pixels get one mean and one standard deviation. Where
+    channels are of unlike scales, such as a temperature and a pressure, each gets its own.
     """
+    return column_moments(blocks).standardiser(n_channels)
+
+
+@dataclass(frozen=True)
+class ColumnMoments:
+    """Means, variances, smallest and largest values of columns, each of shape (q,)."""
+
+    mean: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    @property
+    def are_constant(self) -> NDArray[np.bool_]:
+        """Which columns are constant up to rounding."""
+        return are_constant(self.low, self.high)
+
+    def standardiser(self, n_channels: int = 0) -> Standardiser:
+        """The standardiser of these columns, or of images (:func:`fit_standardiser`)."""
+        if n_channels == 0:
+            # Draws repeat the constant of a column that is constant up to rounding.
+            return Standardiser(self.mean, np.where(self.are_constant, 0.0, np.sqrt(self.variance)))
+        channels = self._pooled(n_channels)
+        shared = channels._pooled(1)
+        if np.sqrt(shared.variance) <= _MOST_UNLIKE * np.sqrt(channels.variance.min()):
+            return shared.standardiser()
+        found = channels.standardiser()
+        n_pixels = len(self.mean) // n_channels
+        return Standardiser(found.mean.repeat(n_pixels), found.scale.repeat(n_pixels))
+
+    def _pooled(self, n_parts: int) -> ColumnMoments:
+        """The moments of so many equal parts of the columns, each taken together."""
+        mean, variance, low, high = (
+            each.reshape(n_parts, -1) for each in (self.mean, self.variance, self.low, self.high)
+        )
+        middle = mean.mean(axis=1)
+        between = np.square(mean - middle[:, None]).mean(axis=1)
+        spread = variance.mean(axis=1) + between
+        return ColumnMoments(middle, spread, low.min(axis=1), high.max(axis=1))
+
+
+def column_moments(blocks: Iterator[NDArray[Any]]) -> ColumnMoments:
+    """The moments of the columns, in one pass over blocks of rows."""
     count, mean, squares = 0, np.zeros(1), np.zeros(1)
     low, high, offset = np.full(1, np.inf), np.full(1, -np.inf), np.zeros(1)
     for raw in blocks:
@@ -77,13 +122,7 @@ def fit_standardiser(blocks: Iterator[NDArray[Any]], *, shared: bool) -> Standar
         squares = squares + block_squares + np.square(delta) * count * len(block) / total
         mean = mean + delta * len(block) / total
         count = total
-    mean, variance = mean + offset, squares / count
-    if shared:
-        overall = np.atleast_1d(mean.mean())
-        variance = np.atleast_1d(variance.mean() + np.square(mean - overall).mean())
-        mean, low, high = overall, low.min(keepdims=True), high.max(keepdims=True)
-    # Draws repeat the constant of a column that is constant up to rounding.
-    return Standardiser(mean, np.where(are_constant(low, high), 0.0, np.sqrt(variance)))
+    return ColumnMoments(mean + offset, squares / count, low, high)
 
 
 def are_constant(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -20,7 +20,7 @@ from sklsdm._validation import (
     shape_text,
     warn_user,
 )
-from sklsdm.inputs.responses import ResponseFormat
+from sklsdm.inputs.response_format import ResponseFormat
 from sklsdm.inputs.sources import Rows, open_rows
 
 

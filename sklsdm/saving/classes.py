@@ -34,8 +34,15 @@ from sklsdm.generator import LSDMGenerator
 from sklsdm.inputs.categories import CategoryColumns
 from sklsdm.inputs.conditions import ConditionFormat
 from sklsdm.inputs.repeated import RepeatedValues
-from sklsdm.inputs.responses import ResponseFormat, Standardiser
-from sklsdm.inputs.rules import CommonTotal, KnownCombinations, LinearRelations, SameValues
+from sklsdm.inputs.response_format import ResponseFormat
+from sklsdm.inputs.rules import (
+    CommonTotal,
+    ConstantPixels,
+    KnownCombinations,
+    LinearRelations,
+    SameValues,
+)
+from sklsdm.inputs.standardising import Standardiser
 from sklsdm.modules import PackedModule, RebuildableModule
 from sklsdm.parameters import Declared
 from sklsdm.pipeline import SamplingPipeline
@@ -57,6 +64,7 @@ _OURS = (
     ResponseFormat,
     RepeatedValues,
     CommonTotal,
+    ConstantPixels,
     KnownCombinations,
     LinearRelations,
     SameValues,
