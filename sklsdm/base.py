@@ -27,13 +27,14 @@ from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.blocks import row_blocks
 from sklsdm.distributed import current_group
 from sklsdm.draws.drawing import Sampler, check_out, check_outcome
+from sklsdm.fitting.borders import set_borders
 from sklsdm.fitting.holding_out import are_few_labelled_images, hold_out_pairs, hold_out_rows
 from sklsdm.fitting.latent_space import Coded, LatentSpace
-from sklsdm.fitting.noise_scale import scale_noise_by_folds
+from sklsdm.fitting.noise_by_folds import scale_noise_by_folds
 from sklsdm.fitting.pairs import Fold, Pairs
 from sklsdm.fitting.stage_one import begin, go_on, stay
 from sklsdm.fitting.stage_two import Setting, StageTwo
-from sklsdm.fitting.unpaired import data_for
+from sklsdm.fitting.uses import data_for
 from sklsdm.going_on import (
     check_unchanged,
     earlier_space,
@@ -41,7 +42,8 @@ from sklsdm.going_on import (
     settings_read_once,
     weights_of,
 )
-from sklsdm.inputs.responses import ResponseFormat, Responses
+from sklsdm.inputs.response_format import ResponseFormat
+from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.matchers.data import FEW_PAIRS
 from sklsdm.nets import one_thread
@@ -235,14 +237,18 @@ class LatentSpaceEstimator(PartsOwner):
         fold = Fold(np.setdiff1d(np.arange(len(pairs)), held), judged.to_judge(run.seed))
         data = stage.data(setting, fold)
         matcher = self._new_part("matcher")
-        only_sure = matcher.learns_sure_labels(data)
+        only_sure = matcher.keeps_only_sure_labels(data)
         if validation is None and len(held) and not only_sure:
-            data = stage.data(setting, stage.nothing_held_out())
+            fold = stage.nothing_held_out()
+            data = stage.data(setting, fold)
         data = data_for(setting.use, data, run, matcher.most_steps, only_sure)
         earlier = getattr(self, "matcher_", None)
         with started(matcher, earlier, "matcher__") if self.warm_start else nullcontext():
             self.matcher_ = matcher.fit(data, run)
             scale_noise_by_folds(matcher, self._new_part, data, run, stage.groups_of(fold))
+        sampler = setting.coded.space.sampler(matcher)
+        known = data.condition[: data.n_pairs]
+        self._response_format_ = set_borders(sampler, known, pairs.y[fold.kept])
         self._note_setting(setting, data)
         self.interrupted_ = self.matcher_.interrupted_
         self.history_ = {"autoencoder": self.autoencoder_.history_, "matcher": matcher.history_}
@@ -412,11 +418,7 @@ class LatentSpaceEstimator(PartsOwner):
         if array.shape[1:] != form.shape:
             wanted = shape_text("n", form.shape)
             raise ValueError(f"{name} must have shape {wanted} as in fit, got {array.shape}.")
-        if form.is_bytes and array.dtype != np.uint8 and not (0 <= array.min() <= array.max() <= 1):
-            raise ValueError(
-                f"{name} must be uint8 images as in fit, or floats in [0, 1] like the draws, got "
-                f"{array.dtype} with values up to {array.max():g}."
-            )
+        form.check_bytes(name, array)
         form.check_range(name, array)
         return array
 

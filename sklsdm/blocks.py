@@ -51,7 +51,7 @@ def row_hashes(rows: NDArray[Any]) -> NDArray[np.uint64]:
     The columns are mixed one by one, each with a number of its own (SplitMix64: Steele, Lea & Flood
     2014), and summed; two different rows have equal sums with a probability of 2^-64.
     """
-    data = np.ascontiguousarray(rows).reshape(len(rows), -1)
+    data = np.ascontiguousarray(rows).reshape(len(rows), math.prod(rows.shape[1:]))
     row_bytes = data.shape[1] * data.itemsize
     unit = next(size for size in (8, 4, 2, 1) if row_bytes % size == 0)
     words = data.view(f"u{unit}")

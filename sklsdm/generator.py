@@ -16,7 +16,7 @@ from sklsdm.draws.drawing import check_out
 from sklsdm.fitting.pairs import Pairs
 from sklsdm.functional import scores
 from sklsdm.inputs.extremes import warn_of_extremes
-from sklsdm.inputs.responses import flat_rows
+from sklsdm.inputs.response_format import flat_rows
 from sklsdm.matchers import MATCHERS, BaseMatcher
 from sklsdm.parameters import anything, learnt, parameter
 from sklsdm.public_calls import on_one_fit
@@ -66,7 +66,8 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         else. The parameters of a matcher that is named can be set as `matcher__<name>`.""",
         kw_only=False,
     )
-    _matcher_name_ = "transport"  # what "auto" is
+    # What "auto" is: until the data are seen, that of the two which needs no other package.
+    _matcher_name_ = "wgan"
     x_shape_: tuple[int, ...] = learnt("Shape of one row of the data.", "tuple")
     n_features_in_: int = learnt(
         "Length of X's second axis: columns, or channels or lines of images."
@@ -139,13 +140,16 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
     def _learn(self, X: Any, seed: int) -> None:
         data = self._check_data(X)
         run = self._run(seed, data)
+        goes_on = hasattr(self, "_response_format_")
         responses = self._open_responses(data, None)
         asked = self._new_part("autoencoder")
         fewest = MATCHERS["wgan"].fewest_code_images
         codes = asked.resolve(responses.format, self.latent_dim, len(responses), fewest)
-        if _is_auto(self.matcher) and isinstance(codes, FeatureMapAutoencoder):
-            self._matcher_name_ = "wgan"
-        warn_of_extremes({"X": data}, responses.format.standardiser.scale)
+        are_images = isinstance(codes, FeatureMapAutoencoder)
+        self._matcher_name_ = "wgan" if are_images else "transport"
+        self._check_settings()
+        std = None if goes_on else responses.format.standardiser.scale  # that of earlier data
+        warn_of_extremes({"X": data}, std)
         self.x_shape_ = responses.format.shape
         pairs = Pairs(np.empty((len(data), 0), dtype=np.float32), data)
         self._fit_stages(pairs, responses, run)
@@ -183,8 +187,8 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         random_state : int, RandomState, Generator or None, default=None
             Seeds the noise; equal seeds give equal draws on one kind of device.
         batch_size : int or "auto", default="auto"
-            Draws made at once. It limits the memory and does not change the draws. Where memory
-            runs out all the same, it is halved, with a warning.
+            Draws made at once. It limits the memory and changes draws by rounding at most. Where
+            memory runs out all the same, it is halved, with a warning.
         out : ndarray or memmap of shape (n_samples, *x_shape_), optional
             C-contiguous float array to fill and return, for draws that do not fit in memory.
 

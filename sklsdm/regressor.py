@@ -15,7 +15,6 @@ from sklsdm._validation import (
     check_groups,
     check_same_rows,
 )
-from sklsdm.autoencoders import IdentityAutoencoder
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.diagnosing import DiagnoseMixin
 from sklsdm.draws.drawing import Bank, check_outcome, energy_scores, marginal_energy_scores
@@ -27,7 +26,8 @@ from sklsdm.fitting.implied_groups import implied_groups
 from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.pairs import Pairs
 from sklsdm.fitting.stage_two import Setting, StageTwo
-from sklsdm.fitting.unpaired import USES, check_weight, first_use, uses_to_try
+from sklsdm.fitting.uses import USES, check_weight, first_use, uses_to_try
+from sklsdm.inputs.conditions import warn_of_numbered_classes
 from sklsdm.inputs.extremes import warn_of_extremes
 from sklsdm.inputs.responses import Responses
 from sklsdm.inputs.unpaired import check_unpaired, warn_if_sliced
@@ -280,12 +280,16 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
             self._conditions_ = self._learn_conditions(X)
         used = None if self.unpaired == "none" else unpaired
         drops_copies = self.unpaired == "auto"
+        goes_on = hasattr(self, "_response_format_")
         responses = self._open_responses(y, used, self.y_range, drops_copies=drops_copies)
         used = None if len(responses) == len(y) else used
         pairs = Pairs(self._conditions_.rows(X), y)
         if groups is None:
             groups = implied_groups(pairs.condition, y)
-        warn_of_extremes({"y": y, "Y_unpaired": used}, responses.format.standardiser.scale)
+        if responses.format.is_image and pairs.are_labels:
+            warn_of_numbered_classes(X)
+        std = None if goes_on else responses.format.standardiser.scale  # that of earlier data
+        warn_of_extremes({"y": y, "Y_unpaired": used}, std)
         self.y_shape_ = responses.format.shape
         validation = self._check_validation_pairs(X_val, y_val)
         run = self._run(seed, X, y, unpaired, validation, groups)
@@ -310,21 +314,14 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
     ) -> Setting:
         pairs = stage.pairs
         matcher: BaseMatcher = self._new_part("matcher")
-        recovered = stage.recovered if self.unpaired in ("auto", "pair") else None
+        asked = getattr(self, "_chosen_use_", "auto") if self.unpaired == "auto" else self.unpaired
+        can_judge = validation is not None or len(pairs) >= FEW_PAIRS
+        weight = matcher.unpaired_weight
+        uses = uses_to_try(asked, stage, coded, can_judge=can_judge, weight=weight)
+        recovered = stage.recovered if asked in ("auto", "pair") else None
         self.reverse_r2_ = None if recovered is None else recovered.r2
-        uses = uses_to_try(
-            getattr(self, "_chosen_use_", "auto") if self.unpaired == "auto" else self.unpaired,
-            n_unpaired=len(stage.responses) - len(pairs),
-            can_judge=validation is not None or len(pairs) >= FEW_PAIRS,
-            learns_space=not isinstance(coded.space.autoencoder, IdentityAutoencoder),
-            is_image=coded.space.form.is_image,
-            has_code_images=coded.are_images,
-            are_labels=pairs.are_labels,
-            are_recovered=recovered is not None and stage.may_pair,
-            weight=matcher.unpaired_weight,
-        )
         spaces = dict.fromkeys(uses, coded)
-        if "none" in uses and len(stage.responses) > len(pairs):
+        if "none" in uses and stage.n_unpaired > 0:
             spaces["none"] = self._space_of_pairs(stage, held)
         if stage.keeps_encoder:
             encoders = {"as before": self.condition_encoder_}
@@ -346,7 +343,7 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
             self.encoder_scores_ = choice.encoder_scores
         if len(uses) > 1 or not stage.keeps_encoder:
             self.held_out_scores_ = choice.use_scores
-        if len(stage.responses) > len(pairs):
+        if stage.n_unpaired > 0:
             self._chosen_use_ = choice.setting.use
         return choice.setting
 

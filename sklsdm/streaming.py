@@ -99,7 +99,8 @@ class StreamingEstimator(ConditionedEstimator):
         rows, names = check_block(Y_unpaired, form, self._response_names())
         no_pairs = np.empty((0, *rows.shape[1:]), dtype=rows.dtype)
         responses = Responses(no_pairs, rows, self.y_range, form, exact_values=self.exact_values)
-        warn_of_extremes({"Y_unpaired": rows}, responses.format.standardiser.scale)
+        std = responses.format.standardiser.scale if form is None else None  # that of earlier data
+        warn_of_extremes({"Y_unpaired": rows}, std)
         run = self._run(seed, rows)
         held_out = hold_out_rows(np.arange(0), responses, self.validation_fraction, run.seed)
         space = self._fit_latent_space(responses, held_out, run).space

@@ -32,6 +32,7 @@ from sklsdm.autoencoders import (
     VAEAutoencoder,
     trained,
 )
+from sklsdm.autoencoders.auto import intrinsic_dimension
 from sklsdm.autoencoders.trained import automatic_channels
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import MATCHERS
@@ -730,3 +731,10 @@ def test_feature_maps_want_images_and_no_latent_dim():
         learn("feature-map", np.zeros((40, 12)), latent_dim="auto")
     with pytest.raises(ValueError, match=r"latent_dim=3 does not fit .*'auto'"):
         learn("feature-map", blobs(40, 0), latent_dim=3)
+
+
+@pytest.mark.parametrize("width", [12, 60])
+def test_responses_that_are_equally_far_from_each_other(width):
+    """One-hot rows of as many classes: all nearest neighbours are at one distance."""
+    y = np.eye(width)[np.arange(240) % width]
+    assert 1 <= intrinsic_dimension(Responses(y, None), 0, len(y)) <= width

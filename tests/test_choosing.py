@@ -3,6 +3,7 @@
 import functools
 import random
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from sklsdm.fitting import choosing
 from sklsdm.fitting.choosing import choose_best, choose_first_as_good
 from sklsdm.fitting.holding_out import folds_of, hold_out_pairs
 from sklsdm.fitting.pairs import Pairs
-from sklsdm.fitting.unpaired import check_weight, uses_to_try
+from sklsdm.fitting.uses import check_weight, uses_to_try
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import EnergyMatcher, MDNMatcher
 from sklsdm.run import Run
@@ -238,28 +239,31 @@ def test_the_choice_leaves_the_final_fit_alone():
 
 # ------------------------------------------------------------------ uses of unpaired responses
 def test_uses_to_try():
-    usual = {
-        "n_unpaired": 9,
-        "can_judge": True,
-        "learns_space": True,
-        "is_image": False,
-        "has_code_images": False,
-        "are_labels": False,
-        "are_recovered": False,
-        "weight": "auto",
-    }
-
-    def tried(asked="auto", **given):
-        return uses_to_try(asked, **usual | given)
+    def tried(
+        asked="auto",
+        n_unpaired=9,
+        can_judge=True,
+        weight="auto",
+        are_labels=False,
+        pairs_first=False,
+        **of_space,
+    ):
+        pairs = SimpleNamespace(are_labels=are_labels)
+        stage = SimpleNamespace(n_unpaired=n_unpaired, pairs=pairs, pairs_first=pairs_first)
+        space = SimpleNamespace(form=SimpleNamespace(is_image=of_space.pop("is_image", False)))
+        coded = SimpleNamespace(
+            **{"are_images": False, "learns_space": True} | of_space, space=space
+        )
+        return uses_to_try(asked, stage, coded, can_judge=can_judge, weight=weight)
 
     assert tried() == ("none", "latent", "match", "pair")
     assert tried(is_image=True) == ("latent", "match", "pair")
     assert tried(is_image=True, are_labels=True) == ("pair", "match", "latent")
     assert tried(is_image=True, are_labels=True, can_judge=False) == ("latent",)
-    assert tried(is_image=True, has_code_images=True) == ("latent",)
-    assert tried(is_image=True, has_code_images=True, are_labels=True) == ("pair",)
-    assert tried(are_recovered=True) == ("pair", "match", "latent", "none")
-    assert tried(is_image=True, has_code_images=True, are_recovered=True) == ("pair",)
+    assert tried(is_image=True, are_images=True) == ("latent",)
+    assert tried(is_image=True, are_images=True, are_labels=True) == ("pair",)
+    assert tried(pairs_first=True) == ("pair", "match", "latent", "none")
+    assert tried(is_image=True, are_images=True, pairs_first=True) == ("pair",)
     assert tried(learns_space=False) == ("none", "match", "pair")
     assert tried(learns_space=False, is_image=True) == ("none", "match", "pair")
     assert tried(can_judge=False) == ("latent",)

@@ -16,9 +16,9 @@ from sklsdm import LSDMGenerator, LSDMRegressor
 from sklsdm.autoencoders import FeatureMapAutoencoder
 from sklsdm.batches import PairBatch
 from sklsdm.fitting.latent_space import LatentSpace
-from sklsdm.fitting.unpaired import data_for
-from sklsdm.inputs.responses import ResponseFormat
-from sklsdm.matchers import Decoder, FGANMatcher, MatchingData, WGANMatcher
+from sklsdm.fitting.uses import data_for
+from sklsdm.inputs.response_format import ResponseFormat
+from sklsdm.matchers import FGANMatcher, ImagesOfCodes, MatchingData, WGANMatcher
 from sklsdm.matchers import data as data_module
 from sklsdm.matchers.slope_penalty import SlopePenalty
 from sklsdm.modules import ConvCritic, ConvGenerator, Critics, FeatureMapCoder, GroupSortCritic
@@ -179,9 +179,9 @@ def test_every_guessed_label_is_learnt():
     every = data_for("pair", some, RUN, 50, only_sure=False)
     assert len(every.latent) == 300 > len(sure.latent)
     assert len(every.held_latent) == 0
-    assert not WGANMatcher().learns_sure_labels(pairs)
-    assert WGANMatcher().learns_sure_labels(replace(pairs, condition=rows(200, 2)))
-    assert WGANMatcher().learns_sure_labels(replace(pairs, code_shape=None))
+    assert not WGANMatcher().keeps_only_sure_labels(pairs)
+    assert WGANMatcher().keeps_only_sure_labels(replace(pairs, condition=rows(200, 2)))
+    assert WGANMatcher().keeps_only_sure_labels(replace(pairs, code_shape=None))
 
 
 def test_groupsort_stays_a_critic_of_vectors():
@@ -228,13 +228,17 @@ def test_codes_of_one_pixel_are_drawn():
 def decoder(side=8):
     """Images of one channel, twice as large as the codes, or so."""
     coder = FeatureMapCoder((1, side, side), 1, (8,), generator=seeded()).requires_grad_(False)
-    return Decoder(coder, torch.full((side * side // 4,), 0.5), torch.ones(()), (1, side, side))
+    return ImagesOfCodes(
+        coder, torch.full((side * side // 4,), 0.5), torch.ones(()), (1, side, side)
+    )
 
 
 def test_labels_of_small_images_get_a_critic_of_them(monkeypatch):
     labels = replace(data(), decoder=decoder())
     numbers = replace(labels, condition=rows(200, 2))
-    large = replace(labels, decoder=Decoder(None, torch.zeros(()), torch.ones(()), (1, 41, 40)))
+    large = replace(
+        labels, decoder=ImagesOfCodes(None, torch.zeros(()), torch.ones(()), (1, 41, 40))
+    )
 
     def is_used(some, **params):
         return WGANMatcher(**params)._settings_for(some)["image_critic"]

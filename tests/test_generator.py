@@ -12,7 +12,14 @@ from sklearn.model_selection import cross_val_score
 
 import sklsdm
 from sklsdm import LSDMGenerator
-from sklsdm.matchers import MATCHERS, BaseMatcher, EnergyMatcher, TransportMatcher, WGANMatcher
+from sklsdm.matchers import (
+    MATCHERS,
+    BaseMatcher,
+    EnergyMatcher,
+    TransportMatcher,
+    WGANMatcher,
+    transport,
+)
 
 DATA = np.random.default_rng(0).normal(size=(120, 3)) @ np.diag([1.0, 2.0, 0.5]) + 4
 
@@ -144,3 +151,21 @@ def test_a_failed_fit_keeps_what_was_learnt():
 def test_calls_that_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call(tiny("energy").fit(DATA))
+
+
+def test_images_need_no_transport_package(monkeypatch):
+    """Where codes are images "auto" is "wgan"; POT may be missing there."""
+
+    def missing():
+        raise ImportError("pip install pot")
+
+    monkeypatch.setattr(transport, "import_pot", missing)
+    rng = np.random.default_rng(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(LSDMGenerator, "_fit_stages", lambda *args: None)
+        est = LSDMGenerator(autoencoder="feature-map")
+        est._check_settings()
+        est._learn(rng.normal(size=(30, 16, 16)), 0)
+        assert isinstance(est._new_part("matcher"), WGANMatcher)
+    with pytest.raises(ImportError, match="pot"):
+        LSDMGenerator().fit(rng.normal(size=(30, 2)))

@@ -73,7 +73,7 @@ def test_what_stays_as_it_is():
     assert_array_equal(moved(x[:1], y[:1]), y[:1])
     assert_array_equal(moved(x, y, n_pseudo=3), y)
     assert_array_equal(moved(x, y, image_shape=(1, 4, 4)), y)
-    assert not pairing._ConditionMixture.learns_new_errors
+    assert not pairing._ConditionMixture.corrects_for_leverage
 
 
 def test_codes_are_moved_once_also_for_the_diffusion_at_which_a_generator_starts(monkeypatch):

@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from skorch.callbacks import Callback
 
 from sklsdm import DivergenceError, NotImprovedWarning
-from sklsdm.fitting import noise_scale
+from sklsdm.fitting import noise_by_folds
 from sklsdm.matchers import EnergyMatcher
 from sklsdm.metrics import interval_coverage
 
@@ -35,7 +35,7 @@ def estimator(steps=STEPS, **params):
 def folds(monkeypatch):
     """The folds that are made, and the matchers that are fitted to them."""
     made, fits = [], []
-    splits, fit = noise_scale.folds, EnergyMatcher.fit
+    splits, fit = noise_by_folds.folds, EnergyMatcher.fit
 
     def noted(*args):
         made.extend(found := list(splits(*args)))
@@ -45,7 +45,7 @@ def folds(monkeypatch):
         fits.append(len(data.latent))
         return fit(self, data, run)
 
-    monkeypatch.setattr(noise_scale, "folds", noted)
+    monkeypatch.setattr(noise_by_folds, "folds", noted)
     monkeypatch.setattr(EnergyMatcher, "fit", counted)
     return made, fits
 

@@ -11,11 +11,12 @@ from scipy import stats
 
 from sklsdm import LSDMRegressor, metrics
 from sklsdm.batches import PairBatch
-from sklsdm.fitting import unpaired
+from sklsdm.fitting import uses
 from sklsdm.fitting.labelling import CodeObjective
 from sklsdm.fitting.pairing import MIN_CONFIDENCE, draw_pseudo_pairs
 from sklsdm.functional import virtual_adversarial
-from sklsdm.matchers import MATCHERS, EnergyMatcher
+from sklsdm.functional.categorical import nearest_row
+from sklsdm.matchers import MATCHERS, EnergyMatcher, MatchingData
 
 
 def tensor(array):
@@ -196,7 +197,7 @@ def test_pseudo_pairs_that_are_held_out_are_not_matched_as_codes_either():
     label = np.random.default_rng(0).integers(2, size=230)
     codes = 4.0 * np.c_[label, -label] + 0.1 * np.random.default_rng(1).normal(size=(230, 2))
     data = pairs(np.eye(2)[label[:30]], codes[:30], codes[30:])
-    found = unpaired.data_for("pair", data, RUN, 300)
+    found = uses.data_for("pair", data, RUN, 300)
     assert (len(found.latent), len(found.held_latent), found.n_pseudo) == (210, 20, 200)
     assert torch.cdist(found.held_latent, found.codes).min() > 0
     assert EnergyMatcher()._plan(found, RUN).unpaired_weight == 0
@@ -241,9 +242,39 @@ def test_labels_count_from_another_confidence_by_sight(images, only_sure, bound,
     def asked(data, codes, run, max_steps, min_confidence):
         raise AskedError(min_confidence)
 
-    monkeypatch.setattr(unpaired, "draw_pseudo_pairs", asked)
+    monkeypatch.setattr(uses, "draw_pseudo_pairs", asked)
     codes = np.random.default_rng(0).normal(size=(30, 2))
     data = replace(pairs(np.eye(2)[[0, 1] * 5], codes[:10], codes), images=images)
     with pytest.raises(AskedError) as found:
-        unpaired.data_for("pair", data, RUN, 10, only_sure)
+        uses.data_for("pair", data, RUN, 10, only_sure)
     assert found.value.args == (bound,)
+
+
+def test_labels_of_large_numbers_keep_their_pairs():
+    """Squares of postcodes leave float32 no digit for the distance of two of them."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(30, size=(600, 1))
+    codes = np.c_[label // 6, label % 6] + 0.01 * rng.normal(size=(600, 2))
+    far = MatchingData(
+        condition=torch.as_tensor(10_115 + 3 * label[:300], dtype=torch.float32),
+        latent=torch.as_tensor(codes[:300], dtype=torch.float32),
+        held_condition=torch.empty(0, 1),
+        held_latent=torch.empty(0, 2),
+    )
+    found = draw_pseudo_pairs(
+        far, torch.as_tensor(codes[300:], dtype=torch.float32), RUN, 400, MIN_CONFIDENCE
+    )
+    right = found.condition[:, 0] == torch.as_tensor(10_115 + 3 * label[300:, 0])[found.rows]
+    assert found.are_sure
+    assert right.float().mean() > 0.95
+    rows = torch.tensor([[10_115.0], [10_116.0], [10_117.0]])
+    assert_array_equal(nearest_row(rows.repeat(20, 1), rows), torch.arange(3).repeat(20))
+
+
+def test_held_out_pseudo_pairs_are_counted_once():
+    label = np.random.default_rng(0).integers(2, size=230)
+    codes = 4.0 * np.c_[label, -label] + 0.1 * np.random.default_rng(1).normal(size=(230, 2))
+    data = pairs(np.eye(2)[label[:30]], codes[:30], codes[30:])
+    found = uses.data_for("pair", data, RUN, 300)
+    assert found.n_held_pseudo == 20
+    assert found.n_all == 230

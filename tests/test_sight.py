@@ -69,11 +69,11 @@ def test_many_images_are_learnt_from_in_part(monkeypatch):
         matching_data(torch.eye(2).repeat(10, 1), normal(20, 3), normal(50, 3)), images=small
     )
     shares = torch.tensor([0.5, 0.5]).log()
-    found = labelling.label_log_weights(data, torch.eye(2), shares, data.codes[20:], RUN, 500)
+    found = labelling.label_log_weights(data, shares, data.codes[20:], RUN, 500)
     assert len(torch.cat(list(found))) == 30
     ((labels, paired, every),) = seen
     places = spread_rows(20, 7)
-    assert_array_equal(labels, np.arange(20)[places] % 2)
+    assert_array_equal(labels, 1 - np.arange(20)[places] % 2)  # (0, 1) comes before (1, 0)
     assert_array_equal(paired, small.take(places))
     assert len(every) == 14
 
@@ -333,7 +333,7 @@ def test_equal_seeds_find_equal_labels_and_leave_the_global_state(monkeypatch):
         small = SmallImages(Responses(images[:20], images[20:]), np.arange(60))
         shares = torch.tensor([0.5, 0.5]).log()
         blocks = labelling.label_log_weights(
-            replace(data, images=small), torch.eye(2), shares, data.codes[20:], RUN, 500
+            replace(data, images=small), shares, data.codes[20:], RUN, 500
         )
         found.append(torch.cat(list(blocks)))
     assert found[0].shape == (40, 2)

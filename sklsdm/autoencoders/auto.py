@@ -16,7 +16,8 @@ from sklsdm.autoencoders.feature_map import FeatureMapAutoencoder
 from sklsdm.autoencoders.linear import IdentityAutoencoder
 from sklsdm.autoencoders.mlp import MLPAutoencoder
 from sklsdm.autoencoders.trained import TrainedAutoencoder
-from sklsdm.inputs.responses import ResponseFormat, Responses
+from sklsdm.inputs.response_format import ResponseFormat
+from sklsdm.inputs.responses import Responses
 from sklsdm.nets import CallbackHolder
 from sklsdm.parameters import above, at_least, flag, integer, or_auto, or_none, parameter
 from sklsdm.parts import CALLBACKS
@@ -100,5 +101,5 @@ def intrinsic_dimension(responses: Responses, seed: int, n_rows: int) -> int:
     if n_neighbors < 3:
         return 1
     near, _ = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(values).kneighbors(values)
-    ratios = np.log(near[:, -1:] / np.maximum(near[:, 1:-1], 1e-12))
-    return min(math.ceil(1.0 / ratios.mean()), responses.width)
+    mean = np.log(near[:, -1:] / np.maximum(near[:, 1:-1], 1e-12)).mean()
+    return responses.width if mean * responses.width <= 1 else math.ceil(1.0 / mean)

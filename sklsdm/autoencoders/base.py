@@ -14,7 +14,8 @@ from torch import Tensor
 
 from sklsdm.batches import room_for
 from sklsdm.blocks import rows_per_block, spread_rows
-from sklsdm.inputs.responses import ResponseFormat, Responses
+from sklsdm.inputs.response_format import ResponseFormat
+from sklsdm.inputs.responses import Responses
 from sklsdm.modules import Coder, LinearCoder, ModuleHolder, widest_output
 from sklsdm.parameters import Declared, learnt
 from sklsdm.run import Run
@@ -170,7 +171,9 @@ def training_rows(responses: Responses, held_out: NDArray[np.intp]) -> NDArray[n
     return np.flatnonzero(keep)
 
 
-def some_rows(responses: Responses, rows: NDArray[np.intp], least: int = 2) -> NDArray[np.intp]:
+def rows_within_memory(
+    responses: Responses, rows: NDArray[np.intp], least: int = 2
+) -> NDArray[np.intp]:
     """All rows if they take at most 256 MiB, else as many spread ones, at least `least`."""
     most = max(least, _WHOLE_BYTES // (4 * responses.width))
     return rows[spread_rows(len(rows), most)]

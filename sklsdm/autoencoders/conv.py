@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from sklsdm.autoencoders.trained import CoderAutoencoder, automatic_channels
-from sklsdm.inputs.responses import ResponseFormat
+from sklsdm.inputs.response_format import ResponseFormat
 from sklsdm.modules import ConvCoder
 from sklsdm.parameters import integer, or_auto, parameter, some
 

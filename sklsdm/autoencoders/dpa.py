@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklsdm.autoencoders.base import principal_coder, some_rows
-from sklsdm.autoencoders.trained import DenseAutoencoder, Inside, Loss
+from sklsdm.autoencoders.base import principal_coder, rows_within_memory
+from sklsdm.autoencoders.trained import DenseAutoencoder, Inside, RowLoss
 from sklsdm.functional.scores import energy_score
-from sklsdm.inputs.responses import ResponseFormat, Responses
+from sklsdm.inputs.response_format import ResponseFormat
+from sklsdm.inputs.responses import Responses
 from sklsdm.modules import Coder, linear, mlp
 from sklsdm.noise import standard_normal
 from sklsdm.parameters import integer, or_auto, parameter
@@ -126,7 +127,9 @@ class DPAAutoencoder(DenseAutoencoder):
         latent_dim = len(coder.linear.components)
         most = min(len(rows) - 1, responses.width)
         dim = max(latent_dim, min(latent_dim + self.decoder_noise_dim_, most))
-        start = principal_coder(responses, some_rows(responses, rows, 2 * dim), dim, run.seed)
+        start = principal_coder(
+            responses, rows_within_memory(responses, rows, 2 * dim), dim, run.seed
+        )
         spread = self._linear_codes(start, responses, rows).std(dim=0, correction=0)
         with torch.no_grad():
             coder.linear.center.copy_(start.center)
@@ -135,5 +138,5 @@ class DPAAutoencoder(DenseAutoencoder):
             left_out = (spread[:, None] * start.components)[latent_dim:]
             coder.spread.weight[:, : dim - latent_dim] = left_out.T
 
-    def _loss(self, inside: Inside, random: torch.Generator) -> Loss:
+    def _loss(self, inside: Inside, random: torch.Generator) -> RowLoss:
         return DistributionalLoss(self.n_draws, inside, random)

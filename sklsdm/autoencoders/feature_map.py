@@ -17,11 +17,12 @@ from sklsdm.autoencoders.sharpening import SharpeningObjective, noisy_codes, sha
 from sklsdm.autoencoders.trained import (
     LEAK,
     Inside,
-    Loss,
+    RowLoss,
     TrainedAutoencoder,
     automatic_channels,
 )
-from sklsdm.inputs.responses import ENOUGH_IMAGES, ResponseFormat, Responses
+from sklsdm.inputs.response_format import ResponseFormat
+from sklsdm.inputs.responses import ENOUGH_IMAGES, Responses
 from sklsdm.modules import ACTIVATIONS, FeatureMapCoder
 from sklsdm.nets import history_arrays
 from sklsdm.parameters import at_least, integer, one_of, or_auto, parameter, some
@@ -138,7 +139,7 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
             form.image_shape, self.code_channels, self._channels(form), self.activation, random
         )
 
-    def _loss(self, inside: Inside, random: torch.Generator) -> Loss:
+    def _loss(self, inside: Inside, random: torch.Generator) -> RowLoss:
         return NoisyCodeLoss(float(self.noise), inside, random)
 
     def _fit_coder(

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from sklsdm.autoencoders.base import BaseAutoencoder, principal_coder, training_rows
 from sklsdm.autoencoders.residuals import ResidualAutoencoder
-from sklsdm.inputs.responses import ResponseFormat, Responses
+from sklsdm.inputs.response_format import ResponseFormat
+from sklsdm.inputs.responses import Responses
 from sklsdm.modules import LinearCoder
 from sklsdm.run import Run
 

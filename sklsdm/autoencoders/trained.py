@@ -16,14 +16,15 @@ from sklsdm.autoencoders.base import (
     MAX_HELD_OUT,
     BaseAutoencoder,
     principal_coder,
-    some_rows,
+    rows_within_memory,
     training_rows,
 )
 from sklsdm.batches import RowBatches, StreamedBatches, resident_limit
 from sklsdm.blocks import rows_per_block, spread_rows
 from sklsdm.distributed import Group
 from sklsdm.functional.augmentation import random_affine
-from sklsdm.inputs.responses import ResponseFormat, Responses
+from sklsdm.inputs.response_format import ResponseFormat
+from sklsdm.inputs.responses import Responses
 from sklsdm.modules import ACTIVATIONS, FULL_ITERATIONS, Coder, LinearCoder, MLPCoder, widest_output
 from sklsdm.nets import (
     AdamW,
@@ -50,7 +51,7 @@ from sklsdm.storage.hashing import content_hash
 
 AUTOENCODING = Stage("stage 1 (autoencoder)", "stage-1.state", "Lower the autoencoder's lr")
 
-Loss = Callable[[Any, Tensor], Tensor]  # of a coder and rows
+RowLoss = Callable[[Any, Tensor], Tensor]  # of a coder and rows
 Inside = Callable[[Tensor], Tensor]  # clips rows to the range of the responses
 
 _REFERENCE_ROWS = 8192  # most rows from which the spread of codes is measured
@@ -78,7 +79,7 @@ class AugmentedLoss:
     """A loss of images that are moved at random, by a little, before each step."""
 
     def __init__(
-        self, loss: Loss, image_shape: tuple[int, ...], strength: float, random: torch.Generator
+        self, loss: RowLoss, image_shape: tuple[int, ...], strength: float, random: torch.Generator
     ) -> None:
         self.loss = loss
         self.recordable = is_recordable(loss)
@@ -157,7 +158,7 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         """The limit on the decoder's slope; None where there is none."""
         return None
 
-    def _loss(self, inside: Inside, random: torch.Generator) -> Loss:
+    def _loss(self, inside: Inside, random: torch.Generator) -> RowLoss:
         """What training minimises: a callable that gives the loss of a coder and rows.
 
         It is called as ``loss(coder, target)`` with standardised rows (b, q) and returns a scalar
@@ -291,7 +292,7 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
 
 def _reference_rows(responses: Responses, rows: NDArray[np.intp]) -> NDArray[np.intp]:
     """At most 8,192 of the rows, spread over them."""
-    return some_rows(responses, rows[spread_rows(len(rows), _REFERENCE_ROWS)])
+    return rows_within_memory(responses, rows[spread_rows(len(rows), _REFERENCE_ROWS)])
 
 
 def _check_same_data(responses: Responses, group: Group) -> None:
@@ -326,7 +327,7 @@ class CoderAutoencoder(TrainedAutoencoder):
         """Set the module's linear path to the principal components of the training rows."""
         latent_dim = len(coder.linear.components)
         start = principal_coder(
-            responses, some_rows(responses, rows, 2 * latent_dim), latent_dim, run.seed
+            responses, rows_within_memory(responses, rows, 2 * latent_dim), latent_dim, run.seed
         )
         coder.linear.load_state_dict(start.state_dict())
 
@@ -396,7 +397,7 @@ class SlopeLimit:
 class LimitedLoss:
     """A loss of a coder whose gain is set anew for the weights of each step."""
 
-    def __init__(self, loss: Loss, limit: SlopeLimit) -> None:
+    def __init__(self, loss: RowLoss, limit: SlopeLimit) -> None:
         self.loss = loss
         self.recordable = is_recordable(loss)
         self.limit = limit

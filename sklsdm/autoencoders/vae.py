@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklsdm.autoencoders.trained import DenseAutoencoder, Inside, Loss
-from sklsdm.inputs.responses import ResponseFormat, Responses
+from sklsdm.autoencoders.trained import DenseAutoencoder, Inside, RowLoss
+from sklsdm.inputs.response_format import ResponseFormat
+from sklsdm.inputs.responses import Responses
 from sklsdm.modules import Coder, mlp
 from sklsdm.noise import standard_normal
 from sklsdm.parameters import above, at_least, parameter
@@ -128,5 +129,5 @@ class VAEAutoencoder(DenseAutoencoder):
         spread = self._linear_codes(coder.linear, responses, rows).std(dim=0, correction=0)
         coder.scale.copy_(spread.clamp(min=1e-3))
 
-    def _loss(self, inside: Inside, random: torch.Generator) -> Loss:
+    def _loss(self, inside: Inside, random: torch.Generator) -> RowLoss:
         return VariationalLoss(float(self.beta), float(self.free_bits), inside, random)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from sklsdm._validation import shape_text
 from sklsdm.autoencoders.base import BaseAutoencoder, training_rows
 from sklsdm.autoencoders.trained import TrainedAutoencoder
-from sklsdm.inputs.responses import ResponseFormat, Responses
+from sklsdm.inputs.response_format import ResponseFormat
+from sklsdm.inputs.responses import Responses
 from sklsdm.parameters import anything, flag, parameter
 from sklsdm.run import Run
 

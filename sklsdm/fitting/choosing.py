@@ -26,7 +26,7 @@ from sklsdm.fitting.holding_out import folds_of
 from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.pairs import Fold, Pairs
 from sklsdm.fitting.stage_two import Setting, StageTwo
-from sklsdm.fitting.unpaired import data_for, first_use
+from sklsdm.fitting.uses import data_for, first_use
 from sklsdm.matchers import BaseMatcher, EnergyMatcher, MatchingData, MDNMatcher
 from sklsdm.nets import is_as_good
 from sklsdm.progress import Progress, write_line
@@ -59,7 +59,7 @@ Scores = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Choice:
+class ComparedSetting:
     """The setting that was chosen, and the scores (v,) of each candidate that was compared."""
 
     setting: Setting
@@ -74,7 +74,7 @@ def choose_setting(
     matcher: BaseMatcher,
     spread: NDArray[np.float64],
     validation: Pairs | None = None,
-) -> Choice:
+) -> ComparedSetting:
     """Compare condition encoders, then the uses of unpaired responses with the best of them.
 
     Ties go to the simpler encoder (within a standard error) and to the first use (within two, or
@@ -97,7 +97,7 @@ def choose_setting(
 
     Returns
     -------
-    Choice
+    ComparedSetting
     """
     uses = list(spaces)
     use = first = first_use(uses)  # the encoders are compared in its space, on the pairs
@@ -135,7 +135,7 @@ def choose_setting(
             hopeless=max(doubt, _HOPELESS),
         )
         use = choose_first_as_good(use_scores, doubt)
-    return Choice(Setting(use, spaces[use], encoders[name]), encoder_scores, use_scores)
+    return ComparedSetting(Setting(use, spaces[use], encoders[name]), encoder_scores, use_scores)
 
 
 def scores_by_fold(

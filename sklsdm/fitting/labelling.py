@@ -18,7 +18,6 @@ from torch.nn import functional
 from sklsdm.batches import PairBatch
 from sklsdm.blocks import rows_per_block
 from sklsdm.fitting.sight import EMA_DECAY, PAIRING, log_weights_by_sight
-from sklsdm.functional.categorical import nearest_row
 from sklsdm.functional.virtual_adversarial import (
     class_entropy,
     divergence_of_classes,
@@ -39,7 +38,6 @@ _NOISE, _RADIUS = 0.1, 0.5
 
 def label_log_weights(
     data: MatchingData,
-    rows: Tensor,
     log_shares: Tensor,
     unpaired: Tensor,
     run: Run,
@@ -47,12 +45,13 @@ def label_log_weights(
 ) -> Iterator[Tensor]:
     """Yield ln p(label | response), (b, m), for each block of unpaired codes (N, k).
 
-    `rows` (m, p) are the labels, as conditions, and `log_shares` (m,) their shares in the pairs.
+    The labels are the distinct conditions of the pairs (:func:`distinct_rows`), and `log_shares`
+    (m,) their shares.
     """
-    labels = nearest_row(data.condition, rows)
+    _, labels = data.condition.unique(dim=0, return_inverse=True)
     if data.images is None:
         return _by_code(data, labels, log_shares, unpaired, run, max_steps)
-    return log_weights_by_sight(data.images, labels, len(rows), run, max_steps)
+    return log_weights_by_sight(data.images, labels, len(log_shares), run, max_steps)
 
 
 class CodeObjective:

@@ -10,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sklsdm.autoencoders import BaseAutoencoder
+from sklsdm.autoencoders import BaseAutoencoder, IdentityAutoencoder
 from sklsdm.draws.drawing import Sampler
-from sklsdm.inputs.responses import ResponseFormat, Responses, Standardiser
-from sklsdm.matchers import BaseMatcher, Decoder
+from sklsdm.inputs.response_format import ResponseFormat
+from sklsdm.inputs.responses import Responses
+from sklsdm.inputs.standardising import Standardiser
+from sklsdm.matchers import BaseMatcher, ImagesOfCodes
 
 _DECODED = 64  # codes, to see whether the decoder gives finite responses
 _SMALLEST_SPREAD = 1e-6  # codes that vary less are not divided by their standard deviation
@@ -66,14 +68,14 @@ class LatentSpace:
         codes = self.autoencoder.encode_block(rows, self.device).cpu().numpy()
         return torch.from_numpy(self.standardiser.forward(codes)).to(self.device)
 
-    def decoder(self) -> Decoder | None:
+    def decoder(self) -> ImagesOfCodes | None:
         """The decoder of codes that are images into images; None for others and stochastic ones."""
         coder, is_stochastic = self.autoencoder.coder_, self.autoencoder.decoder_noise_dim_ > 0
         both_images = self.autoencoder.code_shape_ is not None and self.form.is_image
         if not both_images or is_stochastic or not isinstance(coder, nn.Module):
             return None
         here = torch.empty(0, dtype=torch.float32, device=self.device)
-        return Decoder(coder, *self.standardiser.tensors(here), self.form.image_shape)
+        return ImagesOfCodes(coder, *self.standardiser.tensors(here), self.form.image_shape)
 
     def sampler(self, matcher: BaseMatcher) -> Sampler:
         """Draws by a matcher that was fitted in this space."""
@@ -142,3 +144,8 @@ class Coded:
     def are_images(self) -> bool:
         """Whether codes are small images."""
         return self.space.autoencoder.code_shape_ is not None
+
+    @property
+    def learns_space(self) -> bool:
+        """Whether the space was learnt from the responses, and is not that of them themselves."""
+        return not isinstance(self.space.autoencoder, IdentityAutoencoder)

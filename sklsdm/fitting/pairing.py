@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,6 @@ from torch import Tensor
 from sklsdm.blocks import rows_per_block
 from sklsdm.fitting.labelling import PAIRING, label_log_weights
 from sklsdm.functional.categorical import distinct_rows, draw_index
-from sklsdm.functional.mixtures import log_density
 from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.mdn import MDNMatcher
 from sklsdm.run import Run, Stream
@@ -41,7 +40,7 @@ class _ConditionMixture(MDNMatcher):
     """A mixture density of the condition given the code."""
 
     _stage = PAIRING
-    learns_new_errors = False  # it is asked about the pairs that it learns from
+    corrects_for_leverage = False  # it is asked about the pairs that it learns from
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def _labelled(
     labels, log_shares = distinct_rows(data.condition)
     impurity = (1 - log_shares.exp().square().sum()).clamp(min=1e-12)
     found, confidence = [], []
-    for log_weight in label_log_weights(data, labels, log_shares, unpaired, run, max_steps):
+    for log_weight in label_log_weights(data, log_shares, unpaired, run, max_steps):
         found.append(log_weight.argmax(dim=1))
         confidence.append(1 - (1 - log_weight.exp().square().sum(dim=1)) / impurity)
     kept = torch.nonzero(torch.cat(confidence) >= min_confidence).squeeze(1)
@@ -135,8 +134,8 @@ def _candidate_log_weights(
         held_condition=data.held_latent,
         held_latent=project(data.held_condition),
     )
-    # Another seed, since the matcher of stage 2 uses the same streams; and no checkpoint.
-    reverse_run = Run(run.device, run.seed + 1, run.verbose)
+    # Another seed, since the matcher of stage 2 uses the same streams.
+    reverse_run = replace(run, seed=run.seed + 1, checkpoint=None, group=None)
     mixture = _ConditionMixture(max_steps=max_steps).fit(reverse, reverse_run)
     if mixture.interrupted_:
         raise KeyboardInterrupt
@@ -146,9 +145,7 @@ def _candidate_log_weights(
     @torch.no_grad()
     def log_likelihood(codes: Tensor) -> Tensor:
         """ln p(x_i | z), (b, m), of the candidates x_i for codes (b, k)."""
-        residual = density.residual(codes[:, None], points)
-        parts = (part.unsqueeze(1) for part in density(codes))
-        return log_density(residual, *parts)
+        return density.log_prob(codes, points[:, None]).T
 
     random = run.stream(Stream.PAIRING_MARGINAL)
     order = torch.randperm(len(unpaired), generator=random, device=random.device)
@@ -159,11 +156,19 @@ def _candidate_log_weights(
         yield (log_likelihood(block) - log_marginal).log_softmax(dim=1)
 
 
+def _principal_axes(centred: Tensor) -> tuple[Tensor, Tensor]:
+    """Singular values (r,), the largest first, and right singular vectors (r, p) of rows (n, p)."""
+    if centred.shape[1] > len(centred):
+        return torch.linalg.svd(centred, full_matrices=False)[1:]
+    squares, axes = torch.linalg.eigh(centred.T @ centred)  # far sooner where pairs are many
+    return squares.clamp(min=0).sqrt().flip(0), axes.T.flip(0)
+
+
 def _whitened_components(condition: Tensor) -> Any:
     """A function that gives the first principal components of conditions, whitened."""
     mean = condition.mean(dim=0)
     centred = (condition - mean).double()
-    _, sizes, axes = torch.linalg.svd(centred, full_matrices=False)
+    sizes, axes = _principal_axes(centred)
     kept = int((sizes > 1e-6 * sizes[0].clamp(min=1e-12)).sum().clamp(min=1, max=_MAX_COMPONENTS))
     scale = sizes[:kept] / math.sqrt(len(condition))
     turn = (axes[:kept] / scale.clamp(min=1e-12)[:, None]).T.to(condition.dtype)

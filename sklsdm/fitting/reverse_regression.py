@@ -122,7 +122,7 @@ def recover_conditions(
     if found.r2 < _RECOVERED and not is_of_use:
         return RecoveredConditions(found.r2, taken[:0], condition[:0])
     new = np.arange(n_pairs, len(responses))
-    new = np.setdiff1d(new, responses.unpaired_copies(responses.take(np.arange(n_pairs)).numpy()))
+    new = np.setdiff1d(new, responses.unpaired_copies(responses.paired_hashes()))
     n_recovered = min(len(new), _MOST_RECOVERED, _MOST_RECOVERED_NUMBERS // n_columns)
     rows = new[spread_rows(len(new), n_recovered)]
     known = condition[found.rows]

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from sklsdm.batches import room_for
+from sklsdm.blocks import row_hashes
 from sklsdm.encoders import BaseConditionEncoder
 from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.pairs import Fold, Pairs
@@ -17,7 +18,7 @@ from sklsdm.fitting.reverse_regression import RecoveredConditions, recover_condi
 from sklsdm.inputs.images import SmallImages
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import MatchingData
-from sklsdm.matchers.data import Recovered
+from sklsdm.matchers.data import ConditionsOfCodes
 from sklsdm.progress import write_line
 from sklsdm.run import Run
 from sklsdm.shift import Shift
@@ -68,7 +69,7 @@ class StageTwo:
     @cached_property
     def recovered(self) -> RecoveredConditions | None:
         """The conditions that a regression finds from responses; None for labels, among others."""
-        if self.pairs.are_labels or len(self.responses) == len(self.pairs):
+        if self.pairs.are_labels or self.n_unpaired == 0:
             return None
         found = recover_conditions(
             self.pairs.condition,
@@ -87,12 +88,20 @@ class StageTwo:
         return self.recovered is not None and len(self.recovered.rows) > 0
 
     @property
-    def may_pair(self) -> bool:
-        """Whether pairing comes first: conditions are known, or needed for want of other ways.
+    def n_unpaired(self) -> int:
+        """Number of unpaired responses."""
+        return len(self.responses) - len(self.pairs)
 
-        Not where a test found that unpaired and paired responses follow two laws. There is no test
-        of pairs in groups; then images need their conditions all the same.
+    @property
+    def pairs_first(self) -> bool:
+        """Whether pairing comes first: conditions are recovered, or needed for want of other ways.
+
+        Not where there was no regression (:attr:`recovered`), nor where a test found that unpaired
+        and paired responses follow two laws. There is no test of pairs in groups; then images need
+        their conditions all the same.
         """
+        if self.recovered is None:
+            return False
         if self.shift is None:
             return self.needs_conditions
         return (self.are_recovered or self.needs_conditions) and not self.shift.is_clear
@@ -131,7 +140,8 @@ class StageTwo:
         are also the unpaired images and the conditions that a regression recovered.
         """
         coded, n_pairs, device = setting.coded, len(self.pairs), self.run.device
-        copies = self.responses.unpaired_copies(self.responses.format.flatten(fold.held.y))
+        held = row_hashes(self.responses.format.flatten(fold.held.y))
+        copies = self.responses.unpaired_copies(held)
         others = np.arange(n_pairs, len(coded.codes))
         others = np.setdiff1d(others, np.concatenate([copies, self.left_out]))
         if len(others) == 0:
@@ -155,9 +165,9 @@ def _recovered_for(
     others: NDArray[np.intp],
     encoder: BaseConditionEncoder,
     device: torch.device,
-) -> Recovered:
+) -> ConditionsOfCodes:
     """The conditions that a regression recovered, of the unpaired responses that are `others`."""
     here = np.isin(recovered.rows, others)
     places = np.searchsorted(others, recovered.rows[here])
     condition = encoder.transform(recovered.condition[here])
-    return Recovered(*(torch.from_numpy(found).to(device) for found in (condition, places)))
+    return ConditionsOfCodes(*(torch.from_numpy(found).to(device) for found in (condition, places)))

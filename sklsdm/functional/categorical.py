@@ -23,7 +23,8 @@ def distinct_rows(condition: Tensor) -> tuple[Tensor, Tensor]:
 
 def nearest_row(condition: Tensor, rows: Tensor) -> Tensor:
     """The number (b,) of the row (m, p) that is nearest to each condition (b, p)."""
-    return torch.cdist(condition, rows).argmin(dim=1)
+    exact = "donot_use_mm_for_euclid_dist"  # products lose the digits of large numbers
+    return torch.cdist(condition, rows, compute_mode=exact).argmin(dim=1)
 
 
 def are_labels(condition: Tensor) -> bool:

@@ -19,11 +19,13 @@ __all__ = ["draw_mixture", "log_density"]
 
 
 def log_density(u: Tensor, log_weights: Tensor, means: Tensor, precision: Tensor) -> Tensor:
-    """ln Σ_c w_c N(u; μ_c, (P_cᵀP_c)⁻¹), (...), for u (..., k); shapes broadcast.
+    """ln Σ_c w_c N(u; μ_c, (P_cᵀP_c)⁻¹) of n mixtures, each at a point u (n, k), or at b (b, n, k).
 
-    `log_weights` (..., c), `means` (..., c, k), `precision` P (..., c, k, k).
+    `log_weights` (n, c), `means` (n, c, k), `precision` P (n, c, k, k). Shapes (n,) or (b, n).
     """
-    white = (precision @ (u.unsqueeze(-2) - means).unsqueeze(-1)).squeeze(-1)
+    centred = u.unsqueeze(-2) - means
+    points = centred.view(-1, *means.shape).permute(1, 2, 0, 3)  # (n, c, b, k)
+    white = (points @ precision.mT).permute(2, 0, 1, 3).reshape(centred.shape)
     log_scale = precision.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
     each = log_weights + log_scale - white.square().sum(dim=-1) / 2
     return each.logsumexp(dim=-1) - u.shape[-1] / 2 * math.log(2 * math.pi)

@@ -1,7 +1,7 @@
 """Stage 2: matchers, which learn to draw codes given a condition."""
 
 from sklsdm.matchers.base import BaseMatcher
-from sklsdm.matchers.data import Decoder, MatchingData
+from sklsdm.matchers.data import ImagesOfCodes, MatchingData
 from sklsdm.matchers.diffusion import DiffusionMatcher
 from sklsdm.matchers.energy import EnergyMatcher
 from sklsdm.matchers.fgan import FGANMatcher
@@ -26,11 +26,11 @@ MATCHERS: dict[str, type[BaseMatcher]] = {
 __all__ = [
     "MATCHERS",
     "BaseMatcher",
-    "Decoder",
     "DiffusionMatcher",
     "EnergyMatcher",
     "FGANMatcher",
     "FlowMatcher",
+    "ImagesOfCodes",
     "MDNMatcher",
     "MatchingData",
     "SinkhornMatcher",

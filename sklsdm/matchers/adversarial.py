@@ -21,7 +21,7 @@ from sklsdm.matchers.base import (
     Prepared,
     several_draws,
 )
-from sklsdm.matchers.data import Decoder, MatchingData
+from sklsdm.matchers.data import ImagesOfCodes, MatchingData
 from sklsdm.matchers.diffusion_start import STEPS_OF_DIFFUSION, StartingDiffusion, learn_draws
 from sklsdm.matchers.label_loss import LabelLoss
 from sklsdm.matchers.slope_penalty import SlopePenalty
@@ -44,7 +44,7 @@ from sklsdm.run import Run, Stage, Stream
 _CHANNELS_OF_IMAGES = 2  # of the critic of codes, for one of the critic of images
 _NOISE_OF_IMAGES = 64  # numbers from which a code that is an image is drawn, unless told
 
-Loss = Callable[[Any, Tensor], Tensor]  # of critic values: real (b, 1), drawn (b, n_draws)
+CriticLoss = Callable[[Any, Tensor], Tensor]  # of critic values: real (b, 1), drawn (b, n_draws)
 
 
 class AdversarialObjective:
@@ -63,7 +63,7 @@ class AdversarialObjective:
         Draws for each condition.
     energy_weight : float
         Weight of the energy score of these draws in the generator's loss.
-    decoder : Decoder, optional
+    decoder : ImagesOfCodes, optional
         Of codes that are images, where a critic sees the images.
     label_loss : LabelLoss, optional
         How well draws go with their labels; it has `label_weight` in the generator's loss.
@@ -74,14 +74,14 @@ class AdversarialObjective:
 
     def __init__(
         self,
-        critic_loss: Loss,
-        generator_loss: Loss,
+        critic_loss: CriticLoss,
+        generator_loss: CriticLoss,
         penalty: SlopePenalty,
         unpaired_weight: float,
         n_draws: int,
         energy_weight: float,
         relativistic: bool = False,
-        decoder: Decoder | None = None,
+        decoder: ImagesOfCodes | None = None,
         label_loss: LabelLoss | None = None,
         label_weight: float = 0.0,
     ) -> None:
@@ -309,7 +309,7 @@ class AdversarialMatcher(GeneratorMatcher):
         held_out = self._score_of_draws(data, plan, self.held_out_score)
         ready = learn_draws(module, diffusion, data, plan, held_out, self.ema_decay)
         self.diffusion_steps_ = diffusion.n_steps_
-        return ready._replace(is_enough=data.are_few_numbers)
+        return ready._replace(is_enough=data.are_too_few_numbers)
 
     def _check_further(self, prefix: str) -> None:
         weight: Any = self.energy_weight
@@ -321,7 +321,7 @@ class AdversarialMatcher(GeneratorMatcher):
             )
 
     @abstractmethod
-    def _losses(self) -> tuple[Loss, Loss]:
+    def _losses(self) -> tuple[CriticLoss, CriticLoss]:
         """The loss of the critic and that of the generator."""
 
     def _is_relativistic(self) -> bool:
@@ -332,7 +332,7 @@ class AdversarialMatcher(GeneratorMatcher):
     def _penalty(self) -> SlopePenalty:
         """The penalty on the critic's slope."""
 
-    def learns_sure_labels(self, data: MatchingData) -> bool:
+    def keeps_only_sure_labels(self, data: MatchingData) -> bool:
         # Images of a class vary too much for a score of few held-out codes to tell states apart,
         # and those whose class is hard to tell belong to the law as well.
         return data.code_shape is None or not data.are_labels
@@ -346,7 +346,7 @@ class AdversarialMatcher(GeneratorMatcher):
             return replace(plan, doubt=2.0 if len(data.held_latent) < FEW_HELD_OUT else 1.0)
         if self.noise_dim == "auto":
             plan = replace(plan, noise_dim=_NOISE_OF_IMAGES)
-        if data.leave_images_open and not data.are_labels:
+        if data.conditions_leave_images_open and not data.are_labels:
             # Images that go with a number vary too much for held-out codes to tell states apart.
             plan = replace(plan, tolerance=math.inf)
         return plan
@@ -400,7 +400,7 @@ class AdversarialMatcher(GeneratorMatcher):
         """How well draws go with their labels, and its weight in the generator's loss."""
         return None, 0.0
 
-    def _seen_decoder(self, data: MatchingData) -> Decoder | None:
+    def _seen_decoder(self, data: MatchingData) -> ImagesOfCodes | None:
         """The decoder of the images that a critic sees; None where none does."""
         return None
 

@@ -145,9 +145,9 @@ class BaseMatcher(TrainedPart, ABC):
         """Train on the pairs (and, where given, all codes)."""
         plan = self._plan(data, run)
         module = self._at_start("network_", self._module(data, plan))
-        goes_on = self._is_trained and not data.are_few_numbers
+        goes_on = self._is_trained and not data.are_too_few_numbers
         ready = Prepared() if goes_on else self._prepare(module, data, plan)
-        if self.learns_new_errors:
+        if self.corrects_for_leverage:
             data = with_errors_of_new_pairs(data)
         if ready.interrupted or ready.is_enough:
             plan = replace(plan, n_epochs=0)
@@ -162,7 +162,7 @@ class BaseMatcher(TrainedPart, ABC):
         return self
 
     _stage: ClassVar[Stage] = MATCHING
-    learns_new_errors: ClassVar[bool] = True  # of ridge regression, by pairs that are left out
+    corrects_for_leverage: ClassVar[bool] = True  # of ridge regression, by pairs that are left out
     # From so many images on it learns codes that are images; infinite without a network for them.
     fewest_code_images: ClassVar[float] = math.inf
 
@@ -171,7 +171,7 @@ class BaseMatcher(TrainedPart, ABC):
         """Passes of the network that one draw takes."""
         return 1
 
-    def learns_sure_labels(self, data: MatchingData) -> bool:
+    def keeps_only_sure_labels(self, data: MatchingData) -> bool:
         """Whether only sure labels of unpaired codes are learnt, and other codes without one.
 
         Otherwise all are, with all pairs and to the last step.
@@ -353,8 +353,13 @@ class BaseMatcher(TrainedPart, ABC):
         shape = (n_final, plan.noise_dim)
         noise = standard_normal(shape, random)
         known = (data.latent, data.held_latent, *(() if data.codes is None else (data.codes,)))
+
+        def draws(module: Any, count: int) -> Tensor:
+            blocks = zip(condition[:count].split(most), noise[:count].split(most), strict=True)
+            return torch.cat([self._draw(module, *block) for block in blocks])
+
         return Look(
-            lambda module, count: self._draw(module, condition[:count], noise[:count]),
+            draws,
             *range_of(*known),
             what="draws",
             n_rows=n_rows,
@@ -419,7 +424,7 @@ class GeneratorMatcher(BaseMatcher):
         if self.noise_scale != "auto" or not self._has_learnt or data.n_pseudo > 0:
             return False
         is_few = 0 < len(data.held_latent) < FEW_HELD_OUT
-        return data.are_few_numbers or (is_few and data.are_numbers)
+        return data.are_too_few_numbers or (is_few and data.are_numbers)
 
     def choose_noise_scale(self, held_out: Sequence[HeldOut], run: Run) -> None:
         """Set the noise's scale by pairs held out from this generator, and from others like it."""

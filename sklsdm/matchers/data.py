@@ -18,7 +18,7 @@ FEW_PAIRS = 20  # of fewer, none are held out, unless the user gives some
 
 
 @dataclass(frozen=True)
-class Decoder:
+class ImagesOfCodes:
     """Images of standardised codes.
 
     Attributes
@@ -40,13 +40,13 @@ class Decoder:
         """Standardised rows (n, c * h * w) of codes (n, k)."""
         return self.coder.decode(latent * self.scale + self.mean)
 
-    def frozen(self) -> Decoder:
+    def frozen(self) -> ImagesOfCodes:
         """A copy through which gradients pass, and whose weights need none."""
         return replace(self, coder=deepcopy(self.coder).requires_grad_(False))
 
 
 @dataclass(frozen=True)
-class Recovered:
+class ConditionsOfCodes:
     """Conditions that a regression recovered from unpaired responses.
 
     Attributes
@@ -76,14 +76,15 @@ class MatchingData:
         Codes of all responses, where stage 2 uses the unpaired ones.
     images : SmallImages or None
         The images of `codes`, where they can be told apart by sight.
-    recovered : Recovered or None
+    recovered : ConditionsOfCodes or None
         Conditions of unpaired codes, where a regression recovered them.
     image_shape, code_shape : tuple of int or None
         (c, h, w) of conditions and of codes that are images, which are flat in the rows.
-    decoder : Decoder or None
+    decoder : ImagesOfCodes or None
         Of codes that are images.
-    n_pseudo : int
-        How many of the pairs are pseudo-pairs, whose condition is a guess.
+    n_pseudo, n_held_pseudo : int
+        How many pseudo-pairs there are, whose condition is a guess, and how many of them are held
+        out.
     n_known : int or None
         How many, at the front, are pairs without repeats; None is all.
     """
@@ -94,11 +95,12 @@ class MatchingData:
     held_latent: Tensor
     codes: Tensor | None = None
     images: SmallImages | None = None
-    recovered: Recovered | None = None
+    recovered: ConditionsOfCodes | None = None
     image_shape: tuple[int, ...] | None = None
     code_shape: tuple[int, ...] | None = None
-    decoder: Decoder | None = None
+    decoder: ImagesOfCodes | None = None
     n_pseudo: int = 0
+    n_held_pseudo: int = 0
     n_known: int | None = None
 
     @property
@@ -132,7 +134,7 @@ class MatchingData:
     @property
     def n_all(self) -> int:
         """How many pairs and pseudo-pairs there are, with those that are held out."""
-        return self.n_pairs + self.n_pseudo + len(self.held_latent)
+        return self.n_pairs + self.n_pseudo + len(self.held_latent) - self.n_held_pseudo
 
     @property
     def are_many(self) -> bool:
@@ -140,7 +142,7 @@ class MatchingData:
         return self.n_all >= MANY_IMAGES
 
     @property
-    def leave_images_open(self) -> bool:
+    def conditions_leave_images_open(self) -> bool:
         """Whether codes are images of which conditions leave most open: labels, numbers, none.
 
         Numbers count from 250 pairs and pseudo-pairs on: of fewer, the energy score still teaches
@@ -159,7 +161,7 @@ class MatchingData:
         return self.are_vectors and not self.are_labels
 
     @property
-    def are_few_numbers(self) -> bool:
+    def are_too_few_numbers(self) -> bool:
         """Whether they are so, and the pairs so few that none (or a single one) is held out."""
         return len(self.held_latent) < 2 and self.n_pairs < FEW_PAIRS and self.are_numbers
 

@@ -12,7 +12,7 @@ from sklsdm.functional.divergences import (
     donsker_varadhan_bound,
     variational_bound,
 )
-from sklsdm.matchers.adversarial import AdversarialMatcher, Loss
+from sklsdm.matchers.adversarial import AdversarialMatcher, CriticLoss
 from sklsdm.matchers.slope_penalty import SlopePenalty
 from sklsdm.parameters import one_of, parameter
 
@@ -74,7 +74,7 @@ class FGANMatcher(AdversarialMatcher):
     )
     critic_lr: float = 5e-4
 
-    def _losses(self) -> tuple[Loss, Loss]:
+    def _losses(self) -> tuple[CriticLoss, CriticLoss]:
         divergence = DIVERGENCES.get(self.divergence)
         return (
             partial(critic_loss, divergence=divergence),

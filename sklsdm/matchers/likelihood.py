@@ -15,6 +15,7 @@ from sklsdm.nets import HeldOutScore
 from sklsdm.noise import standard_uniform
 
 _MATCHED_ROWS = 64  # codes of a batch at which p(z) is evaluated
+_SCORED_ROWS = 256  # held-out pairs whose densities are taken at once
 _CANDIDATES = 128  # conditions of the pairs over which p(z | x) is averaged for it
 
 
@@ -59,7 +60,9 @@ class LikelihoodMatcher(BaseMatcher):
 
         @torch.no_grad()
         def loss(density: Any) -> Tensor:
-            return -density.log_prob(data.held_condition, data.held_latent)
+            pairs = (data.held_condition, data.held_latent)
+            blocks = zip(*(part.split(_SCORED_ROWS) for part in pairs), strict=True)
+            return -torch.cat([density.log_prob(*block) for block in blocks])
 
         return HeldOutScore("valid_loss", loss)
 

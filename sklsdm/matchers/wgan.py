@@ -10,9 +10,9 @@ import torch
 
 from sklsdm.functional import critic_losses
 from sklsdm.inputs.responses import ENOUGH_IMAGES
-from sklsdm.matchers.adversarial import AdversarialMatcher, Loss
+from sklsdm.matchers.adversarial import AdversarialMatcher, CriticLoss
 from sklsdm.matchers.base import Plan
-from sklsdm.matchers.data import Decoder, MatchingData
+from sklsdm.matchers.data import ImagesOfCodes, MatchingData
 from sklsdm.matchers.label_loss import LabelLoss, learn_labels
 from sklsdm.matchers.slope_penalty import SlopePenalty
 from sklsdm.modules import GroupSortCritic
@@ -28,7 +28,7 @@ from sklsdm.parameters import (
     parameter,
 )
 
-LOSSES: dict[str, tuple[Loss, Loss]] = {
+LOSSES: dict[str, tuple[CriticLoss, CriticLoss]] = {
     "wgan": (critic_losses.wasserstein_critic_loss, critic_losses.wasserstein_generator_loss),
     "r3gan": (critic_losses.relativistic_critic_loss, critic_losses.relativistic_generator_loss),
 }
@@ -68,11 +68,11 @@ def _auto_settings(data: MatchingData) -> dict[str, Any]:
     """What "auto" stands for, as far as that follows from the data alone."""
     if data.code_shape is None:
         return _USUAL
-    found = _USUAL | _OF_IMAGES | (_OF_OPEN_IMAGES if data.leave_images_open else {})
-    if data.leave_images_open and data.are_many:
+    found = _USUAL | _OF_IMAGES | (_OF_OPEN_IMAGES if data.conditions_leave_images_open else {})
+    if data.conditions_leave_images_open and data.are_many:
         found = found | {"max_steps": _STEPS_OF_MANY_IMAGES}
     is_small = data.decoder is None or math.prod(data.decoder.shape[-2:]) <= _MOST_PIXELS
-    found["image_critic"] = (data.leave_images_open or data.are_many) and is_small
+    found["image_critic"] = (data.conditions_leave_images_open or data.are_many) and is_small
     if data.are_labels and data.condition_dim:
         n_labels = len(data.condition.unique(dim=0))
         found["label_weight"] *= len(data.latent) >= _FEWEST_TO_READ * n_labels
@@ -245,7 +245,7 @@ class WGANMatcher(AdversarialMatcher):
             joint=self.penalty_on == "joint",
         )
 
-    def _seen_decoder(self, data: MatchingData) -> Decoder | None:
+    def _seen_decoder(self, data: MatchingData) -> ImagesOfCodes | None:
         return data.decoder if self.settings_["image_critic"] else None
 
     def _label_loss(self, data: MatchingData, plan: Plan) -> tuple[LabelLoss | None, float]:
@@ -282,7 +282,7 @@ class WGANMatcher(AdversarialMatcher):
             return int(self.max_steps)
         return int(getattr(self, "settings_", _USUAL)["max_steps"])
 
-    def _losses(self) -> tuple[Loss, Loss]:
+    def _losses(self) -> tuple[CriticLoss, CriticLoss]:
         return LOSSES[self.settings_["loss"]]
 
     def _is_relativistic(self) -> bool:

@@ -26,7 +26,7 @@ def as_real(name: str, value: ArrayLike) -> Array:
     return array.astype(np.float64)
 
 
-def as_numbers(name: str, value: ArrayLike) -> Array:
+def as_float64(name: str, value: ArrayLike) -> Array:
     """A number or an array of them as finite float64, of at least one dimension."""
     return as_real(name, np.atleast_1d(np.asarray(value))).astype(np.float64)
 

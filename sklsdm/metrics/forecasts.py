@@ -10,7 +10,7 @@ from sklsdm._validation import check_real, shape_text
 from sklsdm.functional import scores
 from sklsdm.metrics.base import (
     Array,
-    as_numbers,
+    as_float64,
     as_real,
     average_rows,
     check_forecast,
@@ -232,7 +232,7 @@ def quantile_loss(
     0.5
     """
     y, forecast = as_real("y_true", y_true), as_real("y_quantiles", y_quantiles)
-    levels = as_numbers("quantiles", quantiles)
+    levels = as_float64("quantiles", quantiles)
     if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
         raise ValueError(f"quantiles must be levels inside (0, 1), got {quantiles!r}")
     check_rows_match(y, "y_quantiles", forecast, f"k = {len(levels)}", len(levels))
@@ -329,7 +329,7 @@ def skill(
 
 def _spread(scale: ArrayLike | None, y_shape: tuple[int, ...]) -> Array:
     """``scale`` for each flattened output (q,)."""
-    spread = as_numbers("scale", 1.0 if scale is None else scale)
+    spread = as_float64("scale", 1.0 if scale is None else scale)
     if not (spread > 0).all():
         raise ValueError(f"scale must be above 0, got a smallest value of {spread.min()}")
     try:

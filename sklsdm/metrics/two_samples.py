@@ -13,7 +13,7 @@ from torch import Tensor
 from sklsdm._validation import check_integer, check_real
 from sklsdm.blocks import spread_rows
 from sklsdm.functional import scores
-from sklsdm.metrics.base import Array, as_numbers, as_real, float64_rows
+from sklsdm.metrics.base import Array, as_float64, as_real, float64_rows
 from sklsdm.randomness import RandomState, as_generator
 
 _MEDIAN_ROWS = 500  # of each sample, for the median bandwidth
@@ -203,7 +203,7 @@ def _bandwidths(bandwidth: str | float | Sequence[float], a: Tensor, b: Tensor) 
         if bandwidth != "median":
             raise ValueError(f'bandwidth must be "median" or above 0, got {bandwidth!r}')
         return np.array([_median_distance(a.numpy(), b.numpy())])
-    widths = as_numbers("bandwidth", bandwidth)
+    widths = as_float64("bandwidth", bandwidth)
     if widths.ndim != 1 or not (widths > 0).all():
         raise ValueError(f'bandwidth must be "median" or above 0, got {bandwidth!r}')
     return widths

@@ -3,7 +3,7 @@
 from sklsdm.modules.classifiers import Cells, CodeClassifier, ImageClassifier
 from sklsdm.modules.code_images import ConvCritic, ConvGenerator
 from sklsdm.modules.coders import FULL_ITERATIONS, Coder, ConvCoder, LinearCoder, MLPCoder
-from sklsdm.modules.conditioned import in_turn
+from sklsdm.modules.condition_features import in_turn
 from sklsdm.modules.critics import (
     Critic,
     Critics,

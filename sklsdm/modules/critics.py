@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sklsdm.functional.penalties import input_gradient
-from sklsdm.modules.conditioned import ConditionedModule
+from sklsdm.modules.condition_features import ConditionedModule
 from sklsdm.modules.layers import GatedMLP, mlp
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sklsdm.modules.conditioned import ConditionedModule, in_turn
+from sklsdm.modules.condition_features import ConditionedModule, in_turn
 from sklsdm.modules.fields import N_TIME_FEATURES, time_features
 from sklsdm.modules.layers import ACTIVATIONS, conv, conv_transpose, linear, mlp
 from sklsdm.modules.packing import RebuildableModule

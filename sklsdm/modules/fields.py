@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sklsdm.functional.mixtures import log_density
-from sklsdm.modules.conditioned import ConditionedModule, in_turn
+from sklsdm.modules.condition_features import ConditionedModule, in_turn
 from sklsdm.modules.layers import mlp
 from sklsdm.noise import standard_normal
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sklsdm.modules.conditioned import ConditionedModule, in_turn
+from sklsdm.modules.condition_features import ConditionedModule, in_turn
 from sklsdm.modules.layers import GatedMLP, linear, mlp
 
 

@@ -126,10 +126,10 @@ class KeepBest(Callback):
             if is_as_good(scores, self.kept_scores_, self.doubt):
                 self.state_, self.kept_ = state, kept
         net.module_.load_state_dict(self.state_)
-        net.choice_ = Choice(self.kept_["step"], self.kept_["score"], self.start_)
+        net.choice_ = KeptState(self.kept_["step"], self.kept_["score"], self.start_)
 
 
-class Choice(NamedTuple):
+class KeptState(NamedTuple):
     """Which state of a training was kept, by which score; scores are [mean, standard error]."""
 
     step: int  # steps trained until then; 0 is the start

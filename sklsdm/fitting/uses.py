@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import torch
 
+from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.pairing import MIN_CONFIDENCE, MIN_CONFIDENCE_BY_SIGHT, draw_pseudo_pairs
+from sklsdm.fitting.stage_two import StageTwo
 from sklsdm.matchers import MatchingData
 from sklsdm.run import Run, Stream
 
@@ -17,59 +19,44 @@ _MAX_HELD_WITH_PSEUDO = 256  # held-out pairs and held-out sure pseudo-pairs tog
 
 
 def uses_to_try(
-    asked: str,
-    *,
-    n_unpaired: int,
-    can_judge: bool,
-    learns_space: bool,
-    is_image: bool,
-    has_code_images: bool,
-    are_labels: bool,
-    are_recovered: bool,
-    weight: float | str,
+    asked: str, stage: StageTwo, coded: Coded, *, can_judge: bool, weight: float | str
 ) -> tuple[str, ...]:
     """The uses to compare; ties go to the first.
 
     That is the safest. But it is "pair" where responses determine their conditions, and for images
     with labels: few held-out pairs seldom show that it is better, which it was on all images that
-    we tried (docs/lessons.md).
+    we tried (docs/lessons.md). Where codes are images too, nothing is compared: short fits of their
+    matchers cannot be told apart, and few pairs do not suffice to learn such codes.
 
     Parameters
     ----------
     asked : str
-        The user's `unpaired`.
-    n_unpaired : int
-        Number of unpaired responses.
+        The user's `unpaired`, or the use that an earlier fit chose.
+    stage : StageTwo
+        The pairs, and all responses.
+    coded : Coded
+        The latent space of all of them. Where it is not trained, "latent" has nothing to use them
+        for; images need all of them to learn it.
     can_judge : bool
         Whether there are enough pairs to compare by.
-    learns_space : bool
-        Whether stage 1 is trained. Otherwise "latent" has nothing to use them for.
-    is_image : bool
-        Whether the responses are images, whose latent space needs all of them.
-    has_code_images : bool
-        Whether codes are images too. Short fits of their matchers cannot be told apart, and few
-        pairs do not suffice to learn such codes: nothing is compared.
-    are_labels : bool
-        Whether the conditions are labels.
-    are_recovered : bool
-        Whether responses determine their conditions (`reverse_regression`) and unpaired ones follow
-        the law of the paired ones.
     weight : float or "auto"
         The user's `matcher__unpaired_weight`.
     """
-    if n_unpaired == 0:
+    if stage.n_unpaired == 0:
         return ("none",)
     if asked != "auto":
         return (asked,)
-    if has_code_images:
-        return ("pair",) if are_labels or are_recovered else ("latent",)
+    are_labels, learns_space = stage.pairs.are_labels, coded.learns_space
+    if coded.are_images:
+        return ("pair",) if are_labels or stage.pairs_first else ("latent",)
+    is_image = coded.space.form.is_image
     uses = tuple(
         use
         for use in USES
         if (use != "latent" or learns_space) and (use != "none" or not learns_space or not is_image)
     )
     if can_judge:
-        return uses[::-1] if are_recovered or (is_image and are_labels) else uses
+        return uses[::-1] if stage.pairs_first or (is_image and are_labels) else uses
     if weight != "auto":
         return ("match",)
     return ("latent",) if "latent" in uses else ("none",)
@@ -136,5 +123,6 @@ def data_for(
         images=None,  # they have been classified
         recovered=None,
         n_pseudo=len(pseudo.latent),
+        n_held_pseudo=len(held_latent) - len(data.held_latent),
         n_known=n_pairs,
     )
