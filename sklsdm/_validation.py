@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils._missing import is_scalar_nan
 from sklearn.utils.validation import _get_feature_names, column_or_1d
 
 from sklsdm.blocks import row_blocks
@@ -43,20 +44,32 @@ def check_groups(groups: Any, n_pairs: int) -> NDArray[np.intp] | None:
     if groups is None:
         return None
     with named_in_errors("groups"):
-        values = column_or_1d(read_unmasked("groups", groups))
+        plain = read_unmasked("groups", groups)
+        values = column_or_1d(plain)
         if len(values) != n_pairs:
             raise ValueError(
                 f"groups must give one group for each of the {n_pairs} pairs, got {len(values)} "
                 f"values."
             )
-        if values.dtype.kind == "f" and np.isnan(values).any():
-            raise ValueError("groups contains NaN; give every pair a group.")
+        if _has_missing(plain, values):
+            raise ValueError("groups contains NaN or None; give every pair a group.")
         kinds, members = np.unique(values, return_inverse=True)
     if len(kinds) < 2:
         raise ValueError(
             f"groups must hold at least 2 different groups, to hold one out, got only {kinds[0]!r}."
         )
     return members
+
+
+def _has_missing(given: Any, values: NDArray[Any]) -> bool:
+    """Whether a column of labels, read as the array `values`, has missing ones."""
+    if values.dtype.kind in "iub":
+        return False
+    if values.dtype.kind == "f":
+        return bool(np.isnan(values).any())
+    labels = np.asarray(given, dtype=object).ravel()  # NumPy makes None and NaN strings
+    kinds = ("NoneType", "NAType", "NaTType")
+    return any(type(label).__name__ in kinds or is_scalar_nan(label) for label in labels)
 
 
 def also_named(**aliases: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

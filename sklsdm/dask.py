@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,7 @@ def sample(model: Any, X: Any, n_samples: int = 1, *, random_state: RandomState 
         (0, *inputs),
         starts,
         (0,),
-        model=delayed(model, pure=False),
+        model=delayed(copy.deepcopy(model), pure=False),  # as it is now: it may be fitted anew
         n_samples=n_samples,
         base=int(np.random.SeedSequence(draw_seed(random_state)).generate_state(1)[0]),
         new_axes={1: n_samples} | dict(zip(axes, shape, strict=True)),

@@ -13,10 +13,10 @@ from sklearn.base import MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 from torch import Tensor
 
-from sklsdm._validation import check_integer
+from sklsdm._validation import also_named, check_integer
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.blocks import row_slices
 from sklsdm.diagnosing import DiagnoseMixin
@@ -100,6 +100,7 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
 
     __metadata_request__fit: ClassVar = dict.fromkeys(FIT_EXTRAS, True)
 
+    @also_named(X_paired="X", Y_paired="y")
     def fit(
         self,
         X: ArrayLike,
@@ -204,6 +205,8 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
         n_samples = check_integer("n_samples", n_samples, 1)
         random = as_generator(draw_seed(random_state))
         n_fits = len(self.estimators_)
+        if out is not None:  # before the draws are made
+            check_out(out, (_num_samples(X), n_samples, *self.y_shape_), np.dtype(np.float64))
         for place, seed in enumerate(random.integers(2**31 - 1, size=n_fits).tolist()):
             count = len(range(place, n_samples, n_fits))
             if count == 0:

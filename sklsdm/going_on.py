@@ -71,12 +71,13 @@ def check_unchanged(estimator: PartsOwner, before: Mapping[str, Any]) -> None:
 
 def _are_equal(first: Any, second: Any) -> bool:
     """Whether two values of a parameter are the same; they may be arrays or hold some."""
-    first, second = (v.tolist() if isinstance(v, np.ndarray) else v for v in (first, second))
+    both = (np.asarray(v).tolist() if hasattr(v, "__array__") else v for v in (first, second))
+    first, second = both
     kinds = [isinstance(value, list | tuple) for value in (first, second)]
     if not all(kinds):
         return not any(kinds) and bool(first == second)
-    both = zip(first, second, strict=False)
-    return len(first) == len(second) and all(_are_equal(a, b) for a, b in both)
+    members = zip(first, second, strict=False)
+    return len(first) == len(second) and all(_are_equal(a, b) for a, b in members)
 
 
 def _changed(name: str, now: Any, before: Any) -> ValueError:

@@ -14,7 +14,7 @@ from sklsdm.autoencoders import AUTOENCODERS, BaseAutoencoder, wrap
 from sklsdm.draws.out_of_memory import is_out_of_memory
 from sklsdm.encoders import ENCODERS, BaseConditionEncoder
 from sklsdm.exceptions import DivergenceWarning, NotImprovedWarning
-from sklsdm.inputs.responses import ResponseFormat
+from sklsdm.inputs.response_format import ResponseFormat
 from sklsdm.matchers import MATCHERS, BaseMatcher
 from sklsdm.modules.feature_maps import CodeImageModule
 from sklsdm.nets import FARTHEST, clone_to_fit

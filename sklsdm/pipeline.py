@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from sklsdm import forwarding
+from sklsdm._validation import also_named
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.diagnosis import Diagnosis
 from sklsdm.documentation import DocumentationLinkMixin
@@ -38,6 +39,7 @@ class SamplingPipeline(DocumentationLinkMixin, Pipeline):
 
     steps: list[tuple[str, Any]]
 
+    @also_named(X_paired="X", Y_paired="y")
     def fit(self, X: Any, y: Any = None, **params: Any) -> SamplingPipeline:
         """Fit the transformers, then the estimator on their output.
 

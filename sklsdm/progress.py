@@ -38,7 +38,7 @@ def write_line(line: str) -> None:
 
     Of processes that fit together only the first one writes.
     """
-    if sys.stderr is not None and is_first():  # there is no stderr under pythonw
+    if _has_stderr() and is_first():
         _bars().write(line, file=sys.stderr)
 
 
@@ -126,12 +126,17 @@ class Progress:
         self.close()
 
 
+def _has_stderr() -> bool:
+    """Whether there is an open standard error; under pythonw there is none."""
+    return sys.stderr is not None and not getattr(sys.stderr, "closed", False)
+
+
 def _can_redraw() -> bool:
     """Whether this process can overwrite what it has shown on standard error.
 
     Worker processes cannot, even on a terminal: each would overwrite the others' bars.
     """
-    if sys.stderr is None or multiprocessing.parent_process() is not None:
+    if not _has_stderr() or multiprocessing.parent_process() is not None:
         return False
     return sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel.")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numbers
 import re
+import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -80,6 +82,8 @@ def read_unmasked(name: str, value: Any) -> Any:
     """`value` with tensors turned into arrays; raises if it holds masked values."""
     with named_in_errors(name):
         value = tensor_to_numpy(value)
+        if type(value).__name__ == "LazyFrame":
+            raise TypeError("got a LazyFrame, which holds no values yet; pass what collect() gives")
         if isinstance(value, list | tuple) and any(isinstance(v, torch.Tensor) for v in value):
             value = [tensor_to_numpy(member) for member in value]
         _refuse_parts(name, value)
@@ -109,9 +113,11 @@ def as_numbers(name: str, array: NDArray[Any]) -> NDArray[Any]:
     """An array after conversion, if it holds real numbers; long doubles as float64."""
     _refuse_dates(name, array)
     if array.dtype.kind not in NUMBER_KINDS:
+        odd = (value for value in array.flat if not isinstance(value, numbers.Real))
+        example = next((f", such as {reprlib.repr(value)}" for value in odd), "")
         raise ValueError(
-            f"{name} must hold real numbers, got dtype {array.dtype}; {_INSTEAD_OF_STRINGS}, and "
-            f"write missing values as NaN."
+            f"{name} must hold real numbers, got dtype {array.dtype}{example}; "
+            f"{_INSTEAD_OF_STRINGS}, and write missing values as NaN."
         )
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         with np.errstate(over="ignore"):  # an infinity is refused later, by name

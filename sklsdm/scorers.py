@@ -27,7 +27,7 @@ from sklsdm._validation import (
     shape_text,
 )
 from sklsdm.forwarding import inner, sample
-from sklsdm.inputs.responses import holds_bytes
+from sklsdm.inputs.response_format import holds_bytes
 from sklsdm.randomness import RandomState
 from sklsdm.reading import named_in_errors, read_numbers
 
@@ -281,13 +281,16 @@ def _compared(
 
 
 def _response(y: ArrayLike, estimator: Any) -> Array:
-    """y on the scale of the draws: uint8 images become floats in [0, 1].
+    """y on the scale of the draws: uint8 images become floats in [0, 1], as they did in `fit`.
 
     A DataFrame must have the columns of the responses in `fit`, in their order.
     """
     known = getattr(inner(estimator, through_targets=True), "target_names_in_", None)
     check_column_names("y", y, known)
     array = check_numeric("y", y)
+    form = getattr(inner(estimator), "_response_format_", None)
+    if form is not None:
+        form.check_bytes("y", array)
     return array / 255 if holds_bytes(array) else array
 
 

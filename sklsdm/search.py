@@ -40,6 +40,9 @@ from sklsdm._validation import (
 from sklsdm.ensemble import SamplingEnsemble, with_seed
 from sklsdm.fitting.implied_groups import implied_groups
 from sklsdm.forwarding import inner
+from sklsdm.inputs.conditions import learn_format
+from sklsdm.inputs.response_format import ResponseFormat
+from sklsdm.inputs.standardising import Standardiser
 from sklsdm.inputs.unpaired import check_unpaired
 from sklsdm.owner import without_advice
 from sklsdm.parameters import anything, integer_or_flag, learnt, parameter
@@ -236,8 +239,11 @@ class LSDMRegressorCV(SamplingEnsemble):
         if isinstance(self.candidates, str):
             return True
         own = [single.condition_encoder]
-        grids = _as_grids(self.candidates)
-        encoders = [encoder for grid in grids for encoder in grid.get(_ENCODER, own)]
+        try:
+            grids = _as_grids(self.candidates)
+            encoders = [encoder for grid in grids for encoder in grid.get(_ENCODER, own)]
+        except (TypeError, ValueError):  # `fit` refuses them, and says why
+            return True
         return any(LSDMRegressor(condition_encoder=each)._encoder_takes("nan") for each in encoders)
 
 
@@ -279,7 +285,8 @@ def _check_pairs(single: Any, X: Any, y: Any, extras: dict[str, Any]) -> _Pairs:
         check_same_rows("X", X, "y", y)
     else:
         # Trees take NaN in X; where there are some, other candidates fail in their own fits.
-        y = clone(single).set_params(**{_ENCODER: "trees"})._check_pairs(X, y)[1]
+        checked = clone(single).set_params(**{_ENCODER: "trees"})
+        numbers, y = checked._check_pairs(X, y)
     names = column_names("y", given_y)
     check_unpaired(extras.get("Y_unpaired"), y, names)
     X_val, y_val = extras.get("X_val"), extras.get("y_val")
@@ -288,6 +295,11 @@ def _check_pairs(single: Any, X: Any, y: Any, extras: dict[str, Any]) -> _Pairs:
         raise ValueError(f"X_val and y_val go together, but {missing} is None.")
     if X_val is not None:
         _check_validation_pairs(X, y, X_val, y_val, names)
+        if not isinstance(single, Pipeline):
+            checked._conditions_ = learn_format(numbers, scale=False)
+            checked._check_X(X_val, name="X_val")
+            form = ResponseFormat(y, Standardiser(np.zeros(1), np.ones(1)), single.y_range)
+            form.check_range("y_val", check_numeric("y_val", y_val))
     groups = check_groups(extras.get("groups"), len(y))
     if groups is None and np.asarray(X).dtype.kind in "fiub":
         groups = implied_groups(np.asarray(X), y)

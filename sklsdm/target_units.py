@@ -13,12 +13,14 @@ from sklearn.compose import TransformedTargetRegressor
 from torch import Tensor
 
 from sklsdm._validation import check_numeric
-from sklsdm.blocks import row_blocks
+from sklsdm.blocks import row_blocks, spread_rows
 from sklsdm.draws.drawing import Bank, check_out, write
 from sklsdm.draws.forecasts import ForecastMixin
 from sklsdm.draws.frames import AsFrame, check_frame, framed
-from sklsdm.inputs.unpaired import Unpaired
+from sklsdm.inputs.unpaired import check_unpaired
 from sklsdm.public_calls import on_one_fit
+
+_MOST_UNPAIRED = 20_000  # responses that are transformed for `diagnose`
 
 
 class InTargetUnits(ForecastMixin):
@@ -70,12 +72,13 @@ class InTargetUnits(ForecastMixin):
     @on_one_fit
     def diagnose(self, X: ArrayLike, y: ArrayLike, Y_unpaired: Any = None, **kwargs: Any) -> Any:
         """The diagnosis of the estimator inside, on the transformed responses it was fitted to."""
-        if isinstance(Y_unpaired, Unpaired):
-            Y_unpaired = Y_unpaired.data
-        if Y_unpaired is not None:
-            Y_unpaired = self.transform(check_numeric("Y_unpaired", Y_unpaired))
-        target = self.transform(check_numeric("y", y))
-        return self.estimator.diagnose(X, target, Y_unpaired, **kwargs)
+        target = check_numeric("y", y)
+        unpaired = check_unpaired(Y_unpaired, target)
+        if unpaired is not None:
+            some = spread_rows(len(unpaired), _MOST_UNPAIRED)
+            unpaired = self.transform(np.asarray(unpaired[some]))
+        target = self.transform(target)
+        return self.estimator.diagnose(X, target, unpaired, **kwargs)
 
     def _restored_draws(self, draws: NDArray[Any]) -> NDArray[Any]:
         """Transformed draws (n, n_samples, ...) in the units of y."""

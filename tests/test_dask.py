@@ -199,3 +199,11 @@ def test_two_processes_and_one_that_dies(est, path):
         os.kill(next(iter(before.values())), signal.SIGKILL)
         assert not future.done()
         assert_array_equal(future.result(timeout=120), expected)
+
+
+def test_draws_are_those_of_the_fit_they_were_asked_of():
+    est = short().fit(ARMS.X, ARMS.y)
+    draws = sklsdm.dask.sample(est, da.from_array(X[:60], chunks=(30, 2)), 2, random_state=0)
+    before = draws.compute(scheduler="synchronous")
+    est.fit(ARMS.X, ARMS.y[:, 0])
+    assert_array_equal(draws.compute(scheduler="synchronous"), before)

@@ -30,7 +30,7 @@ SMALLER = {
     "sklsdm.fitting.choosing._MOST_TO_PAIR": 100,
     "sklsdm.fitting.choosing._MOST_TO_LABEL": 100,
     "sklsdm.fitting.holding_out.N_FOLDS": 2,
-    "sklsdm.fitting.noise_scale._N_FOLDS": 2,
+    "sklsdm.fitting.noise_by_folds._N_FOLDS": 2,
     "sklsdm.shift._N_RELABELLINGS": 199,
 }
 

@@ -160,3 +160,18 @@ def test_a_failed_fit_keeps_what_was_learnt(fitted):
     with pytest.raises(ValueError, match="NaN"):
         copy.fit(np.where(X > 0, np.nan, X), Y)
     assert_array_equal(copy.sample(X, 3, random_state=0), fitted.sample(X, 3, random_state=0))
+
+
+def test_an_out_that_does_not_fit_is_refused_before_draws_are_made(monkeypatch):
+    model = SamplingEnsemble(single(), n_estimators=2, random_state=0).fit(X, Y)
+    monkeypatch.setattr("sklsdm.ensemble.sample", None)
+    with pytest.raises(ValueError, match=r"out must be .* shape \(.*, 1000000000"):
+        model.sample(X, 10**9, out=np.empty((3, 3)))
+
+
+def test_pairs_have_their_second_names():
+    plain = SamplingEnsemble(single(), n_estimators=2, random_state=0).fit(X, Y)
+    named = clone(plain).fit(X_paired=X, Y_paired=Y)
+    assert_array_equal(named.predict(X[:3]), plain.predict(X[:3]))
+    piped = make_sampling_pipeline(single(random_state=0)).fit(X_paired=X, Y_paired=Y)
+    assert_array_equal(piped.predict(X[:3]), single(random_state=0).fit(X, Y).predict(X[:3]))

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from helpers import plain_regressor
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -180,3 +182,23 @@ def test_what_cannot_be_a_frame(est):
     with pytest.raises(ValueError, match="a column 'draw', but a column of y has this name"):
         named.sample(NEW, as_frame=True)
     assert "draw" in named.predict(NEW, as_frame=True)
+
+
+@pytest.mark.parametrize("kind", [np.ndarray.tolist, torch.tensor, lambda x: tuple(x.tolist())])
+def test_rows_that_have_no_labels_are_counted(est, kind):
+    """Lists have a method that is called index, as frames have an attribute."""
+    rows = kind(NEW.to_numpy())
+    with pytest.warns(UserWarning, match="feature names"):
+        frame = est.sample(rows, 2, as_frame=True)
+    assert frame["row"].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_transformed_target_gives_frames():
+    y = np.exp(Y["low"])
+    model = TransformedTargetRegressor(quick(), func=np.log, inverse_func=np.exp).fit(X, y)
+    draws = sklsdm.sample(model, NEW, 2, random_state=0, as_frame=True)
+    assert list(draws.columns) == ["row", "draw", "y"]
+    assert_array_equal(draws["y"], sklsdm.sample(model, NEW, 2, random_state=0).ravel())
+    quantiles = sklsdm.predict_quantiles(model, NEW, [0.5], as_frame=True)
+    assert len(quantiles) == 3
+    assert len(sklsdm.predict_interval(model, NEW, as_frame=True)) == 6

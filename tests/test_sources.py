@@ -233,3 +233,19 @@ def test_codes_may_lie_in_a_file(monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryFile", lambda: made.append(make()) or made[-1])
     assert_array_equal(short().fit(X, Y, MANY).sample(X[:5], 3, random_state=0), expected)
     assert len(made) == 2  # the codes, and those of them that stage 2 learns from
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda block: block / 10.0, r"\(50, 2\) and dtype float64"),
+        (lambda block: np.c_[block, block], r"\(50, 4\) and dtype int64"),
+        (lambda block: block[5:], r"\(45, 2\) and dtype int64"),
+    ],
+)
+def test_chunks_that_are_not_what_a_dask_array_declares(change, found):
+    da = pytest.importorskip("dask.array")
+    array = da.from_array(np.arange(200).reshape(100, 2), chunks=(50, 2))
+    lying = array.map_blocks(change, dtype=np.int64)
+    with pytest.raises(ValueError, match=rf"^Y_unpaired: chunk 0 .* has shape {found}, but"):
+        open_rows(lying)

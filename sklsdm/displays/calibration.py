@@ -12,7 +12,7 @@ from sklsdm._validation import check_numeric
 from sklsdm.diagnosis import Calibration, Diagnosis, calibration_of
 from sklsdm.displays.base import Array, panels, text_colour
 from sklsdm.forwarding import sample
-from sklsdm.inputs.responses import flat_rows
+from sklsdm.inputs.response_format import flat_rows
 from sklsdm.randomness import RandomState, as_generator
 
 __all__ = ["CalibrationDisplay"]

@@ -13,7 +13,7 @@ from sklsdm._validation import check_integer, check_numeric, check_real
 from sklsdm.displays.base import Array, panel, text_colour
 from sklsdm.displays.conditions import condition_labels, fan_grid, first_rows
 from sklsdm.forwarding import predict_quantiles, sample, unwrap
-from sklsdm.inputs.responses import flat_rows
+from sklsdm.inputs.response_format import flat_rows
 from sklsdm.randomness import RandomState
 
 __all__ = ["ConditionalSampleDisplay"]

@@ -15,7 +15,7 @@ from sklsdm.draws.conformal import ConformalScores, calibrate, conformal_interva
 from sklsdm.draws.drawing import Bank, check_n_quantile_draws, estimate_moments, estimate_quantiles
 from sklsdm.draws.frames import AsFrame, check_frame, framed
 from sklsdm.draws.seen import share_seen, warn_if_seen
-from sklsdm.inputs.responses import flat_rows
+from sklsdm.inputs.response_format import flat_rows
 from sklsdm.parameters import flag
 from sklsdm.public_calls import as_it_is, in_own_modes, on_one_fit
 

@@ -48,6 +48,7 @@ def framed(
     n_outer = 1 if axis is None else 2
     values = found.reshape(*found.shape[:n_outer], len(names))
     index = getattr(X, "index", None)
+    index = index if hasattr(index, "to_flat_index") else None  # lists have a method of this name
     columns: dict[str, Any] = {}
     if axis is not None:
         n, k = values.shape[:2]
@@ -81,7 +82,8 @@ def check_frame(
     if as_frame is False:
         return None
     library = _library(as_frame, X)
-    check_is_fitted(estimator)
+    if hasattr(estimator, "fit"):  # else it stands for a fitted one, in other units
+        check_is_fitted(estimator)
     return library, _column_names(estimator, axis)
 
 

@@ -74,6 +74,8 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     True
     """
     _check_model(estimator, "estimator")
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be a str or a path-like, got {path!r}.")
     encoder = Encoder()
     model = encoder.encode(estimator, "model")
     document = {"format": FORMAT, "versions": _versions(), "model": model}
