@@ -158,3 +158,18 @@ def test_fewer_than_twenty_pairs_get_no_critic(n):
     more = further.fit(x[:60], y[:60])  # starts as a first fit of them does
     assert more.matcher_.diffusion_steps_ > 0
     assert "train_loss" in more.history_["matcher"]
+
+
+def test_copies_of_a_pair_are_left_out_with_it():
+    """Else the errors of doubled pairs look small, and draws are too narrow."""
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(size=(40, 15)))
+    z = torch.from_numpy(rng.normal(size=(40, 2)))
+    plain = linear_start._Ridge(x, z).errors()
+    doubled = linear_start._Ridge(x.repeat(3, 1), z.repeat(3, 1)).errors()
+    penalised = np.square(doubled[:40]).mean() / np.square(plain).mean()
+    assert penalised == pytest.approx(1, abs=0.15)
+    few = linear_start._Ridge(x.repeat(2, 1)[:41], z.repeat(2, 1)[:41]).errors()
+    assert_allclose(few[40], few[0])
+    labels = torch.eye(2, dtype=torch.float64).repeat(20, 1)
+    assert (linear_start._Ridge(labels, labels).times_left_out < 1.1).all()  # equal, but no copies

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sklsdm.blocks import row_hashes
+from sklsdm.functional.categorical import are_measured
 from sklsdm.matchers.data import MatchingData
 from sklsdm.ridge import RIDGE_PENALTIES
 
@@ -65,20 +67,20 @@ def with_errors_of_new_pairs(data: MatchingData) -> MatchingData:
 class _Ridge:
     """Ridge regression of codes on conditions.
 
-    Left out, a pair has `times_left_out` (n,) times the residual that it has among the others;
-    `most` (n, k) bounds what is believed of that.
+    Left out with all its copies, a pair has `times_left_out` (n,) times the residual that it has
+    among the others; `most` (n, k) bounds what is believed of that.
     """
 
     def __init__(self, condition: Tensor, latent: Tensor) -> None:
         x, z = condition.cpu().double().numpy(), latent.cpu().double().numpy()
-        solution = _Solution.of(x - x.mean(axis=0), z - z.mean(axis=0))
+        solution = _Solution.of(x - x.mean(axis=0), z - z.mean(axis=0), _n_copies(x, z))
         penalty = min(RIDGE_PENALTIES, key=solution.error_left_out)
         self.coef = solution.coef(penalty).T
         self.intercept = z.mean(axis=0) - self.coef @ x.mean(axis=0)
         self.fitted = x @ self.coef.T + self.intercept
         self.residuals = z - self.fitted
-        leverage = solution.leverages(penalty) if x.shape[1] else np.zeros(len(x))
-        self.times_left_out = 1 / np.maximum(1 - leverage, 1e-9)
+        left = solution.left_of_residuals(penalty) if x.shape[1] else np.ones(len(x))
+        self.times_left_out = 1 / left
         self.most = np.maximum(np.abs(self.residuals), _MOST_ERROR * z.std(axis=0))
 
     def errors(self) -> NDArray[np.float64]:
@@ -103,9 +105,12 @@ class _Solution:
     scores: NDArray[np.float64]  # (n, r), principal components of the pairs
     products: NDArray[np.float64]  # (r, k), of these with the codes
     codes: NDArray[np.float64]  # (n, k)
+    n_copies: NDArray[np.intp]  # (n,), how often each pair occurs
 
     @classmethod
-    def of(cls, x: NDArray[np.float64], z: NDArray[np.float64]) -> _Solution:
+    def of(
+        cls, x: NDArray[np.float64], z: NDArray[np.float64], n_copies: NDArray[np.intp]
+    ) -> _Solution:
         n_pairs, n_columns = x.shape
         if n_columns <= n_pairs:
             values, axes = np.linalg.eigh(x.T @ x)
@@ -114,18 +119,36 @@ class _Solution:
             kept = values > _ROUNDING * max(values[-1], 0.0)
             values, axes = values[kept], x.T @ vectors[:, kept] / np.sqrt(values[kept])
         scores = x @ axes
-        return cls(np.maximum(values, 0.0), axes, scores, scores.T @ z, z)
+        return cls(np.maximum(values, 0.0), axes, scores, scores.T @ z, z, n_copies)
 
     def coef(self, penalty: float) -> NDArray[np.float64]:
         """Coefficients (p, k)."""
         return self.axes @ (self.products / (self.values + penalty)[:, None])
 
-    def leverages(self, penalty: float) -> NDArray[np.float64]:
-        """By how much each pair's own code moves what the regression gives for it, (n,)."""
-        return np.square(self.scores) @ (1 / (self.values + penalty)) + 1 / len(self.scores)
+    def left_of_residuals(self, penalty: float) -> NDArray[np.float64]:
+        """What share (n,) a pair's residual is of that where it is left out with its copies.
+
+        It is 1 less the leverages of all of them, by how much its code moves what the regression
+        gives for it.
+        """
+        own = np.square(self.scores) @ (1 / (self.values + penalty)) + 1 / len(self.scores)
+        return np.maximum(1 - self.n_copies * own, 1e-9)
 
     def error_left_out(self, penalty: float) -> float:
         """Mean squared error of each pair by the regression of the others."""
         fitted = self.scores @ (self.products / (self.values + penalty)[:, None])
-        left = np.maximum(1 - self.leverages(penalty), 1e-9)
+        left = self.left_of_residuals(penalty)
         return float(np.square((self.codes - fitted) / left[:, None]).mean())
+
+
+def _n_copies(x: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.intp]:
+    """How often each pair of a row of x and of z occurs, (n,); 1 where x is not measured.
+
+    Pairs of labels and counts are equal without being copies.
+    """
+    if not are_measured(torch.from_numpy(x)):
+        return np.ones(len(x), dtype=np.intp)
+    _, place, counts = np.unique(
+        row_hashes(np.column_stack([x, z])), return_inverse=True, return_counts=True
+    )
+    return counts[place]
