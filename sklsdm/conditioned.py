@@ -86,7 +86,8 @@ class ConditionedEstimator(LatentSpaceEstimator):
             with self._frames_named_for_strings(X):
                 X = self._check_features(X, reset=reset, name=name, allow_nan=takes_nan, hint=hint)
         if X.ndim not in (2, 4):
-            raise ValueError(f"{name} must have shape (n, p) or (n, c, h, w), got {X.shape}.")
+            hint = f": pass images of one channel as {name}[:, None]" if X.ndim == 3 else ""
+            raise ValueError(f"{name} must have shape (n, p) or (n, c, h, w), got {X.shape}{hint}.")
         check_channels_first(name, X)
         if not reset:
             self._conditions_.check(name, X)

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import sklsdm
 from sklsdm import LSDMRegressor, NotImprovedWarning
 from sklsdm.autoencoders import ConvAutoencoder
+from sklsdm.fitting.holding_out import are_few_labelled_images
 from sklsdm.inputs.responses import Responses
 
 
@@ -368,3 +369,29 @@ def test_classes_in_one_column_are_pointed_out():
     label = np.repeat([0.0, 1, 2, 3], 15)[:, None]
     with pytest.warns(UserWarning, match=r"X is one column of 4 whole numbers, 0 to 3\..*OneHot"):
         quick().fit(label, y)
+
+
+def test_label_maps_are_drawn_as_labels():
+    rng = np.random.default_rng(0)
+    maps = rng.integers(3, size=(60, 1, 1)) + rng.integers(2, size=(60, 8, 8))
+    draws = fitted(quick(), maps.astype(float)[:N]).sample(X, 2, random_state=0)
+    assert set(np.unique(draws)) <= {0.0, 1, 2, 3}
+
+
+def test_images_of_one_channel_as_conditions_are_told_how():
+    y = images(8, 8)
+    with pytest.raises(ValueError, match=r"^X must have shape .* \(30, 8, 8\): pass .* as X\[:, N"):
+        quick().fit(y, y)
+
+
+@pytest.mark.parametrize(("n_each", "are_few"), [(2, True), (6, False)])
+def test_few_images_of_a_label_are_all_learnt_from(n_each, are_few):
+    """A tenth of them would be half of some label's."""
+    label = np.repeat(np.eye(20), n_each, axis=0)
+    y = np.random.default_rng(0).normal(size=(len(label), 8, 8))
+    responses = Responses(y, y[:30] + 1)
+    condition = label.astype(np.float32)
+    assert are_few_labelled_images(condition, responses) == are_few
+    numbers = np.random.default_rng(0).normal(size=condition.shape).astype(np.float32)
+    assert not are_few_labelled_images(numbers, responses)
+    assert not are_few_labelled_images(condition, Responses(y.reshape(len(y), -1), None))

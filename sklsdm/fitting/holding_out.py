@@ -12,6 +12,7 @@ from sklsdm.inputs.responses import Responses
 from sklsdm.matchers.data import FEW_PAIRS
 from sklsdm.randomness import RowStream, row_stream
 
+_FEW_OF_A_LABEL = 4  # images on average
 FEW_LABELLED_IMAGES = 2000  # a tenth of fewer cannot tell which state draws best (docs/lessons.md)
 _HELD_OUT_GROUPS = 20  # of equal size, that are held out if the next two numbers allow it
 _MOST_OF_GROUPS = 0.2  # of the pairs, that are held out for this
@@ -50,13 +51,21 @@ def hold_out_pairs(
 
 
 def are_few_labelled_images(condition: NDArray[np.float32], responses: Responses) -> bool:
-    """Whether there are fewer than 2,000 images, all with conditions (n, p) that are labels."""
-    return (
-        responses.format.is_image
-        and len(condition) == len(responses) < FEW_LABELLED_IMAGES
-        and condition.shape[1] > 0
-        and are_labels(torch.from_numpy(condition))
+    """Whether there are fewer than 2,000 images, all with conditions (n, p) that are labels.
+
+    Also if there are unlabelled ones, where a label has fewer than four images on average: a tenth
+    of the labelled ones would be a large part of some label's.
+    """
+    if not responses.format.is_image or condition.shape[1] == 0:
+        return False
+    are_all = len(condition) == len(responses) < FEW_LABELLED_IMAGES
+    if are_all and are_labels(torch.from_numpy(condition)):
+        return True
+    kinds = np.unique(condition, axis=0)
+    are_classes = len(kinds) <= condition.shape[1] and all(
+        len(np.unique(column)) <= 2 for column in kinds.T
     )
+    return are_classes and len(condition) < _FEW_OF_A_LABEL * len(kinds)
 
 
 def hold_out_rows(

@@ -24,6 +24,7 @@ _FEWEST_TO_FILL = 10  # evenly spaced values, from which on those between them b
 _FILLED = 10  # steps between neighbours, up to which the values between them do
 _DENSE = 0.9  # share of neighbours that are so near
 _CLEARLY_WIDER = 2.0  # times half the way to both neighbours, from which on an interval is widened
+_MOST_OF_A_MAP = 10  # values of the pixels of a label map
 _MOST_ODDS = 3.0  # of a frequent value, that widen its interval
 _MOST_ODDS_OF_PIXELS = 0.25  # a wider interval would leave little of the greys (docs/lessons.md)
 _ROUNDING = 1e-6  # relative, within which a value is known
@@ -132,12 +133,12 @@ def find_in_images(pixels: NDArray[np.float64]) -> tuple[RepeatedValues, ...]:
     """The repeated values of pixels (n,) of images, such as that of an empty background.
 
     They are those of a twentieth of the pixels or more, where other values are far rarer. All are
-    where there are two, as in masks.
+    where there are ten or fewer, as in masks and label maps.
     """
     seen, counts = np.unique(pixels + 0.0, return_counts=True)
     is_frequent = counts >= _SHARE * len(pixels)
-    if len(seen) == 2:
-        return (_few(None, seen, seen, np.zeros(2)),)
+    if 2 <= len(seen) <= _MOST_OF_A_MAP and len(pixels) >= _ROWS_PER_VALUE * len(seen):
+        return (_few(None, seen, seen, np.zeros(len(seen))),)
     is_frequent &= counts >= _FEWEST_EQUAL * np.median(counts)
     if len(seen) == 1 or not is_frequent.any():
         return ()
