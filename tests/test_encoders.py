@@ -139,7 +139,7 @@ def test_all_columns_stay_where_the_lasso_keeps_none(codes):
 
 @pytest.mark.parametrize(
     ("shape", "offered"),
-    [((60, 20), True), ((60, 19), False), ((101, 20), False), ((29, 50), False)],
+    [((100, 20), True), ((100, 19), False), ((101, 20), False), ((99, 50), False)],
 )
 def test_auto_tries_the_lasso_on_many_columns(shape, offered):
     x, codes = wide_law(*shape)

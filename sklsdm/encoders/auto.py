@@ -16,6 +16,7 @@ from sklsdm.functional.categorical import are_labels
 
 _FEWEST_TO_CHOOSE = 20  # pairs; fewer cannot tell encoders apart
 _FEWEST_FOR_TREES = 30  # pairs; of fewer a forest can hardly be told from none
+_FEWEST_FOR_LASSO = 100  # pairs; of 60 it kept columns by chance (docs/lessons.md)
 _FEWEST_TO_SELECT = 20  # columns; of fewer the networks find out by themselves which matter
 _MANY_PAIRS = 5  # for each column: of more the networks find out, too
 
@@ -24,10 +25,10 @@ class AutoConditionEncoder(FlattenConditionEncoder):
     """Convolutions for images; for rows of numbers, what predicts held-out pairs best.
 
     Compared are the conditions as they are, trees (from 30 pairs on), the columns that the lasso
-    selects (of 20 columns or more, and one for five pairs), and periodic columns if the codes
-    follow waves of a column. Labels (each distinct x occurs four times or more, on average) enter
-    as their columns, and so do conditions of fewer than 20 pairs, and all where codes are images:
-    trees would predict each of their numbers, which conditions leave open.
+    selects (from 100 pairs on, of 20 columns or more, and one for five pairs), and periodic columns
+    if the codes follow waves of a column. Labels (each distinct x occurs four times or more, on
+    average) enter as their columns, and so do conditions of fewer than 20 pairs, and all where
+    codes are images: trees would predict each of their numbers, which conditions leave open.
     """
 
     def resolve(self, shape: tuple[int, ...]) -> BaseConditionEncoder:
@@ -42,9 +43,10 @@ class AutoConditionEncoder(FlattenConditionEncoder):
             return found
         if len(condition) >= _FEWEST_FOR_TREES:
             found["trees"] = TreesConditionEncoder()
-            n_pairs, n_columns = condition.shape
-            if n_columns >= max(_FEWEST_TO_SELECT, n_pairs / _MANY_PAIRS):
-                found["lasso"] = LassoConditionEncoder()
+        n_pairs, n_columns = condition.shape
+        are_many = n_columns >= max(_FEWEST_TO_SELECT, n_pairs / _MANY_PAIRS)
+        if are_many and n_pairs >= _FEWEST_FOR_LASSO:
+            found["lasso"] = LassoConditionEncoder()
         periodic = PeriodicConditionEncoder()
         periodic.fit_transform(condition, codes, seed)
         if periodic.waves_:
