@@ -14,6 +14,7 @@ from sklsdm.inputs.response_format import ResponseFormat, flat_rows
 
 _N_DRAWS = 8192  # for all conditions together
 _FEWEST_DRAWS = 8  # for each
+_DRAWS_OF_ONE_LAW = 1024  # where there are no conditions
 _MOST_PAIRS = 2000  # whose conditions are drawn for
 
 
@@ -30,13 +31,12 @@ def set_borders(sampler: Sampler, condition: Tensor, y: NDArray[np.generic]) -> 
         return form
     rows, responses = condition[:_MOST_PAIRS].cpu().numpy(), flat_rows(y[:_MOST_PAIRS])
     n_draws = max(_FEWEST_DRAWS, -(-_N_DRAWS // len(rows)))
-    if rows.shape[1]:
-        given, n_each = rows, n_draws
-    else:  # without conditions all draws are alike, and need noise of their own
-        given, n_each = rows[:1], n_draws * len(rows)
-    blocks = sampler.on_stretched_axes().draws_with_shared_noise(given, n_each)
+    if rows.shape[1] == 0:  # all draws are of one law, and need noise of their own
+        rows, n_draws = rows[:1], _DRAWS_OF_ONE_LAW
+    blocks = sampler.on_stretched_axes().draws_with_shared_noise(rows, n_draws)
     drawn = torch.cat([draws.double().cpu() for _, draws in blocks])
-    drawn = drawn.view(len(rows), n_draws, form.width)
+    if len(rows) < len(responses):
+        drawn = drawn.view(-1, _FEWEST_DRAWS, form.width)[: len(responses)]
     repeated = tuple(
         each
         if each.column is None or not each.are_all
@@ -51,7 +51,7 @@ def _by_draws(
 ) -> RepeatedValues:
     """The values with moved borders, or as they are, for draws (n, m) beside responses (n,)."""
     moved = repeated.with_borders(drawn.numpy().ravel(), responses)
-    target = torch.from_numpy(responses)[:, None]
+    target = torch.from_numpy(responses[: len(drawn)])[:, None]
 
     def score(each: RepeatedValues) -> float:
         values = each.restore(drawn.flatten().contiguous()).view(drawn.shape)
