@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklsdm._validation import warn_user
-from sklsdm.blocks import row_blocks, row_hashes, row_slices, rows_per_block
+from sklsdm.blocks import row_blocks, row_hashes, row_slices, rows_per_block, spread_rows
 from sklsdm.inputs.repeated import (
     MOST_SEARCHED_OUTPUTS,
     RepeatedValues,
@@ -71,7 +71,8 @@ def _warn_of_dark_bytes(images: Any) -> None:
     """Warn of uint8 images that hold small numbers, such as masks: they are divided by 255."""
     if not holds_bytes(images):
         return
-    largest = max(int(np.max(images[rows])) for rows in row_blocks(images))
+    n_images = max(_FEWEST_IMAGES, _SOME_PIXELS // math.prod(images.shape[1:]))
+    largest = int(np.max(images[spread_rows(len(images), n_images)]))
     if largest <= _DARK:
         warn_user(
             f"y holds uint8 images with no value above {largest}, which are read as brightness "
