@@ -14,6 +14,7 @@ from sklearn.base import clone
 
 import sklsdm
 from sklsdm import LSDMGenerator
+from sklsdm.fitting import borders
 from sklsdm.inputs.repeated import find_in_both, find_repeated
 from sklsdm.inputs.responses import Responses
 
@@ -108,6 +109,29 @@ def test_borders_stay_where_draws_are_sharp():
     assert_array_equal(plain.with_borders(sharp, ratings).lower, plain.lower)
 
 
+def test_borders_beyond_all_responses_stay():
+    plain = only(np.repeat(np.arange(6.0), 20))
+    ratings = np.repeat(np.arange(3.0), 100)
+    found = plain.with_borders(ratings + RANDOM.normal(0, 0.4, 300), ratings)
+    assert_array_equal(found.lower[4:], plain.lower[4:])
+
+
+def test_borders_do_not_depend_on_the_order_of_the_pairs(monkeypatch):
+    x = np.sort(RANDOM.normal(size=400))
+    latent = np.where(x > 0, 0.5, 1.5) * RANDOM.normal(size=400)
+    y = 1.0 + sum(latent > cut for cut in (-1.5, -0.5, 0.5, 1.5))
+    est = plain_regressor(matcher="energy", random_state=0).set_params(matcher__max_steps=1)
+    est.fit(x[:, None], y)
+    seen = []
+    monkeypatch.setattr(borders, "_MOST_PAIRS", 100)
+    monkeypatch.setattr(
+        borders, "_by_draws", lambda each, drawn, responses: (seen.append(responses), each)[1]
+    )
+    borders.set_borders(est._sampler(), torch.from_numpy(est._check_condition(x[:, None])), y)
+    assert seen[0].mean() == pytest.approx(y.mean(), abs=0.3)
+    assert seen[0].std() < 1.1 * y.std()
+
+
 def test_a_fit_draws_ratings_as_often_as_they_occur(monkeypatch):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 3))
@@ -187,7 +211,7 @@ def test_no_values_repeat(rows):
 
 def test_each_column_by_itself():
     found = find_repeated(np.stack([FREE, RAIN, FREE, COUNTS], axis=1))
-    assert [each.column for each in found] == [1, 3]
+    assert [each.start for each in found] == [1, 3]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +241,7 @@ FIELDS = np.repeat(FIELDS, 8, axis=1) * (1 + np.linspace(0, 1, 8)[:, None])  # (
 )
 def test_the_background_of_images_is_drawn(y, value):
     (found,) = Responses(y, None).format.repeated
-    assert found.column is None
+    assert found.columns == slice(0, 64)
     assert value in found.values
     est = fitted(y)
     draws = est.sample(X, 5, random_state=0)
@@ -226,6 +250,16 @@ def test_the_background_of_images_is_drawn(y, value):
     assert abs(draws.mean() - real.mean()) < 0.1 * real.std()
     again = est.reconstruct(y)
     assert ((again == value) == (real == value)).mean() > 0.9
+
+
+def test_the_background_of_a_channel_is_drawn_beside_a_channel_of_another_scale():
+    pressure = 1e5 + 1e3 * (X[:, :1, None] + np.random.default_rng(0).normal(size=(600, 1, 1)))
+    y = np.stack([np.broadcast_to(pressure, FIELDS.shape), FIELDS], axis=1)
+    est = fitted(y)
+    draws = est.sample(X, 5, random_state=0)
+    assert abs((draws[:, :, 1] == 0).mean() - (FIELDS == 0).mean()) < 0.2
+    assert not (draws[:, :, 0] == 0).any()
+    assert ((est.reconstruct(y) == 0) == (y == 0)).mean() > 0.9
 
 
 def test_masks_are_drawn_as_masks():

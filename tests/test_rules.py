@@ -1,5 +1,7 @@
 """Draws keep rules that all responses follow: sums, rankings, totals, known combinations."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,14 +10,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import sklsdm
 from sklsdm import LSDMGenerator
+from sklsdm.inputs.finding_rules import find_rules
+from sklsdm.inputs.implied_values import find_implied_values
 from sklsdm.inputs.repeated import find_repeated
 from sklsdm.inputs.responses import Responses
 from sklsdm.inputs.rules import (
     CommonTotal,
+    ImpliedValues,
     KnownCombinations,
     LinearRelations,
     SameValues,
-    find_rules,
 )
 
 RANDOM = np.random.default_rng(0)
@@ -37,6 +41,12 @@ RANKS = LOGITS.argsort(axis=1).argsort(axis=1) + 1.0
 SHOP = LOGITS.argmax(axis=1)
 PLACES = np.array([[0.0, 3.0], [1.0, 1.0], [2.5, 0.0], [2.5, 2.0]])[SHOP]  # where shops are
 SALES = 10 * SHOP + RANDOM.normal(size=400)
+
+
+CLAIMS = RANDOM.poisson(np.exp(X[:, 0] - 0.5))
+AMOUNT = np.where(CLAIMS > 0, 50 * CLAIMS * np.exp(0.5 * RANDOM.normal(size=400)), 0.0)
+POINT = RANDOM.random(400) < 1 / (1 + np.exp(2 - X[:, 1]))
+WITH_POINT = np.where(POINT[:, None], [0.3, -0.2, 5.0], LOGITS[:, :3])
 
 
 def rules_of(rows):
@@ -266,7 +276,7 @@ def test_a_value_that_fills_a_wide_interval_keeps_it():
     rows = np.c_[amount, np.where(amount == 0, 0.0, 2.0)]
     form = Responses(rows, None).format
     assert isinstance(form.rules[0], KnownCombinations)
-    assert [each.column for each in form.repeated] == [0, 1]
+    assert [each.start for each in form.repeated] == [0, 1]
     draws = fitted(rows).sample(X, 5, random_state=0)
     assert form.rules[0].holds_for(draws.reshape(-1, 2))
     assert abs((draws[..., 0] == 0).mean() - (amount == 0).mean()) < 0.12
@@ -328,3 +338,79 @@ def test_few_other_combinations_are_counted_over_all_blocks():
     assert rule.holds_in(iter([known, new]))
     assert not rule.holds_in(iter([known, new.repeat(7, axis=0)]))
     Responses(known, np.concatenate([new, known[:20]]), form=Responses(known, None).format)
+
+
+# ------------------------------------------------------------------ implied values
+def test_a_value_implies_those_of_other_outputs():
+    (rule,) = rules_of(np.c_[AMOUNT, CLAIMS])
+    assert isinstance(rule, ImpliedValues)
+    assert (rule.leader, rule.value, rule.followers, rule.sides) == (1, 0, [0], [1])
+    (rule,) = rules_of(WITH_POINT)
+    assert_array_equal(rule.followers, [1, 2])
+    assert_array_equal(rule.implied, [-0.2, 5.0])
+    other = WITH_POINT[~POINT][:, 1:] - rule.implied
+    assert_array_equal(
+        rule.sides, np.where((other > 0).all(axis=0), 1.0, 0.0) - (other < 0).all(axis=0)
+    )
+
+
+def test_values_that_imply_others_by_chance_are_not_kept():
+    zeros = np.where(RANDOM.random((400, 2)) < 0.93, 0.0, RANDOM.normal(size=(400, 2)))
+    few = np.where(RANDOM.random(400) < 0.01, 1.0, zeros[:, 0])
+    assert rules_of(np.c_[few, zeros[:, 1]]) == ()
+    assert rules_of(np.c_[CLAIMS, LOGITS[:, 0]]) == ()
+
+
+def test_an_implied_value_may_occur_elsewhere():
+    rain = np.maximum(LOGITS[:, 0], 0.0)
+    (rule,) = rules_of(np.c_[rain, np.where(rain > 0, np.maximum(LOGITS[:, 1], 0), 0.0)])
+    assert (rule.leader, rule.followers, rule.occurs_elsewhere) == (0, [1], [True])
+
+
+@pytest.mark.parametrize(
+    ("y", "is_at"),
+    [
+        (np.c_[CLAIMS, AMOUNT], lambda y: np.stack([y[..., 0] == 0, y[..., 1] == 0])),
+        (WITH_POINT, lambda y: np.moveaxis(y == [0.3, -0.2, 5.0], -1, 0)),
+    ],
+    ids=["no claim, no amount", "a whole row"],
+)
+def test_draws_have_implied_values_together(tmp_path, y, is_at):
+    est = plain_regressor(matcher="mdn", random_state=0).fit(X, y)
+    draws = est.sample(X, 20, random_state=0)
+    found = is_at(draws)
+    assert (found == found[0]).all()
+    assert abs(found[0].mean() - is_at(y)[0].mean()) < 0.05
+    assert draws[..., 1].min() >= (0 if y.shape[1] == 2 else -np.inf)
+    sklsdm.save(est, tmp_path / "model")
+    again = sklsdm.load(tmp_path / "model").sample(X, 20, random_state=0)
+    assert_array_equal(again, draws)
+
+
+def test_draws_near_one_of_two_values_have_both_or_none():
+    repeated = find_repeated(WITH_POINT[:, :2])
+    (rule,) = find_implied_values(WITH_POINT[:, :2], repeated)
+    middle = torch.tensor([middle for middle, _, _ in rule.intervals(repeated).values()])
+    half = torch.tensor([upper - middle for middle, _, upper in rule.intervals(repeated).values()])
+    away = torch.tensor([[0.9, -0.9], [0.9, 1.5], [-1.5, 0.2], [3.0, 3.0]])
+    form = Responses(WITH_POINT[:, :2], None).format
+    values = form.exact_values((middle + away * half).double())
+    assert_allclose(values[0], [0.3, -0.2])
+    assert not np.isin(values[1:], [0.3, -0.2]).any()
+    expected = torch.tensor([[0.9, 0.5], [-0.5, 0.2], [2.0, 2.0]]) * half
+    assert_allclose(values[1:] - torch.tensor([0.3, -0.2]), expected, atol=1e-6)
+    wider = replace(rule, radius=2.0)
+    assert_allclose(form.with_rules((wider,)).exact_values(middle + away * half)[1], [0.3, -0.2])
+
+
+def test_as_many_draws_have_values_together_as_responses():
+    y = WITH_POINT[:, :2]
+    repeated = find_repeated(y)
+    (rule,) = find_implied_values(y, repeated)
+    form = Responses(y, None).format
+    places = form.standardise(y) * form.standardiser.scale + form.standardiser.mean
+    blurred = torch.from_numpy(places + 0.15 * RANDOM.normal(size=(400, 2)))
+    found = rule.with_radius(blurred, y, repeated)
+    assert found.radius > 1
+    drawn = form.with_rules((found,)).exact_values(blurred)[:, 0]
+    assert (drawn == 0.3).sum() == pytest.approx(POINT.sum(), abs=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -27,13 +28,13 @@ _CLEARLY_WIDER = 2.0  # times half the way to both neighbours, from which on an 
 _MOST_OF_A_MAP = 10  # values of the pixels of a label map
 _MOST_ODDS = 3.0  # of a frequent value, that widen its interval
 _MOST_ODDS_OF_PIXELS = 0.25  # a wider interval would leave little of the greys (docs/lessons.md)
-_ROUNDING = 1e-6  # relative, within which a value is known
+ROUNDING = 1e-6  # relative, within which a value is known
 MOST_SEARCHED_OUTPUTS = 500  # of a table, whose values are looked at
 
 
 @dataclass(frozen=True, eq=False)  # so that each is a key of its own
 class RepeatedValues:
-    """The repeated values of an output, or of all pixels, with intervals on a stretched axis.
+    """The repeated values of an output, or of pixels, with intervals on a stretched axis.
 
     Draws of a network have a density, and never hit a value exactly. So the axis is stretched at a
     frequent value: other values move away from it, and whatever is drawn in between becomes this
@@ -41,7 +42,8 @@ class RepeatedValues:
     becomes one of them.
     """
 
-    column: int | None  # None stands for all pixels of images
+    start: int  # the first column of flat rows that has them
+    stop: int  # the column after the last one: an output has one, pixels of images have many
     values: NDArray[np.float64]  # (k,), ascending
     places: NDArray[np.float64]  # (k,), of the values on the stretched axis
     lower: NDArray[np.float64]  # (k,), ends of the intervals there; the outermost may be infinite
@@ -49,17 +51,32 @@ class RepeatedValues:
     shifts: NDArray[np.float64]  # (k + 1,), by which values before, between and after are moved
 
     def stretch(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Values (n,) of the output on the stretched axis."""
+        """Values of any shape on the stretched axis."""
         following = np.searchsorted(self.values, values, side="right")
         last = np.maximum(following - 1, 0)
         is_repeated = (following > 0) & (self.values[last] == values)
         return np.where(is_repeated, self.places[last], values + self.shifts[following])
+
+    @property
+    def columns(self) -> slice:
+        """The columns of flat rows that have them."""
+        return slice(self.start, self.stop)
+
+    @property
+    def is_of_output(self) -> bool:
+        """Whether one output has them, and not the pixels of images."""
+        return self.stop - self.start == 1
 
     @cached_property
     def are_all(self) -> bool:
         """Whether the output takes no other values."""
         ends = np.isinf(self.lower[0]) and np.isinf(self.upper[-1])
         return bool(ends and np.array_equal(self.lower[1:], self.upper[:-1]))
+
+    def interval(self, value: float) -> tuple[float, float, float]:
+        """Place, lower and upper end of one of the values on the stretched axis."""
+        place = np.searchsorted(self.values, value)
+        return float(self.places[place]), float(self.lower[place]), float(self.upper[place])
 
     def with_borders(
         self, drawn: NDArray[np.float64], responses: NDArray[np.float64]
@@ -74,6 +91,8 @@ class RepeatedValues:
         share = np.bincount(kinds, minlength=len(self.values)).cumsum()[:-1] / len(responses)
         doubt = np.sqrt(share * (1 - share) / len(responses))
         low, high = np.quantile(drawn, np.clip([share - doubt, share + doubt], 0, 1))
+        low = np.where(share - doubt > 0, low, -np.inf)  # draws say nothing of how far beyond
+        high = np.where(share + doubt < 1, high, np.inf)
         gaps = np.diff(self.places)
         ends = np.clip(self.lower[1:], low, high)
         ends = np.clip(ends, self.places[:-1] + gaps / 4, self.places[1:] - gaps / 4)
@@ -84,10 +103,10 @@ class RepeatedValues:
         """Which of some values (n,) are none of the repeated ones, up to rounding."""
         after = np.clip(np.searchsorted(self.values, values), 1, len(self.values) - 1)
         near = np.stack([self.values[after - 1], self.values[after]])
-        return np.abs(near - values).min(axis=0) > _ROUNDING * np.abs(values)
+        return np.abs(near - values).min(axis=0) > ROUNDING * np.abs(values)
 
     def restore(self, places: Tensor) -> Tensor:
-        """Values (n,) of the output, for places on the stretched axis."""
+        """Values for places of any shape on the stretched axis."""
         values, lower, upper, shifts = self._tensors(places)
         if self.are_all:
             return values[torch.bucketize(places, lower[1:], right=True)]
@@ -129,21 +148,28 @@ def find_repeated(rows: NDArray[np.float64]) -> tuple[RepeatedValues, ...]:
     return tuple(each for each in found if each is not None)
 
 
-def find_in_images(pixels: NDArray[np.float64]) -> tuple[RepeatedValues, ...]:
-    """The repeated values of pixels (n,) of images, such as that of an empty background.
+def find_in_images(rows: NDArray[np.float64], n_parts: int) -> tuple[RepeatedValues, ...]:
+    """The repeated values of flat images (n, q), such as that of an empty background.
 
-    They are those of a twentieth of the pixels or more, where other values are far rarer. All are
+    The columns are divided into equal parts, such as the channels, each with values of its own.
+    These are those of a twentieth of the pixels or more, where other values are far rarer. All are
     where there are ten or fewer, as in masks and label maps.
     """
+    ends = np.linspace(0, rows.shape[1], n_parts + 1).astype(int).tolist()
+    found = (_repeated_pixels(*part, rows[:, slice(*part)]) for part in pairwise(ends))
+    return tuple(each for each in found if each is not None)
+
+
+def _repeated_pixels(start: int, stop: int, pixels: NDArray[np.float64]) -> RepeatedValues | None:
     seen, counts = np.unique(pixels + 0.0, return_counts=True)
-    is_frequent = counts >= _SHARE * len(pixels)
-    if 2 <= len(seen) <= _MOST_OF_A_MAP and len(pixels) >= _ROWS_PER_VALUE * len(seen):
-        return (_few(None, seen, seen, np.zeros(len(seen))),)
+    is_frequent = counts >= _SHARE * pixels.size
+    if 2 <= len(seen) <= _MOST_OF_A_MAP and pixels.size >= _ROWS_PER_VALUE * len(seen):
+        return _few(start, stop, seen, seen, np.zeros(len(seen)))
     is_frequent &= counts >= _FEWEST_EQUAL * np.median(counts)
     if len(seen) == 1 or not is_frequent.any():
-        return ()
+        return None
     widths = _widths(seen, counts, is_frequent, _MOST_ODDS_OF_PIXELS)
-    return (_frequent(None, seen, widths),)
+    return _frequent(start, stop, seen, widths)
 
 
 def find_in_both(
@@ -158,10 +184,10 @@ def find_in_both(
     together = find_repeated(np.concatenate([paired, others]))
     if len(paired) < FEWEST_ROWS or len(others) == 0:
         return together
-    by_column = {each.column: each for each in together}
+    by_column = {each.start: each for each in together}
     found = []
     for own in find_repeated(paired):
-        shared = by_column.get(own.column, own)
+        shared = by_column.get(own.start, own)
         found.append(shared if shared.are_all == own.are_all else own)
     return tuple(found)
 
@@ -176,10 +202,10 @@ def _repeated_of(place: int, column: NDArray[np.float64]) -> RepeatedValues | No
         is_frequent &= counts >= _FEWEST_EQUAL * np.median(counts)
         if not is_frequent.any():
             return None
-        return _frequent(place, seen, _widths(seen, counts, is_frequent))
+        return _frequent(place, place + 1, seen, _widths(seen, counts, is_frequent))
     if len(every) == 2:  # no other value needs room
-        return _few(place, every, seen, np.zeros(2))
-    return _few(place, every, seen, _widths(seen, counts, is_frequent))
+        return _few(place, place + 1, every, seen, np.zeros(2))
+    return _few(place, place + 1, every, seen, _widths(seen, counts, is_frequent))
 
 
 def _widths(
@@ -240,7 +266,8 @@ def _values_of_few(
 
 
 def _few(
-    place: int | None,
+    start: int,
+    stop: int,
     values: NDArray[np.float64],
     seen: NDArray[np.float64],
     widths: NDArray[np.float64],
@@ -256,11 +283,12 @@ def _few(
     lower, upper = lower + shifts[:-1], upper + shifts[1:]
     places = np.where(extra > 0, lower / 2 + upper / 2, values + shifts[1:])
     lower[0], upper[-1] = -np.inf, np.inf
-    return RepeatedValues(place, values, places, lower, upper, shifts)
+    return RepeatedValues(start, stop, values, places, lower, upper, shifts)
 
 
 def _frequent(
-    place: int | None,
+    start: int,
+    stop: int,
     seen: NDArray[np.float64],
     widths: NDArray[np.float64],
 ) -> RepeatedValues:
@@ -274,7 +302,7 @@ def _frequent(
         lower[0] = -np.inf
     if is_frequent[-1]:
         upper[-1] = np.inf
-    return RepeatedValues(place, values, places, lower, upper, shifts)
+    return RepeatedValues(start, stop, values, places, lower, upper, shifts)
 
 
 def stretch_columns(
@@ -285,8 +313,7 @@ def stretch_columns(
         return rows
     found = rows.copy()
     for each in repeated:
-        part = slice(None) if each.column is None else each.column
-        found[:, part] = each.stretch(found[:, part])
+        found[:, each.columns] = each.stretch(found[:, each.columns])
     return found
 
 
@@ -294,9 +321,9 @@ def restore_columns(repeated: Sequence[RepeatedValues], rows: Tensor) -> Tensor:
     """Flat rows (n, q) back from the stretched axes."""
     if not repeated:
         return rows
-    if repeated[0].column is None:
+    if repeated[0].columns == slice(0, rows.shape[1]):
         return repeated[0].restore(rows)
     columns = rows.T.contiguous()  # several times faster than columns of rows
     for each in repeated:
-        columns[each.column] = each.restore(columns[each.column])
+        columns[each.columns] = each.restore(columns[each.columns])
     return columns.T.contiguous()

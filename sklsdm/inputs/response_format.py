@@ -95,15 +95,21 @@ class ResponseFormat:
         return self.standardiser.forward(stretch_columns(self.repeated, rows))
 
     def restore(self, rows: Tensor) -> Tensor:
-        """Standardised rows (n, width) in the responses' own units, flat.
-
-        They are clipped to the range, and keep the rules.
-        """
+        """Standardised rows (n, width) as :meth:`exact_values`."""
         if rows.device.type == "mps":  # MPS has no float64
             rows = rows.cpu()
         exact = rows.double() if self.dtype == np.float64 else rows
         mean, scale = self.standardiser.tensors(exact)
-        values = self._clipped(restore_columns(self.repeated, (exact * scale).add_(mean)))
+        return self.exact_values((exact * scale).add_(mean))
+
+    def exact_values(self, places: Tensor) -> Tensor:
+        """Flat rows (n, width) on the stretched axes in the responses' own units.
+
+        They take repeated values, are clipped to the range, and keep the rules.
+        """
+        for rule in self.rules:
+            places = rule.settle(places, self.repeated)
+        values = self._clipped(restore_columns(self.repeated, places))
         for rule in self.rules:
             values = self._clipped(rule.keep(values))
         return values

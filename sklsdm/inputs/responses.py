@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sklsdm._validation import warn_user
 from sklsdm.blocks import row_blocks, row_hashes, row_slices, rows_per_block, spread_rows
+from sklsdm.inputs.finding_rules import find_rules
 from sklsdm.inputs.repeated import (
     MOST_SEARCHED_OUTPUTS,
     RepeatedValues,
@@ -32,7 +33,6 @@ from sklsdm.inputs.rules import (
     KnownCombinations,
     ResponseRule,
     SameValues,
-    find_rules,
 )
 from sklsdm.inputs.standardising import (
     ColumnMoments,
@@ -87,7 +87,7 @@ def _rows_with_new_values(
     """Rows of an array in which an output of few values has another; `most` or a few more."""
     found: list[NDArray[np.float64]] = []
     for block in _raw_blocks([part]):
-        is_new = [each.is_new(block[:, each.column]) for each in repeated if each.are_all]
+        is_new = [each.is_new(block[:, each.start]) for each in repeated if each.are_all]
         found.append(block[np.any(is_new, axis=0)])
         if sum(map(len, found)) >= most:
             break
@@ -136,8 +136,9 @@ class Responses:
         elif exact_values and is_image and len(self) < MANY_IMAGES:
             n_images = max(_FEWEST_IMAGES, _SOME_PIXELS // math.prod(paired.shape[1:]))
             some = np.concatenate([some_rows(part, n_images) for part in self._parts])
-            if len(fit_standardiser(iter([some]), n_channels=count_channels(paired)).mean) == 1:
-                repeated = find_in_images(some.ravel())
+            n_channels = count_channels(paired)
+            shares_scale = len(fit_standardiser(iter([some]), n_channels=n_channels).mean) == 1
+            repeated = find_in_images(some, 1 if shares_scale else n_channels)
         blocks = (stretch_columns(repeated, block) for block in _raw_blocks(self._parts))
         moments = column_moments(blocks)
         standardiser = moments.standardiser(count_channels(paired))
@@ -169,18 +170,15 @@ class Responses:
             new = (_rows_with_new_values(part, found, _MOST_SEARCHED) for part in self._parts)
             samples = [np.concatenate(rows) for rows in zip(samples, new, strict=True)]
             found = find_in_both(*self._paired_and_others(samples))
-        rules = tuple(
-            rule
-            for rule in find_rules(np.concatenate(samples), found)
-            if rule.holds_in(_raw_blocks(self._parts))
-        )
+        candidates = find_rules(np.concatenate(samples), found)
+        rules = tuple(rule for rule in candidates if rule.holds_in(_raw_blocks(self._parts)))
         if any(isinstance(rule, SameValues) for rule in rules):
             return (), rules
         combined = [r.columns for r in rules if isinstance(r, KnownCombinations)]
         known = set(np.concatenate(combined).tolist()) if combined else set()
         rows = np.concatenate(samples)
-        kept = (e for e in found if e.column not in known or _is_mostly_one(rows[:, e.column]))
-        return tuple(kept), rules
+        kept = tuple(e for e in found if e.start not in known or _is_mostly_one(rows[:, e.start]))
+        return kept, rules
 
     def _paired_and_others(
         self, parts: list[NDArray[np.float64]]
@@ -226,15 +224,15 @@ class Responses:
 
     def _warn_of_new_values(self, form: ResponseFormat) -> None:
         """Warn if an output that is drawn as one of few values takes others now."""
-        few = [each for each in form.repeated if each.are_all and each.column is not None]
+        few = [each for each in form.repeated if each.are_all and each.is_of_output]
         blocks = _raw_blocks(self._parts) if few else iter(())
         new = sum(
-            np.array([each.is_new(block[:, each.column]).sum() for each in few]) for block in blocks
+            np.array([each.is_new(block[:, each.start]).sum() for each in few]) for block in blocks
         )
         for each, count in zip(few, np.atleast_1d(new), strict=False):
             if count > _NEW_VALUES * len(self):
                 warn_user(
-                    f"Column {each.column} of the responses took few values in the fit that this "
+                    f"Column {each.start} of the responses took few values in the fit that this "
                     f"one goes on from, {each.values[0]:g} to {each.values[-1]:g}, and {count} of "
                     f"{len(self)} are others now: draws still take only the known ones. Fit anew "
                     f"with warm_start=False, or pass exact_values=False from the first fit on."

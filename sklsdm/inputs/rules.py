@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -17,22 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklsdm.blocks import row_hashes
-from sklsdm.inputs.repeated import FEWEST_ROWS, RepeatedValues
+from sklsdm.inputs.repeated import ROUNDING, RepeatedValues
 
-_ROUNDING = 1e-5  # relative, up to which sums are equal; float32 adds up to less
-_UNSEEN = 0.01  # of an output's standard deviation, by which keeping a rule may move its values
-_ROWS_PER_OUTPUT = 3  # from which on linear relations are no chance
-_DEPENDENT = 1e-6  # of an output's standard deviation that others leave; less is rounding
-_LARGEST = 5.0  # of a relation's coefficients, in standard deviations; larger ones blow errors up
-_DIGITS = 6  # after the point, of coefficients that are round numbers
-_UNKNOWN = 0.01  # share of responses that may have another combination of values than the known
-_MOST_COMBINATIONS = 500
-_ROWS_PER_COMBINATION = 5  # on average
-_MISSING = 0.5  # of the share of missing combinations where one output determines another
-_FLAGS_MISSING = 5  # responses, where all outputs have two values
-_AROUND = 0.7  # of an output's spread that is left where it goes with a combination
-_LEAST_AROUND = 0.01  # of its spread
-_MOST_COMBINED = 64  # outputs of few values, of which each is tried beside each
+EQUAL_SUMS = 1e-5  # relative difference up to which sums are equal; float32 adds up to less
+UNSEEN = 0.01  # of an output's standard deviation, by which keeping a rule may move its values
 
 
 class ResponseRule(ABC):
@@ -52,6 +40,11 @@ class ResponseRule(ABC):
     def allows(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
         """Whether draws that follow it lie between two ends (q,), or can be clipped to them."""
         return True
+
+    def settle(self, places: Tensor, repeated: Sequence[RepeatedValues]) -> Tensor:
+        """Draws (n, q) on the stretched axes of `repeated` values that lie inside the intervals of
+        those values only that the rule allows together."""
+        return places
 
     @abstractmethod
     def keep(self, values: Tensor) -> Tensor:
@@ -86,8 +79,8 @@ class CommonTotal(ResponseRule):
         return f"the sum {self.value:g}"
 
     def followed_by(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
-        equal = np.abs(rows.sum(axis=1) - self.value) <= _ROUNDING * self.value
-        return np.asarray(equal & (rows.min(axis=1) >= -_ROUNDING * self.value))
+        equal = np.abs(rows.sum(axis=1) - self.value) <= EQUAL_SUMS * self.value
+        return np.asarray(equal & (rows.min(axis=1) >= -EQUAL_SUMS * self.value))
 
     def allows(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
         return bool((low <= 0).all() and (high >= self.value).all())
@@ -116,7 +109,7 @@ class ConstantPixels(ResponseRule):
         return np.asarray(~self._differ(rows).any(axis=1))
 
     def _differ(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
-        differ = np.abs(rows - self.values) > _ROUNDING * np.abs(self.values)
+        differ = np.abs(rows - self.values) > EQUAL_SUMS * np.abs(self.values)
         return np.asarray(differ & self.is_constant)
 
     def narrowed_to(self, blocks: Iterable[NDArray[np.float64]]) -> ConstantPixels:
@@ -165,6 +158,103 @@ class SameValues(ResponseRule):
 
 
 @dataclass(frozen=True)
+class ImpliedValues(ResponseRule):
+    """A value of one output, the leader, that implies a value of each of some others.
+
+    Draws of these followers get their implied values wherever the leader has its own. If all other
+    responses of a follower lie on one side of its implied value, so do its other draws: those on
+    the wrong side are reflected.
+
+    Where leader and followers have these values only together, and all are frequent, a draw has all
+    or none. It has all if no output is farther from the middle of its interval than `radius` times
+    the way to the end. Otherwise an output inside its interval is moved out of it.
+    """
+
+    leader: int
+    value: float
+    followers: NDArray[np.intp]  # (f,), columns
+    implied: NDArray[np.float64]  # (f,)
+    occurs_elsewhere: NDArray[np.bool_]  # (f,), the implied value, where the leader has another
+    sides: NDArray[np.float64]  # (f,), of other responses: 1 above, -1 below, 0 both
+    radius: float = 1.0
+
+    @property
+    def text(self) -> str:
+        return f"one value in each of columns {self.followers.tolist()} where column \
+{self.leader} is {self.value:g}"
+
+    def followed_by(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        away = rows[:, self.followers] - self.implied
+        is_implied = np.abs(away) <= ROUNDING * np.abs(self.implied)
+        may_stay = (self.occurs_elsewhere | ~is_implied) & (self.sides * away >= 0)
+        leads = rows[:, self.leader] == self.value
+        return np.where(leads, is_implied.all(axis=1), may_stay.all(axis=1))
+
+    def allows(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
+        low, high = low[self.followers], high[self.followers]
+        return bool(((low <= self.implied) & (self.implied <= high)).all())
+
+    def intervals(
+        self, repeated: Sequence[RepeatedValues]
+    ) -> dict[int, tuple[float, float, float]]:
+        """Middle, lower and upper end of the intervals of the values that occur only together.
+
+        The keys are their columns; there are none where fewer than two are frequent.
+        """
+        only = ~self.occurs_elsewhere
+        values = dict(zip(self.followers[only].tolist(), self.implied[only].tolist(), strict=True))
+        values[self.leader] = self.value
+        found = {
+            each.start: each.interval(values[each.start])
+            for each in repeated
+            if each.start in values and values[each.start] in each.values
+        }
+        return found if len(found) > 1 else {}
+
+    def settle(self, places: Tensor, repeated: Sequence[RepeatedValues]) -> Tensor:
+        intervals = self.intervals(repeated)
+        if not intervals:
+            return places
+        columns = torch.as_tensor([*intervals], device=places.device)
+        own = places.index_select(1, columns)
+        middle, lower, upper = torch.tensor([*intervals.values()]).to(own).T
+        distances = _distances(own, middle, lower, upper)
+        away = (own - middle).abs()
+        upwards = ((own >= middle) | lower.isinf()) & upper.isfinite()
+        beyond = torch.where(upwards, upper + away, lower - away)
+        alone = torch.where(distances <= 1, beyond, own)
+        together = distances.amax(dim=1, keepdim=True) <= self.radius
+        return places.index_copy(1, columns, torch.where(together, middle, alone))
+
+    def with_radius(
+        self, drawn: Tensor, responses: NDArray[np.float64], repeated: Sequence[RepeatedValues]
+    ) -> ImpliedValues:
+        """The rule with the radius within which as many draws lie as responses have its values.
+
+        Draws (m, q) are on the stretched axes. The radius is a quarter at least and four at most.
+        """
+        intervals = self.intervals(repeated)
+        own = drawn[:, list(intervals)]
+        distances = _distances(own, *torch.tensor([*intervals.values()]).to(own).T).amax(dim=1)
+        share = float((responses[:, self.leader] == self.value).mean())
+        return replace(self, radius=float(distances.quantile(share).clamp(0.25, 4.0)))
+
+    def keep(self, values: Tensor) -> Tensor:
+        implied, sides = (torch.as_tensor(part).to(values) for part in (self.implied, self.sides))
+        columns = torch.as_tensor(self.followers, device=values.device)
+        own = values.index_select(1, columns)
+        own = torch.where(sides * (own - implied) < 0, 2 * implied - own, own)
+        leads = values[:, self.leader : self.leader + 1] == self.value
+        return values.index_copy(1, columns, torch.where(leads, implied, own))
+
+
+def _distances(places: Tensor, middle: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Distances (n, c) from the middles (c,) of intervals, in units of the way to their ends."""
+    away = places - middle
+    return torch.where(away >= 0, away / (upper - middle), away / (lower - middle))
+
+
+@dataclass(frozen=True)
 class LinearRelations(ResponseRule):
     """Outputs that follow exactly from others, by a line: a total beside its parts, a balance.
 
@@ -182,8 +272,8 @@ class LinearRelations(ResponseRule):
 
     def followed_by(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
         error = np.abs(rows @ self.matrix + self.offset - rows)
-        rounding = _ROUNDING * (np.abs(rows) @ np.abs(self.matrix) + np.abs(self.offset))
-        return np.asarray(((error <= rounding) & (error <= _UNSEEN * self.scale)).all(axis=1))
+        rounding = EQUAL_SUMS * (np.abs(rows) @ np.abs(self.matrix) + np.abs(self.offset))
+        return np.asarray(((error <= rounding) & (error <= UNSEEN * self.scale)).all(axis=1))
 
     def keep(self, values: Tensor) -> Tensor:
         matrix, offset = (torch.as_tensor(part).to(values) for part in (self.matrix, self.offset))
@@ -207,7 +297,7 @@ class KnownCombinations(ResponseRule):
     centres: NDArray[np.float64]  # (k, c + o), standardised
     mean: NDArray[np.float64]  # (c + o,)
     scale: NDArray[np.float64]  # (c + o,)
-    most_others: ClassVar[float] = _UNKNOWN
+    most_others: ClassVar[float] = 0.01
 
     @property
     def text(self) -> str:
@@ -250,172 +340,3 @@ def _nearest_by_column(values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         sums, known_sums = sums + number[place], known_sums + number[kind]
         found.append(levels[place])
     return torch.stack(found, dim=1), torch.isin(sums, known_sums)
-
-
-def find_rules(
-    rows: NDArray[np.float64], repeated: Sequence[RepeatedValues]
-) -> tuple[ResponseRule, ...]:
-    """The rules that all responses (n, q) follow, in the order in which draws are to keep them.
-
-    Outputs of few `repeated` values are drawn as these, and then no sum is kept: both cannot be.
-    Nor is an output of few values computed from others unless it is a sum of them, since it could
-    get a value that it never has. Fewer than 20 responses are not asked, nor are those of one
-    output.
-    """
-    n_rows, n_outputs = rows.shape
-    if n_rows < FEWEST_ROWS or n_outputs < 2:
-        return ()
-    with np.errstate(over="ignore", invalid="ignore"):
-        std = rows.std(axis=0)
-    if not (np.isfinite(std).all() and std.any()):
-        return ()
-    few = [each.column for each in repeated if each.are_all and each.column is not None]
-    varies = _varies(rows, std)
-    combined = _find_combinations(rows, std, [column for column in few if varies[column]])
-    same = SameValues(np.sort(rows[0])[::-1])
-    if same.holds_for(rows):
-        n_known = math.prod(len(each.rows) for each in combined)
-        covered = sum(len(each.columns) for each in combined) == n_outputs
-        return tuple(combined) if covered and n_known < same.n_orders else (same,)
-    total = None if few else _find_total(rows, std)
-    if total is not None:
-        return (total,)
-    groups = [set(each.columns.tolist()) for each in combined]
-    relations = _find_relations(rows, std, set(few), groups)
-    return (*combined, *(() if relations is None else (relations,)))
-
-
-def _find_combinations(
-    rows: NDArray[np.float64], std: NDArray[np.float64], few: Sequence[int]
-) -> list[KnownCombinations]:
-    """Groups of outputs of few values that take part of their combinations only.
-
-    An output joins the first group with which combinations are missing that would be many responses
-    if it did not depend on the group: half as many as if one determined the other, or five of
-    flags. Answers on a scale, and counts, lack combinations that are merely unlikely. Those that
-    occur must be few, and those that occur once a hundredth of the responses at most: their share
-    estimates that of combinations not seen yet (Good 1953). Outputs without a common value come
-    first.
-    """
-    if len(few) > _MOST_COMBINED:
-        return []
-    groups: list[tuple[list[int], NDArray[np.intp]]] = []
-    kinds, counts = {}, {}
-    for column in few:
-        _, own, counts[column] = np.unique(rows[:, column], return_inverse=True, return_counts=True)
-        kinds[column] = own.reshape(-1)
-    for column in sorted(few, key=lambda column: counts[column].max()):
-        for place, (columns, kind) in enumerate(groups):
-            flags = all(len(counts[each]) == 2 for each in (*columns, column))
-            together = _combined(kind, kinds[column], flags)
-            if together is not None:
-                groups[place] = ([*columns, column], together)
-                break
-        else:
-            groups.append(([column], kinds[column]))
-    return [_combinations(rows, std, sorted(c), kind) for c, kind in groups if len(c) > 1]
-
-
-def _combinations(
-    rows: NDArray[np.float64], std: NDArray[np.float64], columns: list[int], kind: NDArray[np.intp]
-) -> KnownCombinations:
-    """The combinations, numbered by `kind` (n,), of some columns of responses (n, q)."""
-    _, first, count = np.unique(kind, return_index=True, return_counts=True)
-    means = np.zeros((len(count), rows.shape[1]))
-    np.add.at(means, kind, rows)
-    means /= count[:, None]
-    around = np.sqrt(((rows - means[kind]) ** 2).sum(axis=0) / (len(rows) - len(count)))
-    goes_with = _varies(rows, std) & (around <= _AROUND * std)
-    goes_with[columns] = False
-    judged = np.r_[columns, np.flatnonzero(goes_with)].astype(np.intp)
-    part = judged[: len(columns)]
-    known = rows[first][:, part] + 0.0
-    scale = np.where(goes_with, np.maximum(around, _LEAST_AROUND * std), std)[judged]
-    mean = rows.mean(axis=0)[judged]
-    centres = (np.c_[known, means[:, judged[len(columns) :]]] - mean) / scale
-    return KnownCombinations(part, known, judged, centres, mean, scale)
-
-
-def _combined(
-    one: NDArray[np.intp], other: NDArray[np.intp], flags: bool
-) -> NDArray[np.intp] | None:
-    """A number for each combination of two numbers (n,); None where few are missing."""
-    n_rows = len(one)
-    _, first, kind, count = np.unique(
-        one * (other.max() + 1) + other, return_index=True, return_inverse=True, return_counts=True
-    )
-    most = min(_MOST_COMBINATIONS, n_rows // _ROWS_PER_COMBINATION)
-    if len(count) > most or (count == 1).sum() > _UNKNOWN * n_rows:
-        return None
-    shares = [np.bincount(numbers) / n_rows for numbers in (one, other)]
-    # The share of rows with the missing combinations, if neither number depended on the other.
-    missing = 1 - (shares[0][one[first]] * shares[1][other[first]]).sum()
-    least = _FLAGS_MISSING / n_rows
-    if not flags:  # at most that much is missing: where one number determines the other
-        least = _MISSING * min(1 - np.square(each).sum() for each in shares)
-    return kind.reshape(-1) if missing >= least else None
-
-
-def _varies(rows: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which outputs vary by more than rounding."""
-    return std > _ROUNDING * np.abs(rows).max(axis=0)
-
-
-def _find_total(rows: NDArray[np.float64], std: NDArray[np.float64]) -> CommonTotal | None:
-    total = float(np.median(rows.sum(axis=1)))
-    found = CommonTotal(total)
-    if not 0 < total < np.inf or not found.holds_for(rows):
-        return None
-    # Where outputs are large and vary little, or are constant, equal sums are rounding: dividing by
-    # them would move values that hardly vary.
-    most = np.abs(rows.sum(axis=1) / total - 1).max()
-    is_unseen = (most * np.abs(rows).max(axis=0) <= _UNSEEN * std).all()
-    return found if is_unseen and (std[rows.max(axis=0) > 0] > 0).all() else None
-
-
-def _find_relations(
-    rows: NDArray[np.float64], std: NDArray[np.float64], few: set[int], groups: list[set[int]]
-) -> LinearRelations | None:
-    """Outputs that others determine; those that vary most follow, as totals do.
-
-    Within one of the `groups` of columns, whose combinations are known, nothing needs to follow.
-    """
-    n_rows, n_outputs = rows.shape
-    varying = np.flatnonzero(_varies(rows, std))
-    if n_rows < _ROWS_PER_OUTPUT * n_outputs or len(varying) < 2:
-        return None
-    order = varying[np.argsort(std[varying], kind="stable")]
-    mean = rows.mean(axis=0)
-    standardised = (rows[:, order] - mean[order]) / std[order]
-    # A column's own part of it, beside those that vary less, on the diagonal.
-    own = np.abs(np.diag(np.linalg.qr(standardised, mode="r"))) / np.sqrt(n_rows)
-    follows = own <= _DEPENDENT
-    if not follows.any():
-        return None
-    known, others = order[~follows], order[follows]
-    by_others, *_ = np.linalg.lstsq(standardised[:, ~follows], standardised[:, follows], rcond=None)
-    by_others[np.abs(by_others) < _DEPENDENT] = 0.0
-    matrix, offset, followers = np.eye(n_outputs), np.zeros(n_outputs), []
-    for column, weights in zip(others, by_others.T, strict=True):
-        coefficients = _rounded(weights * std[column] / std[known])
-        is_sum = (coefficients >= 0).all()
-        if np.abs(weights).max() > _LARGEST or (column in few and not is_sum):
-            continue
-        together = {int(column), *known[coefficients != 0].tolist()}
-        if any(together <= group for group in groups):
-            continue
-        matrix[:, column] = 0.0
-        matrix[known, column] = coefficients
-        constant = mean[column] - mean[known] @ coefficients
-        offset[column] = constant if abs(constant) > _DEPENDENT * std[column] else 0.0
-        followers.append(column)
-    found = LinearRelations(matrix, offset, std, np.array(followers, dtype=np.intp))
-    return found if followers and found.holds_for(rows) else None
-
-
-def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values that are round numbers up to the error of a regression as such numbers."""
-    close = np.round(values, _DIGITS)
-    return np.where(
-        np.abs(values - close) < _DEPENDENT * np.maximum(np.abs(values), 1), close, values
-    )

@@ -134,10 +134,11 @@ class ResponseGraph(nn.Module):
         self.residuals = getattr(self.autoencoder, "residuals_", None)
         dtype = torch.float64 if form.dtype == np.float64 else torch.float32
         self.restore = _Affine(form.standardiser, dtype, inverse=True)
-        self.repeated_columns = [each.column for each in form.repeated if each.column is not None]
+        self.repeated_columns = [each.columns for each in form.repeated]
         self.repeated = nn.ModuleList(_Repeated(each, dtype) for each in form.repeated)
         self.shape = form.shape
         self.rules = form.rules
+        self.known_repeated = form.repeated
         self.is_clipped = form.range is not None
         if form.range is not None:
             for name, end in zip(("low", "high"), form.range, strict=True):
@@ -145,17 +146,19 @@ class ResponseGraph(nn.Module):
 
     def forward(self, codes: Tensor, noise: Tensor) -> Tensor:
         rows = self.restore(self.autoencoder.decode(codes, noise))
-        if len(self.repeated_columns) > 0:
-            columns = list(rows.unbind(dim=1))
-            for column, repeated in zip(self.repeated_columns, self.repeated, strict=True):
-                columns[column] = repeated(columns[column])
-            rows = torch.stack(columns, dim=1)
-        elif len(self.repeated) > 0:  # of all pixels
-            rows = self.repeated[0](rows)
-        rows = self._clipped(rows)
+        for rule in self.rules:
+            rows = rule.settle(rows, self.known_repeated)
+        rows = self._clipped(self._with_repeated_values(rows))
         for rule in self.rules:
             rows = self._clipped(rule.keep(rows))
         return rows.reshape(-1, *self.shape)
+
+    def _with_repeated_values(self, rows: Tensor) -> Tensor:
+        parts, done = [], 0
+        for columns, repeated in zip(self.repeated_columns, self.repeated, strict=True):
+            parts += [rows[:, done : columns.start], repeated(rows[:, columns])]
+            done = columns.stop
+        return torch.cat([*parts, rows[:, done:]], dim=1)
 
     def _clipped(self, rows: Tensor) -> Tensor:
         return torch.clamp(rows, self.low, self.high) if self.is_clipped else rows

@@ -38,6 +38,7 @@ from sklsdm.inputs.response_format import ResponseFormat
 from sklsdm.inputs.rules import (
     CommonTotal,
     ConstantPixels,
+    ImpliedValues,
     KnownCombinations,
     LinearRelations,
     SameValues,
@@ -65,6 +66,7 @@ _OURS = (
     RepeatedValues,
     CommonTotal,
     ConstantPixels,
+    ImpliedValues,
     KnownCombinations,
     LinearRelations,
     SameValues,

@@ -1,0 +1,203 @@
+"""The rules that responses follow exactly, found in a table of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklsdm.inputs.implied_values import find_implied_values
+from sklsdm.inputs.repeated import FEWEST_ROWS, RepeatedValues
+from sklsdm.inputs.rules import (
+    EQUAL_SUMS,
+    UNSEEN,
+    CommonTotal,
+    KnownCombinations,
+    LinearRelations,
+    ResponseRule,
+    SameValues,
+)
+
+_ROWS_PER_OUTPUT = 3  # from which on linear relations are no chance
+_DEPENDENT = 1e-6  # of an output's standard deviation that others leave; less is rounding
+_LARGEST = 5.0  # of a relation's coefficients, in standard deviations; larger ones blow errors up
+_DIGITS = 6  # after the point, of coefficients that are round numbers
+_MOST_COMBINATIONS = 500
+_ROWS_PER_COMBINATION = 5  # on average
+_MISSING = 0.5  # of the share of missing combinations where one output determines another
+_FLAGS_MISSING = 5  # responses, where all outputs have two values
+_AROUND = 0.7  # of an output's spread that is left where it goes with a combination
+_LEAST_AROUND = 0.01  # of its spread
+_MOST_COMBINED = 64  # outputs of few values, of which each is tried beside each
+
+
+def find_rules(
+    rows: NDArray[np.float64], repeated: Sequence[RepeatedValues]
+) -> tuple[ResponseRule, ...]:
+    """The rules that all responses (n, q) follow, in the order in which draws are to keep them.
+
+    Outputs of few `repeated` values are drawn as these, and then no sum is kept: both cannot be.
+    Nor is an output of few values computed from others unless it is a sum of them, since it could
+    get a value that it never has. Fewer than 20 responses are not asked, nor are those of one
+    output.
+    """
+    n_rows, n_outputs = rows.shape
+    if n_rows < FEWEST_ROWS or n_outputs < 2:
+        return ()
+    with np.errstate(over="ignore", invalid="ignore"):
+        std = rows.std(axis=0)
+    if not (np.isfinite(std).all() and std.any()):
+        return ()
+    few = [each.start for each in repeated if each.are_all]
+    varies = _varies(rows, std)
+    combined = _find_combinations(rows, std, [column for column in few if varies[column]])
+    same = SameValues(np.sort(rows[0])[::-1])
+    if same.holds_for(rows):
+        n_known = math.prod(len(each.rows) for each in combined)
+        covered = sum(len(each.columns) for each in combined) == n_outputs
+        return tuple(combined) if covered and n_known < same.n_orders else (same,)
+    total = None if few else _find_total(rows, std)
+    if total is not None:
+        return (total,)
+    groups = [set(each.columns.tolist()) for each in combined]
+    implied = find_implied_values(rows, repeated)
+    relations = _find_relations(rows, std, set(few), groups)
+    return (*combined, *implied, *(() if relations is None else (relations,)))
+
+
+def _find_combinations(
+    rows: NDArray[np.float64], std: NDArray[np.float64], few: Sequence[int]
+) -> list[KnownCombinations]:
+    """Groups of outputs of few values that take part of their combinations only.
+
+    An output joins the first group with which combinations are missing that would be many responses
+    if it did not depend on the group: half as many as if one determined the other, or five of
+    flags. Answers on a scale, and counts, lack combinations that are merely unlikely. Those that
+    occur must be few, and those that occur once a hundredth of the responses at most: their share
+    estimates that of combinations not seen yet (Good 1953). Outputs without a common value come
+    first.
+    """
+    if len(few) > _MOST_COMBINED:
+        return []
+    groups: list[tuple[list[int], NDArray[np.intp]]] = []
+    kinds, counts = {}, {}
+    for column in few:
+        _, own, counts[column] = np.unique(rows[:, column], return_inverse=True, return_counts=True)
+        kinds[column] = own.reshape(-1)
+    for column in sorted(few, key=lambda column: counts[column].max()):
+        for place, (columns, kind) in enumerate(groups):
+            flags = all(len(counts[each]) == 2 for each in (*columns, column))
+            together = _combined(kind, kinds[column], flags)
+            if together is not None:
+                groups[place] = ([*columns, column], together)
+                break
+        else:
+            groups.append(([column], kinds[column]))
+    return [_combinations(rows, std, sorted(c), kind) for c, kind in groups if len(c) > 1]
+
+
+def _combinations(
+    rows: NDArray[np.float64], std: NDArray[np.float64], columns: list[int], kind: NDArray[np.intp]
+) -> KnownCombinations:
+    """The combinations, numbered by `kind` (n,), of some columns of responses (n, q)."""
+    _, first, count = np.unique(kind, return_index=True, return_counts=True)
+    means = np.zeros((len(count), rows.shape[1]))
+    np.add.at(means, kind, rows)
+    means /= count[:, None]
+    around = np.sqrt(((rows - means[kind]) ** 2).sum(axis=0) / (len(rows) - len(count)))
+    goes_with = _varies(rows, std) & (around <= _AROUND * std)
+    goes_with[columns] = False
+    judged = np.r_[columns, np.flatnonzero(goes_with)].astype(np.intp)
+    part = judged[: len(columns)]
+    known = rows[first][:, part] + 0.0
+    scale = np.where(goes_with, np.maximum(around, _LEAST_AROUND * std), std)[judged]
+    mean = rows.mean(axis=0)[judged]
+    centres = (np.c_[known, means[:, judged[len(columns) :]]] - mean) / scale
+    return KnownCombinations(part, known, judged, centres, mean, scale)
+
+
+def _combined(
+    one: NDArray[np.intp], other: NDArray[np.intp], flags: bool
+) -> NDArray[np.intp] | None:
+    """A number for each combination of two numbers (n,); None where few are missing."""
+    n_rows = len(one)
+    _, first, kind, count = np.unique(
+        one * (other.max() + 1) + other, return_index=True, return_inverse=True, return_counts=True
+    )
+    most = min(_MOST_COMBINATIONS, n_rows // _ROWS_PER_COMBINATION)
+    if len(count) > most or (count == 1).sum() > KnownCombinations.most_others * n_rows:
+        return None
+    shares = [np.bincount(numbers) / n_rows for numbers in (one, other)]
+    # The share of rows with the missing combinations, if neither number depended on the other.
+    missing = 1 - (shares[0][one[first]] * shares[1][other[first]]).sum()
+    least = _FLAGS_MISSING / n_rows
+    if not flags:  # at most that much is missing: where one number determines the other
+        least = _MISSING * min(1 - np.square(each).sum() for each in shares)
+    return kind.reshape(-1) if missing >= least else None
+
+
+def _varies(rows: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which outputs vary by more than rounding."""
+    return std > EQUAL_SUMS * np.abs(rows).max(axis=0)
+
+
+def _find_total(rows: NDArray[np.float64], std: NDArray[np.float64]) -> CommonTotal | None:
+    total = float(np.median(rows.sum(axis=1)))
+    found = CommonTotal(total)
+    if not 0 < total < np.inf or not found.holds_for(rows):
+        return None
+    # Where outputs are large and vary little, or are constant, equal sums are rounding: dividing by
+    # them would move values that hardly vary.
+    most = np.abs(rows.sum(axis=1) / total - 1).max()
+    is_unseen = (most * np.abs(rows).max(axis=0) <= UNSEEN * std).all()
+    return found if is_unseen and (std[rows.max(axis=0) > 0] > 0).all() else None
+
+
+def _find_relations(
+    rows: NDArray[np.float64], std: NDArray[np.float64], few: set[int], groups: list[set[int]]
+) -> LinearRelations | None:
+    """Outputs that others determine; those that vary most follow, as totals do.
+
+    Within one of the `groups` of columns, whose combinations are known, nothing needs to follow.
+    """
+    n_rows, n_outputs = rows.shape
+    varying = np.flatnonzero(_varies(rows, std))
+    if n_rows < _ROWS_PER_OUTPUT * n_outputs or len(varying) < 2:
+        return None
+    order = varying[np.argsort(std[varying], kind="stable")]
+    mean = rows.mean(axis=0)
+    standardised = (rows[:, order] - mean[order]) / std[order]
+    # A column's own part of it, beside those that vary less, on the diagonal.
+    own = np.abs(np.diag(np.linalg.qr(standardised, mode="r"))) / np.sqrt(n_rows)
+    follows = own <= _DEPENDENT
+    if not follows.any():
+        return None
+    known, others = order[~follows], order[follows]
+    by_others, *_ = np.linalg.lstsq(standardised[:, ~follows], standardised[:, follows], rcond=None)
+    by_others[np.abs(by_others) < _DEPENDENT] = 0.0
+    matrix, offset, followers = np.eye(n_outputs), np.zeros(n_outputs), []
+    for column, weights in zip(others, by_others.T, strict=True):
+        coefficients = _rounded(weights * std[column] / std[known])
+        is_sum = (coefficients >= 0).all()
+        if np.abs(weights).max() > _LARGEST or (column in few and not is_sum):
+            continue
+        together = {int(column), *known[coefficients != 0].tolist()}
+        if any(together <= group for group in groups):
+            continue
+        matrix[:, column] = 0.0
+        matrix[known, column] = coefficients
+        constant = mean[column] - mean[known] @ coefficients
+        offset[column] = constant if abs(constant) > _DEPENDENT * std[column] else 0.0
+        followers.append(column)
+    found = LinearRelations(matrix, offset, std, np.array(followers, dtype=np.intp))
+    return found if followers and found.holds_for(rows) else None
+
+
+def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values that are round numbers up to the error of a regression as such numbers."""
+    close = np.round(values, _DIGITS)
+    return np.where(
+        np.abs(values - close) < _DEPENDENT * np.maximum(np.abs(values), 1), close, values
+    )
