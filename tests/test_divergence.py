@@ -405,6 +405,18 @@ def test_a_mistyped_value_that_makes_most_of_the_variance_is_named(value, is_tol
         assert "y holds 1000 in row 7, column 1, 1.6e+03 times" in str(caught[0].message)
 
 
+@pytest.mark.parametrize(("n_far", "is_told"), [(4, True), (20, True), (100, False)])
+def test_a_few_values_that_make_most_of_the_variance_are_named(n_far, is_told):
+    numbers = np.random.default_rng(0).normal(size=(500, 2))
+    numbers[:n_far, 1] = 1000 + np.arange(n_far)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_extremes({"y": numbers}, numbers.std(axis=0))
+    assert len(caught) == is_told
+    if is_told:
+        assert f"({n_far} such values in all)" in str(caught[0].message)
+
+
 @pytest.mark.parametrize("n_rows", [10, 1000, 30_000])
 def test_no_extreme_value_is_missed_by_its_standard_deviation(n_rows):
     """Values are only looked at where the standard deviation lets one be extreme."""

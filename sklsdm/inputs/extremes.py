@@ -16,8 +16,11 @@ from sklsdm.inputs.response_format import count_channels, flat_rows, some_rows
 
 EXTREME = 1e6  # usual distances from the median, beyond which a value is extreme
 # Of 20 numbers or more, one that makes most of its column's variance is extreme from this distance
-# on. (One of 500 hardly harmed from 100 usual distances, clearly from 200, docs/lessons.md.)
+# on; so are a few that do together. (One of 500 hardly harmed from 100 usual distances, clearly from
+# 200, docs/lessons.md.)
 _FEWEST_NUMBERS, _FAR_ALONE, _MOST_VARIANCE = 20, 150.0, 0.9
+_FEW = 0.05  # share of the values
+_APART = 5.0  # times as far as the values next to them, of which there are fewer; else it is a tail
 # Where one value makes so much, the standard deviation is more than three times that of the others,
 # which is seldom below their usual distance.
 _LEAST_SPREAD = 3.0
@@ -36,8 +39,8 @@ def warn_of_extremes(
 ) -> None:
     """Warn of values that are a million times as far from their column's median as is usual.
 
-    150 times is enough for a value that alone makes 90 % of its column's variance, such as a
-    mistyped one. Codes for missing values, such as -999, are named as such in tables.
+    150 times is enough for a value that makes 90 % of its column's variance, such as a mistyped
+    one, or for a few such values together (a twentieth of them at most). Codes for missing values, such as -999, are named as such in tables.
 
     The usual distance is the median distance of the values that differ from the median: the
     median absolute deviation, and in a column of mostly zeros the size of what is not zero. It
@@ -76,14 +79,19 @@ def warn_of_extremes(
     codes = [] if together else find_missing_codes(samples)[:_MOST_CODES]
     for code in codes:
         warn_user(code.message(() if names is None else names))
-    middle, usual = _middle_and_distance(np.concatenate(list(samples.values())))
+    sample = np.concatenate(list(samples.values()))
+    middle, usual = _middle_and_distance(sample)
+    few_are_far = _few_make_most_variance(sample, middle, usual)
     if n_channels > 1:  # one for each pixel, as for a table's columns
-        middle, usual = (each.repeat(width // n_channels) for each in (middle, usual))
+        middle, usual, few_are_far = (
+            each.repeat(width // n_channels) for each in (middle, usual, few_are_far)
+        )
     limit = EXTREME * usual
     limit[[code.column for code in codes]] = np.inf
     if std is not None:
         count = n_rows * (width // n_channels if together else 1)
         alone = np.maximum(_FAR_ALONE * usual, math.sqrt(_MOST_VARIANCE * count) * std)
+        alone = np.where(few_are_far, _FAR_ALONE * usual, alone)
         alone[(std < _LEAST_SPREAD * usual) | (count < _FEWEST_NUMBERS)] = np.inf
         # One value at the distance d from the median makes the standard deviation at least
         # d / (√n + 1), since mean and median are at most one standard deviation apart.
@@ -95,6 +103,20 @@ def warn_of_extremes(
     if worst is not None:
         columns = None if width == 1 or together else list(() if names is None else names)
         warn_user(worst.message(count, columns))
+
+
+def _few_make_most_variance(
+    sample: NDArray[np.float64], middle: NDArray[np.float64], usual: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """In which columns of rows (n, q) a few values, apart from others, make most of the variance."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        times = np.nan_to_num(np.abs(sample - middle) / usual)
+        is_far = times > _FAR_ALONE
+        is_next = (times > _FAR_ALONE / _APART) & ~is_far
+        squares = np.square(times)
+        made = np.where(is_far, squares, 0.0).sum(axis=0) >= _MOST_VARIANCE * squares.sum(axis=0)
+    are_apart = is_far.sum(axis=0) > is_next.sum(axis=0)
+    return np.asarray(made & are_apart & (is_far.mean(axis=0) <= _FEW))
 
 
 def _warn_of_far_rows(paired: NDArray[np.float64], unpaired: NDArray[np.float64]) -> None:

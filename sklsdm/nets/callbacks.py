@@ -64,7 +64,7 @@ def default_callbacks(
     check_monitors(theirs, stage.title, None if held_out is None else held_out.name)
     callbacks: list[Any] = [
         ("sklsdm_rate", built_in_schedule(theirs)),
-        ("sklsdm_divergence", DivergenceGuard(stage, look)),
+        ("sklsdm_divergence", DivergenceGuard(stage, look, is_trial=run.is_trial)),
     ]
     scores = ["train_loss"]
     if held_out is not None:

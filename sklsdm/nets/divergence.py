@@ -39,13 +39,16 @@ class DivergenceGuard(Callback):
         The training run, for messages.
     look : Look or None, default=None
         A look at what the network gives; None looks at losses and parameters only.
+    is_trial : bool, default=False
+        Whether the training belongs to a short fit, whose returns are not told at default settings.
     """
 
     remembers = ("n_retries_", "n_good_", "last_good_", "last_bad_", "limit_")
 
-    def __init__(self, stage: Stage, look: Look | None = None) -> None:
+    def __init__(self, stage: Stage, look: Look | None = None, *, is_trial: bool = False) -> None:
         self.stage = stage
         self.look = look
+        self.is_trial = is_trial
 
     def on_train_begin(self, net: TrainingNet, **kwargs: Any) -> None:
         self.n_retries_ = 0
@@ -68,7 +71,8 @@ class DivergenceGuard(Callback):
         halve_rates(net)
         self.last_good_ = net.snapshot()
         self.last_bad_ = distance
-        _LOG.warning(
+        _LOG.log(
+            logging.INFO if self.is_trial else logging.WARNING,
             "%s: training diverged; back to the last good epoch at half the learning rate",
             self.stage.title,
         )
