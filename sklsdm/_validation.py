@@ -45,6 +45,11 @@ def check_groups(groups: Any, n_pairs: int) -> NDArray[np.intp] | None:
         return None
     with named_in_errors("groups"):
         plain = read_unmasked("groups", groups)
+        if np.ndim(plain) > 1 and np.shape(plain)[1] != 1:
+            raise ValueError(
+                f"groups must have shape (n,), got {np.shape(plain)}; join several columns to one "
+                f"label."
+            )
         values = column_or_1d(plain)
         if len(values) != n_pairs:
             raise ValueError(

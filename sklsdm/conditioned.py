@@ -175,12 +175,12 @@ class ConditionedEstimator(LatentSpaceEstimator):
     def _check_condition(self, X: Any) -> NDArray[np.float32]:
         """X, checked, as standardised flat rows (n, p)."""
         self._fitted_format()
-        return self.condition_encoder_.transform(self._conditions_.rows(self._check_X(X)))
+        return self.condition_encoder_.encode(self._conditions_.rows(self._check_X(X)))
 
     def _n_condition_columns(self) -> int:
         """Columns of what `_check_condition` returns."""
         none = np.empty((0, math.prod(self._conditions_.shape)), np.float32)
-        return self.condition_encoder_.transform(none).shape[1]
+        return self.condition_encoder_.encode(none).shape[1]
 
     # ------------------------------------------------------------------ drawing
     @overload

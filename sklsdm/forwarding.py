@@ -358,6 +358,11 @@ def unwrap(model: Any, X: Any) -> tuple[Any, Any]:
     elif hasattr(model, "sample"):
         return model, X
     elif isinstance(model, BaseSearchCV):
+        if not model.refit:
+            raise ValueError(
+                f"{type(model).__name__} has refit=False and keeps no fitted estimator to draw "
+                f"from; set refit=True."
+            )
         check_is_fitted(model, "best_estimator_")
     elif isinstance(model, TransformedTargetRegressor):
         check_is_fitted(model, "regressor_")

@@ -29,7 +29,8 @@ from sklsdm.parameters import (
 )
 
 _FOR_FEW_ROWS = ("diffusion", "mdn")  # matchers that learn from few rows
-_LARGE = 10_000  # integers beyond that may be why memory is not enough
+_LARGE = 10_000  # integers beyond that may be why memory is not enough ...
+_COUNTS_OF_TIME = ("max_steps", "max_epochs")  # ... but these take time alone
 
 
 class PartKind(NamedTuple):
@@ -201,7 +202,8 @@ def largest_settings_in_errors(estimator: PartsOwner) -> Iterator[None]:
         large = {
             name: value
             for name, value in estimator.get_params().items()
-            if any(isinstance(n, int | np.integer) and n > _LARGE for n in _members(value))
+            if not name.endswith(_COUNTS_OF_TIME)
+            and any(isinstance(n, int | np.integer) and n > _LARGE for n in _members(value))
         }
         if not large or not (is_out_of_memory(error) or "overflow" in str(error)):
             raise

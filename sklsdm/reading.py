@@ -87,6 +87,11 @@ def read_unmasked(name: str, value: Any) -> Any:
         if isinstance(value, list | tuple) and any(isinstance(v, torch.Tensor) for v in value):
             value = [tensor_to_numpy(member) for member in value]
         _refuse_parts(name, value)
+        if getattr(getattr(value, "dtype", None), "names", None):
+            raise TypeError(
+                f"{name} is a structured array; pass a DataFrame, or the plain array that "
+                f"numpy.lib.recfunctions.structured_to_unstructured({name}) gives"
+            )
         if isinstance(value, np.ma.MaskedArray):
             n_masked = int(np.ma.count_masked(value))
             if n_masked:

@@ -512,7 +512,7 @@ class Halves(TransformerMixin, BaseEstimator):
             "auto",
             "decodes codes of responses to values that are not finite",
         ),
-        (Halves(), "auto", r"Halves: inverse_transform must give .*\(n, 12\).*gives \(n, 6\)"),
+        (Halves(), "auto", r"Halves: inverse_transform must give .*\(2, 12\).*gives \(2, 6\)"),
     ],
 )
 def test_bad_transformers(transformer, latent_dim, message):

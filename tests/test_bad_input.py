@@ -12,11 +12,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
+from sklearn.preprocessing import FunctionTransformer
+from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 
 from sklsdm import DistributionShiftWarning, Unpaired
 from sklsdm._validation import check_integer
+from sklsdm.encoders import FlattenConditionEncoder
 from sklsdm.matchers import WGANMatcher
+from sklsdm.matchers.energy import EnergyObjective
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3))
@@ -301,6 +305,11 @@ CALLS = {
         r"out must be a C-contiguous",
     ),
     "type of out": (lambda e: e.sample(X, out=[1]), TypeError, r"out must be .*got list"),
+    "masked out": (
+        lambda e: e.sample(X, 2, out=np.ma.masked_all((40, 2, 2))),
+        TypeError,
+        r"out must be a plain array.*out\.data",
+    ),
     "random_state": (
         lambda e: e.sample(X, random_state=np.random.SeedSequence(0)),
         TypeError,
@@ -409,3 +418,95 @@ def test_a_single_pair_a_step_where_unpaired_codes_are_matched(est):
     est = clone(est).set_params(matcher="energy", unpaired="match", matcher__batch_size=1)
     with pytest.raises(ValueError, match=r"matcher__batch_size must be at least 2 .*got 1"):
         est.fit(X, Y, np.vstack([Y, Y + 1]))
+
+
+# ------------------------------------------------------------------ parts of the user's
+class GivesOther(FlattenConditionEncoder):
+    """A condition encoder whose rows are changed before they are given."""
+
+    change = staticmethod(lambda rows: rows)
+
+    def fit_transform(self, condition, codes, seed, groups=None):
+        return type(self).change(super().fit_transform(condition, codes, seed, groups))
+
+    def transform(self, condition):
+        return type(self).change(super().transform(condition))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows[:-1], r"one row for each of 36 conditions, but gave float32 of shape"),
+        (lambda rows: rows[:, 0], r"of shape \(n, k\).*of shape \(36,\)"),
+        (lambda rows: rows.tolist(), "but gave list"),
+        (lambda rows: rows.astype(str), "array of numbers"),
+        (lambda rows: rows * np.nan, "not finite in row 0"),
+    ],
+    ids=["too few", "one column", "list", "strings", "NaN"],
+)
+def test_condition_encoders_that_give_what_they_must_not(monkeypatch, est, change, message):
+    monkeypatch.setattr(GivesOther, "change", staticmethod(change))
+    est.set_params(condition_encoder=GivesOther())
+    refused(
+        est, lambda est: est.fit(X, Y), ValueError, "condition_encoder=GivesOther: .*" + message
+    )
+
+
+def test_condition_encoders_may_give_float64_and_read_only_rows(monkeypatch):
+    def change(rows):
+        rows = rows.astype(np.float64)
+        rows.flags.writeable = False
+        return rows
+
+    plain = quick(condition_encoder=GivesOther()).fit(X, Y).sample(X, 2, random_state=0)
+    monkeypatch.setattr(GivesOther, "change", staticmethod(change))
+    other = quick(condition_encoder=GivesOther()).fit(X, Y).sample(X, 2, random_state=0)
+    assert_array_equal(plain, other)
+
+
+def test_transformers_of_complex_codes_are_refused(est):
+    waves = np.sin(2 * np.pi * (np.linspace(0, 1, 20) + RNG.random((40, 1))))
+    model = quick(autoencoder=FunctionTransformer(np.fft.rfft, np.fft.irfft))
+    with pytest.raises(TypeError, match="transform must give real numbers, got dtype complex128"):
+        model.fit(X, waves)
+
+
+@pytest.mark.parametrize(
+    "encoder", [nn.LazyLinear(2), nn.Linear(2, 2, device="meta")], ids=["lazy", "meta"]
+)
+def test_modules_without_weights_are_refused(est, encoder):
+    est.set_params(autoencoder=(encoder.eval(), nn.Linear(2, 2).eval()))
+    refused(est, lambda est: est.fit(X, Y), ValueError, "encoder has weights without values")
+
+
+@pytest.mark.parametrize(
+    ("loss", "got"),
+    [
+        (lambda loss: loss.repeat(2), r"Tensor of shape \(2,\)"),
+        (float, "float"),
+        (lambda loss: loss.detach(), "requires_grad=False"),
+    ],
+    ids=["vector", "float", "detached"],
+)
+def test_objectives_that_give_no_loss_are_refused(monkeypatch, est, loss, got):
+    plain = EnergyObjective.__call__
+    monkeypatch.setattr(EnergyObjective, "__call__", lambda *args: loss(plain(*args)))
+    refused(est, lambda est: est.fit(X, Y), TypeError, "objective must return .*" + got)
+
+
+class OneBuffer(Items):
+    """A Dataset that fills one array again and again."""
+
+    def __init__(self, values):
+        super().__init__(values)
+        self.buffer = np.empty(values.shape[1:])
+
+    def __getitem__(self, index):
+        self.buffer[:] = self.values[index]
+        return self.buffer
+
+
+def test_a_dataset_may_give_one_buffer_again_and_again():
+    plain = quick(unpaired="latent").fit(X[:30], Y[:30], Items(Y[30:]))
+    other = quick(unpaired="latent").fit(X[:30], Y[:30], OneBuffer(Y[30:]))
+    assert_array_equal(plain.sample(X, random_state=0), other.sample(X, random_state=0))

@@ -208,3 +208,10 @@ def test_names_of_our_scorers_tell_what_to_pass():
     search = LSDMRegressorCV(quick(), candidates={"matcher__max_steps": [5]}, scoring="neg_crps")
     with pytest.raises(ValueError, match=r"scoring=sklsdm\.scorers\.neg_crps"):
         search.fit(X, Y)
+
+
+def test_a_search_without_refit_says_so():
+    grid = {"matcher__max_steps": [5]}
+    search = GridSearchCV(plain_regressor(matcher="energy"), grid, cv=2, refit=False).fit(X, Y)
+    with pytest.raises(ValueError, match="GridSearchCV has refit=False"):
+        sklsdm.sample(search, X)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from sklsdm._validation import shape_text
 from sklsdm.autoencoders.base import BaseAutoencoder, training_rows
@@ -20,6 +21,7 @@ from sklsdm.autoencoders.trained import TrainedAutoencoder
 from sklsdm.inputs.response_format import ResponseFormat
 from sklsdm.inputs.responses import Responses
 from sklsdm.parameters import anything, flag, parameter
+from sklsdm.reading import NUMBER_KINDS
 from sklsdm.run import Run
 
 _PROBE_ROWS = 2  # rows on which the shapes of codes and decoded rows are tried
@@ -32,19 +34,25 @@ class TransformerCoder:
         self.transformer = transformer
 
     def encode(self, target: Tensor) -> Tensor:
-        return _like(self.transformer.transform(_array(target)), target)
+        return self._rows("transform", target)
 
     def decode(self, latent: Tensor) -> Tensor:
-        return _like(self.transformer.inverse_transform(_array(latent)), latent)
+        return self._rows("inverse_transform", latent)
+
+    def _rows(self, method: str, rows: Tensor) -> Tensor:
+        given = getattr(self.transformer, method)(_array(rows))
+        found = np.asarray(given.toarray() if hasattr(given, "toarray") else given)
+        if found.dtype.kind not in NUMBER_KINDS:
+            hint = "; put real and imaginary parts side by side" if found.dtype.kind == "c" else ""
+            raise TypeError(
+                f"autoencoder={type(self.transformer).__name__}: {method} must give real numbers, "
+                f"got dtype {found.dtype}{hint}."
+            )
+        return torch.tensor(found, dtype=rows.dtype, device=rows.device)
 
 
 def _array(rows: Tensor) -> NDArray[np.float64]:
     return rows.detach().cpu().double().numpy()
-
-
-def _like(values: Any, rows: Tensor) -> Tensor:
-    dense = values.toarray() if hasattr(values, "toarray") else values
-    return torch.as_tensor(np.asarray(dense), dtype=rows.dtype, device=rows.device)
 
 
 class TransformerAutoencoder(BaseAutoencoder):
@@ -87,7 +95,8 @@ class TransformerAutoencoder(BaseAutoencoder):
         self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
     ) -> TransformerCoder:
         rows = responses.take(training_rows(responses, held_out))
-        fitted = clone(self.transformer).fit(_array(rows))
+        fitted = clone(self.transformer)
+        fitted.fit(_array(rows))
         coder = TransformerCoder(fitted)
         self.latent_dim_ = self._probe(coder, rows[:_PROBE_ROWS])
         return coder
@@ -110,8 +119,7 @@ class TransformerAutoencoder(BaseAutoencoder):
         if back.shape != rows.shape:
             raise ValueError(
                 f"autoencoder={name}: inverse_transform must give back rows of shape "
-                f"{shape_text('n', rows.shape[1:])} like y, but gives "
-                f"{shape_text('n', back.shape[1:])}."
+                f"{tuple(rows.shape)} like y, but gives {tuple(back.shape)}."
             )
         return codes.shape[1]
 
@@ -241,6 +249,12 @@ class TorchAutoencoder(TrainedAutoencoder):
                 raise TypeError(
                     f"{prefix}{name} is a TorchScript module, which can be neither copied with its "
                     f"weights nor pickled; pass the torch.nn.Module that it was made of."
+                )
+            weights = [*module.parameters(), *module.buffers()]
+            if any(is_lazy(each) or each.is_meta for each in weights):
+                raise ValueError(
+                    f"{prefix}{name} has weights without values (a lazy layer, or the device "
+                    f"'meta'); call it once, or load its weights, before the fit."
                 )
             if self.frozen and any(part.training for part in module.modules()):
                 raise ValueError(

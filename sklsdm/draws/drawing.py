@@ -382,6 +382,8 @@ def check_out(
         return allocate(shape, dtype)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a numpy array or memmap, got {type(out).__name__}.")
+    if isinstance(out, np.ma.MaskedArray):
+        raise TypeError("out must be a plain array, got a masked one; pass out.data.")
     if not out.flags.writeable:
         raise ValueError(
             "out is read-only; pass an array that can be written to (a memmap with mode 'r+')."
@@ -451,7 +453,7 @@ def store(draws: Tensor, out: NDArray[Any]) -> None:
 
 def write(drawn: NDArray[Any], out: NDArray[Any]) -> None:
     """Write finite draws into `out`; raises where they became infinite, its dtype being narrow."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         out[...] = drawn
     if np.can_cast(drawn.dtype, out.dtype) or np.isfinite(out).all():
         return

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklsdm.parameters import Declared
 
 Rows = NDArray[np.float32]
+_KINDS = "fiub"  # NumPy's kinds of real numbers
 Groups = NDArray[np.intp] | None
 
 
@@ -60,3 +61,32 @@ class BaseConditionEncoder(Declared, ABC):
     @abstractmethod
     def transform(self, condition: Rows) -> Rows:
         """The rows (n, p') of new conditions."""
+
+    def fit_encode(
+        self, condition: Rows, codes: NDArray[Any], seed: int, groups: Groups = None
+    ) -> Rows:
+        """What :meth:`fit_transform` gives, checked."""
+        found = self.fit_transform(condition, codes, seed, groups)
+        return self._checked(found, "fit_transform", len(condition))
+
+    def encode(self, condition: Rows) -> Rows:
+        """What :meth:`transform` gives, checked."""
+        return self._checked(self.transform(condition), "transform", len(condition))
+
+    def _checked(self, found: Any, method: str, n_rows: int) -> Rows:
+        """Finite float32 rows; raises for what an encoder of a user's must not give."""
+        given = found if isinstance(found, np.ndarray) else np.empty(0)
+        if given.ndim != 2 or len(given) != n_rows or given.dtype.kind not in _KINDS:
+            is_array = isinstance(found, np.ndarray)
+            got = f"{found.dtype} of shape {found.shape}" if is_array else type(found).__name__
+            raise ValueError(
+                f"condition_encoder={type(self).__name__}: {method} must give an array of numbers "
+                f"of shape (n, k), one row for each of {n_rows} conditions, but gave {got}."
+            )
+        rows = np.require(given, np.float32, ["C", "W"])
+        if not np.isfinite(rows).all():
+            raise ValueError(
+                f"condition_encoder={type(self).__name__}: {method} gave values that are not "
+                f"finite in row {int(np.argmin(np.isfinite(rows).all(axis=1)))}."
+            )
+        return rows

@@ -118,10 +118,10 @@ class StageTwo:
         if encoder is not None:
             latent = coded.codes[kept].cpu().numpy()
             if self.keeps_encoder:
-                seen = encoder.transform(seen)
+                seen = encoder.encode(seen)
             else:
-                seen = encoder.fit_transform(seen, latent, self.run.seed, self.groups_of(fold))
-            held = encoder.transform(held)
+                seen = encoder.fit_encode(seen, latent, self.run.seed, self.groups_of(fold))
+            held = encoder.encode(held)
         data = MatchingData(
             condition=torch.from_numpy(seen).to(device),
             latent=coded.codes[kept],
@@ -169,5 +169,5 @@ def _recovered_for(
     """The conditions that a regression recovered, of the unpaired responses that are `others`."""
     here = np.isin(recovered.rows, others)
     places = np.searchsorted(others, recovered.rows[here])
-    condition = encoder.transform(recovered.condition[here])
+    condition = encoder.encode(recovered.condition[here])
     return ConditionsOfCodes(*(torch.from_numpy(found).to(device) for found in (condition, places)))

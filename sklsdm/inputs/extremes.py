@@ -16,8 +16,8 @@ from sklsdm.inputs.response_format import count_channels, flat_rows, some_rows
 
 EXTREME = 1e6  # usual distances from the median, beyond which a value is extreme
 # Of 20 numbers or more, one that makes most of its column's variance is extreme from this distance
-# on; so are a few that do together. (One of 500 hardly harmed from 100 usual distances, clearly from
-# 200, docs/lessons.md.)
+# on, and so are a few that do together. (One of 500 hardly harmed from 100 usual distances, clearly
+# from 200, docs/lessons.md.)
 _FEWEST_NUMBERS, _FAR_ALONE, _MOST_VARIANCE = 20, 150.0, 0.9
 _FEW = 0.05  # share of the values
 _APART = 5.0  # times as far as the values next to them, of which there are fewer; else it is a tail
@@ -40,7 +40,8 @@ def warn_of_extremes(
     """Warn of values that are a million times as far from their column's median as is usual.
 
     150 times is enough for a value that makes 90 % of its column's variance, such as a mistyped
-    one, or for a few such values together (a twentieth of them at most). Codes for missing values, such as -999, are named as such in tables.
+    one, or for a few such values together (a twentieth of them at most). Codes for missing values,
+    such as -999, are named as such in tables.
 
     The usual distance is the median distance of the values that differ from the median: the
     median absolute deviation, and in a column of mostly zeros the size of what is not zero. It
@@ -83,9 +84,8 @@ def warn_of_extremes(
     middle, usual = _middle_and_distance(sample)
     few_are_far = _few_make_most_variance(sample, middle, usual)
     if n_channels > 1:  # one for each pixel, as for a table's columns
-        middle, usual, few_are_far = (
-            each.repeat(width // n_channels) for each in (middle, usual, few_are_far)
-        )
+        middle, usual = (each.repeat(width // n_channels) for each in (middle, usual))
+        few_are_far = few_are_far.repeat(width // n_channels)
     limit = EXTREME * usual
     limit[[code.column for code in codes]] = np.inf
     if std is not None:
@@ -108,7 +108,7 @@ def warn_of_extremes(
 def _few_make_most_variance(
     sample: NDArray[np.float64], middle: NDArray[np.float64], usual: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """In which columns of rows (n, q) a few values, apart from others, make most of the variance."""
+    """In which columns of rows (n, q) a few values far from others make most of the variance."""
     with np.errstate(over="ignore", invalid="ignore"):
         times = np.nan_to_num(np.abs(sample - middle) / usual)
         is_far = times > _FAR_ALONE

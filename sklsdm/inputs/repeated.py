@@ -121,7 +121,7 @@ class RepeatedValues:
         if kind not in known:
             arrays = (self.values, self.lower, self.upper, self.shifts)
             known[kind] = tuple(
-                torch.as_tensor(array, dtype=like.dtype, device=like.device) for array in arrays
+                torch.tensor(array, dtype=like.dtype, device=like.device) for array in arrays
             )
         return known[kind]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -169,7 +169,8 @@ class ResponseFormat:
 
 def range_ends(y_range: Any, y: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Lower and upper end of `y_range` for each output of a flat row; None becomes infinite."""
-    if isinstance(y_range, str) or not hasattr(y_range, "__len__") or len(y_range) != 2:
+    is_pair = hasattr(y_range, "__len__") and not isinstance(y_range, str | Mapping | Set)
+    if not is_pair or len(y_range) != 2:
         raise TypeError(
             f"y_range must be None or a pair (low, high) of numbers, arrays or None, got "
             f"{y_range!r}."

@@ -207,14 +207,12 @@ class DatasetRows(Rows):
     def _responses(self, rows: Sequence[int]) -> NDArray[Any]:
         with named_in_errors(NAME):
             if hasattr(self.dataset, "__getitems__"):
-                items = self.dataset.__getitems__(list(rows))
-            else:
-                items = [self.dataset[int(row)] for row in rows]
+                items = [_response(item) for item in self.dataset.__getitems__(list(rows))]
+            else:  # copied one by one, since all may be one buffer that is filled anew
+                items = [_response(self.dataset[int(row)]).copy() for row in rows]
             if len(items) != len(rows):
                 raise ValueError(f"{NAME} was asked for {len(rows)} items and gave {len(items)}.")
-            items = [item[0] if isinstance(item, tuple | list) else item for item in items]
-            plain = [np.asarray(read_plain(NAME, item)) for item in items]
-            return as_numbers(NAME, np.stack(plain))
+            return as_numbers(NAME, np.stack(items))
 
     def _read(self, rows: slice | NDArray[Any]) -> NDArray[Any]:
         numbers = range(*rows.indices(len(self))) if isinstance(rows, slice) else rows.tolist()
@@ -229,6 +227,11 @@ class DatasetRows(Rows):
                 f"dtype and shape."
             )
         return found
+
+
+def _response(item: Any) -> NDArray[Any]:
+    """The response of an item of a Dataset, which may be a tuple of it and other things."""
+    return np.asarray(read_plain(NAME, item[0] if isinstance(item, tuple | list) else item))
 
 
 def _as_declared(block: Any, place: int) -> NDArray[Any]:

@@ -46,8 +46,8 @@ class Standardiser:
         known, kind = _MOVED.setdefault(self, {}), (like.dtype, like.device)
         if kind not in known:
             known[kind] = (
-                torch.as_tensor(self.mean, dtype=like.dtype, device=like.device),
-                torch.as_tensor(self.scale, dtype=like.dtype, device=like.device),
+                torch.tensor(self.mean, dtype=like.dtype, device=like.device),
+                torch.tensor(self.scale, dtype=like.dtype, device=like.device),
             )
         return known[kind]
 

@@ -94,6 +94,9 @@ def expected_neighbour_coverage(n_true: int, n_draws: int, n_neighbors: int = 5)
     >>> round(expected_neighbour_coverage(1000, 1000), 3)
     0.969
     """
+    check_integer("n_true", n_true, 1)
+    check_integer("n_draws", n_draws, 1)
+    check_integer("n_neighbors", n_neighbors, 1)
     others, everything = n_true - 1, n_true - 1 + n_draws
     log_none = (
         gammaln(others + 1)

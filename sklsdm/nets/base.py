@@ -169,6 +169,14 @@ class TrainingNet(NeuralNet):
 
     def update(self, name: str, optimizer: torch.optim.Optimizer, loss: Tensor, batch: Any) -> None:
         """One optimizer step for module `name`; the gradient hooks run before the step."""
+        if not (isinstance(loss, Tensor) and loss.numel() == 1 and loss.requires_grad):
+            got = type(loss).__name__
+            if isinstance(loss, Tensor):
+                got += f" of shape {tuple(loss.shape)}, requires_grad={loss.requires_grad}"
+            raise TypeError(
+                f"The objective must return a tensor of one number that depends on the network's "
+                f"parameters, got a {got}."
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self._batch_callbacks["on_grad_computed"]:

@@ -18,6 +18,7 @@ from torch import nn
 from sklsdm._validation import warn_user
 from sklsdm._version import __version__
 from sklsdm.forwarding import inner
+from sklsdm.parameters import path_like
 from sklsdm.public_calls import in_own_modes
 from sklsdm.saving.classes import MODELS
 from sklsdm.saving.container import pack, read_file, unpack
@@ -74,8 +75,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     True
     """
     _check_model(estimator, "estimator")
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path must be a str or a path-like, got {path!r}.")
+    path_like().check("path", path)
     encoder = Encoder()
     model = encoder.encode(estimator, "model")
     document = {"format": FORMAT, "versions": _versions(), "model": model}
@@ -125,6 +125,7 @@ def load(
     OSError
         The file cannot be read.
     """
+    path_like().check("path", path)
     path = Path(path)
     modules = _check_all("modules", modules, nn.Module, "torch.nn.Module objects")
     classes = _check_all("classes", classes, type, "classes")
