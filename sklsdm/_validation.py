@@ -234,10 +234,10 @@ def check_finite(
         )
 
 
-def check_float32(name: str, rows: NDArray[np.float32]) -> None:
-    """Raise if standardised rows (n, p) were too large for float32, in which networks compute."""
+def check_float32(name: str, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Standardised rows (n, p); raises if float32, in which networks compute, cannot hold them."""
     if not np.isinf(rows).any():
-        return
+        return rows
     row = int(np.argmax(np.isinf(rows).any(axis=1)))
     raise ValueError(
         f"Row {row} of {name} is so far from the values of fit that it has no finite value in "

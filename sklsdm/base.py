@@ -24,7 +24,6 @@ from sklsdm._validation import (
     shape_text,
 )
 from sklsdm.autoencoders import BaseAutoencoder
-from sklsdm.blocks import row_blocks
 from sklsdm.distributed import current_group
 from sklsdm.draws.drawing import Sampler, check_out, check_outcome
 from sklsdm.fitting.borders import set_borders
@@ -327,13 +326,8 @@ class LatentSpaceEstimator(PartsOwner):
         """
         form = self._fitted_format()
         array, device = self._check_rows(Y, "Y"), torch.device(self.device_)
-        found = []
-        for rows in row_blocks(array):
-            standardised = form.flatten(array[rows])
-            check_float32("Y", standardised)
-            block = self.autoencoder_.encode_block(torch.from_numpy(standardised), device)
-            found.append(block.cpu().numpy())
-        codes = np.concatenate(found)
+        blocks = (check_float32("Y", block) for block in form.flat_blocks(array))
+        codes = self.autoencoder_.encode_blocks(blocks, device)
         check_outcome("Y", codes, "code")
         return codes
 

@@ -12,6 +12,7 @@ from sklearn.base import DensityMixin
 from sklsdm._validation import also_named, check_choice, check_integer, check_response_shape
 from sklsdm.autoencoders import FeatureMapAutoencoder
 from sklsdm.base import LatentSpaceEstimator
+from sklsdm.blocks import spread_rows
 from sklsdm.draws.drawing import check_out
 from sklsdm.fitting.pairs import Pairs
 from sklsdm.functional import scores
@@ -23,7 +24,7 @@ from sklsdm.public_calls import on_one_fit
 from sklsdm.randomness import RandomState
 
 _N_DRAWS_COMPARED = 1000
-MAX_SCORE_ROWS = 2000  # rows of X that `score` reads
+MAX_SCORE_ROWS = 2000  # rows of X, spread over it, that `score` reads
 
 
 def _is_auto(matcher: Any) -> bool:
@@ -235,8 +236,8 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         """Minus the energy distance between 1,000 draws and the rows of X; higher is better.
 
         Columns are first divided by their standard deviations in the training data (images by one
-        standard deviation). Only the first 2,000 rows of X are used. The expected score is 0 if
-        draws and X follow the same law, and negative otherwise.
+        standard deviation). Of more than 2,000 rows, 2,000 are used, spread over X. The expected
+        score is 0 if draws and X follow the same law, and negative otherwise.
 
         Parameters
         ----------
@@ -253,6 +254,6 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         data = self._check_rows(self._check_features(X, reset=False), "X")
         if len(data) < 2:
             raise ValueError(f"score needs at least 2 rows of X, got {len(data)}.")
-        rows = flat_rows(data[:MAX_SCORE_ROWS]) / self._response_std_
+        rows = flat_rows(data[spread_rows(len(data), MAX_SCORE_ROWS)]) / self._response_std_
         draws = flat_rows(self.sample(_N_DRAWS_COMPARED, random_state=0)) / self._response_std_
         return -float(scores.energy_distance(torch.from_numpy(draws), torch.from_numpy(rows)))

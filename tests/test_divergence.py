@@ -311,7 +311,16 @@ def sparse(n):
     return np.where(RNG.random((n, 3)) < 0.02, 5 * RNG.lognormal(size=(n, 3)), 0.0)
 
 
+def spots(n):
+    """Images of a smooth spot on a dark ground, whose tails are nearly 0."""
+    place = np.linspace(-1, 1, 12)
+    centre = np.random.default_rng(0).uniform(-0.7, 0.7, (n, 2))
+    across = [np.exp(-(((place - centre[:, [axis]]) / 0.1) ** 2)) for axis in (0, 1)]
+    return across[0][:, :, None] * across[1][:, None]
+
+
 ORDINARY = {
+    "spots": spots(100),
     "Cauchy": RNG.standard_cauchy((20_000, 2)),
     "GCDS T3": skewed(2000)[1],
     "lognormal": RNG.lognormal(sigma=2.0, size=5000),

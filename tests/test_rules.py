@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers import plain_regressor
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 
 import sklsdm
 from sklsdm import LSDMGenerator
@@ -20,6 +21,7 @@ from sklsdm.inputs.rules import (
     KnownCombinations,
     LinearRelations,
     SameValues,
+    WholeNumbers,
 )
 
 RANDOM = np.random.default_rng(0)
@@ -237,20 +239,24 @@ def test_draws_of_one_hot_rows_are_one_hot():
     assert_allclose(drawn, rare.mean(axis=0), atol=0.06)
 
 
+def has_total(responses):
+    return any(isinstance(rule, CommonTotal) for rule in responses.format.rules)
+
+
 def test_without_exact_values_or_with_another_range_they_do_not():
     free = fitted(PARTS, exact_values=False).sample(X, random_state=0)
     assert free.min() < 0
-    assert Responses(PARTS, None, y_range=(0.0, 0.999)).format.rules == ()
-    assert Responses(PARTS, 1.1 * PARTS).format.rules == ()
+    assert not has_total(Responses(PARTS, None, y_range=(0.0, 0.999)))
+    assert not has_total(Responses(PARTS, 1.1 * PARTS))
     assert Responses(PARTS.reshape(-1, 2, 2), None).format.rules == ()
     assert Responses(PARTS, PARTS[:30]).format.rules[0].value == pytest.approx(1)
 
 
 def test_every_row_is_asked():
     rows = np.tile(PARTS, (300, 1))
-    assert len(Responses(rows, None).format.rules) == 1
+    assert has_total(Responses(rows, None))
     rows[77_777] *= 2
-    assert Responses(rows, None).format.rules == ()
+    assert not has_total(Responses(rows, None))
 
 
 @pytest.mark.parametrize("other", [100 * ONE_HOT, PARTS], ids=["other values", "not one-hot"])
@@ -298,8 +304,9 @@ def test_saved_and_exported_draws_are_the_same(y, tmp_path):
     seeded = torch.Generator().manual_seed(0)
     noise = torch.randn(400, sum(est._sampler().noise_dims), generator=seeded)
     draws = graph(torch.from_numpy(X.astype(np.float32)), noise).detach().numpy()
-    (rule,) = est._response_format_.rules
-    assert rule.holds_for(draws.astype(np.float64))
+    rules = est._response_format_.rules
+    assert len(rules) > 0
+    assert all(rule.holds_for(draws.astype(np.float64)) for rule in rules)
     assert abs((draws == 0).mean() - (y == 0).mean()) < 0.1
 
 
@@ -309,8 +316,8 @@ def test_saved_and_exported_draws_are_the_same(y, tmp_path):
 def test_draws_follow_the_rule(y):
     est = fitted(y)
     draws = est.sample(X, 20, random_state=0)
-    (rule,) = est._response_format_.rules
-    assert rule.holds_for(draws.reshape(-1, draws.shape[-1]))
+    rows = draws.reshape(-1, draws.shape[-1])
+    assert [rule.holds_for(rows) for rule in est._response_format_.rules] in ([True], [True, True])
     assert_allclose(draws.mean(axis=(0, 1)), y.mean(axis=0), atol=0.25 * y.std())
     assert_allclose(est.reconstruct(y), y, atol=1e-5)
 
@@ -414,3 +421,76 @@ def test_as_many_draws_have_values_together_as_responses():
     assert found.radius > 1
     drawn = form.with_rules((found,)).exact_values(blurred)[:, 0]
     assert (drawn == 0.3).sum() == pytest.approx(POINT.sum(), abs=2)
+
+
+# ------------------------------------------------------------------ ends and whole numbers
+AMOUNTS = np.exp(0.7 * LOGITS)
+SHARES = 1 / (1 + np.exp(-LOGITS[:, :2]))
+
+
+def ends_of(rows):
+    found = Responses(rows, None).format.rules
+    return {(c, e, r.side) for r in found for c, e in zip(r.columns, r.ends, strict=True)}
+
+
+def test_amounts_shares_and_percents_have_ends():
+    assert ends_of(AMOUNTS[:, :1]) == {(0, 0.0, 1)}
+    assert ends_of(-AMOUNTS[:, :1]) == {(0, 0.0, -1)}
+    assert ends_of(np.c_[AMOUNTS[:, 0], SHARES, 100 * SHARES[:, 0] ** 2]) >= {
+        (0, 0.0, 1),
+        (1, 0.0, 1),
+        (1, 1.0, -1),
+        (2, 0.0, 1),
+        (2, 1.0, -1),
+        (3, 0.0, 1),
+    }
+    assert ends_of(100 * SHARES) == {(0, 0.0, 1), (0, 100.0, -1), (1, 0.0, 1), (1, 100.0, -1)}
+    assert ends_of(LOGITS) == set()
+    assert ends_of(10 + LOGITS) == set()  # far from 0: nothing would lie below it
+    assert Responses(AMOUNTS, None, exact_values=False).format.rules == ()
+
+
+def test_draws_beyond_an_end_are_moved_inside_in_their_order():
+    form = Responses(SHARES, None).format
+    draws = torch.linspace(-2, 3, 101, dtype=torch.float64)[:, None].expand(-1, 2)
+    found = form.exact_values(draws)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert (found.diff(dim=0) >= 0).all()
+    low, high = (torch.from_numpy(end) for end in (SHARES.min(axis=0), SHARES.max(axis=0)))
+    inside = ((draws >= low) & (draws <= high)).all(dim=1)
+    assert_array_equal(found[inside], draws[inside])
+    assert len(found[:, 0].unique()) > 60
+
+
+def test_amounts_are_drawn_as_amounts_and_whole_numbers_as_whole(tmp_path):
+    y = np.c_[AMOUNTS[:, 0], np.rint(1000 * AMOUNTS[:, 1])]
+    est = plain_regressor(matcher="mdn", random_state=0).set_params(matcher__max_steps=20)
+    draws = est.fit(X, y).sample(X, 20, random_state=0)
+    assert draws.min() >= 0
+    assert_array_equal(draws[..., 1], np.rint(draws[..., 1]))
+    plain = clone(est).set_params(exact_values=False).fit(X, y).sample(X, 20, random_state=0)
+    assert (plain < 0).mean() > 0.01
+    inside = plain[..., 0] >= y[:, 0].min()
+    assert_array_equal(draws[inside][:, 0], plain[inside][:, 0])
+    sklsdm.save(est, tmp_path / "model")
+    again = sklsdm.load(tmp_path / "model").sample(X, 20, random_state=0)
+    assert_array_equal(again, draws)
+
+
+def test_whole_numbers_of_one_output_are_found():
+    (rule,) = rules_of(np.rint(1000 * AMOUNTS[:, :1]))
+    assert isinstance(rule, WholeNumbers)
+    assert rules_of(1000 * AMOUNTS[:, :1]) == ()
+
+
+def test_a_further_fit_frees_what_passes_an_end():
+    est = plain_regressor(matcher="energy", random_state=0, warm_start=True)
+    est.set_params(matcher__max_steps=5).fit(X, np.rint(1000 * AMOUNTS[:, :2]))
+    assert len(est._response_format_.rules) == 2
+    y = np.rint(1000 * AMOUNTS[:, :2])
+    y[3] = -5.5, 3.5
+    est.fit(X, y)
+    ends, whole = est._response_format_.rules
+    assert_array_equal(ends.columns, [1])
+    assert not whole.are_whole.any()

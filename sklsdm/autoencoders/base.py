@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,14 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
             return torch.empty((0, self.latent_dim_), dtype=torch.float32, device=device)
         parts = rows.split(rows_per_block(2 * self.numbers_per_row_))
         return torch.cat([self.encode(part.to(device)) for part in parts])
+
+    def encode_blocks(
+        self, blocks: Iterable[NDArray[np.float32]], device: torch.device
+    ) -> NDArray[np.float32]:
+        """Codes of rows (n, q) that come in blocks."""
+        none = np.empty((0, self.latent_dim_), np.float32)
+        codes = (self.encode_block(torch.from_numpy(rows), device) for rows in blocks)
+        return np.concatenate([none, *(each.cpu().numpy() for each in codes)])
 
     def decode_block(
         self, latent: Tensor, device: torch.device, noise: Tensor | None = None

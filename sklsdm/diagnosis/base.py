@@ -14,12 +14,14 @@ import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
+from sklsdm.blocks import spread_rows
 from sklsdm.draws.drawing import Sampler
 
 Array = NDArray[Any]
 
 LEVEL = 0.01  # of every test by which a fault is named
 _MOST_COLUMNS = 20  # that a classifier sees of x or of y as they are
+_MOST_ROWS = 2000  # of each sample, by which these components are found
 _N_COMPONENTS = 20  # principal components that it sees of wider ones
 
 
@@ -95,7 +97,7 @@ def condense(*samples: Array) -> list[Array]:
     """Samples (n_i, q) of one kind as they are, or as principal components of all if q is large."""
     if samples[0].shape[1] <= _MOST_COLUMNS:
         return list(samples)
-    together = np.concatenate([sample[:2000] for sample in samples])
+    together = np.concatenate([s[spread_rows(len(s), _MOST_ROWS)] for s in samples])
     pca = PCA(min(_N_COMPONENTS, *together.shape), random_state=0).fit(np.nan_to_num(together))
     return [pca.transform(np.nan_to_num(sample)) for sample in samples]
 

@@ -64,8 +64,7 @@ class LatentSpace:
 
     def encode(self, y: NDArray[Any]) -> Tensor:
         """Standardised codes (n, k) of raw responses, as stage 2 uses them."""
-        rows = torch.from_numpy(self.form.flatten(y))
-        codes = self.autoencoder.encode_block(rows, self.device).cpu().numpy()
+        codes = self.autoencoder.encode_blocks(self.form.flat_blocks(y), self.device)
         return torch.from_numpy(self.standardiser.forward(codes)).to(self.device)
 
     def decoder(self) -> ImagesOfCodes | None:

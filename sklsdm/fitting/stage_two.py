@@ -140,7 +140,8 @@ class StageTwo:
         are also the unpaired images and the conditions that a regression recovered.
         """
         coded, n_pairs, device = setting.coded, len(self.pairs), self.run.device
-        held = row_hashes(self.responses.format.flatten(fold.held.y))
+        blocks = self.responses.format.flat_blocks(fold.held.y)
+        held = np.concatenate([np.empty(0, np.uint64), *map(row_hashes, blocks)])
         copies = self.responses.unpaired_copies(held)
         others = np.arange(n_pairs, len(coded.codes))
         others = np.setdiff1d(others, np.concatenate([copies, self.left_out]))

@@ -21,6 +21,7 @@ EXTREME = 1e6  # usual distances from the median, beyond which a value is extrem
 _FEWEST_NUMBERS, _FAR_ALONE, _MOST_VARIANCE = 20, 150.0, 0.9
 _FEW = 0.05  # share of the values
 _APART = 5.0  # times as far as the values next to them, of which there are fewer; else it is a tail
+_FAR_BY_STD = 30.0  # standard deviations, within which no value is extreme
 # Where one value makes so much, the standard deviation is more than three times that of the others,
 # which is seldom below their usual distance.
 _LEAST_SPREAD = 3.0
@@ -83,10 +84,13 @@ def warn_of_extremes(
     sample = np.concatenate(list(samples.values()))
     middle, usual = _middle_and_distance(sample)
     few_are_far = _few_make_most_variance(sample, middle, usual)
+    # Where most values nearly are one, such as around a spot of light, all others are far from it.
+    with np.errstate(over="ignore", invalid="ignore"):
+        far = min(_FAR_BY_STD, math.sqrt(len(sample)) / 2) * np.nanstd(sample, axis=0)
     if n_channels > 1:  # one for each pixel, as for a table's columns
-        middle, usual = (each.repeat(width // n_channels) for each in (middle, usual))
+        middle, usual, far = (each.repeat(width // n_channels) for each in (middle, usual, far))
         few_are_far = few_are_far.repeat(width // n_channels)
-    limit = EXTREME * usual
+    limit = np.maximum(EXTREME * usual, far)
     limit[[code.column for code in codes]] = np.inf
     if std is not None:
         count = n_rows * (width // n_channels if together else 1)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from sklsdm.inputs.implied_values import find_implied_values
 from sklsdm.inputs.repeated import FEWEST_ROWS, RepeatedValues
@@ -16,9 +17,12 @@ from sklsdm.inputs.rules import (
     CommonTotal,
     KnownCombinations,
     LinearRelations,
+    NaturalEnds,
     ResponseRule,
     SameValues,
+    WholeNumbers,
 )
+from sklsdm.inputs.standardising import ColumnMoments
 
 _ROWS_PER_OUTPUT = 3  # from which on linear relations are no chance
 _DEPENDENT = 1e-6  # of an output's standard deviation that others leave; less is rounding
@@ -30,6 +34,8 @@ _MISSING = 0.5  # of the share of missing combinations where one output determin
 _FLAGS_MISSING = 5  # responses, where all outputs have two values
 _AROUND = 0.7  # of an output's spread that is left where it goes with a combination
 _LEAST_AROUND = 0.01  # of its spread
+_FEWEST_BEYOND = 5.0  # responses of a Gaussian law beyond an end that none of the others passes
+_TOPS = (1.0, 100.0)  # of shares and of percents
 _MOST_COMBINED = 64  # outputs of few values, of which each is tried beside each
 
 
@@ -40,17 +46,19 @@ def find_rules(
 
     Outputs of few `repeated` values are drawn as these, and then no sum is kept: both cannot be.
     Nor is an output of few values computed from others unless it is a sum of them, since it could
-    get a value that it never has. Fewer than 20 responses are not asked, nor are those of one
-    output.
+    get a value that it never has. Fewer than 20 responses are not asked.
     """
     n_rows, n_outputs = rows.shape
-    if n_rows < FEWEST_ROWS or n_outputs < 2:
+    if n_rows < FEWEST_ROWS:
         return ()
     with np.errstate(over="ignore", invalid="ignore"):
         std = rows.std(axis=0)
     if not (np.isfinite(std).all() and std.any()):
         return ()
     few = [each.start for each in repeated if each.are_all]
+    whole = _find_whole(rows, few)
+    if n_outputs == 1:
+        return whole
     varies = _varies(rows, std)
     combined = _find_combinations(rows, std, [column for column in few if varies[column]])
     same = SameValues(np.sort(rows[0])[::-1])
@@ -64,7 +72,49 @@ def find_rules(
     groups = [set(each.columns.tolist()) for each in combined]
     implied = find_implied_values(rows, repeated)
     relations = _find_relations(rows, std, set(few), groups)
-    return (*combined, *implied, *(() if relations is None else (relations,)))
+    return (*combined, *implied, *whole, *(() if relations is None else (relations,)))
+
+
+def find_ends(
+    moments: ColumnMoments,
+    n_rows: int,
+    repeated: Sequence[RepeatedValues],
+    rules: Sequence[ResponseRule],
+) -> tuple[NaturalEnds, ...]:
+    """The ends of amounts (0), shares (0 and 1) and percents (0 and 100) that responses have.
+
+    An output has an end if no response lies beyond it, where five or more would if a Gaussian law
+    had its mean and variance. It is not asked of outputs with `repeated` values or of known
+    combinations, nor where other `rules` order values or keep a sum.
+    """
+    if n_rows < FEWEST_ROWS or any(isinstance(r, SameValues | CommonTotal) for r in rules):
+        return ()
+    std = np.sqrt(moments.variance)
+    asked = std > 0
+    asked[[each.start for each in repeated]] = False
+    for rule in rules:
+        if isinstance(rule, KnownCombinations):
+            asked[rule.columns] = False
+    is_amount, is_debt = moments.low >= 0, moments.high <= 0
+    candidates = [(0.0, 1, is_amount), (0.0, -1, is_debt)]
+    candidates += [(top, -1, is_amount & (moments.high <= top)) for top in _TOPS]
+    ends = {side: np.full(len(std), np.nan) for side in (1, -1)}
+    for end, side, is_inside in candidates:
+        z = side * (end - moments.mean) / np.where(asked, std, 1.0)
+        ends[side][asked & is_inside & (n_rows * norm.cdf(z) >= _FEWEST_BEYOND)] = end
+    found = []
+    for side, outermost in ((1, moments.low), (-1, moments.high)):
+        columns = np.flatnonzero(np.isfinite(ends[side]))
+        if len(columns) > 0:
+            own = ends[side][columns]
+            found.append(NaturalEnds(columns, own, side * (outermost[columns] - own), side))
+    return tuple(found)
+
+
+def _find_whole(rows: NDArray[np.float64], few: Sequence[int]) -> tuple[WholeNumbers, ...]:
+    are_whole = (rows == np.rint(rows)).all(axis=0) & (np.ptp(rows, axis=0) > 0)
+    are_whole[list(few)] = False
+    return (WholeNumbers(are_whole),) if are_whole.any() else ()
 
 
 def _find_combinations(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,10 @@ class ResponseFormat:
     def flatten(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Raw responses (n, *shape) as standardised rows (n, width)."""
         return self.standardise(flat_rows(raw))
+
+    def flat_blocks(self, raw: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
+        """What :meth:`flatten` gives, in blocks of bounded size."""
+        return (self.flatten(np.asarray(raw[rows])) for rows in row_blocks(raw))
 
     def standardise(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
         """Standardised rows (n, width) of flat rows in their own units."""

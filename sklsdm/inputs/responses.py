@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sklsdm._validation import warn_user
 from sklsdm.blocks import row_blocks, row_hashes, row_slices, rows_per_block, spread_rows
-from sklsdm.inputs.finding_rules import find_rules
+from sklsdm.inputs.finding_rules import find_ends, find_rules
 from sklsdm.inputs.repeated import (
     MOST_SEARCHED_OUTPUTS,
     RepeatedValues,
@@ -145,6 +145,8 @@ class Responses:
         if exact_values and is_image:
             rules = self._constant_pixels(moments, standardiser)
             _warn_of_dark_bytes(self._parts[0])
+        elif exact_values:
+            rules = (*find_ends(moments, len(self), repeated, rules), *rules)
         return ResponseFormat(paired, standardiser, y_range, repeated, rules)
 
     def _constant_pixels(
@@ -171,7 +173,8 @@ class Responses:
             samples = [np.concatenate(rows) for rows in zip(samples, new, strict=True)]
             found = find_in_both(*self._paired_and_others(samples))
         candidates = find_rules(np.concatenate(samples), found)
-        rules = tuple(rule for rule in candidates if rule.holds_in(_raw_blocks(self._parts)))
+        narrowed = (rule.narrowed_to(_raw_blocks(self._parts)) for rule in candidates)
+        rules = tuple(rule for rule in narrowed if rule is not None)
         if any(isinstance(rule, SameValues) for rule in rules):
             return (), rules
         combined = [r.columns for r in rules if isinstance(r, KnownCombinations)]
@@ -204,16 +207,15 @@ class Responses:
                 )
 
     def _with_rules_that_hold(self, form: ResponseFormat) -> ResponseFormat:
-        """The format without pixels that are no longer constant; raises if another rule is broken.
+        """The format with its rules narrowed; raises if one that has no parts is broken.
 
         Images that go on may reach a margin that was empty in the first ones.
         """
         rules: list[ResponseRule] = []
         for rule in form.rules:
-            if isinstance(rule, ConstantPixels):
-                rules.append(rule.narrowed_to(_raw_blocks(self._parts)))
-            elif rule.holds_in(_raw_blocks(self._parts)):
-                rules.append(rule)
+            narrowed = rule.narrowed_to(_raw_blocks(self._parts))
+            if narrowed is not None:
+                rules.append(narrowed)
             else:
                 raise ValueError(
                     f"Each response had {rule.text} in the fit that this one goes on from, and "

@@ -60,6 +60,10 @@ class ResponseRule(ABC):
                 return False
         return others <= self.most_others * n_rows
 
+    def narrowed_to(self, blocks: Iterable[NDArray[np.float64]]) -> ResponseRule | None:
+        """What other responses leave of the rule: all of it, or none, where it has no parts."""
+        return self if self.holds_in(blocks) else None
+
     def holds_for(self, rows: NDArray[np.float64]) -> bool:
         """Whether responses (n, q) follow it."""
         return self.holds_in([rows])
@@ -252,6 +256,68 @@ def _distances(places: Tensor, middle: Tensor, lower: Tensor, upper: Tensor) -> 
     """Distances (n, c) from the middles (c,) of intervals, in units of the way to their ends."""
     away = places - middle
     return torch.where(away >= 0, away / (upper - middle), away / (lower - middle))
+
+
+@dataclass(frozen=True)
+class NaturalEnds(ResponseRule):
+    """Outputs that never pass an end: amounts are not negative, shares lie between 0 and 1.
+
+    Draws beyond the outermost response are moved in between it and the end, without a change of
+    their order: they near the end along a curve, and do not pile up there.
+    """
+
+    columns: NDArray[np.intp]  # (c,)
+    ends: NDArray[np.float64]  # (c,)
+    near: NDArray[np.float64]  # (c,), distances of the outermost responses from the ends
+    side: int  # where responses lie: 1 above the ends, -1 below
+
+    @property
+    def text(self) -> str:
+        where = "below" if self.side > 0 else "above"
+        return f"no value {where} {self.ends.tolist()} in columns {self.columns.tolist()}"
+
+    def followed_by(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return np.asarray((self.side * (rows[:, self.columns] - self.ends) >= 0).all(axis=1))
+
+    def narrowed_to(self, blocks: Iterable[NDArray[np.float64]]) -> NaturalEnds:
+        left = np.ones(len(self.columns), dtype=bool)
+        for block in blocks:
+            left &= (self.side * (block[:, self.columns] - self.ends) >= 0).all(axis=0)
+        return NaturalEnds(self.columns[left], self.ends[left], self.near[left], self.side)
+
+    def keep(self, values: Tensor) -> Tensor:
+        columns = torch.as_tensor(self.columns, device=values.device)
+        ends, near = (torch.as_tensor(part).to(values) for part in (self.ends, self.near))
+        own = values.index_select(1, columns)
+        inwards = self.side * (own - ends)
+        share = inwards / torch.where(near > 0, near, 1.0)
+        moved = near * torch.exp(torch.clamp(share - 1, max=0))
+        own = torch.where(inwards < near, ends + self.side * moved, own)
+        return values.index_copy(1, columns, own)
+
+
+@dataclass(frozen=True)
+class WholeNumbers(ResponseRule):
+    """Outputs that are whole numbers, too many to be drawn as values that repeat."""
+
+    are_whole: NDArray[np.bool_]  # (q,)
+
+    @property
+    def text(self) -> str:
+        return f"whole numbers in columns {np.flatnonzero(self.are_whole).tolist()}"
+
+    def followed_by(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return np.asarray(((rows == np.rint(rows)) | ~self.are_whole).all(axis=1))
+
+    def narrowed_to(self, blocks: Iterable[NDArray[np.float64]]) -> WholeNumbers:
+        left = self.are_whole.copy()
+        for block in blocks:
+            left &= (block == np.rint(block)).all(axis=0)
+        return WholeNumbers(left)
+
+    def keep(self, values: Tensor) -> Tensor:
+        are_whole = torch.as_tensor(self.are_whole, device=values.device)
+        return torch.where(are_whole, values.round(), values)
 
 
 @dataclass(frozen=True)

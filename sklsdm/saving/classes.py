@@ -41,7 +41,9 @@ from sklsdm.inputs.rules import (
     ImpliedValues,
     KnownCombinations,
     LinearRelations,
+    NaturalEnds,
     SameValues,
+    WholeNumbers,
 )
 from sklsdm.inputs.standardising import Standardiser
 from sklsdm.modules import PackedModule, RebuildableModule
@@ -69,7 +71,9 @@ _OURS = (
     ImpliedValues,
     KnownCombinations,
     LinearRelations,
+    NaturalEnds,
     SameValues,
+    WholeNumbers,
     ConditionFormat,
     CategoryColumns,
     TransformerCoder,
