@@ -11,7 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import sklsdm
 from sklsdm import LSDMGenerator
-from sklsdm.autoencoders import MLPAutoencoder, PCAAutoencoder, residuals
+from sklsdm.autoencoders import ConvAutoencoder, MLPAutoencoder, PCAAutoencoder, residuals
+from sklsdm.functional.patches import random_patches
 from sklsdm.modules import Residuals
 
 RANDOM = np.random.default_rng(0)
@@ -52,13 +53,47 @@ def test_without_residuals_draws_lie_on_the_decoders_surface():
 
 @pytest.mark.parametrize(
     ("y", "latent_dim"),
-    [(CURVES[:, :8], 8), (CURVES.reshape(300, 6, 10), 2), (CURVES[:, :2], 2)],
-    ids=["no smaller code", "images", "two outputs"],
+    [(CURVES[:, :8], 8), (CURVES[:, :2], 2)],
+    ids=["no smaller code", "two outputs"],
 )
 def test_nothing_is_added_where_nothing_is_missing(y, latent_dim):
     est = fitted(y, latent_dim)
     assert est.autoencoder_.decoder_noise_dim_ == 0
     assert not hasattr(est.autoencoder_, "residuals_")
+
+
+def discs(noise, softness=0.1):
+    """Images of discs at random places, whose blurred codes leave their edges out."""
+    place = np.linspace(-1, 1, 12)
+    across = np.clip(X[:, 0] / 4, -0.5, 0.5)[:, None, None] - place[:, None]
+    along = np.clip(X[:, 1] / 4, -0.5, 0.5)[:, None, None] - place
+    inwards = 0.2 - across**2 - along**2
+    edges = 1 / (1 + np.exp(-inwards / softness)) if softness > 0 else inwards > 0
+    return edges + noise * RANDOM.normal(size=(300, 12, 12))
+
+
+@pytest.mark.parametrize("autoencoder", [PCAAutoencoder(), ConvAutoencoder(max_epochs=2)])
+def test_noisy_images_are_drawn_with_noise_and_clean_ones_without(autoencoder):
+    noisy, clean = discs(0.3), discs(0.0)
+    est = fitted(noisy, 3, autoencoder=autoencoder)
+    assert est.autoencoder_.decoder_noise_dim_ == 1
+    draws = est.sample(X, 10, random_state=0)
+    assert_allclose(roughness(draws).mean(), roughness(noisy).mean(), rtol=0.1)
+    assert roughness(est.reconstruct(noisy)).mean() < 0.5 * roughness(noisy).mean()
+    for other in (clean, discs(0.0, softness=0.0)):
+        assert fitted(other, 3, autoencoder=autoencoder).autoencoder_.decoder_noise_dim_ == 0
+
+
+def test_patches_tell_noise_and_not_brightness():
+    images = torch.from_numpy(discs(0.0)).reshape(100, 3, 12, 12)
+    found = random_patches(images, 3, 500, np.random.default_rng(0))
+    assert found.shape == (500, 27)
+    brighter = random_patches(images + 7.0, 3, 500, np.random.default_rng(0))
+    assert_allclose(brighter, found, atol=1e-12)
+    assert_allclose(found.reshape(500, 3, 9).sum(dim=2), 0, atol=1e-12)
+    (one,) = random_patches(images[:1, :, :3, :3], 3, 1, np.random.default_rng(0))
+    square = images[0, :, :3, :3]
+    assert_allclose(one, (square - square.mean(dim=(1, 2), keepdim=True)).flatten())
 
 
 def test_few_responses_have_none():

@@ -51,7 +51,7 @@ class AutoAutoencoder(CallbackHolder, BaseAutoencoder):
     residuals: bool | None = parameter(
         default=None,
         rule=or_none(flag()),
-        doc="Passed to :class:`MLPAutoencoder`, if it is chosen.",
+        doc="""Passed to :class:`MLPAutoencoder` or :class:`ConvAutoencoder`, if it is chosen.""",
     )
     critic_weight: float | str | None = parameter(
         default=None,

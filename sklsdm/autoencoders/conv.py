@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from sklsdm.autoencoders.residuals import ResidualAutoencoder
 from sklsdm.autoencoders.trained import CoderAutoencoder, automatic_channels
 from sklsdm.inputs.response_format import ResponseFormat
 from sklsdm.modules import ConvCoder
@@ -14,7 +15,7 @@ from sklsdm.parameters import integer, or_auto, parameter, some
 _MOST_PIXELS = 4  # of the shorter side, at which no further convolution is added
 
 
-class ConvAutoencoder(CoderAutoencoder):
+class ConvAutoencoder(ResidualAutoencoder, CoderAutoencoder):
     """Principal components plus convolutions on either side, for images.
 
     Encoder and decoder are each a linear path, started at the principal components, plus a

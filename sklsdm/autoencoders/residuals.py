@@ -9,6 +9,9 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from sklsdm.autoencoders.base import BaseAutoencoder
+from sklsdm.blocks import spread_rows
+from sklsdm.functional.patches import neighbour_correlation, random_patches
+from sklsdm.functional.scores import energy_distance
 from sklsdm.inputs.responses import Responses
 from sklsdm.modules import Residuals
 from sklsdm.parameters import flag, learnt, parameter
@@ -18,11 +21,14 @@ from sklsdm.run import Run
 _MOST_ROWS, _MOST_BYTES = 2000, 2**24  # of residuals that are kept; they go into pickles
 _MOST_GROWTH = 10.0  # of residuals of responses that were learnt from
 _ROWS_PER_GROUP = 20  # on average, among which a draw's residual is chosen
+_PATCH, _N_PATCHES = 3, 2000  # side of a patch, and how many are compared ...
+_MOST_LOOKED_AT = 200  # ... of so many images
+_MOST_CORRELATED = 0.4  # residuals of neighbouring pixels that are noise (docs/lessons.md)
 _FEWEST_HELD_OUT = 20  # responses, from which on their residuals tell how large others should be
 
 
 class ResidualAutoencoder(BaseAutoencoder):
-    """Base of autoencoders that add residuals to the draws of vectors."""
+    """Base of autoencoders that add residuals to draws."""
 
     residuals: bool = parameter(
         default=True,
@@ -30,8 +36,10 @@ class ResidualAutoencoder(BaseAutoencoder):
         doc="""Add to each draw the residual y − D(E(y)) of a response whose code is near, chosen at
         random among some 20: what a code of `latent_dim` numbers does not hold, such as the noise
         of a spectrum, is then drawn and not left out. Residuals of up to 2,000 responses are kept,
-        on average as large as those of held-out ones. Images have none, nor have fewer than 20
-        responses. `decode` and `reconstruct` add nothing.""",
+        on average as large as those of held-out ones. Images get them only where they are noise:
+        where they hardly go on from pixel to pixel, and small patches of rebuilt images come twice
+        as near to those of held-out ones by them, by energy distance. Masks and label maps have
+        none, nor have fewer than 20 responses. `decode` and `reconstruct` add nothing.""",
     )
     residuals_: Residuals = learnt("The residuals, if there are any, as a module.")
 
@@ -40,8 +48,7 @@ class ResidualAutoencoder(BaseAutoencoder):
     ) -> BaseAutoencoder:
         super().fit(responses, latent_dim, held_out, run)
         most = min(len(responses), _MOST_ROWS, _MOST_BYTES // (4 * responses.width))
-        holds_all = responses.format.is_image or latent_dim >= responses.width
-        if not self.residuals or holds_all:
+        if not self.residuals or latent_dim >= responses.width:
             return self
         earlier = self._earlier_residuals()
         if earlier is not None and most < len(earlier.rows):
@@ -51,7 +58,41 @@ class ResidualAutoencoder(BaseAutoencoder):
             rows = order[:most]
             self.residuals_ = self._residuals_of(responses, np.sort(rows), held_out, run)
         self.decoder_noise_dim_ = int(hasattr(self, "residuals_"))
+        is_new = self.decoder_noise_dim_ > 0 and earlier is not self.residuals_
+        if is_new and responses.format.is_image and not self._look_real(responses, held_out, run):
+            del self.residuals_
+            self.decoder_noise_dim_ = 0
         return self
+
+    @torch.no_grad()
+    def _look_real(self, responses: Responses, held_out: NDArray[np.intp], run: Run) -> bool:
+        """Whether residuals are noise, which brings patches of rebuilt images nearer to real ones.
+
+        Noise hardly goes on from pixel to pixel: what does is structure, such as an edge in another
+        place, and a draw does not get that of other images. Nor do masks and label maps get any,
+        whose borders would be ragged.
+        """
+        if any(repeated.are_all for repeated in responses.format.repeated):
+            return False
+        rows = held_out if len(held_out) >= _FEWEST_HELD_OUT else np.arange(len(responses))
+        target = responses.take(rows[spread_rows(len(rows), _MOST_LOOKED_AT)]).to(run.device)
+        codes = self.encode_block(target, run.device)
+        rebuilt = self.decode_block(codes, run.device)
+        random = np.random.default_rng(0)
+        noise = torch.from_numpy(random.normal(size=(len(codes), 1))).to(codes)
+        shape = responses.format.image_shape
+        if neighbour_correlation((target - rebuilt).view(-1, *shape)) > _MOST_CORRELATED:
+            return False
+        size = min(_PATCH, *shape[1:])
+
+        def patches(rows: Tensor, seed: int) -> Tensor:
+            images = responses.format.restore(rows).cpu().double().reshape(-1, *shape)
+            return random_patches(images, size, _N_PATCHES, np.random.default_rng(seed))
+
+        real = patches(target, 1)
+        plain = energy_distance(patches(rebuilt, 2), real)
+        drawn = energy_distance(patches(self.decode_block(codes, run.device, noise), 2), real)
+        return bool(drawn < plain / 2)
 
     def _earlier_residuals(self) -> Residuals | None:
         """Those of the fit that this one goes on from; None without one, or if that has none."""
@@ -87,7 +128,7 @@ class ResidualAutoencoder(BaseAutoencoder):
         spread = torch.where(spread > 0, spread, 1.0)
         scaled = (codes / spread).numpy().astype(np.float64)
         n_groups = min(len(missed) // _ROWS_PER_GROUP, len(np.unique(scaled, axis=0)))
-        means = KMeans(n_groups, n_init=1, random_state=run.seed % 2**32).fit(scaled)
+        means = KMeans(n_groups, n_init=1, random_state=run.seed).fit(scaled)
         count = np.bincount(means.labels_, minlength=n_groups)
         found = Residuals(*missed.shape, *means.cluster_centers_.shape)
         found.load_state_dict(

@@ -34,7 +34,8 @@ def scale_noise_by_folds(
     must spread. Others of its kind, or the diffusions at which they would start, are fitted to
     three quarters of the pairs each, have their state chosen by the same held-out pairs, and draw
     for the rest. A generator needs the same scale as the diffusion whose draws it learns, which
-    takes a third of the time (docs/lessons.md). `groups` (n,) of the pairs stay whole; with fewer
+    takes a third of the time, and so do fits without codes that have no condition
+    (docs/lessons.md). `groups` (n,) of the pairs stay whole; with fewer
     than four groups, or with one that has half of the pairs, there are no folds. If a fit diverges,
     or Ctrl-C ends it, the noise stays as it is.
     """

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sklsdm.functional.categorical import are_labels
@@ -166,14 +165,11 @@ class MatchingData:
         return len(self.held_latent) < 2 and self.n_pairs < FEW_PAIRS and self.are_numbers
 
     def some_pairs(self, rows: Tensor) -> MatchingData:
-        """The data with these of the pairs (by number); codes of no other pair are left in."""
-        codes = self.codes
-        if codes is not None:
-            codes = torch.cat([self.latent[rows], codes[len(self.latent) :]])
+        """These of the pairs (by number), and no codes without a condition."""
         condition, latent = self.condition[rows], self.latent[rows]
         n_known = None if self.n_known is None else int((rows < self.n_known).sum().item())
         pairs = replace(self, condition=condition, latent=latent, n_known=n_known)
-        return replace(pairs, codes=codes, images=None, recovered=None)
+        return replace(pairs, codes=None, images=None, recovered=None)
 
     def without_conditions(self) -> MatchingData:
         """The same codes, with conditions of no columns."""
