@@ -23,7 +23,7 @@ _MOST_GROWTH = 10.0  # of residuals of responses that were learnt from
 _ROWS_PER_GROUP = 20  # on average, among which a draw's residual is chosen
 _PATCH, _N_PATCHES = 3, 2000  # side of a patch, and how many are compared ...
 _MOST_LOOKED_AT = 200  # ... of so many images
-_MOST_CORRELATED = 0.4  # residuals of neighbouring pixels that are noise (docs/lessons.md)
+_MOST_CORRELATED = 0.35  # residuals of neighbouring pixels that are noise (docs/lessons.md)
 _FEWEST_HELD_OUT = 20  # responses, from which on their residuals tell how large others should be
 
 
