@@ -22,6 +22,7 @@ from sklsdm.autoencoders import AUTOENCODERS
 from sklsdm.autoencoders.base import BaseAutoencoder
 from sklsdm.datasets import make_arms, make_pinwheel
 from sklsdm.diagnosis import Evidence, judge_calibration, judge_following
+from sklsdm.diagnosis.base import condense
 from sklsdm.diagnosis.calibration import mean_distances, transforms
 from sklsdm.diagnosis.risk import joint, risk_bound, root_mean_square, wasserstein
 from sklsdm.modules import MLPCoder
@@ -469,3 +470,13 @@ def test_bad_input():
     generator = LSDMGenerator(matcher="energy").set_params(matcher__max_steps=5).fit(ARMS.y[:60])
     with pytest.raises(TypeError, match="LSDMGenerator draws without conditions"):
         sklsdm.diagnose(generator, ARMS.X[:30], ARMS.y[:30])
+
+
+def test_wide_responses_are_condensed_alike_in_any_order():
+    """Rows that are sorted have other directions of spread at their end than at their start."""
+    random = np.random.default_rng(0)
+    first, last = np.zeros((2, 3000, 40))
+    first[:, 0], last[:, 1] = random.normal(size=(2, 3000))
+    (found,) = condense(np.concatenate([first, last]) + 0.01 * random.normal(size=(6000, 40)))
+    assert found[:3000].std(axis=0).max() == pytest.approx(1, abs=0.1)
+    assert found[3000:].std(axis=0).max() == pytest.approx(1, abs=0.1)

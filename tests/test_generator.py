@@ -169,3 +169,10 @@ def test_images_need_no_transport_package(monkeypatch):
         assert isinstance(est._new_part("matcher"), WGANMatcher)
     with pytest.raises(ImportError, match="pot"):
         LSDMGenerator().fit(rng.normal(size=(30, 2)))
+
+
+def test_score_does_not_depend_on_the_order_of_the_rows():
+    data = np.sort(np.random.default_rng(0).normal(size=(5000, 1)), axis=0)
+    est = tiny("energy").fit(data)
+    shuffled = np.random.default_rng(1).permutation(data)
+    assert est.score(data) == pytest.approx(est.score(shuffled), abs=0.02)
