@@ -494,3 +494,18 @@ def test_a_further_fit_frees_what_passes_an_end():
     ends, whole = est._response_format_.rules
     assert_array_equal(ends.columns, [1])
     assert not whole.are_whole.any()
+
+
+def test_a_further_fit_frees_what_is_implied_no_longer():
+    y = np.c_[CLAIMS, AMOUNT, np.where(CLAIMS > 0, LOGITS[:, 0], -9.0)].astype(float)
+    est = plain_regressor(matcher="energy", random_state=0, warm_start=True)
+    est.set_params(matcher__max_steps=5).fit(X, y)
+    (rule,) = est._response_format_.rules
+    assert_array_equal(rule.followers, [1, 2])
+    assert_array_equal(rule.sides, [1, 1])
+    y[np.flatnonzero(CLAIMS == 0)[3], 2] = 0.5
+    y[np.flatnonzero(CLAIMS > 0)[3], 1] = -5.0  # a refund
+    est.fit(X, y)
+    (rule,) = est._response_format_.rules
+    assert_array_equal(rule.followers, [1])
+    assert_array_equal(rule.sides, [0])

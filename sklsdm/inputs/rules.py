@@ -188,11 +188,34 @@ class ImpliedValues(ResponseRule):
 {self.leader} is {self.value:g}"
 
     def followed_by(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        away, is_implied, leads = self._compared(rows)
+        may_stay = (self.occurs_elsewhere | ~is_implied) & (self.sides * away >= 0)
+        return np.asarray(np.where(leads, is_implied, may_stay).all(axis=1))
+
+    def _compared(
+        self, rows: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """How far followers are from their implied values, whether they have them, and whether the
+        leader has its own, (n, 1)."""
         away = rows[:, self.followers] - self.implied
         is_implied = np.abs(away) <= ROUNDING * np.abs(self.implied)
-        may_stay = (self.occurs_elsewhere | ~is_implied) & (self.sides * away >= 0)
-        leads = rows[:, self.leader] == self.value
-        return np.where(leads, is_implied.all(axis=1), may_stay.all(axis=1))
+        return away, is_implied, rows[:, [self.leader]] == self.value
+
+    def narrowed_to(self, blocks: Iterable[NDArray[np.float64]]) -> ImpliedValues:
+        left = np.ones(len(self.followers), dtype=bool)
+        elsewhere, sides = self.occurs_elsewhere.copy(), self.sides.copy()
+        for block in blocks:
+            away, is_implied, leads = self._compared(block)
+            left &= (is_implied | ~leads).all(axis=0)
+            elsewhere |= (is_implied & ~leads).any(axis=0)
+            sides[((sides * away < 0) & ~leads).any(axis=0)] = 0
+        return replace(
+            self,
+            followers=self.followers[left],
+            implied=self.implied[left],
+            occurs_elsewhere=elsewhere[left],
+            sides=sides[left],
+        )
 
     def allows(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
         low, high = low[self.followers], high[self.followers]
@@ -221,7 +244,7 @@ class ImpliedValues(ResponseRule):
             return places
         columns = torch.as_tensor([*intervals], device=places.device)
         own = places.index_select(1, columns)
-        middle, lower, upper = torch.tensor([*intervals.values()]).to(own).T
+        middle, lower, upper = _numbers(intervals, own)
         distances = _distances(own, middle, lower, upper)
         away = (own - middle).abs()
         upwards = ((own >= middle) | lower.isinf()) & upper.isfinite()
@@ -239,7 +262,7 @@ class ImpliedValues(ResponseRule):
         """
         intervals = self.intervals(repeated)
         own = drawn[:, list(intervals)]
-        distances = _distances(own, *torch.tensor([*intervals.values()]).to(own).T).amax(dim=1)
+        distances = _distances(own, *_numbers(intervals, own)).amax(dim=1)
         share = float((responses[:, self.leader] == self.value).mean())
         return replace(self, radius=float(distances.quantile(share).clamp(0.25, 4.0)))
 
@@ -250,6 +273,11 @@ class ImpliedValues(ResponseRule):
         own = torch.where(sides * (own - implied) < 0, 2 * implied - own, own)
         leads = values[:, self.leader : self.leader + 1] == self.value
         return values.index_copy(1, columns, torch.where(leads, implied, own))
+
+
+def _numbers(intervals: dict[int, tuple[float, float, float]], like: Tensor) -> Tensor:
+    """Middles, lower and upper ends (3, c) of intervals."""
+    return torch.tensor([*intervals.values()], dtype=torch.float64).to(like).T
 
 
 def _distances(places: Tensor, middle: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
