@@ -8,6 +8,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -359,7 +360,7 @@ def unwrap(model: Any, X: Any) -> tuple[Any, Any]:
         return model, X
     elif isinstance(model, BaseSearchCV):
         if not model.refit:
-            raise ValueError(
+            raise NotFittedError(
                 f"{type(model).__name__} has refit=False and keeps no fitted estimator to draw "
                 f"from; set refit=True."
             )

@@ -9,6 +9,7 @@ from helpers import plain_regressor
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -213,5 +214,5 @@ def test_names_of_our_scorers_tell_what_to_pass():
 def test_a_search_without_refit_says_so():
     grid = {"matcher__max_steps": [5]}
     search = GridSearchCV(plain_regressor(matcher="energy"), grid, cv=2, refit=False).fit(X, Y)
-    with pytest.raises(ValueError, match="GridSearchCV has refit=False"):
+    with pytest.raises(NotFittedError, match="GridSearchCV has refit=False"):
         sklsdm.sample(search, X)
