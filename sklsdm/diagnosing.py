@@ -34,7 +34,7 @@ from sklsdm.nets import one_thread
 from sklsdm.public_calls import on_one_fit
 from sklsdm.randomness import RandomState, draw_seed
 from sklsdm.reading import read_plain
-from sklsdm.shift import MAX_ROWS, Shift, shift_of_some
+from sklsdm.shift import MAX_ROWS, Shift, compare_some
 
 Array = NDArray[Any]
 
@@ -208,10 +208,11 @@ def _shift(estimator: Any, evidence: Evidence, unpaired: Any) -> Shift | None:
     other = standardiser.forward(estimator.encode(np.asarray(unpaired[chosen])))
     codes = torch.from_numpy(np.concatenate([evidence.fits[0].codes, other]))
     none, seed = np.arange(0), int(random.integers(2**31 - 1))
-    found = shift_of_some(codes, standardiser.scale, len(evidence.rows), none, seed)
-    if found is None:
+    compared = compare_some(codes, standardiser.scale, len(evidence.rows), none, seed)
+    if compared is None:
         return None
-    rows = chosen if found.unpaired_share > found.paired_share else evidence.rows
+    found = compared.found
+    rows = chosen if found.is_of_unpaired else evidence.rows
     return replace(found, examples=tuple(rows[list(found.examples)].tolist()))
 
 

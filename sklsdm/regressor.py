@@ -37,7 +37,7 @@ from sklsdm.metrics import skill
 from sklsdm.owner import advise
 from sklsdm.parameters import anything, flag, learnt, one_of, parameter
 from sklsdm.public_calls import on_one_fit
-from sklsdm.shift import LEFT_OUT, WHAT_TO_DO, Shift, differing_column, rows_apart, shift_of_some
+from sklsdm.shift import LEFT_OUT, WHAT_TO_DO, Shift, compare_some, differing_column
 from sklsdm.streaming import StreamingEstimator
 
 
@@ -356,13 +356,15 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
         if stage.groups is not None:  # rows of one group depend on each other
             return stage
         scale, held_out = coded.space.standardiser.scale, coded.held_out
-        compared = coded.codes, scale, len(stage.pairs), held_out, stage.run.seed
-        self.unpaired_shift_ = found = shift_of_some(*compared)
-        if found is None or not found.is_clear:
+        compared = compare_some(coded.codes, scale, len(stage.pairs), held_out, stage.run.seed)
+        if compared is None:
+            return stage
+        self.unpaired_shift_ = found = compared.found
+        if not found.is_clear:
             return replace(stage, shift=found)
         left_out = np.arange(0)
         if self.unpaired == "auto" and found.lacks_pairs:
-            apart = rows_apart(*compared)
+            apart = compared.rows_apart(coded.codes, scale, len(stage.pairs))
             left_out = apart if len(apart) < len(coded.codes) - len(stage.pairs) else left_out
         column = differing_column(*stage.responses.some_of_both())
         left = f" {LEFT_OUT}" if len(left_out) else ""

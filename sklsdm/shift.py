@@ -79,6 +79,11 @@ class Shift:
         return self.is_clear and self.paired_share <= _HARDLY * self.unpaired_share
 
     @property
+    def is_of_unpaired(self) -> bool:
+        """Whether the cluster, and so `examples`, is of unpaired responses more than of paired."""
+        return self.unpaired_share > self.paired_share
+
+    @property
     def strength(self) -> float:
         """Difference of the two shares: 0 for equal samples, 1 for samples entirely apart.
 
@@ -90,7 +95,7 @@ class Shift:
         p_value = f"(p = {self.p_value:.2g})"
         if not self.is_clear:
             return f"Paired and unpaired responses may follow one law {p_value}."
-        name = "Y_unpaired" if self.unpaired_share > self.paired_share else "y"
+        name = "Y_unpaired" if self.is_of_unpaired else "y"
         rows = ", ".join(map(str, self.examples))
         return (
             f"Paired and unpaired responses do not follow one law {p_value}. They differ most "
@@ -123,10 +128,17 @@ def shift_between(paired: NDArray, unpaired: NDArray, rng: np.random.Generator) 
     Stat. Theory Methods 26 (scan statistic); Besag & Clifford 1991, Biometrika 78 (p-values of
     relabellings that stop early).
     """
+    return _compared(paired, unpaired, rng)[0]
+
+
+def _compared(
+    paired: Array, unpaired: Array, rng: np.random.Generator
+) -> tuple[Shift, NDArray[np.intp]]:
+    """The test's result, and the rows of its cluster among those of both samples together."""
     # In random order: ties of the clustering must not be broken by the sample of a row.
     order = rng.permutation(len(paired) + len(unpaired))
     is_paired = (order < len(paired)).astype(np.float64)
-    distances = _distances(paired, unpaired, order)
+    distances = pdist(np.concatenate([paired, unpaired]).astype(np.float64)[order])
     energy, scan = _Energy(distances), _Scan(distances, len(order))
 
     def statistics(labels: Array) -> Array:  # (2, b)
@@ -145,18 +157,52 @@ def shift_between(paired: NDArray, unpaired: NDArray, rng: np.random.Generator) 
     unpaired_share = (1 - is_paired)[cluster].sum() / len(unpaired)
     more_paired = paired_share >= unpaired_share
     rows = np.sort(order[cluster[is_paired[cluster] == more_paired]])[:_N_EXAMPLES]
-    return Shift(
+    found = Shift(
         float(observed[0, 0]),
         p_value,
         float(paired_share),
         float(unpaired_share),
         tuple((rows if more_paired else rows - len(paired)).tolist()),
     )
+    return found, order[cluster]
 
 
-def shift_of_some(
+@dataclass(frozen=True, eq=False)
+class ComparedSome:
+    """The test on random rows of many codes, and the rows that it compared.
+
+    Attributes
+    ----------
+    found : Shift
+        With `examples` counted in `y` or `Y_unpaired`.
+    codes : ndarray of shape (a + b, k)
+        Those that were compared, of paired and then of unpaired responses, in the autoencoder's
+        units.
+    in_cluster : ndarray of shape (a + b,), bool
+        Whether they lie in the cluster that :class:`Shift` describes.
+    """
+
+    found: Shift
+    codes: Array
+    in_cluster: NDArray[np.bool_]
+
+    def rows_apart(self, codes: Tensor, scale: Array, n_paired: int) -> NDArray[np.intp]:
+        """The rows of all unpaired codes whose nearest compared row lies in the cluster.
+
+        The parameters are those of :func:`compare_some`, and rows are counted in all codes.
+        """
+        nearest = NearestNeighbors(n_neighbors=1).fit(self.codes)
+        found = []
+        for block in row_slices(len(codes) - n_paired, codes.shape[1]):
+            rows = np.arange(n_paired + block.start, n_paired + block.stop)
+            place = nearest.kneighbors(_rows_of(codes, rows, scale), return_distance=False)[:, 0]
+            found.append(rows[self.in_cluster[place]])
+        return np.concatenate(found)
+
+
+def compare_some(
     codes: Tensor, scale: Array, n_paired: int, left_out: NDArray[np.intp], seed: int
-) -> Shift | None:
+) -> ComparedSome | None:
     """Compare random rows of the first `n_paired` codes with random rows of the others.
 
     Parameters
@@ -177,62 +223,28 @@ def shift_of_some(
 
     Returns
     -------
-    Shift or None
-        With `examples` counted in `y` or `Y_unpaired`; None if nothing is left on one side.
+    ComparedSome or None
+        None if nothing is left on one side.
     """
     rng = np.random.default_rng([seed, n_paired])
-    paired, unpaired = _some_of_both(len(codes), n_paired, left_out, rng)
+    learnt = np.setdiff1d(np.arange(len(codes)), left_out)
+    of_both = learnt[learnt < n_paired], learnt[learnt >= n_paired]
+    paired, unpaired = (np.sort(rng.permutation(rows)[:MAX_ROWS]) for rows in of_both)
     if len(paired) == 0 or len(unpaired) == 0:
         return None
     both = _rows_of(codes, paired, scale), _rows_of(codes, unpaired, scale)
-    found = shift_between(*both, rng)
-    in_unpaired = found.unpaired_share > found.paired_share
-    rows = unpaired - n_paired if in_unpaired else paired
-    return replace(found, examples=tuple(rows[list(found.examples)].tolist()))
-
-
-def rows_apart(
-    codes: Tensor, scale: Array, n_paired: int, left_out: NDArray[np.intp], seed: int
-) -> NDArray[np.intp]:
-    """The unpaired rows that belong to the cluster which :func:`shift_of_some` has found.
-
-    They are those whose nearest row, among the rows that it compares, lies in the cluster. The
-    parameters are the same; rows are counted in all codes.
-    """
-    rng = np.random.default_rng([seed, n_paired])
-    compared = _some_of_both(len(codes), n_paired, left_out, rng)
-    paired, unpaired = (_rows_of(codes, rows, scale) for rows in compared)
-    order = rng.permutation(len(paired) + len(unpaired))
-    scan = _Scan(_distances(paired, unpaired, order), len(order))
-    in_cluster = np.zeros(len(order), dtype=bool)
-    in_cluster[order[scan.clearest((order < len(paired)).astype(np.float64))]] = True
-    nearest = NearestNeighbors(n_neighbors=1).fit(np.concatenate([paired, unpaired]))
-    found = []
-    for block in row_slices(len(codes) - n_paired, codes.shape[1]):
-        rows = np.arange(n_paired + block.start, n_paired + block.stop)
-        place = nearest.kneighbors(_rows_of(codes, rows, scale), return_distance=False)[:, 0]
-        found.append(rows[in_cluster[place]])
-    return np.concatenate(found)
-
-
-def _some_of_both(
-    n_codes: int, n_paired: int, left_out: NDArray[np.intp], rng: np.random.Generator
-) -> list[NDArray[np.intp]]:
-    """Random rows of the paired codes, and of the others, that are compared; in order."""
-    learnt = np.setdiff1d(np.arange(n_codes), left_out)
-    of_both = learnt[learnt < n_paired], learnt[learnt >= n_paired]
-    return [np.sort(rng.permutation(rows)[:MAX_ROWS]) for rows in of_both]
+    found, cluster = _compared(*both, rng)
+    rows = unpaired - n_paired if found.is_of_unpaired else paired
+    in_cluster = np.zeros(len(paired) + len(unpaired), dtype=bool)
+    in_cluster[cluster] = True
+    examples = tuple(rows[list(found.examples)].tolist())
+    return ComparedSome(replace(found, examples=examples), np.concatenate(both), in_cluster)
 
 
 def _rows_of(codes: Tensor, rows: NDArray[np.intp], scale: Array) -> Array:
     """Some of the codes, in the autoencoder's units."""
     found: Array = codes[torch.from_numpy(rows).to(codes.device)].cpu().numpy() * scale
     return found
-
-
-def _distances(paired: Array, unpaired: Array, order: NDArray[np.intp]) -> Array:
-    """Distances of the rows of both samples, taken together in this order."""
-    return pdist(np.concatenate([paired, unpaired]).astype(np.float64)[order])
 
 
 def differing_column(paired: Array, unpaired: Array) -> str:

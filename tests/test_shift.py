@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from sklsdm import DistributionShiftWarning, LSDMRegressor, LSDMRegressorCV, Unpaired, shift
-from sklsdm.shift import FIT_LEVEL, LEFT_OUT, differing_column, shift_between, shift_of_some
+from sklsdm.shift import FIT_LEVEL, LEFT_OUT, compare_some, differing_column, shift_between
 
 LAWS = {
     "normal": lambda rng, n: rng.normal(size=(n, 3)),
@@ -151,12 +151,13 @@ def test_few_rows_of_many_are_read_and_examples_are_theirs(monkeypatch):
     rng = np.random.default_rng(0)
     codes = rng.normal(size=(3000, 2))
     codes[200::2] += 9  # half of the unpaired rows
-    found = shift_of_some(torch.from_numpy(codes), np.ones(2), 200, np.arange(150, 220), 0)
+    compared = compare_some(torch.from_numpy(codes), np.ones(2), 200, np.arange(150, 220), 0)
+    found = compared.found
     assert found.is_clear
     assert found.unpaired_share == pytest.approx(0.5, abs=0.2)
     assert all(place % 2 == 0 and place >= 20 for place in found.examples)
     everything = np.arange(200)
-    assert shift_of_some(torch.from_numpy(codes), np.ones(2), 200, everything, 0) is None
+    assert compare_some(torch.from_numpy(codes), np.ones(2), 200, everything, 0) is None
 
 
 # ------------------------------------------------------------------ the warning in `fit`
@@ -279,7 +280,7 @@ def test_draws_are_those_without_the_test(monkeypatch):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(40, 1)), rng.normal(size=(40, 2))
     draws = quick().fit(X, y, y[::-1] + 0.1).sample(X, 3, random_state=0)
-    monkeypatch.setattr("sklsdm.regressor.shift_of_some", lambda *args: None)
+    monkeypatch.setattr("sklsdm.regressor.compare_some", lambda *args: None)
     np.testing.assert_array_equal(
         quick().fit(X, y, y[::-1] + 0.1).sample(X, 3, random_state=0), draws
     )

@@ -145,9 +145,14 @@ def transforms(y: Array, draws: Array, random: np.random.Generator) -> Array:
 
 
 def uniformity(values: Array) -> float:
-    """p-value of a chi-square test that values (n,) in [0, 1] are uniform; 10 bins, or 5."""
-    n_bins = 10 if len(values) >= _FEWEST_FOR_TEN_BINS else 5
-    return float(chisquare(np.histogram(values, bins=n_bins, range=(0, 1))[0]).pvalue)
+    """p-value of a chi-square test that values (n,) in [0, 1] are uniform."""
+    counts = np.histogram(values, bins=bins_of_ranks(len(values)), range=(0, 1))[0]
+    return float(chisquare(counts).pvalue)
+
+
+def bins_of_ranks(n_rows: int) -> int:
+    """Bins of a histogram of so many transforms: 10, or 5 of fewer than 100."""
+    return 10 if n_rows >= _FEWEST_FOR_TEN_BINS else 5
 
 
 def mean_distances(y: Array, draws: Array) -> Array:

@@ -10,6 +10,7 @@ from scipy.stats import binom
 
 from sklsdm._validation import check_numeric
 from sklsdm.diagnosis import Calibration, Diagnosis, calibration_of
+from sklsdm.diagnosis.calibration import bins_of_ranks
 from sklsdm.displays.base import Array, panels, text_colour
 from sklsdm.forwarding import sample
 from sklsdm.inputs.response_format import flat_rows
@@ -17,7 +18,6 @@ from sklsdm.randomness import RandomState, as_generator
 
 __all__ = ["CalibrationDisplay"]
 
-_N_BINS, _FEW_BINS, _FEW_ROWS = 10, 5, 100  # of the histogram; five where there are few rows
 _MOST_LINES = 8  # one for each output; of more only their range is shown
 _BAND = 0.95  # probability of the grey bands if the law is right
 
@@ -230,7 +230,7 @@ def _plot_coverage(ax: Any, found: Calibration) -> None:
 
 def _plot_ranks(ax: Any, found: Calibration) -> None:
     n, q = found.pit.shape
-    n_bins = _N_BINS if n >= _FEW_ROWS else _FEW_BINS
+    n_bins = bins_of_ranks(n)
     colour, edges = text_colour(), np.linspace(0, 1, n_bins + 1)
     low, high = (binom.ppf((1 + side * _BAND) / 2, n, 1 / n_bins) * n_bins / n for side in (-1, 1))
     ax.axhspan(low, high, color=colour, alpha=0.12, linewidth=0)
