@@ -21,6 +21,7 @@ _READ_ONCE = ("latent_dim", "scale_X", "y_range", "exact_values")
 STREAMED = {
     "autoencoder_": "_streamed_autoencoder_",
     "_latent_standardiser_": "_streamed_standardiser_",
+    "_response_format_": "_streamed_format_",
 }
 
 

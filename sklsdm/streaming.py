@@ -115,7 +115,7 @@ class StreamingEstimator(ConditionedEstimator):
         found = {
             STREAMED["autoencoder_"]: space.autoencoder,
             STREAMED["_latent_standardiser_"]: space.standardiser,
-            "_response_format_": space.form,
+            STREAMED["_response_format_"]: space.form,
             "_read_once_": self._read_once_,
             "n_streamed_": getattr(self, "n_streamed_", 0) + len(rows),
         }

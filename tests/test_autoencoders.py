@@ -478,6 +478,13 @@ def test_a_transformer_where_nothing_is_held_out():
     assert np.isfinite(est.sample(y[:3, :1], 2)).all()
 
 
+def test_a_transformer_learns_from_all_where_holding_out_would_leave_too_few():
+    y = np.random.default_rng(0).normal(size=(24, 6))
+    est = plain_regressor(2, "energy", autoencoder=PCA(2), random_state=0)
+    est.set_params(validation_fraction=0.99, matcher__max_steps=2).fit(y[:, :1], y)
+    assert est.autoencoder_.coder_.transformer.n_samples_ == 24
+
+
 def test_nested_parameters_of_transformers():
     est = plain_regressor(autoencoder=FastICA(2))
     assert est.get_params()["autoencoder__n_components"] == 2

@@ -177,3 +177,7 @@ def test_every_sampler_draws_through_the_regressor(sampler, distil):
     est = plain_regressor(matcher=matcher, random_state=0).fit(X, y)
     draws = est.sample(X, 50, random_state=0)
     assert np.abs(draws.mean(axis=1) - X).mean() < 0.1  # the fit starts from least squares
+
+
+def test_passes_are_told_before_the_fit():
+    assert FlowMatcher(n_steps=5).n_passes == 10

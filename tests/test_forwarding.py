@@ -195,6 +195,16 @@ def test_unpaired_responses_that_a_search_has_split_warn():
         cross_val_score(ensemble, X, Y, cv=2, params={"Y_unpaired": Y})
 
 
+def test_the_length_of_a_path_is_no_number_of_responses(tmp_path):
+    path = str(tmp_path / "y.npy")
+    path = path[: -len("y.npy")] + "y" * (60 - len(path)) + "y.npy" if len(path) < 60 else path
+    np.save(path, Y)
+    X_long, Y_long = (np.concatenate([each] * 4)[: 2 * len(path)] for each in (X, Y))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*as many rows as there are pairs")
+        cross_val_score(quick(), X_long, Y_long, cv=2, params={"Y_unpaired": path})
+
+
 def test_fits_of_our_own_do_not_warn():
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*as many rows as there are pairs")

@@ -65,6 +65,18 @@ def test_a_calibration_ends_with_the_draws_that_it_was_made_of():
         est.predict_interval(X_TEST[:3], conformal=True)
 
 
+def test_draws_stay_those_of_the_last_fit_where_a_stream_passes_an_end():
+    """Amounts are not drawn negative, also where streamed responses are: until the next fit."""
+    amounts = np.random.default_rng(0).gamma(0.8, size=(200, 6))
+    est = warm("energy", max_steps=20).fit(amounts[:80, :1], amounts[:80], amounts[80:])
+    draws = est.sample(amounts[:40, :1], 20, random_state=0)
+    assert draws.min() >= 0
+    est.fit_unpaired(amounts - 0.5)
+    assert_array_equal(est.sample(amounts[:40, :1], 20, random_state=0), draws)
+    est.fit(amounts[:80, :1], amounts[:80] - 0.5)
+    assert est.sample(amounts[:40, :1], 20, random_state=0).min() < 0
+
+
 def test_pairs_of_the_first_fit_are_told_by_the_responses_that_it_kept():
     est = warm(max_steps=1).fit(X, Y).fit(X2[:20], Y2[:20])
     with pytest.warns(UserWarning, match=r"100% of these responses equal a training response"):

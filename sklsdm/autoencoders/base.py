@@ -173,11 +173,14 @@ class BaseAutoencoder(ModuleHolder, Declared, ABC):
         )
 
 
-def training_rows(responses: Responses, held_out: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Row numbers of all responses but those held out."""
+def training_rows(
+    responses: Responses, held_out: NDArray[np.intp], fewest: int = 1
+) -> NDArray[np.intp]:
+    """Rows of all responses but those held out; all rows where fewer than `fewest` are left."""
     keep = np.ones(len(responses), dtype=bool)
     keep[held_out] = False
-    return np.flatnonzero(keep)
+    rows = np.flatnonzero(keep)
+    return rows if len(rows) >= fewest else np.arange(len(responses))
 
 
 def rows_within_memory(

@@ -27,9 +27,7 @@ class PCAAutoencoder(ResidualAutoencoder):
     def _fit_coder(
         self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
     ) -> LinearCoder:
-        rows = training_rows(responses, held_out)
-        if len(rows) <= latent_dim:  # too few to hold any out
-            rows = np.arange(len(responses))
+        rows = training_rows(responses, held_out, fewest=latent_dim + 1)
         return principal_coder(responses, rows, latent_dim, run.seed).to(run.device)
 
 

@@ -94,7 +94,7 @@ class TransformerAutoencoder(BaseAutoencoder):
     def _fit_coder(
         self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
     ) -> TransformerCoder:
-        rows = responses.take(training_rows(responses, held_out))
+        rows = responses.take(training_rows(responses, held_out, fewest=latent_dim + 1))
         fitted = clone(self.transformer)
         fitted.fit(_array(rows))
         coder = TransformerCoder(fitted)

@@ -26,8 +26,19 @@ def folds(n_pairs: int, n_folds: int, seed: int, groups: Groups) -> list[Split]:
     return list(GroupKFold(n_folds).split(np.empty(n_pairs), groups=groups))
 
 
-def principal(codes: NDArray[np.float64], n_components: int, seed: int) -> NDArray[np.float64]:
-    """The first principal components of codes with more dimensions than that."""
+def principal(
+    codes: NDArray[np.float64],
+    n_components: int,
+    seed: int,
+    of: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """The first principal components of codes with more dimensions than that.
+
+    Along the same axes, those `of` other rows where they are given.
+    """
+    rows = codes if of is None else of
     if codes.shape[1] <= n_components:
-        return codes
-    return PCA(min(n_components, len(codes) - 1), random_state=seed).fit_transform(codes)
+        return rows
+    axes = PCA(min(n_components, len(codes) - 1), random_state=seed).fit(codes)
+    found: NDArray[np.float64] = axes.transform(rows)
+    return found

@@ -1,4 +1,4 @@
-"""Predictions of the codes by trees, for the networks to start from: trees see tables better."""
+"""Predictions of the codes by trees, a Gaussian process and a regression, beside conditions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.decomposition import PCA
@@ -15,8 +16,10 @@ from sklearn.model_selection import cross_val_predict
 
 from sklsdm.encoders.base import BaseConditionEncoder, Groups, Rows
 from sklsdm.encoders.boosting import CrossFittedBoosting, boosted_components
-from sklsdm.encoders.folds import are_several, folds
+from sklsdm.encoders.folds import are_several, folds, principal
+from sklsdm.encoders.gaussian_process import CrossFittedGaussianProcess
 from sklsdm.encoders.linear import CrossFittedRidge
+from sklsdm.functional.categorical import are_labels
 from sklsdm.parameters import flag, integer, learnt, or_auto, parameter
 
 _TREES_TIMES_ROWS = 500_000  # pairs times trees, by which the size of a saved forest is bounded
@@ -24,21 +27,22 @@ _TREES = (50, 200)  # least and most trees of "auto"
 _MOST_SEED = 2**32
 _FEWEST_TO_BOOST = 50  # pairs
 _FOREST_FOLDS = 5  # of groups
-_LINEAR_COMPONENTS = 8  # of the codes that ridge regression predicts
+_MOST_COMPONENTS = 8  # of the codes that ridge regression and the Gaussian process predict
 _FEW_COLUMNS = 16  # with more of them, networks learn better from the predictions alone
 
 
 class TreesConditionEncoder(BaseConditionEncoder):
-    """Give the networks predictions of the codes, by a forest, gradient boosting and a regression.
+    """Give the networks predictions of the codes: by trees, a Gaussian process and a regression.
 
-    The networks start from what trees (and ridge regression) see, and learn the spread around it;
-    boosting also predicts how the spread depends on x. The pairs are predicted by models that did
-    not learn from them (out of bag by the ExtraTrees forest, out of fold by boosting and ridge
-    regression), so that stage 2 does not learn to trust predictions which are better than those of
-    new conditions. New conditions get the predictions of the whole forest, of all folds' boosters
-    and of a regression on all pairs; those of pairs learnt from get the same as in `fit`, for there
-    the whole forest has seen the responses. Where pairs come in groups (`fit(..., groups=)`), they
-    are predicted by models that learnt from none of their group.
+    Trees see steps and categories, the Gaussian process smooth laws, ridge regression lines. The
+    networks start from what these see, and learn the spread around it; boosting also predicts how
+    the spread depends on x. The pairs are predicted by models that did not learn from them (out of
+    bag by the ExtraTrees forest, by all other pairs by the Gaussian process, out of fold by
+    boosting and ridge regression), so that stage 2 does not learn to trust predictions which are
+    better than those of new conditions. New conditions get the predictions of the whole forest, of
+    all folds' boosters, and of a process and a regression on all pairs; those of pairs learnt from
+    get the same as in `fit`, for there the whole forest has seen the responses. Where pairs come in
+    groups (`fit(..., groups=)`), they are predicted by models that learnt from none of their group.
 
     Few columns of X stand beside the predictions. Many are left out (`passthrough`), since
     networks overfit to them.
@@ -56,15 +60,17 @@ class TreesConditionEncoder(BaseConditionEncoder):
 
     When to use: tables with steps, categories or many columns, from about 100 pairs on; "auto"
     compares it from 30 on. With fewer, predictions of the pairs are worse than those of new
-    conditions, and draws may come out too wide. Cost: one forest, and
-    for boosting ten to twenty times as many boosters as the codes have dimensions (at most eight,
-    of their principal components), each of at most 300 small trees.
+    conditions, and draws may come out too wide. Cost: one forest, a
+    Gaussian process for each dimension of the codes (at most eight, of their principal components;
+    a second or two each), and for boosting ten to twenty times as many boosters, each of at most
+    300 small trees.
 
     References
     ----------
-    Geurts, Ernst & Wehenkel 2006, "Extremely randomized trees" (Machine Learning 63); Wolpert
-    1992, "Stacked generalization" (Neural Networks 5) for predictions out of sample; Friedman 2001,
-    "Greedy function approximation: a gradient boosting machine" (Annals of Statistics 29).
+    Rasmussen & Williams 2006, "Gaussian processes for machine learning"; Geurts, Ernst &
+    Wehenkel 2006, "Extremely randomized trees" (Machine Learning 63); Wolpert 1992, "Stacked
+    generalization" (Neural Networks 5) for predictions out of sample; Friedman 2001, "Greedy
+    function approximation: a gradient boosting machine" (Annals of Statistics 29).
     """
 
     takes_nan: ClassVar[bool] = True
@@ -106,6 +112,7 @@ class TreesConditionEncoder(BaseConditionEncoder):
 
     forest_: ExtraTreesRegressor = learnt("The forest.")
     linear_: CrossFittedRidge = learnt("Ridge regression of the codes of all pairs.")
+    process_: CrossFittedGaussianProcess = learnt("A Gaussian process, by all pairs or 1,500.")
     boosting_: CrossFittedBoosting | None = learnt("Boosted trees, where there are some.")
     components_: PCA | None = learnt("Of the forest's predictions, where they are many.")
     passes_columns_: bool = learnt("Whether the networks get the columns of X too.")
@@ -128,11 +135,14 @@ class TreesConditionEncoder(BaseConditionEncoder):
         self.passes_columns_ = bool(self.passthrough)
         if self.passthrough == "auto":
             self.passes_columns_ = condition.shape[1] <= _FEW_COLUMNS or n_components == 0
-        self.linear_ = CrossFittedRidge(_LINEAR_COMPONENTS)
-        found = [
-            self._fit_forest(condition, codes, seed, groups),
-            self.linear_.fit_predict(self._filled(condition), codes, seed, groups),
-        ]
+        self.linear_ = CrossFittedRidge(_MOST_COMPONENTS)
+        self.process_ = CrossFittedGaussianProcess(_MOST_COMPONENTS)
+        filled = self._filled(condition)
+        by_forest = self._fit_forest(condition, codes, seed, groups)
+        by_line = self.linear_.fit_predict(filled, codes, seed, groups)
+        known = [principal(codes, _MOST_COMPONENTS, seed, of=by_forest), by_line]
+        by_process = self.process_.fit_predict(filled, codes, seed, groups, known)
+        found = [self._reduce(by_forest), by_line, by_process]
         self.boosting_ = None
         if self.boosting and n_components:
             self.boosting_ = CrossFittedBoosting(n_components)
@@ -144,6 +154,8 @@ class TreesConditionEncoder(BaseConditionEncoder):
         totals = np.zeros((len(count), predicted.shape[1]))
         np.add.at(totals, place, predicted)
         self.known_ = (totals / count[:, None]).astype(np.float32)
+        if are_labels(torch.from_numpy(filled)):  # equal labels stay equal
+            predicted = self.known_[place].astype(np.float64)
         return self._beside(condition, predicted)
 
     def _fit_forest(
@@ -173,16 +185,16 @@ class TreesConditionEncoder(BaseConditionEncoder):
         if predicted.shape[1] > self.n_components:
             n_components = min(self.n_components, n_pairs - 1)
             self.components_ = PCA(n_components, random_state=seed).fit(predicted)
-        return self._reduce(predicted)
+        return predicted
 
     def transform(self, condition: Rows) -> Rows:
         if len(condition) == 0:  # where no pairs are held out; a forest refuses empty tables
             return self._beside(condition, np.empty((0, self.known_.shape[1])))
         found = [self._reduce(self.forest_.predict(condition).reshape(len(condition), -1))]
         # Files of version 0.1.0 have a forest alone, and its predictions beside all columns.
-        linear: CrossFittedRidge | None = getattr(self, "linear_", None)
-        if linear is not None:
-            found.append(linear.predict(self._filled(condition)))
+        filled = self._filled(condition)
+        smooth = (getattr(self, name, None) for name in ("linear_", "process_"))
+        found += [model.predict(filled) for model in smooth if model is not None]
         boosting: CrossFittedBoosting | None = getattr(self, "boosting_", None)
         if boosting is not None:
             found.append(boosting.predict(condition))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -301,16 +302,23 @@ class Responses:
         n_unpaired = len(self) - self.n_paired
         if not 0 < n_unpaired <= self.n_paired:
             return False
-        hashes = np.concatenate([row_hashes(block.numpy()) for block in self.blocks()])
-        known, left = np.unique(hashes[: self.n_paired], return_counts=True)
-        kinds, count = np.unique(hashes[self.n_paired :], return_counts=True)
+        known, left = np.unique(self.paired_hashes(), return_counts=True)
+        kinds, count = np.unique(self._unpaired_hashes, return_counts=True)
         place = np.searchsorted(known, kinds).clip(max=len(known) - 1)
         return bool(((known[place] == kinds) & (count <= left[place])).all())
 
     def paired_hashes(self) -> NDArray[np.uint64]:
         """Hashes (n,) of the standardised paired responses (:func:`sklsdm.blocks.row_hashes`)."""
-        blocks = _raw_blocks(self._parts[:1])
-        return np.concatenate([row_hashes(self.format.standardise(block)) for block in blocks])
+        return self._hashes(self._parts[:1])
+
+    @cached_property
+    def _unpaired_hashes(self) -> NDArray[np.uint64]:
+        """Hashes (N,) of the unpaired ones: computed once, since each fold looks for copies."""
+        return self._hashes(self._parts[1:])
+
+    def _hashes(self, parts: Any) -> NDArray[np.uint64]:
+        blocks = (row_hashes(self.format.standardise(block)) for block in _raw_blocks(parts))
+        return np.concatenate([np.empty(0, np.uint64), *blocks])
 
     def unpaired_copies(self, hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
         """Indices of unpaired responses that equal standardised rows with these hashes.
@@ -322,15 +330,9 @@ class Responses:
         if len(hashes) == 0 or len(self) == self.n_paired:
             return np.arange(0)
         wanted, left = np.unique(hashes, return_counts=True)
-        found, offset = [], 0
-        for block in self.blocks():
-            place = offset + np.flatnonzero(np.isin(row_hashes(block.numpy()), wanted))
-            found.append(place[place >= self.n_paired])
-            offset += len(block)
-        places = np.concatenate(found)
-        if len(places) == 0:
-            return places
-        kind = np.searchsorted(wanted, row_hashes(self.take(places).numpy()))
+        places = np.flatnonzero(np.isin(self._unpaired_hashes, wanted))
+        kind = np.searchsorted(wanted, self._unpaired_hashes[places])
         order = np.argsort(kind, kind="stable")
         first = np.searchsorted(kind[order], kind[order], side="left")
-        return np.sort(places[order[np.arange(len(order)) - first < left[kind[order]]]])
+        is_copy = np.arange(len(order)) - first < left[kind[order]]
+        return self.n_paired + np.sort(places[order[is_copy]])

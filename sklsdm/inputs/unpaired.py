@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -60,7 +61,8 @@ class Unpaired:
 
 def warn_if_sliced(value: Any, n_pairs: int) -> None:
     """Warn where cross-validation seems to have split unpaired responses with the pairs."""
-    if value is None or isinstance(value, Unpaired) or not hasattr(value, "__len__"):
+    is_file = isinstance(value, str | Path)  # of which the length is that of its name
+    if value is None or is_file or isinstance(value, Unpaired) or not hasattr(value, "__len__"):
         return
     if len(value) == n_pairs and _in_cross_validation():
         warn_user(

@@ -137,7 +137,11 @@ class FlowMatcher(FieldMatcher):
         self.history_ |= {f"distil_{k}": v for k, v in history_arrays(net.history).items()}
 
     def _passes_of_steps(self) -> int:
-        return 1 if self.distilled_ else self.n_steps * (1 if self.sampler == "euler" else 2)
+        return (
+            1
+            if getattr(self, "distilled_", False)
+            else self.n_steps * (1 if self.sampler == "euler" else 2)
+        )
 
     def _residual(self, condition: Tensor, noise: Tensor) -> Tensor:
         field = self._field(self.network_, self.network_.features(condition))

@@ -28,6 +28,7 @@ from sklsdm import scorers
 from sklsdm.autoencoders.wrapped import TransformerCoder
 from sklsdm.draws.conformal import ConformalScores
 from sklsdm.encoders.boosting import CrossFittedBoosting
+from sklsdm.encoders.gaussian_process import CrossFittedGaussianProcess
 from sklsdm.encoders.linear import CrossFittedRidge
 from sklsdm.ensemble import SamplingEnsemble
 from sklsdm.generator import LSDMGenerator
@@ -78,6 +79,7 @@ _OURS = (
     CategoryColumns,
     TransformerCoder,
     CrossFittedBoosting,
+    CrossFittedGaussianProcess,
     CrossFittedRidge,
     Shift,
     ConformalScores,
