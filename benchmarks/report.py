@@ -23,6 +23,7 @@ import mnist_semi_supervised
 import other_tables
 import pinwheel
 import scaling
+import simulators
 import soak
 import speed
 import super_resolution
@@ -59,6 +60,12 @@ SECTIONS: Sequence[tuple[str, str, str, Summarise]] = (
         "other_tables.py",
         "other_tables",
         other_tables.summarise,
+    ),
+    (
+        "Simulators: smooth laws with little noise",
+        "simulators.py",
+        "simulators",
+        simulators.summarise,
     ),
     ("Conformal intervals", "conformal.py", "conformal", conformal.summarise),
     ("Super-resolution", "super_resolution.py", "super_resolution", super_resolution.summarise),

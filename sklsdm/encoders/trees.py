@@ -102,6 +102,12 @@ class TreesConditionEncoder(BaseConditionEncoder):
         spread. It does not with fewer than 50 pairs, or where pairs times columns exceed
         4,000,000.""",
     )
+    gaussian_process: bool = parameter(
+        default=True,
+        rule=flag(),
+        doc="""Whether a Gaussian process predicts as well those dimensions of the codes (or
+        principal components) that it predicts better than forest and ridge regression do.""",
+    )
     passthrough: bool | str = parameter(
         default="auto",
         rule=or_auto(flag()),
@@ -112,7 +118,7 @@ class TreesConditionEncoder(BaseConditionEncoder):
 
     forest_: ExtraTreesRegressor = learnt("The forest.")
     linear_: CrossFittedRidge = learnt("Ridge regression of the codes of all pairs.")
-    process_: CrossFittedGaussianProcess = learnt("A Gaussian process, by all pairs or 1,500.")
+    process_: CrossFittedGaussianProcess | None = learnt("A Gaussian process, if there is one.")
     boosting_: CrossFittedBoosting | None = learnt("Boosted trees, where there are some.")
     components_: PCA | None = learnt("Of the forest's predictions, where they are many.")
     passes_columns_: bool = learnt("Whether the networks get the columns of X too.")
@@ -136,14 +142,15 @@ class TreesConditionEncoder(BaseConditionEncoder):
         if self.passthrough == "auto":
             self.passes_columns_ = condition.shape[1] <= _FEW_COLUMNS or n_components == 0
         self.linear_ = CrossFittedRidge(_MOST_COMPONENTS)
-        self.process_ = CrossFittedGaussianProcess(_MOST_COMPONENTS)
         filled = self._filled(condition)
         by_forest = self._fit_forest(condition, codes, seed, groups)
         by_line = self.linear_.fit_predict(filled, codes, seed, groups)
-        known = [principal(codes, _MOST_COMPONENTS, seed, of=by_forest), by_line]
-        by_process = self.process_.fit_predict(filled, codes, seed, groups, known)
-        found = [self._reduce(by_forest), by_line, by_process]
-        self.boosting_ = None
+        found = [self._reduce(by_forest), by_line]
+        self.process_ = self.boosting_ = None
+        if self.gaussian_process:
+            self.process_ = CrossFittedGaussianProcess(_MOST_COMPONENTS)
+            known = [principal(codes, _MOST_COMPONENTS, seed, of=by_forest), by_line]
+            found.append(self.process_.fit_predict(filled, codes, seed, groups, known))
         if self.boosting and n_components:
             self.boosting_ = CrossFittedBoosting(n_components)
             found.append(self.boosting_.fit_predict(condition, codes, seed, groups))
