@@ -4,10 +4,10 @@
     ... [--sizes 100 400] [--only default]
 
 Inputs are uniform on a cube; noise of 5 % of its standard deviation is added to each output, and
-outputs are standardised. The test has 500 rows. Scores are those of tabular.py. "Gaussian process" is scikit-learn's, one for
-each of up to ten principal components of the responses, with a length scale for each input, its
-numbers by the marginal likelihood. Nothing of ours was chosen by these rows. A run of some rows
-replaces only those of the JSON.
+outputs are standardised. The test has 500 rows. Scores are those of tabular.py. "Gaussian process"
+is scikit-learn's, one for each of up to ten principal components of the responses, with a length
+scale for each input, its numbers by the marginal likelihood. A run of some rows replaces only those
+of the JSON.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from sklsdm.inputs.rules import (
     ImpliedValues,
     KnownCombinations,
     LinearRelations,
+    NaturalEnds,
     SameValues,
     WholeNumbers,
 )
@@ -249,7 +250,7 @@ def test_without_exact_values_or_with_another_range_they_do_not():
     assert not has_total(Responses(PARTS, None, y_range=(0.0, 0.999)))
     assert not has_total(Responses(PARTS, 1.1 * PARTS))
     assert Responses(PARTS.reshape(-1, 2, 2), None).format.rules == ()
-    assert Responses(PARTS, PARTS[:30]).format.rules[0].value == pytest.approx(1)
+    assert has_total(Responses(PARTS, PARTS[:30]))
 
 
 def test_every_row_is_asked():
@@ -289,9 +290,12 @@ def test_a_value_that_fills_a_wide_interval_keeps_it():
 
 
 def test_where_no_part_is_positive_the_largest_has_all():
+    below = torch.tensor([[-3.0, -1.0, -2.0, -4.0]])
+    assert_array_equal(CommonTotal(1.0).keep(below), [[0, 1, 0, 0]])
     form = Responses(PARTS, None).format
-    below = form.standardiser.forward(np.array([[-3.0, -1.0, -2.0, -4.0]]))
-    assert_allclose(form.restore(torch.from_numpy(below)), [[0, 1, 0, 0]], atol=1e-12)
+    found = form.restore(torch.from_numpy(form.standardiser.forward(below.numpy())))
+    assert_allclose(found.sum(axis=1), 1)
+    assert found.min() > 0
 
 
 @pytest.mark.parametrize("y", [SOME_ZERO, ONE_HOT, RANKS / 10, BALANCE, np.c_[PLACES, SALES]])
@@ -429,7 +433,7 @@ SHARES = 1 / (1 + np.exp(-LOGITS[:, :2]))
 
 
 def ends_of(rows):
-    found = Responses(rows, None).format.rules
+    found = [r for r in Responses(rows, None).format.rules if isinstance(r, NaturalEnds)]
     return {(c, e, r.side) for r in found for c, e in zip(r.columns, r.ends, strict=True)}
 
 
@@ -476,6 +480,19 @@ def test_amounts_are_drawn_as_amounts_and_whole_numbers_as_whole(tmp_path):
     sklsdm.save(est, tmp_path / "model")
     again = sklsdm.load(tmp_path / "model").sample(X, 20, random_state=0)
     assert_array_equal(again, draws)
+
+
+def test_parts_that_are_never_zero_are_not_drawn_as_zero():
+    """Of parts with one sum: clipping alone draws zeros, of which logarithms are infinite."""
+    parts = np.random.default_rng(0).gamma([3.0, 4.0, 5.0, 2.0], size=(300, 4))
+    parts[::3, 3] = 0
+    parts /= parts.sum(axis=1, keepdims=True)
+    assert {(0, 0.0, 1), (1, 0.0, 1), (2, 0.0, 1)} == ends_of(parts)  # zeros of the fourth repeat
+    est = plain_regressor(matcher="mdn", random_state=0).set_params(matcher__max_steps=20)
+    draws = est.fit(parts[:, :1], parts).sample(parts[:, :1], 30, random_state=0)
+    assert_allclose(draws.sum(axis=-1), 1)
+    assert draws[..., :3].min() > 1e-4
+    assert (draws[..., 3] == 0).mean() > 0.1
 
 
 def test_whole_numbers_of_one_output_are_found():

@@ -85,10 +85,11 @@ def find_ends(
 
     An output has an end if no response lies beyond it, where five or more would if a Gaussian law
     had its mean and variance. It is not asked of outputs with `repeated` values or of known
-    combinations, nor where other `rules` order values or keep a sum.
+    combinations, nor where other `rules` order values. Parts of a sum are all amounts.
     """
-    if n_rows < FEWEST_ROWS or any(isinstance(r, SameValues | CommonTotal) for r in rules):
+    if n_rows < FEWEST_ROWS or any(isinstance(rule, SameValues) for rule in rules):
         return ()
+    are_parts = any(isinstance(rule, CommonTotal) for rule in rules)
     std = np.sqrt(moments.variance)
     asked = std > 0
     asked[[each.start for each in repeated]] = False
@@ -97,11 +98,13 @@ def find_ends(
             asked[rule.columns] = False
     is_amount, is_debt = moments.low >= 0, moments.high <= 0
     candidates = [(0.0, 1, is_amount), (0.0, -1, is_debt)]
-    candidates += [(top, -1, is_amount & (moments.high <= top)) for top in _TOPS]
+    if not are_parts:
+        candidates += [(top, -1, is_amount & (moments.high <= top)) for top in _TOPS]
     ends = {side: np.full(len(std), np.nan) for side in (1, -1)}
     for end, side, is_inside in candidates:
         z = side * (end - moments.mean) / np.where(asked, std, 1.0)
-        ends[side][asked & is_inside & (n_rows * norm.cdf(z) >= _FEWEST_BEYOND)] = end
+        would_pass = are_parts | (n_rows * norm.cdf(z) >= _FEWEST_BEYOND)
+        ends[side][asked & is_inside & would_pass] = end
     found = []
     for side, outermost in ((1, moments.low), (-1, moments.high)):
         columns = np.flatnonzero(np.isfinite(ends[side]))

@@ -73,7 +73,8 @@ class ResponseRule(ABC):
 class CommonTotal(ResponseRule):
     """One sum of the outputs of each response, none of which is negative.
 
-    Draws of the outputs are clipped at 0 and divided by their sum, which keeps zeros.
+    Draws of the outputs are clipped at 0 and divided by their sum, which keeps zeros. Parts that
+    are 0 in no response are above 0 before (:class:`NaturalEnds`).
     """
 
     value: float
@@ -319,7 +320,7 @@ class NaturalEnds(ResponseRule):
         own = values.index_select(1, columns)
         inwards = self.side * (own - ends)
         share = inwards / torch.where(near > 0, near, 1.0)
-        moved = near * torch.exp(torch.clamp(share - 1, max=0))
+        moved = near / (2 - share.clamp(max=1))
         own = torch.where(inwards < near, ends + self.side * moved, own)
         return values.index_copy(1, columns, own)
 
