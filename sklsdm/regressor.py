@@ -231,7 +231,8 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
             together, so that none that is much like a pair learnt from chooses the state, and
             `condition_encoder="trees"` predicts the codes of a group by trees without it. By
             default copies of a pair are a group, and so are pairs of equal conditions where these
-            are measurements that each occur twice on average.
+            are measurements that each occur twice on average. Where rows are windows of a series
+            in its order, twenty spans of it are the groups.
 
         Returns
         -------

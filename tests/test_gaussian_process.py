@@ -88,8 +88,20 @@ def test_it_learns_from_a_bounded_number_of_pairs_of_whole_groups(monkeypatch):
     used = np.isin(X[:, 0], process.rows_[:, 0].astype(np.float32))
     assert 40 < used.sum() <= 50
     assert not np.isin(groups[used], groups[~used]).any()
-    one_large = np.minimum(np.arange(120) // 100, 1)  # more than it may learn from
-    CrossFittedGaussianProcess(8).fit_predict(X, NOISY, 0, one_large, MEANS)
+
+
+def test_of_groups_too_large_to_learn_from_none_or_the_others_are_used(monkeypatch):
+    monkeypatch.setattr(gaussian_process, "_MOST_ROWS", 50)
+    large_and_small = (
+        np.maximum(np.arange(120) - 80, 0) // 2
+    )  # 82 pairs in one group, then two each
+    process = CrossFittedGaussianProcess(8)
+    assert len(process.fit_predict(X, NOISY, 0, large_and_small, MEANS)) == 120
+    assert len(process.rows_) == 38
+    for groups in (np.arange(120) // 60, np.minimum(np.arange(120) // 100, 1)):
+        nothing = CrossFittedGaussianProcess(8)
+        assert nothing.fit_predict(X, NOISY, 0, groups, MEANS).shape == (120, 0)
+        assert nothing.predict(X[:3]).shape == (3, 0)
 
 
 def test_the_encoder_passes_it_on_and_files_keep_it(tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import plain_regressor
+from numpy.testing import assert_array_equal
 
 from sklsdm import LSDMRegressor, LSDMRegressorCV
 from sklsdm.fitting import implied_groups as module
@@ -142,6 +143,24 @@ def test_labels_are_no_measurements(x):
 )
 def test_equal_pairs_are_no_copies(x, y):
     assert implied_groups(x, y) is None
+
+
+def windows_of(series, width):
+    return np.lib.stride_tricks.sliding_window_view(series, width)
+
+
+def test_windows_of_a_series_are_held_out_in_spans():
+    series = np.cumsum(np.random.default_rng(0).normal(size=224)) * 0.3
+    rows = windows_of(series, 25)
+    x, y = rows[:, :24], rows[:, 24:]
+    standardised = ((x - x.mean(axis=0)) / x.std(axis=0)).astype(np.float32)
+    spans = np.arange(200) * 20 // 200
+    for given in (x, standardised, standardised[:, ::-1], np.c_[x, np.arange(200) % 7]):
+        assert_array_equal(implied_groups(given, y), spans)
+    shuffled = np.random.default_rng(1).permutation(200)
+    assert implied_groups(x[shuffled], y[shuffled]) is None
+    steady = np.linspace(0, 1, 200)[:, None] * [1.0, 2.0, 3.0, 4.0, 5.0]  # columns of one trend
+    assert implied_groups(steady, y) is None
 
 
 def test_of_too_many_bytes_nothing_is_looked_for(monkeypatch):

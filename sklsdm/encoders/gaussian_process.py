@@ -80,9 +80,12 @@ class CrossFittedGaussianProcess:
         """
         codes = principal(codes.astype(np.float64), self.n_components, seed)
         random = np.random.default_rng(seed)
-        own = _whole_groups(_members(groups, len(codes)), random)
-        pairs = _Pairs.of(condition[own], None if groups is None else groups[own], random, seed)
-        self.rows_ = pairs.rows
+        members = _members(groups, len(codes))
+        own = _whole_groups(members, random)
+        self.rows_ = condition[own].astype(np.float64)
+        if len(np.unique(members[own])) < 2:  # groups are too large to be predicted by others
+            return self._keep([], [], [], condition, codes)
+        pairs = _Pairs.of(self.rows_, None if groups is None else groups[own], random, seed)
         n_columns, n_codes = condition.shape[1], codes.shape[1]
         widths = [1, n_columns] if 1 < n_columns <= _MOST_SCALES / n_codes else [1]
         known = np.square([each - codes for each in others])[:, own].mean(axis=1).min(axis=0)
@@ -101,13 +104,24 @@ class CrossFittedGaussianProcess:
             scales.append(np.broadcast_to(kernel.scales, n_columns))
             weights.append(spread * kernel.height * kernel.weights(self.rows_, target)[1])
             left_out.append(values - spread * found[width])
-        self.columns_ = np.array(columns, dtype=np.intp)
-        self.mean_ = codes[own].mean(axis=0)[self.columns_]
-        self.scales_ = np.array(scales).reshape(len(columns), n_columns)
-        self.weights_ = np.array(weights).reshape(len(columns), len(own)).T
-        predicted = self.predict(condition)
+        predicted = self._keep(columns, scales, weights, condition, codes[own])
         predicted[own] = np.array(left_out).reshape(len(columns), len(own)).T
         return predicted
+
+    def _keep(
+        self,
+        columns: list[int],
+        scales: list[Array],
+        weights: list[Array],
+        condition: NDArray[Any],
+        codes: Array,
+    ) -> Array:
+        """Keep the processes of some columns of the codes; what they predict for `condition`."""
+        self.columns_ = np.array(columns, dtype=np.intp)
+        self.mean_ = codes[:, self.columns_].mean(axis=0)
+        self.scales_ = np.array(scales).reshape(len(columns), condition.shape[1])
+        self.weights_ = np.array(weights).reshape(len(columns), len(self.rows_)).T
+        return self.predict(condition)
 
     def predict(self, condition: NDArray[Any]) -> Array:
         """Predictions (n, r) for new conditions."""
@@ -146,13 +160,11 @@ class _Pairs:
     order: NDArray[np.intp]
 
     @classmethod
-    def of(
-        cls, condition: NDArray[Any], groups: Groups, random: np.random.Generator, seed: int
-    ) -> _Pairs:
+    def of(cls, condition: Array, groups: Groups, random: np.random.Generator, seed: int) -> _Pairs:
         n = len(condition)
         n_folds = _FOLDS if n < _MANY else _FOLDS_OF_MANY
         return cls(
-            condition.astype(np.float64),
+            condition,
             _members(groups, n),
             folds(n, n_folds, seed, groups),
             random.permutation(n),
@@ -197,13 +209,16 @@ def _members(groups: Groups, n_pairs: int) -> NDArray[np.intp]:
 
 
 def _whole_groups(members: NDArray[np.intp], random: np.random.Generator) -> NDArray[np.intp]:
-    """Rows of at most 1,500 pairs of groups at random, in order, none of a group left out."""
-    order = np.argsort(random.permutation(members.max() + 1)[members], kind="stable")
-    if len(order) <= _MOST_ROWS:
-        return np.arange(len(order))
-    firsts = np.flatnonzero(np.diff(members[order], prepend=-1))
-    end = firsts[firsts <= _MOST_ROWS].max()
-    return np.sort(order[: end or _MOST_ROWS])  # part of a group that is larger by itself
+    """Rows of at most 1,500 pairs, in order: of groups (n,) at random, all that still fit in."""
+    if len(members) <= _MOST_ROWS:
+        return np.arange(len(members))
+    sizes, left = np.bincount(members), _MOST_ROWS
+    chosen = np.zeros(len(sizes), dtype=bool)
+    for group in random.permutation(len(sizes)):
+        if sizes[group] <= left:
+            chosen[group] = True
+            left -= sizes[group]
+    return np.flatnonzero(chosen[members])
 
 
 def _few_steps(loss: Callable[..., Any], start: Array, bounds: Array) -> tuple[Array, float]:

@@ -1,9 +1,9 @@
-"""Pairs that belong together, though the user has not said so: copies, and repeated measurements.
+"""Pairs that belong together, though the user has not said so.
 
-A join may double rows, rare pairs may have been oversampled, or each of some subjects may have been
-measured several times. A pair that resembles one that is learnt from tells little if it is held
-out: the more a fit knows the pairs by heart, the better it looks. So such pairs are kept together,
-as a group of the user's is.
+A join may double rows, rare pairs may have been oversampled, each of some subjects may have been
+measured several times, or rows may be windows of one series that overlap. A pair that resembles one
+that is learnt from tells little if it is held out: the more a fit knows the pairs by heart, the
+better it looks. So such pairs are kept together, as a group of the user's is.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ _OFF_CURVE = 1e-3  # share of a square's variance, up to which it lies on a curv
 _PAIRS_PER_CONDITION = 2  # on average, from which on measurements are repeated
 _FEWEST_COPIES = 0.02  # share of the pairs; fewer hardly change what held-out pairs find
 _LARGEST = 0.1  # group, as a share of the pairs
+# Windows of a series: columns that repeat their neighbours of the row before, correlations from
+# which on they do, and up to which a column does not hardly change from row to row, and spans.
+_FEWEST_SHIFTED, _IS_EQUAL, _HARDLY_CHANGES, _SPANS = 3, 1 - 1e-5, 1 - 1e-3, 20
 _LEAST_DIFFERENT = 0.05  # share of the disagreements by chance, up to which rows are copies
 
 
@@ -44,6 +47,10 @@ def implied_groups(condition: NDArray[Any], y: NDArray[Any]) -> NDArray[np.intp]
     measured columns that are always equal together identify it, unless both are made of one number
     and lie in the same or the opposite order or on a conic, as its sine and cosine do.
 
+    Where rows are windows of a series in its order, each holds the values of the one before, moved
+    by a column. Neighbours tell nearly all of each other, and draws are asked for what comes later:
+    twenty spans of the series are the groups.
+
     Fewer than 20 groups are ignored. Where more than a tenth of the pairs would be one group, such
     as those of an empty row, each of these stands for itself.
 
@@ -56,6 +63,8 @@ def implied_groups(condition: NDArray[Any], y: NDArray[Any]) -> NDArray[np.intp]
     """
     if condition.nbytes + y.nbytes > _MOST_BYTES:
         return None
+    if _are_windows(condition):
+        return np.arange(len(condition)) * _SPANS // len(condition)
     conditions, responses = _numbers_of(condition), _numbers_of(y)
     each = _without_large(conditions)
     subjects = each if _are_repeated_measurements(condition, each) else _subjects(condition)
@@ -66,6 +75,30 @@ def implied_groups(condition: NDArray[Any], y: NDArray[Any]) -> NDArray[np.intp]
         return None
     is_copied = _tells(conditions, responses) or _tells(responses, conditions)
     return pairs if is_copied else None
+
+
+def _are_windows(condition: NDArray[Any]) -> bool:
+    """Whether conditions (n, p) are windows of one series, in its order or against it."""
+    if condition.ndim != 2 or len(condition) < 3 * _SPANS or condition.shape[1] > _MOST_COLUMNS:
+        return False
+    rows = condition.astype(np.float64)
+    for windows in (rows, rows[:, ::-1]):
+        before = windows[:-1, 1:]
+        is_shifted = _correlations(windows[1:, :-1], before) >= _IS_EQUAL
+        changes = _correlations(windows[1:, 1:], before) <= _HARDLY_CHANGES
+        if (is_shifted & changes).sum() >= _FEWEST_SHIFTED:
+            return True
+    return False
+
+
+def _correlations(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of the columns of a with those of b, (p,); 0 for constant ones and those with NaN."""
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers near the largest one
+        parts = [rows - rows.mean(axis=0) for rows in (a, b)]
+        sizes = [np.sqrt(np.square(part).sum(axis=0)) for part in parts]
+        product = sizes[0] * sizes[1]
+        found = (parts[0] * parts[1]).sum(axis=0) / np.where(product > 0, product, 1.0)
+    return np.nan_to_num(found)
 
 
 def _subjects(condition: NDArray[Any]) -> NDArray[np.intp] | None:
