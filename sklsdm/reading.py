@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import re
 import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ def named_in_errors(name: str) -> Iterator[None]:
         ours = isinstance(error, TypeError | ValueError)
         if text.startswith("Sparse data was passed"):
             raise TypeError(f"{text} {_INSTEAD_OF_SPARSE}") from error
-        if ours and name in text:
+        if ours and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text):
             raise
         if text.startswith("Complex data not supported"):
             text = "Complex data not supported, pass real numbers"  # without the data it prints

@@ -270,3 +270,8 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"pip install 'sklsdm\[plot\]'"):
         ImageGridDisplay.from_images(np.zeros((1, 1, 4, 4)))
+
+
+def test_errors_name_collections_whatever_their_names_are():
+    with pytest.raises(ValueError, match=r"real\] \(n=3"):
+        ImageGridDisplay.from_images({"real] (n=3": [["a"]]})
