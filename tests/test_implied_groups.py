@@ -159,6 +159,8 @@ def test_windows_of_a_series_are_held_out_in_spans():
         assert_array_equal(implied_groups(given, y), spans)
     shuffled = np.random.default_rng(1).permutation(200)
     assert implied_groups(x[shuffled], y[shuffled]) is None
+    levels = np.eye(10)[np.arange(200) % 10]  # of a category that repeats in turn
+    assert implied_groups(np.c_[levels, rows[:, :1]], y) is None
     steady = np.linspace(0, 1, 200)[:, None] * [1.0, 2.0, 3.0, 4.0, 5.0]  # columns of one trend
     assert implied_groups(steady, y) is None
 

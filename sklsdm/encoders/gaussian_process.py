@@ -66,6 +66,7 @@ class CrossFittedGaussianProcess:
     def __init__(self, n_components: int) -> None:
         self.n_components = n_components
 
+    @np.errstate(under="ignore")  # the kernel of rows far apart is 0
     def fit_predict(
         self,
         condition: NDArray[Any],
@@ -123,6 +124,7 @@ class CrossFittedGaussianProcess:
         self.weights_ = np.array(weights).reshape(len(columns), len(self.rows_)).T
         return self.predict(condition)
 
+    @np.errstate(under="ignore")
     def predict(self, condition: NDArray[Any]) -> Array:
         """Predictions (n, r) for new conditions."""
         found = np.empty((len(condition), len(self.mean_)))

@@ -86,7 +86,8 @@ def _are_windows(condition: NDArray[Any]) -> bool:
         before = windows[:-1, 1:]
         is_shifted = _correlations(windows[1:, :-1], before) >= _IS_EQUAL
         changes = _correlations(windows[1:, 1:], before) <= _HARDLY_CHANGES
-        if (is_shifted & changes).sum() >= _FEWEST_SHIFTED:
+        are_levels = np.array([len(np.unique(column)) <= 2 for column in before.T], dtype=bool)
+        if (is_shifted & changes & ~are_levels).sum() >= _FEWEST_SHIFTED:
             return True
     return False
 
