@@ -148,9 +148,10 @@ class TreesConditionEncoder(BaseConditionEncoder):
         found = [self._reduce(by_forest), by_line]
         self.process_ = self.boosting_ = None
         if self.gaussian_process:
-            self.process_ = CrossFittedGaussianProcess(_MOST_COMPONENTS)
+            process = CrossFittedGaussianProcess(_MOST_COMPONENTS)
             known = [principal(codes, _MOST_COMPONENTS, seed, of=by_forest), by_line]
-            found.append(self.process_.fit_predict(filled, codes, seed, groups, known))
+            found.append(process.fit_predict(filled, codes, seed, groups, known))
+            self.process_ = process if len(process.columns_) else None
         if self.boosting and n_components:
             self.boosting_ = CrossFittedBoosting(n_components)
             found.append(self.boosting_.fit_predict(condition, codes, seed, groups))
