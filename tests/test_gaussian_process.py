@@ -92,9 +92,7 @@ def test_it_learns_from_a_bounded_number_of_pairs_of_whole_groups(monkeypatch):
 
 def test_of_groups_too_large_to_learn_from_none_or_the_others_are_used(monkeypatch):
     monkeypatch.setattr(gaussian_process, "_MOST_ROWS", 50)
-    large_and_small = (
-        np.maximum(np.arange(120) - 80, 0) // 2
-    )  # 82 pairs in one group, then two each
+    large_and_small = np.maximum(np.arange(120) - 80, 0) // 2  # of 82 pairs, then of two each
     process = CrossFittedGaussianProcess(8)
     assert len(process.fit_predict(X, NOISY, 0, large_and_small, MEANS)) == 120
     assert len(process.rows_) == 38

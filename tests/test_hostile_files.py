@@ -23,7 +23,7 @@ def test_hostile_files_run_nothing_hang_nowhere_and_take_little_memory(n_files):
     found = json.loads(done.stdout)
     assert found["hostile"] > 30
     assert found["refused"] + found["equal"] + found["loaded"] == 2 * n_files
-    assert found["equal"] <= n_files / 20  # alterations that change nothing are rare
+    assert found["equal"] < n_files / 20  # alterations that change nothing are rare
     assert found["grown_MB"] < 200
 
 

@@ -10,13 +10,12 @@ from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from sklsdm.encoders.base import Groups, Rows
-from sklsdm.encoders.folds import Split, folds, principal
+from sklsdm.encoders.folds import MOST_COMPONENTS, Split, folds, principal
 
 # With more folds boosters learn from more of the pairs, and their mean is better. There are ten
 # where pairs times columns times components are no more than this.
 _FEW_FOLDS, _MANY_FOLDS, _QUICK = 5, 10, 500_000
 _MOST_TREES = 300  # of one booster
-_MOST_COMPONENTS = 8  # of the codes that are predicted, each by boosters of its own
 # Pairs times columns times components: beyond, boosting would take longer than the networks.
 _MOST_NUMBERS = 4_000_000
 _LEAVES = (31, 127)  # least and most of one tree: one for each `_PAIRS_OF_A_LEAF` pairs
@@ -86,7 +85,7 @@ class CrossFittedBoosting:
 def boosted_components(n_pairs: int, n_columns: int, n_codes: int) -> int:
     """How many components of the codes boosting predicts; 0 where it would take too long."""
     affordable = _MOST_NUMBERS // max(1, n_pairs * n_columns)
-    return min(_MOST_COMPONENTS, n_codes, affordable)
+    return min(MOST_COMPONENTS, n_codes, affordable)
 
 
 def _booster(n_pairs: int, seed: int) -> HistGradientBoostingRegressor:

@@ -9,6 +9,8 @@ from sklearn.model_selection import GroupKFold, KFold
 
 from sklsdm.encoders.base import Groups
 
+MOST_COMPONENTS = 8  # of the codes, each of which has a model of its own
+
 Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 

@@ -83,10 +83,12 @@ class CrossFittedGaussianProcess:
         random = np.random.default_rng(seed)
         members = _members(groups, len(codes))
         own = _whole_groups(members, random)
-        self.rows_ = condition[own].astype(np.float64)
+        self.rows_ = condition[own]
         if len(np.unique(members[own])) < 2:  # groups are too large to be predicted by others
             return self._keep([], [], [], condition, codes)
-        pairs = _Pairs.of(self.rows_, None if groups is None else groups[own], random, seed)
+        pairs = _Pairs.of(
+            condition[own].astype(np.float64), None if groups is None else groups[own], random, seed
+        )
         n_columns, n_codes = condition.shape[1], codes.shape[1]
         widths = [1, n_columns] if 1 < n_columns <= _MOST_SCALES / n_codes else [1]
         known = np.square([each - codes for each in others])[:, own].mean(axis=1).min(axis=0)
@@ -103,7 +105,7 @@ class CrossFittedGaussianProcess:
             kernel = pairs.kernel(target, width)
             columns.append(column)
             scales.append(np.broadcast_to(kernel.scales, n_columns))
-            weights.append(spread * kernel.height * kernel.weights(self.rows_, target)[1])
+            weights.append(spread * kernel.height * kernel.weights(pairs.rows, target)[1])
             left_out.append(values - spread * found[width])
         predicted = self._keep(columns, scales, weights, condition, codes[own])
         predicted[own] = np.array(left_out).reshape(len(columns), len(own)).T
@@ -128,10 +130,11 @@ class CrossFittedGaussianProcess:
     def predict(self, condition: NDArray[Any]) -> Array:
         """Predictions (n, r) for new conditions."""
         found = np.empty((len(condition), len(self.mean_)))
-        for rows in row_slices(len(condition), 4 * len(self.rows_)):
+        own = self.rows_.astype(np.float64)
+        for rows in row_slices(len(condition), 4 * len(own)):
             block = condition[rows].astype(np.float64)
             for column, scales in enumerate(self.scales_):
-                kernel = Matern(scales, nu=_SMOOTHNESS)(block, self.rows_)
+                kernel = Matern(scales, nu=_SMOOTHNESS)(block, own)
                 found[rows, column] = kernel @ self.weights_[:, column]
         return found + self.mean_
 

@@ -16,7 +16,7 @@ from sklearn.model_selection import cross_val_predict
 
 from sklsdm.encoders.base import BaseConditionEncoder, Groups, Rows
 from sklsdm.encoders.boosting import CrossFittedBoosting, boosted_components
-from sklsdm.encoders.folds import are_several, folds, principal
+from sklsdm.encoders.folds import MOST_COMPONENTS, are_several, folds, principal
 from sklsdm.encoders.gaussian_process import CrossFittedGaussianProcess
 from sklsdm.encoders.linear import CrossFittedRidge
 from sklsdm.functional.categorical import are_labels
@@ -27,7 +27,6 @@ _TREES = (50, 200)  # least and most trees of "auto"
 _MOST_SEED = 2**32
 _FEWEST_TO_BOOST = 50  # pairs
 _FOREST_FOLDS = 5  # of groups
-_MOST_COMPONENTS = 8  # of the codes that ridge regression and the Gaussian process predict
 _FEW_COLUMNS = 16  # with more of them, networks learn better from the predictions alone
 
 
@@ -141,15 +140,15 @@ class TreesConditionEncoder(BaseConditionEncoder):
         self.passes_columns_ = bool(self.passthrough)
         if self.passthrough == "auto":
             self.passes_columns_ = condition.shape[1] <= _FEW_COLUMNS or n_components == 0
-        self.linear_ = CrossFittedRidge(_MOST_COMPONENTS)
+        self.linear_ = CrossFittedRidge(MOST_COMPONENTS)
         filled = self._filled(condition)
         by_forest = self._fit_forest(condition, codes, seed, groups)
         by_line = self.linear_.fit_predict(filled, codes, seed, groups)
         found = [self._reduce(by_forest), by_line]
         self.process_ = self.boosting_ = None
         if self.gaussian_process:
-            process = CrossFittedGaussianProcess(_MOST_COMPONENTS)
-            known = [principal(codes, _MOST_COMPONENTS, seed, of=by_forest), by_line]
+            process = CrossFittedGaussianProcess(MOST_COMPONENTS)
+            known = [principal(codes, MOST_COMPONENTS, seed, of=by_forest), by_line]
             found.append(process.fit_predict(filled, codes, seed, groups, known))
             self.process_ = process if len(process.columns_) else None
         if self.boosting and n_components:
