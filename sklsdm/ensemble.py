@@ -282,7 +282,8 @@ class PooledSampler:
     """Banks of draws of several fits; conditions are those of the fits, side by side.
 
     The fits may see different numbers of columns: "trees" adds one for each column of X in which
-    the pairs that a fit learnt from have NaN.
+    the pairs that a fit learnt from have NaN, and one for each dimension of the codes that a
+    Gaussian process predicts better than other models.
     """
 
     samplers: list[Sampler]
