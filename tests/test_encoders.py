@@ -244,7 +244,7 @@ def test_boosting_is_bounded_in_time():
     X, _ = waves(100)
     codes = np.random.default_rng(0).normal(size=(100, 20))
     rows = X.astype(np.float32)
-    encoder = TreesConditionEncoder(n_components=5)
+    encoder = TreesConditionEncoder(n_components=5, gaussian_process=False)
     boosted, quick = 3 + 5 + 8 + 2 * 8, 3 + 5 + 8  # columns, forest, ridge, boosting
     assert encoder.fit_transform(rows, codes, 0).shape == (100, boosted)
     assert encoder.transform(rows[:7]).shape == (7, boosted)
@@ -265,6 +265,7 @@ def test_few_pairs_are_enough(n_pairs):
     found = encoder.fit_transform(rows, codes, 0)
     assert np.isfinite(found).all()
     assert_array_equal(encoder.transform(rows), found)
+    found = encoder.set_params(gaussian_process=False).fit_transform(rows, codes, 0)
     few = min(8, n_pairs - 1)
     boosted = 0 if n_pairs < 50 else 8 if n_pairs < 100 else 16
     assert found.shape[1] == (20 if n_pairs < 50 else 0) + 12 + few + boosted
@@ -296,13 +297,13 @@ def test_many_columns_stand_back_for_the_predictions(monkeypatch):
     rows[::5, 0] = np.nan
     predictions = 1 + 1 + 2  # forest, ridge, boosting, of one code
     for passthrough, columns in (("auto", 0), (True, 18), (False, 0)):
-        encoder = TreesConditionEncoder(passthrough=passthrough)
+        encoder = TreesConditionEncoder(passthrough=passthrough, gaussian_process=False)
         found = encoder.fit_transform(rows, random.normal(size=(100, 1)), 0)
         assert found.shape == encoder.transform(rows).shape == (100, columns + predictions)
     few = TreesConditionEncoder().fit_transform(rows[:, 1:], random.normal(size=(100, 1)), 0)
     assert_array_equal(few[:, :16], rows[:, 1:])
     monkeypatch.setattr(boosting, "_MOST_NUMBERS", 1600)  # the forest alone is no match for them
-    encoder = TreesConditionEncoder()
+    encoder = TreesConditionEncoder(gaussian_process=False)
     assert encoder.fit_transform(rows, random.normal(size=(100, 1)), 0).shape == (100, 18 + 2)
     with pytest.raises(ValueError, match=r"passthrough must be .*got 'some'"):
         short("trees").set_params(condition_encoder__passthrough="some").fit(*waves(60))
