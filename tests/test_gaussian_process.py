@@ -10,6 +10,8 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 import sklsdm
 from sklsdm.encoders import TreesConditionEncoder, gaussian_process
 from sklsdm.encoders.gaussian_process import CrossFittedGaussianProcess
+from sklsdm.encoders.linear import CrossFittedRidge
+from sklsdm.encoders.matern import MaternKernel, negative_log_likelihood
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 3)).astype(np.float32)
@@ -22,10 +24,9 @@ MEANS = [np.broadcast_to(NOISY.mean(axis=0), NOISY.shape)]  # of a model that kn
 def test_left_out_pairs_are_predicted_by_the_others(size):
     """The inverse of the kernel's matrix gives what a process without their group predicts."""
     rows, values, members = X[:30].astype(float), NOISY[:30, 0], np.arange(30) // size
-    kernel = gaussian_process._Kernel(1.5, np.array([0.7, 1.0, 2.0]), 0.1)
-    inverse, weights = kernel.weights(rows, values)
+    inverse = MaternKernel(1.5, 0.1, np.array([0.7, 1.0, 2.0])).inverse(rows)
     held = np.arange(6, 18)
-    errors = gaussian_process._left_out(inverse, weights, members, held)
+    errors = gaussian_process._left_out(inverse, inverse @ values, members, held)
     same = ConstantKernel(1.5) * Matern([0.7, 1.0, 2.0], nu=2.5) + WhiteKernel(0.1)
     for row, error in zip(held, errors, strict=True):
         others = members != members[row]
@@ -33,16 +34,62 @@ def test_left_out_pairs_are_predicted_by_the_others(size):
         assert_allclose(error, values[row] - model.predict(rows[row : row + 1])[0], atol=1e-8)
 
 
+@pytest.mark.parametrize("scales", [[0.7], [0.7, 1.0, 2.0]], ids=["one", "each"])
+def test_likelihood_and_gradient_are_those_of_scikit_learn(scales):
+    rows, values = X[:40].astype(float), NOISY[:40, 0]
+    kernel = ConstantKernel(1.5) * Matern(scales, nu=2.5) + WhiteKernel(0.1)
+    model = GaussianProcessRegressor(kernel, optimizer=None, alpha=0.0).fit(rows, values)
+    expected, by_scale_last = model.log_marginal_likelihood(kernel.theta, eval_gradient=True)
+    loss, gradient = negative_log_likelihood(np.log([1.5, 0.1, *scales]), rows, values)
+    assert_allclose(-loss, expected)
+    height, *of_scales, noise = by_scale_last
+    assert_allclose(-gradient, [height, noise, *of_scales])
+
+
+def test_the_kernel_chosen_is_as_likely_as_scikit_learns():
+    values = (NOISY[:, 0] - NOISY[:, 0].mean()) / NOISY[:, 0].std()
+    rows = X.astype(float)
+    chosen = MaternKernel.most_likely(rows, values, 3)
+    first = ConstantKernel() * Matern(np.full(3, np.sqrt(3.0)), nu=2.5) + WhiteKernel(0.1)
+    theirs = GaussianProcessRegressor(first, random_state=0).fit(rows, values)
+    ours = np.log([chosen.height, chosen.noise, *chosen.scales])
+    loss, _ = negative_log_likelihood(ours, rows, values)
+    assert -loss > theirs.log_marginal_likelihood_value_ - 0.5
+
+
+@pytest.mark.parametrize("n", [30, 60])
+def test_noise_is_not_predicted(n):
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        codes = random.normal(size=(n, 4))
+        line = CrossFittedRidge(8).fit_predict(X[:n], codes, seed, None)
+        process = CrossFittedGaussianProcess(8)
+        assert process.fit_predict(X[:n], codes, seed, None, [line]).shape == (n, 0)
+
+
+def test_columns_that_do_not_matter_cost_little():
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(300, 22)).astype(np.float32)
+    law = np.column_stack([np.sin(2 * rows[:, 0]) + rows[:, 1] ** 2, np.cos(2 * rows[:, 0])])
+    process = CrossFittedGaussianProcess(8)
+    process.fit_predict(rows[:150], law[:150], 0, None, [np.zeros((150, 2))])
+    assert_array_equal(process.columns_, [0, 1])
+    lost = np.square(process.predict(rows[150:]) - law[150:]).mean(axis=0)
+    assert (lost < 0.1 * law.var(axis=0)).all()
+
+
 def test_a_kernel_is_chosen_without_the_fold_that_it_predicts(monkeypatch):
     seen = []
     choose = gaussian_process._Pairs.kernel
 
-    def spy(self, values, width, kept=None):
+    def spy(self, values, n_scales, kept=None):
         seen.append(kept)
-        return choose(self, values, width, kept)
+        return choose(self, values, n_scales, kept)
 
     monkeypatch.setattr(gaussian_process._Pairs, "kernel", spy)
-    CrossFittedGaussianProcess(8).fit_predict(X, NOISY[:, :1], 0, np.arange(120) // 4, MEANS[:1])
+    CrossFittedGaussianProcess(8).fit_predict(
+        X, NOISY[:, :1], 0, np.arange(120) // 4, [MEANS[0][:, :1]]
+    )
     by_folds = [kept for kept in seen if kept is not None]
     assert len(by_folds) == 2 * 5  # for one length scale, and for one for each column
     for kept in by_folds:

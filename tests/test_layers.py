@@ -63,7 +63,7 @@ SIBLINGS_BY_BASE = {
         "diffusion_start",
         "distillation",
     },
-    "encoders": {"base", "boosting", "folds", "gaussian_process", "linear"},
+    "encoders": {"base", "boosting", "folds", "gaussian_process", "linear", "matern"},
 }
 # ... but for those that list or pick among the others.
 REGISTRIES = {

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
-from scipy.optimize import minimize
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from sklsdm.blocks import row_slices
 from sklsdm.encoders.base import Groups
 from sklsdm.encoders.folds import Split, are_several, folds, principal
+from sklsdm.encoders.matern import MaternKernel, matern
 
 Array = NDArray[np.float64]
 
 _MOST_ROWS = 1500  # pairs from which a process predicts
 _MOST_TO_TUNE = 250  # of them, by which its kernel is chosen
-_MOST_STEPS = 40  # of that choice
-_MOST_SCALES = 40  # columns times processes, up to which each column may have its own length scale
+_MOST_SCALES = 100  # columns, up to which each may have its own length scale
 _FOLDS, _FOLDS_OF_MANY, _MANY = 5, 2, 400  # folds, and the pairs from which there are fewer
-_SMOOTHNESS = 2.5  # of the Matérn kernel: draws of the process have two derivatives
-# Bounds in standard deviations of columns (length scales) and codes, the latter squared.
-_SCALES, _HEIGHTS, _NOISES = (1e-2, 1e3), (1e-2, 1e3), (1e-6, 10.0)
-_FIRST_NOISE = 0.1
-_BETTER = 0.95  # of the squared error of other models: from there on a process is worth it
+_FEWEST_ROWS, _FEWEST_GROUPS = 20, 5  # by which a process can be judged
+# A process is worth it where its squared error is below this share of that of other models, by
+# more than so many standard errors.
+_BETTER, _STANDARD_ERRORS = 0.95, 1
 
 
 class CrossFittedGaussianProcess:
@@ -84,29 +77,32 @@ class CrossFittedGaussianProcess:
         members = _members(groups, len(codes))
         own = _whole_groups(members, random)
         self.rows_ = condition[own]
-        if len(np.unique(members[own])) < 2:  # groups are too large to be predicted by others
+        n_groups = len(np.unique(members[own]))
+        if len(own) < _FEWEST_ROWS or n_groups < _FEWEST_GROUPS:
             return self._keep([], [], [], condition, codes)
         pairs = _Pairs.of(
             condition[own].astype(np.float64), None if groups is None else groups[own], random, seed
         )
-        n_columns, n_codes = condition.shape[1], codes.shape[1]
-        widths = [1, n_columns] if 1 < n_columns <= _MOST_SCALES / n_codes else [1]
-        known = np.square([each - codes for each in others])[:, own].mean(axis=1).min(axis=0)
+        n_columns = condition.shape[1]
+        numbers_of_scales = [1, n_columns] if 1 < n_columns <= _MOST_SCALES else [1]
+        mean_alone = np.broadcast_to(codes.mean(axis=0), codes.shape)
+        known = _least_squares([(each - codes)[own] for each in (*others, mean_alone)])
         columns, scales, weights, left_out = [], [], [], []
         for column, values in enumerate(codes[own].T):
             mean, spread = values.mean(), values.std()
-            if known[column] == 0 or spread == 0:
+            if spread == 0 or not known[:, column].any():
                 continue
             target = (values - mean) / spread
-            found = {width: pairs.left_out(target, width) for width in widths}
-            width = min(found, key=lambda each: np.square(found[each]).mean())
-            if spread**2 * np.square(found[width]).mean() >= _BETTER * known[column]:
+            found = {n: pairs.left_out(target, n) for n in numbers_of_scales}
+            n_scales = min(found, key=lambda n: np.square(found[n]).mean())
+            squares = np.square(spread * found[n_scales])
+            if not _is_worth_it(squares, known[:, column], n_groups):
                 continue
-            kernel = pairs.kernel(target, width)
+            kernel = pairs.kernel(target, n_scales)
             columns.append(column)
             scales.append(np.broadcast_to(kernel.scales, n_columns))
-            weights.append(spread * kernel.height * kernel.weights(pairs.rows, target)[1])
-            left_out.append(values - spread * found[width])
+            weights.append(spread * kernel.height * kernel.inverse(pairs.rows) @ target)
+            left_out.append(values - spread * found[n_scales])
         predicted = self._keep(columns, scales, weights, condition, codes[own])
         predicted[own] = np.array(left_out).reshape(len(columns), len(own)).T
         return predicted
@@ -134,25 +130,8 @@ class CrossFittedGaussianProcess:
         for rows in row_slices(len(condition), 4 * len(own)):
             block = condition[rows].astype(np.float64)
             for column, scales in enumerate(self.scales_):
-                kernel = Matern(scales, nu=_SMOOTHNESS)(block, own)
-                found[rows, column] = kernel @ self.weights_[:, column]
+                found[rows, column] = matern(block, own, scales) @ self.weights_[:, column]
         return found + self.mean_
-
-
-@dataclass(frozen=True)
-class _Kernel:
-    """height * Matérn(scales) + noise, the kernel of a process."""
-
-    height: float
-    scales: Array  # one for each column, or one alone
-    noise: float
-
-    def weights(self, rows: Array, values: Array) -> tuple[Array, Array]:
-        """The inverse (m, m) of the matrix with noise, and its product with values (m,)."""
-        matrix = self.height * Matern(self.scales, nu=_SMOOTHNESS)(rows)
-        matrix[np.diag_indices(len(rows))] += self.noise
-        inverse = cho_solve(cho_factor(matrix), np.eye(len(rows)))
-        return inverse, inverse @ values
 
 
 @dataclass(frozen=True)
@@ -175,35 +154,24 @@ class _Pairs:
             random.permutation(n),
         )
 
-    def left_out(self, values: Array, width: int) -> Array:
+    def left_out(self, values: Array, n_scales: int) -> Array:
         """Errors (m,) at pairs that are predicted by those of other groups.
 
         The kernel is chosen without the fold of the pair.
         """
         errors = np.empty(len(values))
         for kept, held in self.splits:
-            kernel = self.kernel(values, width, kept)
-            inverse, weights = kernel.weights(self.rows, values)
-            errors[held] = _left_out(inverse, weights, self.members, held)
+            inverse = self.kernel(values, n_scales, kept).inverse(self.rows)
+            errors[held] = _left_out(inverse, inverse @ values, self.members, held)
         return errors
 
-    def kernel(self, values: Array, width: int, kept: NDArray[np.intp] | None = None) -> _Kernel:
+    def kernel(
+        self, values: Array, n_scales: int, kept: NDArray[np.intp] | None = None
+    ) -> MaternKernel:
         """The kernel of the largest marginal likelihood of some of the pairs `kept`."""
         order = self.order if kept is None else self.order[np.isin(self.order, kept)]
         some = order[:_MOST_TO_TUNE]
-        scales = np.full(width, np.sqrt(self.rows.shape[1]))
-        first = ConstantKernel(1.0, _HEIGHTS) * Matern(scales, _SCALES, nu=_SMOOTHNESS)
-        process = GaussianProcessRegressor(
-            first + WhiteKernel(_FIRST_NOISE, _NOISES), optimizer=_few_steps, random_state=0
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a number that is at its bound
-            found = process.fit(self.rows[some], values[some]).kernel_
-        return _Kernel(
-            float(found.k1.k1.constant_value),
-            np.atleast_1d(found.k1.k2.length_scale),
-            float(found.k2.noise_level),
-        )
+        return MaternKernel.most_likely(self.rows[some], values[some], n_scales)
 
 
 def _members(groups: Groups, n_pairs: int) -> NDArray[np.intp]:
@@ -226,12 +194,18 @@ def _whole_groups(members: NDArray[np.intp], random: np.random.Generator) -> NDA
     return np.flatnonzero(chosen[members])
 
 
-def _few_steps(loss: Callable[..., Any], start: Array, bounds: Array) -> tuple[Array, float]:
-    """An optimiser for scikit-learn's process, of fewer steps than its own."""
-    found = minimize(
-        loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": _MOST_STEPS}
-    )
-    return found.x, found.fun
+def _least_squares(errors: Sequence[Array]) -> Array:
+    """Squared errors (m, k) of whichever model has the least for each of k columns."""
+    squares = np.square(errors)
+    best = squares.mean(axis=1).argmin(axis=0)
+    return squares[best, :, np.arange(len(best))].T
+
+
+def _is_worth_it(squares: Array, known: Array, n_groups: int) -> bool:
+    """Whether squared errors (m,) of a process are clearly less than those of another model."""
+    gains = known - squares
+    error = gains.std() / np.sqrt(n_groups)
+    return bool(squares.mean() < _BETTER * known.mean() and gains.mean() > _STANDARD_ERRORS * error)
 
 
 def _left_out(

@@ -61,7 +61,7 @@ class TreesConditionEncoder(BaseConditionEncoder):
     compares it from 30 on. With fewer, predictions of the pairs are worse than those of new
     conditions, and draws may come out too wide. Cost: one forest, a
     Gaussian process for each dimension of the codes (at most eight, of their principal components;
-    a second or two each), and for boosting ten to twenty times as many boosters, each of at most
+    a second at most each), and for boosting ten to twenty times as many boosters, each of at most
     300 small trees.
 
     References
