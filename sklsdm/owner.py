@@ -170,7 +170,9 @@ def warn_if_not_improved(matcher: BaseMatcher, encoder: BaseConditionEncoder | N
     if encoder is None:
         start, rows = "a Gaussian law", "rows"
     if isinstance(encoder, ENCODERS["trees"]):
-        start = "ridge regression on x and on what trees predict, with Gaussian noise"
+        start = (
+            "ridge regression on x and on what the condition encoder predicts, with Gaussian noise"
+        )
     fits = f" That is right where {start} describes the responses; diagnose() tells."
     if isinstance(getattr(matcher, "network_", None), CodeImageModule):
         start, fits = "a network that has learnt nothing", ""

@@ -80,8 +80,12 @@ class CrossFittedGaussianProcess:
         n_groups = len(np.unique(members[own]))
         if len(own) < _FEWEST_ROWS or n_groups < _FEWEST_GROUPS:
             return self._keep([], [], [], condition, codes)
-        pairs = _Pairs.of(
-            condition[own].astype(np.float64), None if groups is None else groups[own], random, seed
+        n_folds = _FOLDS if len(own) < _MANY else _FOLDS_OF_MANY
+        pairs = _Pairs(
+            condition[own].astype(np.float64),
+            members[own],
+            folds(len(own), n_folds, seed, None if groups is None else groups[own]),
+            random.permutation(len(own)),
         )
         n_columns = condition.shape[1]
         numbers_of_scales = [1, n_columns] if 1 < n_columns <= _MOST_SCALES else [1]
@@ -142,17 +146,6 @@ class _Pairs:
     members: NDArray[np.intp]
     splits: Sequence[Split]
     order: NDArray[np.intp]
-
-    @classmethod
-    def of(cls, condition: Array, groups: Groups, random: np.random.Generator, seed: int) -> _Pairs:
-        n = len(condition)
-        n_folds = _FOLDS if n < _MANY else _FOLDS_OF_MANY
-        return cls(
-            condition,
-            _members(groups, n),
-            folds(n, n_folds, seed, groups),
-            random.permutation(n),
-        )
 
     def left_out(self, values: Array, n_scales: int) -> Array:
         """Errors (m,) at pairs that are predicted by those of other groups.
