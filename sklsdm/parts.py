@@ -72,7 +72,7 @@ class TrainedPart(StartsWarm, CallbackHolder, ModuleHolder, Declared):
     def _note_training(self, net: Any, before: Any = None) -> None:
         """Take from a trained net what it tells of its training, and of that of a net before."""
         self.history_ = history_arrays(net.history)
-        self.n_steps_ = _steps(net)
+        self.n_steps_ = net.n_steps_taken
         self.callbacks_ = check_callbacks(self.callbacks)
         self.best_step_, self.best_score_, self.start_score_ = net.choice_
         self.far_share_ = net.far_share_
@@ -80,13 +80,9 @@ class TrainedPart(StartsWarm, CallbackHolder, ModuleHolder, Declared):
             return
         earlier = history_arrays(before.history)
         self.history_ |= {f"start_{name}": values for name, values in earlier.items()}
-        self.n_steps_ += _steps(before)
-        self.best_step_ = (
-            self.best_step_ + _steps(before) if self.best_step_ else before.choice_.step
-        )
+        self.n_steps_ += before.n_steps_taken
+        if self.best_step_ > 0:
+            self.best_step_ += before.n_steps_taken
+        else:  # the start was kept, which is the state that the earlier training kept
+            self.best_step_ = before.choice_.step
         self.start_score_ = before.choice_.start
-
-
-def _steps(net: Any) -> int:
-    """Training steps that a net has taken."""
-    return int(sum(row.get("train_batch_count", 0) for row in net.history))

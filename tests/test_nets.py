@@ -204,7 +204,7 @@ def test_snapshot_continues_to_the_bit(make, per_step):
     for _ in range(2):
         net.restore(state)
         net.fit_loop(Targets(net.random, per_step=per_step), epochs=3)
-        modules = [getattr(net, name + "_") for name in net._modules]
+        modules = list(net.modules.values())
         ends.append([p.detach().clone() for m in modules for p in m.parameters()] + net.averaged_)
     for first, second in zip(*ends, strict=True):
         assert_array_equal(first, second)
@@ -307,7 +307,7 @@ def test_one_bad_step_is_rolled_back(make, per_step, step):
     assert guard.n_retries_ == 1
     assert net.is_finite()
     assert np.isfinite(net.history[-1, "train_loss"])
-    optimizers = [getattr(net, name + "_") for name in net._optimizers]
+    optimizers = net.optimizers.values()
     rates = [optimizer.param_groups[0]["initial_lr"] for optimizer in optimizers]
     assert_allclose(rates, [0.05, 0.1][: len(rates)])
 

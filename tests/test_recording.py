@@ -124,7 +124,7 @@ def fitted_with(*callbacks):
 
 
 def halve(net):
-    for optimizer in recording.optimizers_of(net):
+    for optimizer in net.optimizers.values():
         for group in optimizer.param_groups:
             group["initial_lr"] /= 2
 
@@ -285,7 +285,7 @@ def test_a_batch_of_another_shape(records):
 
 
 def small_net(optimizer):
-    known = {"_optimizers": ["optimizer"], "optimizer_": optimizer}
+    known = {"optimizers": {"optimizer": optimizer}}
     return known | {"random": None, "device": "cpu"}
 
 

@@ -188,6 +188,22 @@ class TrainingNet(NeuralNet):
             )
         optimizer.step()
 
+    @property
+    def n_steps_taken(self) -> int:
+        """Training steps taken so far, in all epochs."""
+        return sum(row.get("train_batch_count", 0) for row in self.history)
+
+    # skorch keeps the module or optimizer called `name` in the attribute `name_`.
+    @property
+    def modules(self) -> dict[str, Any]:
+        """All modules, by name."""
+        return {name: getattr(self, f"{name}_") for name in self._modules}
+
+    @property
+    def optimizers(self) -> dict[str, Any]:
+        """All optimizers, by name."""
+        return {name: getattr(self, f"{name}_") for name in self._optimizers}
+
     def agreed(self, value: Tensor) -> Tensor:
         """A value by which training is steered, as the first process of the group has it."""
         return value if self.group is None else self.group.tensor_from_first(value)
@@ -200,8 +216,7 @@ class TrainingNet(NeuralNet):
     @torch.no_grad()
     def is_finite(self) -> Tensor:
         """Whether all parameters of all modules are finite, as a boolean () on the device."""
-        modules = (getattr(self, name + "_") for name in self._modules)
-        finite = [p.isfinite().all() for m in modules for p in m.parameters()]
+        finite = [p.isfinite().all() for m in self.modules.values() for p in m.parameters()]
         return torch.stack(finite).all() if finite else torch.tensor(True, device=self.device)
 
     @torch.no_grad()
@@ -232,11 +247,9 @@ class TrainingNet(NeuralNet):
 
         It holds the states of modules, optimizers, averaged parameters and random generator.
         """
-        modules = {name: getattr(self, name + "_") for name in self._modules}
-        optimizers = {name: getattr(self, name + "_") for name in self._optimizers}
         return {
-            "modules": {name: _copied(m.state_dict()) for name, m in modules.items()},
-            "optimizers": {name: _copied(o.state_dict()) for name, o in optimizers.items()},
+            "modules": {name: _copied(m.state_dict()) for name, m in self.modules.items()},
+            "optimizers": {name: _copied(o.state_dict()) for name, o in self.optimizers.items()},
             "averaged": [p.clone() for p in self.averaged_],
             "n_averaged": self._n_averaged,
             "random": None if self.random is None else self.random.get_state(),
@@ -245,9 +258,9 @@ class TrainingNet(NeuralNet):
     def restore(self, state: dict[str, Any]) -> None:
         """Return to the state of a `snapshot`."""
         for name, values in state["modules"].items():
-            getattr(self, name + "_").load_state_dict(values)
+            self.modules[name].load_state_dict(values)
         for name, values in state["optimizers"].items():
-            getattr(self, name + "_").load_state_dict(copy.deepcopy(values))
+            self.optimizers[name].load_state_dict(copy.deepcopy(values))
         self.averaged_ = [p.clone() for p in state["averaged"]]
         self._n_averaged = state["n_averaged"]
         if self.random is not None:

@@ -102,9 +102,10 @@ class DivergenceGuard(Callback):
         retries = "1 retry" if self.n_retries_ == 1 else f"{self.n_retries_} retries"
         rates = ", ".join(f"{name}={rate:.2g}" for name, rate in rates_by_name(net))
         return DivergenceError(
-            f"{self.stage.title}: training diverged at step {_n_steps(net)} ({', '.join(found)}), "
-            f"even after {retries} from the last good state, each at half the learning "
-            f"rate (now {rates}). {self.stage.advice}, and look for extreme values in the data."
+            f"{self.stage.title}: training diverged at step {net.n_steps_taken} "
+            f"({', '.join(found)}), even after {retries} from the last good state, each at half "
+            f"the learning rate (now {rates}). {self.stage.advice}, and look for extreme values in "
+            f"the data."
         )
 
 
@@ -128,7 +129,7 @@ class FinalLook(Callback):
         if net.far_share_ <= MOST_FAR or net.interrupted_ or net.max_epochs == 0:
             return
         raise DivergenceError(
-            f"{self.stage.title}: no good state was reached in {_n_steps(net)} steps "
+            f"{self.stage.title}: no good state was reached in {net.n_steps_taken} steps "
             f"({_described(self.look, farthest)} in the state of step {net.choice_.step}). "
             f"Networks need numbers of moderate size: remove, clip or transform extreme values in "
             f"the data, and leave scale_X=True. If that is not it: {self.stage.advice}."
@@ -140,10 +141,6 @@ def _described(look: Look, distance: float) -> str:
     if not math.isfinite(distance):
         return f"{look.what} or parameters that are not finite"
     return f"{look.what} up to {distance:.2g} half-ranges of the data from their middle"
-
-
-def _n_steps(net: TrainingNet) -> int:
-    return sum(row.get("train_batch_count", 0) for row in net.history)
 
 
 def _losses(net: TrainingNet) -> dict[str, float]:

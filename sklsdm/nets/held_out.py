@@ -112,7 +112,7 @@ class KeepBest(Callback):
         with net.averaged() as module:
             self.state_ = {k: v.detach().clone() for k, v in module.state_dict().items()}
         self.kept_ = {
-            "step": sum(row.get("train_batch_count", 0) for row in net.history),
+            "step": net.n_steps_taken,
             "score": None if rows is None else _mean_and_error(rows),
         }
         self.kept_scores_ = rows

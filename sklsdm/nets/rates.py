@@ -42,16 +42,16 @@ def built_in_schedule(users: Sequence[Callback]) -> CosineRate:
 
 def parameter_groups(net: TrainingNet, spared: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Parameter groups of all optimizers except those in `spared`."""
-    names = [name for name in net._optimizers if name not in spared]
-    return [group for name in names for group in getattr(net, name + "_").param_groups]
+    moved = [optimizer for name, optimizer in net.optimizers.items() if name not in spared]
+    return [group for optimizer in moved for group in optimizer.param_groups]
 
 
 def rates_by_name(net: TrainingNet) -> list[tuple[str, float]]:
     """Learning rates of all optimizers, by the names of the settings: lr, critic_lr."""
     return [
         (f"{name.removesuffix('optimizer')}lr", group["lr"])
-        for name in net._optimizers
-        for group in getattr(net, name + "_").param_groups
+        for name, optimizer in net.optimizers.items()
+        for group in optimizer.param_groups
     ]
 
 

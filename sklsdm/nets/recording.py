@@ -88,7 +88,7 @@ class StepRecorder:
         """Free the recording and the gradients that lie in its memory."""
         if self.recording is not None:
             self.recording = None
-            for optimizer in optimizers_of(self.net):
+            for optimizer in self.net.optimizers.values():
                 optimizer.zero_grad(set_to_none=True)
         self._n_taken = 0
 
@@ -102,7 +102,7 @@ class StepRecorder:
     def _give_up(self, reason: str) -> None:
         _LOG.info("Steps are taken one by one, since one cannot be recorded: %s", reason)
         self._may_record = self._worth_it = False
-        for optimizer in optimizers_of(self.net):
+        for optimizer in self.net.optimizers.values():
             optimizer.zero_grad(set_to_none=True)  # they may lie in memory of the recording
 
 
@@ -127,7 +127,7 @@ class Recording:
     def __init__(self, net: Any, step: list[Any], train_step: Callable[[Any], Losses]) -> None:
         self._step = [_copy_of(batch) for batch in step]
         self._inputs = _tensors_in(self._step)
-        self._optimizers = optimizers_of(net)
+        self._optimizers = list(net.optimizers.values())
         for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=True)  # so that gradients lie in the graph's memory
             optimizer.read_rates_from_device()
@@ -236,18 +236,13 @@ def is_ours(part: Any) -> bool:
     return str(getattr(part, "__module__", "")).startswith("sklsdm.")
 
 
-def optimizers_of(net: Any) -> list[Any]:
-    """The optimizers of a net."""
-    return [getattr(net, name + "_") for name in net._optimizers]
-
-
 def _has_recordable_steps(net: Any) -> bool:
     """Whether the steps of a net are known to be such operations alone."""
     return bool(
         is_recordable(net.criterion_)
         and net.group is None
         and not any(net._batch_callbacks.values())
-        and all(isinstance(optimizer, Adam | AdamW) for optimizer in optimizers_of(net))
+        and all(isinstance(optimizer, Adam | AdamW) for optimizer in net.optimizers.values())
         and all(map(_is_plain, _modules_of(net)))
     )
 
@@ -262,7 +257,7 @@ def _is_plain(module: nn.Module) -> bool:
 
 
 def _modules_of(net: Any) -> list[nn.Module]:
-    parts = [getattr(net, name + "_") for name in net._modules]
+    parts = net.modules.values()
     return [each for part in parts if isinstance(part, nn.Module) for each in part.modules()]
 
 
@@ -276,7 +271,7 @@ def _dependencies(net: Any) -> list[Any]:
     found = list(_looked_at(net.criterion_))
     for module in _modules_of(net):
         found += [_n_hooks(module), *(buffer.data_ptr() for buffer in module.buffers(False))]
-    for optimizer in optimizers_of(net):
+    for optimizer in net.optimizers.values():
         for group in optimizer.param_groups:
             found.append([group[name] for name in ("betas", "eps", "weight_decay")])
             for parameter in group["params"]:
