@@ -15,7 +15,7 @@ from sklsdm.autoencoders.trained import DenseAutoencoder, Inside, RowLoss
 from sklsdm.functional.scores import energy_score
 from sklsdm.inputs.response_format import ResponseFormat
 from sklsdm.inputs.responses import Responses
-from sklsdm.modules import Coder, linear, mlp
+from sklsdm.modules import MLPCoder, linear
 from sklsdm.noise import standard_normal
 from sklsdm.parameters import integer, or_auto, parameter
 from sklsdm.run import Run
@@ -24,7 +24,7 @@ _MEAN_DRAWS = 16  # draws of the decoder whose mean is its output without noise
 _AUTO_NOISE = 16  # largest noise_dim that "auto" takes
 
 
-class DPACoder(Coder):
+class DPACoder(MLPCoder):
     """An MLP coder whose decoder also takes noise; without noise it gives the mean of draws.
 
     The noise has a linear path of its own. It starts at the principal components after those that
@@ -42,12 +42,7 @@ class DPACoder(Coder):
         activation: str = "silu",
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(width, latent_dim)
-        mirrored = list(reversed(widths))
-        self.encoder = mlp(width, latent_dim, widths, activation, generator, last_scale=0.0)
-        self.decoder = mlp(
-            latent_dim + noise_dim, width, mirrored, activation, generator, last_scale=0.0
-        )
+        super().__init__(width, latent_dim, widths, activation, generator, extra_inputs=noise_dim)
         self.spread = linear(noise_dim, width, generator, bias=False)
         half = torch.zeros((_MEAN_DRAWS // 2, noise_dim), dtype=torch.float32)
         if generator is not None:  # otherwise the state that is loaded next has the numbers

@@ -23,7 +23,7 @@ from sklsdm.autoencoders.trained import (
 )
 from sklsdm.inputs.response_format import ResponseFormat
 from sklsdm.inputs.responses import ENOUGH_IMAGES, Responses
-from sklsdm.modules import ACTIVATIONS, FeatureMapCoder
+from sklsdm.modules import ACTIVATIONS, FeatureMapCoder, stages_of_halving
 from sklsdm.nets import history_arrays
 from sklsdm.parameters import at_least, integer, one_of, or_auto, parameter, some
 from sklsdm.run import Run, Stream
@@ -120,10 +120,8 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
         return automatic_channels(min(form.image_shape[1:]), _MOST_PIXELS)
 
     def _code_shape(self, form: ResponseFormat) -> tuple[int, ...]:
-        sides = form.image_shape[1:]
-        for _ in self._channels(form):
-            sides = tuple((side + 1) // 2 for side in sides)
-        return (self.code_channels, *sides)
+        last = stages_of_halving(form.image_shape, self._channels(form))[-1]
+        return (self.code_channels, *last[1:])
 
     def natural_dim(self, form: ResponseFormat) -> int:
         return int(np.prod(self._code_shape(form)))

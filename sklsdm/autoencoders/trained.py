@@ -25,7 +25,15 @@ from sklsdm.distributed import Group
 from sklsdm.functional.augmentation import random_affine
 from sklsdm.inputs.response_format import ResponseFormat
 from sklsdm.inputs.responses import Responses
-from sklsdm.modules import ACTIVATIONS, FULL_ITERATIONS, Coder, LinearCoder, MLPCoder, widest_output
+from sklsdm.modules import (
+    ACTIVATIONS,
+    FULL_ITERATIONS,
+    Coder,
+    LinearCoder,
+    MLPCoder,
+    conv_side,
+    widest_output,
+)
 from sklsdm.nets import (
     AdamW,
     HeldOutScore,
@@ -172,9 +180,9 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
     ) -> Any:
         if run.group is not None:
             _check_same_data(responses, run.group)
-        rows = training_rows(responses, held_out)
-        if len(rows) < self._fewest_rows(latent_dim):  # too few to hold any out
-            rows, held_out = np.arange(len(responses)), held_out[:0]
+        rows = training_rows(responses, held_out, self._fewest_rows(latent_dim))
+        if len(rows) == len(responses):  # too few would be left to hold any out
+            held_out = held_out[:0]
         weights = run.weights(Stream.AUTOENCODER_WEIGHTS)
         coder = self._module(responses.format, latent_dim, weights)
         if self._goes_on:
@@ -365,10 +373,10 @@ class DenseAutoencoder(CoderAutoencoder):
 def automatic_channels(side: int, most_pixels: int) -> list[int]:
     """16, 32, 64, 64, ...: one entry for each halving, until `side` is at most `most_pixels`."""
     channels = [16]
-    side = (side + 1) // 2
+    side = conv_side(side)
     while side > most_pixels:
         channels.append(min(2 * channels[-1], _MAX_CHANNELS))
-        side = (side + 1) // 2
+        side = conv_side(side)
     return channels
 
 

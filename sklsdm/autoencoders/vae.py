@@ -13,7 +13,7 @@ from torch import Tensor
 from sklsdm.autoencoders.trained import DenseAutoencoder, Inside, RowLoss
 from sklsdm.inputs.response_format import ResponseFormat
 from sklsdm.inputs.responses import Responses
-from sklsdm.modules import Coder, mlp
+from sklsdm.modules import MLPCoder
 from sklsdm.noise import standard_normal
 from sklsdm.parameters import above, at_least, parameter
 from sklsdm.run import Run
@@ -21,7 +21,7 @@ from sklsdm.run import Run
 _FIRST_LOG_SPREAD = -1.5  # ln of the posterior's standard deviation where training starts
 
 
-class VAECoder(Coder):
+class VAECoder(MLPCoder):
     """An MLP coder whose encoder also gives the standard deviation of the code.
 
     `encode` gives the posterior's mean. Codes are divided by `scale`, so that they have unit
@@ -38,10 +38,7 @@ class VAECoder(Coder):
         activation: str = "silu",
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(width, latent_dim)
-        mirrored = list(reversed(widths))
-        self.encoder = mlp(width, 2 * latent_dim, widths, activation, generator, last_scale=0.0)
-        self.decoder = mlp(latent_dim, width, mirrored, activation, generator, last_scale=0.0)
+        super().__init__(width, latent_dim, widths, activation, generator, extra_outputs=latent_dim)
         self.register_buffer("scale", torch.ones(latent_dim, dtype=torch.float32))
 
     def posterior(self, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from sklsdm.modules.critics import (
 from sklsdm.modules.feature_maps import ConvField, FeatureMapCoder
 from sklsdm.modules.fields import MixtureDensity, TimeConditionedField
 from sklsdm.modules.generators import ConditionalGenerator, PotentialGenerator
-from sklsdm.modules.layers import ACTIVATIONS, linear, mlp
+from sklsdm.modules.layers import ACTIVATIONS, conv_side, linear, mlp, stages_of_halving
 from sklsdm.modules.packing import ModuleHolder, PackedModule, RebuildableModule
 from sklsdm.modules.residuals import Residuals
 from sklsdm.modules.splines import SplineFlow, import_zuko
@@ -48,9 +48,11 @@ __all__ = [
     "Residuals",
     "SplineFlow",
     "TimeConditionedField",
+    "conv_side",
     "import_zuko",
     "in_turn",
     "linear",
     "mlp",
+    "stages_of_halving",
     "widest_output",
 ]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sklsdm.modules.feature_maps import EMBEDDING, GROUPS, CodeImageModule, ConvBlock
-from sklsdm.modules.layers import conv, linear
+from sklsdm.modules.layers import conv, conv_side, linear
 
 _SMALL = 8  # pixels of the smaller side, up to which a critic halves images
 _JUDGED = 128  # numbers to which a critic reduces a code
@@ -92,7 +92,7 @@ class ConvCritic(CodeImageModule):
             stages = _stages_of_images(channels, min(height, width))
         for n_out, stride in stages:
             layers += [conv(n_in, n_out, 3, stride, generator), nn.LeakyReLU(0.2)]
-            height, width, n_in = -(-height // stride), -(-width // stride), n_out
+            height, width, n_in = conv_side(height, stride), conv_side(width, stride), n_out
         self.reduce = nn.Sequential(
             *layers,
             nn.Flatten(),

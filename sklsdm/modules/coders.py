@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sklsdm.modules.layers import ACTIVATIONS, conv, conv_transpose, mlp
+from sklsdm.modules.layers import ACTIVATIONS, conv, conv_transpose, mlp, stages_of_halving
 from sklsdm.modules.packing import RebuildableModule
 from sklsdm.noise import standard_normal
 
@@ -90,7 +90,11 @@ class Coder(RebuildableModule):
 
 
 class MLPCoder(Coder):
-    """A linear autoencoder plus an MLP on either side."""
+    """A linear autoencoder plus an MLP on either side.
+
+    The encoder's MLP gives the code and `extra_outputs` more numbers; the decoder's takes the code
+    and `extra_inputs` more. Subclasses say what these are.
+    """
 
     def __init__(
         self,
@@ -99,11 +103,14 @@ class MLPCoder(Coder):
         widths: Sequence[int],
         activation: str = "silu",
         generator: torch.Generator | None = None,
+        *,
+        extra_outputs: int = 0,
+        extra_inputs: int = 0,
     ) -> None:
         super().__init__(width, latent_dim)
-        mirrored = list(reversed(widths))
-        self.encoder = mlp(width, latent_dim, widths, activation, generator, last_scale=0.0)
-        self.decoder = mlp(latent_dim, width, mirrored, activation, generator, last_scale=0.0)
+        n_out, n_in, mirrored = latent_dim + extra_outputs, latent_dim + extra_inputs, widths[::-1]
+        self.encoder = mlp(width, n_out, widths, activation, generator, last_scale=0.0)
+        self.decoder = mlp(n_in, width, mirrored, activation, generator, last_scale=0.0)
 
 
 class ConvCoder(Coder):
@@ -124,9 +131,7 @@ class ConvCoder(Coder):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(math.prod(shape), latent_dim)
-        stages = [tuple(shape)]
-        for n_channels in channels:
-            stages.append((n_channels, *((side + 1) // 2 for side in stages[-1][1:])))
+        stages = stages_of_halving(shape, channels)
         act, flat = ACTIVATIONS[activation], math.prod(stages[-1])
         down: list[nn.Module] = []
         up: list[nn.Module] = []

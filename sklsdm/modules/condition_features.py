@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sklsdm.modules.layers import conv, linear
+from sklsdm.modules.layers import conv, conv_side, linear
 from sklsdm.modules.packing import RebuildableModule
 
 _CHANNELS = 32  # of each convolution
@@ -28,7 +28,7 @@ class ConvFeatures(nn.Module):
         layers: list[nn.Module] = []
         while min(height, width) > 4:
             layers += [conv(n_channels, _CHANNELS, 3, 2, generator), nn.LeakyReLU()]
-            height, width, n_channels = (height + 1) // 2, (width + 1) // 2, _CHANNELS
+            height, width, n_channels = conv_side(height), conv_side(width), _CHANNELS
         flat = n_channels * height * width
         layers += [nn.Flatten(), linear(flat, n_features, generator), nn.LeakyReLU()]
         self.shape = tuple(shape)

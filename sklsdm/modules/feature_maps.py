@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sklsdm.modules.condition_features import ConditionedModule, in_turn
 from sklsdm.modules.fields import N_TIME_FEATURES, time_features
-from sklsdm.modules.layers import ACTIVATIONS, conv, conv_transpose, linear, mlp
+from sklsdm.modules.layers import ACTIVATIONS, conv, conv_transpose, linear, mlp, stages_of_halving
 from sklsdm.modules.packing import RebuildableModule
 
 GROUPS = 8  # of channels that are normalised together
@@ -39,9 +39,7 @@ class FeatureMapCoder(RebuildableModule):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        stages = [tuple(shape)]
-        for n_channels in channels:
-            stages.append((n_channels, *((side + 1) // 2 for side in stages[-1][1:])))
+        stages = stages_of_halving(shape, channels)
         act, inner = ACTIVATIONS[activation], stages[-1][0]
         down: list[nn.Module] = []
         up: list[nn.Module] = []

@@ -74,6 +74,19 @@ def conv(n_in: int, n_out: int, kernel: int, stride: int, generator: torch.Gener
     return layer
 
 
+def conv_side(side: int, stride: int = 2) -> int:
+    """Pixels along a side of what `conv` gives for an image with `side` pixels along it."""
+    return math.ceil(side / stride)
+
+
+def stages_of_halving(shape: Sequence[int], channels: Sequence[int]) -> list[tuple[int, ...]]:
+    """Shapes (c, h, w) of an image and of what each in a chain of `conv` with stride 2 gives."""
+    stages = [tuple(shape)]
+    for n_channels in channels:
+        stages.append((n_channels, *map(conv_side, stages[-1][1:])))
+    return stages
+
+
 def conv_transpose(
     n_in: int,
     n_out: int,
