@@ -9,6 +9,8 @@ from helpers import RUN, crescents_distance, matching_data, normal, plain_regres
 
 from sklsdm.functional.flow import SAMPLERS, couple, flow_residual, integrate
 from sklsdm.functional.scores import energy_distance
+from sklsdm.matchers import MatchingData
+from sklsdm.matchers.distillation import draws_to_learn
 from sklsdm.matchers.flow import FlowMatcher
 
 
@@ -165,6 +167,25 @@ def test_bad_parameters(params, kind, message):
     est = plain_regressor(matcher=FlowMatcher(**params))
     with pytest.raises(kind, match=message):
         est.fit(np.zeros((30, 1)), np.arange(30.0))
+
+
+def test_residuals_to_learn_are_held_against_residuals(monkeypatch):
+    """At 60 one is far off the codes, but not off the residuals, which reach as far as 3."""
+    condition = torch.linspace(-1, 1, 200)[:, None]
+    latent = condition + 0.1 * normal(200, 1).float()
+    none = torch.empty((0, 1))
+    learnt = []
+
+    def noted(*args, **kwargs):
+        learnt.append(draws_to_learn(*args, **kwargs))
+        return learnt[0]
+
+    monkeypatch.setattr("sklsdm.matchers.flow.draws_to_learn", noted)
+    monkeypatch.setattr(FlowMatcher, "_residual", lambda self, x, noise: 60 + 0 * noise)
+    matcher = FlowMatcher(max_steps=1, widths=(8,), distil=True)
+    matcher.fit(MatchingData(condition, latent, none, none), RUN)
+    assert (learnt[0].drawn == 60).all()
+    assert len(learnt[0].drawn) > 0
 
 
 @pytest.mark.parametrize("distil", [False, True])

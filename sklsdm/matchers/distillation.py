@@ -90,8 +90,9 @@ def draws_to_learn(
 ) -> TaughtBatches:
     """What `sample(condition, noise)` gives for the pairs' conditions, as batches.
 
-    Draws that are not finite, or far off, are left out. `numbers_per_draw` bounds how many draws
-    are made at once.
+    `data.latent` are rows of the kind that it gives: codes, or their residuals. Draws that are not
+    finite, or far off these, are left out. `numbers_per_draw` bounds how many draws are made at
+    once.
     """
     n_pairs = len(data.condition)
     seen = plan.n_epochs * plan.epoch_steps * batch_size

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from sklsdm.functional.flow import SAMPLERS, couple, flow_residual, integrate
@@ -114,9 +115,11 @@ class FlowMatcher(FieldMatcher):
     def _distil(self, data: MatchingData, run: Run) -> None:
         """Train the network further, to give in one Euler step what it gave in `n_steps`."""
         plan = replace(self._plan(data, run), random=run.stream(Stream.DISTILLATION))
+        with torch.no_grad():
+            residuals = self.network_.residual(data.condition, data.latent)
         batches = draws_to_learn(
             self._residual,
-            data,
+            replace(data, latent=residuals),
             plan,
             numbers_per_draw=self.numbers_per_draw_,
             batch_size=plan.batch_size,
