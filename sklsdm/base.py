@@ -240,7 +240,7 @@ class LatentSpaceEstimator(PartsOwner):
         if validation is None and len(held) and not only_sure:
             fold = stage.nothing_held_out()
             data = stage.data(setting, fold)
-        data = data_for(setting.use, data, run, matcher.most_steps, only_sure)
+        data = data_for(setting.use, data, run, matcher.step_limit, only_sure)
         earlier = getattr(self, "matcher_", None)
         with started(matcher, earlier, "matcher__") if self.warm_start else nullcontext():
             self.matcher_ = matcher.fit(data, run)

@@ -16,6 +16,9 @@ from sklsdm.starting import StartsWarm
 CALLBACKS = Rule(
     "list of skorch callbacks or None", lambda name, value: check_callbacks(value, name)
 )
+# How a critic of images is trained: in stage 1 the one that sharpens a decoder, and in stage 2.
+IMAGE_CRITIC_BETAS = (0.0, 0.99)  # of Adam, for it and for what it judges
+IMAGE_CRITIC_PENALTY = 0.3  # weight of the penalty on its slope at real and at drawn images
 
 
 class TrainedPart(StartsWarm, CallbackHolder, ModuleHolder, Declared):

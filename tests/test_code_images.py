@@ -20,8 +20,14 @@ from sklsdm.fitting.uses import data_for
 from sklsdm.inputs.response_format import ResponseFormat
 from sklsdm.matchers import FGANMatcher, ImagesOfCodes, MatchingData, WGANMatcher
 from sklsdm.matchers import data as data_module
-from sklsdm.matchers.slope_penalty import SlopePenalty
-from sklsdm.modules import ConvCritic, ConvGenerator, Critics, FeatureMapCoder, GroupSortCritic
+from sklsdm.modules import (
+    ConvCritic,
+    ConvGenerator,
+    Critics,
+    FeatureMapCoder,
+    GroupSortCritic,
+    SlopePenalty,
+)
 
 LOW = (1, 6, 8)  # an image that is a condition
 SHORT = {"matcher__max_steps": 200, "matcher__batch_size": 32, "matcher__channels": 16}

@@ -85,7 +85,7 @@ def test_what_codes_do_not_tell_is_not_asked_of_draws():
     matcher = WGANMatcher(channels=8, label_weight=0.7)
     for asked, left in ((replace(blind, held_latent=held), 0.0), (told, 0.7)):
         matcher.settings_ = matcher._settings_for(asked)
-        assert (matcher._label_loss(asked, plan(16))[0] is None) == (left == 0.0)
+        assert (matcher._learn_labels(asked, plan(16)) is None) == (left == 0.0)
         assert matcher.settings_["label_weight"] == left
 
 

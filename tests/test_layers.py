@@ -59,7 +59,6 @@ SIBLINGS_BY_BASE = {
         "classifying",
         "data",
         "noise_scale",
-        "slope_penalty",
         "diffusion_start",
         "distillation",
     },

@@ -17,11 +17,18 @@ from torch.testing import assert_close
 from sklsdm.batches import PairBatch
 from sklsdm.functional import critic_losses
 from sklsdm.functional.penalties import flatness_penalty, gradient_penalty, input_gradient
-from sklsdm.matchers import WGANMatcher, slope_penalty
+from sklsdm.matchers import WGANMatcher
 from sklsdm.matchers.adversarial import AdversarialObjective
 from sklsdm.matchers.diffusion_start import StartingDiffusion
-from sklsdm.matchers.slope_penalty import SlopePenalty
-from sklsdm.modules import Critic, Critics, GroupSort, GroupSortCritic, OrthonormalLinear
+from sklsdm.modules import (
+    Critic,
+    Critics,
+    GroupSort,
+    GroupSortCritic,
+    OrthonormalLinear,
+    SlopePenalty,
+    slope_penalty,
+)
 
 
 # ------------------------------------------------------------------ losses

@@ -18,19 +18,17 @@ from sklsdm.functional.critic_losses import (
     relativistic_critic_loss,
     relativistic_generator_loss,
 )
-from sklsdm.functional.penalties import flatness_penalty, input_gradient
-from sklsdm.modules import ConvCritic
+from sklsdm.modules import ConvCritic, SlopePenalty
 from sklsdm.nets import Adam, AdversarialNet, Look, default_callbacks
 from sklsdm.noise import standard_normal
+from sklsdm.parts import IMAGE_CRITIC_BETAS, IMAGE_CRITIC_PENALTY
 from sklsdm.run import Run, Stage, Stream
 
 _ADVICE = "Set autoencoder__critic_weight=0"
 SHARPENING = Stage("stage 1 (sharpening)", "sharpening.state", _ADVICE)
 
-_BETAS = (0.0, 0.99)  # of Adam, as for the critic of images in stage 2
-_SLOPE_WEIGHT = 0.3  # of the critic's slope at real and at rebuilt images
 _JUDGED = 0.5  # share of a batch that the critic sees
-_PENALISED = 0.25  # share of a batch at which the critic's slope is penalised
+_PENALISED = 0.5  # share of these images at which its slope is penalised
 _CHANNELS = 16  # of the critic's first convolution
 
 
@@ -72,6 +70,7 @@ class SharpeningObjective:
         self.weight = weight
         self.noise = noise
         self.random = random
+        self.penalty = SlopePenalty("flat", IMAGE_CRITIC_PENALTY, share=_PENALISED)
 
     def _codes(self, target: Tensor) -> Tensor:
         with torch.no_grad():
@@ -79,31 +78,33 @@ class SharpeningObjective:
 
     def critic_loss(self, decoder: Any, critic: Any, target: Tensor) -> Tensor:
         """Loss of the critic on rows (b, q); the decoder gets no gradient."""
-        real = _first(target, _JUDGED)
+        real = _judged(target)
         with torch.no_grad():
             rebuilt = self.inside(decoder(self._codes(real)))
         loss = relativistic_critic_loss(_values(critic, real), _values(critic, rebuilt))
-        some = [_first(rows, _PENALISED / _JUDGED) for rows in (real, rebuilt)]
-        points = torch.cat(some).requires_grad_(True)
-        slopes = input_gradient(_values(critic, points).squeeze(1), points)
-        # The mean over real and rebuilt rows together is half of R1 + R2.
-        return loss + _SLOPE_WEIGHT * 2 * flatness_penalty(slopes)
+        return loss + self.penalty(critic, _no_features(real), real, rebuilt)
 
     def generator_loss(self, decoder: Any, critic: Any, target: Tensor) -> Tensor:
         """Loss of the decoder on rows (b, q), against a critic whose parameters are frozen."""
         rebuilt = self.inside(decoder(self._codes(target)))
         error = (rebuilt - target).square().mean()
-        values = (_values(critic, _first(rows, _JUDGED)) for rows in (target, rebuilt))
+        values = (_values(critic, _judged(rows)) for rows in (target, rebuilt))
         return error + self.weight * relativistic_generator_loss(*values)
 
 
-def _first(rows: Tensor, share: float) -> Tensor:
-    return rows[: math.ceil(share * len(rows))]
+def _judged(rows: Tensor) -> Tensor:
+    """The rows of a batch that the critic sees."""
+    return rows[: math.ceil(_JUDGED * len(rows))]
+
+
+def _no_features(rows: Tensor) -> Tensor:
+    """Features (b, 0) of conditions, for a critic that has none."""
+    return rows[:, :0]
 
 
 def _values(critic: Any, rows: Tensor) -> Tensor:
-    """Values (b, 1) of a critic without conditions."""
-    values: Tensor = critic(rows[:, :0], rows)
+    """The critic's values (b, 1)."""
+    values: Tensor = critic(_no_features(rows), rows)
     return values.unsqueeze(1)
 
 
@@ -142,11 +143,11 @@ def sharpen(
         ConvCritic(0, image_shape, _CHANNELS, generator=weights, of_images=True),
         criterion=lambda: objective,
         optimizer=Adam,
-        optimizer__betas=_BETAS,
+        optimizer__betas=IMAGE_CRITIC_BETAS,
         lr=lr,
         critic_optimizer=Adam,
         critic_optimizer__lr=2 * lr,
-        critic_optimizer__betas=_BETAS,
+        critic_optimizer__betas=IMAGE_CRITIC_BETAS,
         max_epochs=n_epochs,
         random=objective.random,
         device=str(run.device),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -24,8 +24,7 @@ from sklsdm.matchers.base import (
 from sklsdm.matchers.data import ImagesOfCodes, MatchingData
 from sklsdm.matchers.diffusion_start import STEPS_OF_DIFFUSION, StartingDiffusion, learn_draws
 from sklsdm.matchers.label_loss import LabelLoss
-from sklsdm.matchers.slope_penalty import SlopePenalty
-from sklsdm.modules import ConvCritic, ConvGenerator, Critic, Critics
+from sklsdm.modules import ConvCritic, ConvGenerator, Critic, Critics, SlopePenalty
 from sklsdm.nets import Adam, AdversarialNet, are_plain, is_ours
 from sklsdm.parameters import (
     above,
@@ -47,12 +46,13 @@ _NOISE_OF_IMAGES = 64  # numbers from which a code that is an image is drawn, un
 CriticLoss = Callable[[Any, Tensor], Tensor]  # of critic values: real (b, 1), drawn (b, n_draws)
 
 
+@dataclass(eq=False)
 class AdversarialObjective:
     """Losses of critics and generator on the pairs and, with a second critic, on all codes.
 
-    Parameters
+    Attributes
     ----------
-    critic_loss, generator_loss : callables
+    loss_of_critic, loss_of_generator : callables
         Scalars of critic values: real (b, 1), drawn (b, n_draws). See
         `functional.critic_losses`.
     penalty : SlopePenalty
@@ -63,45 +63,29 @@ class AdversarialObjective:
         Draws for each condition.
     energy_weight : float
         Weight of the energy score of these draws in the generator's loss.
-    decoder : ImagesOfCodes, optional
-        Of codes that are images, where a critic sees the images.
-    label_loss : LabelLoss, optional
-        How well draws go with their labels; it has `label_weight` in the generator's loss.
     relativistic : bool, default=False
         Whether the generator's loss depends on the critic's values at real codes. Otherwise they
         are not computed for it, and it gets None in their place.
+    decoder : ImagesOfCodes, optional
+        Of codes that are images, where a critic sees the images.
+    label_loss : LabelLoss, optional
+        How well draws go with their labels, added to the generator's loss.
     """
 
-    def __init__(
-        self,
-        critic_loss: CriticLoss,
-        generator_loss: CriticLoss,
-        penalty: SlopePenalty,
-        unpaired_weight: float,
-        n_draws: int,
-        energy_weight: float,
-        relativistic: bool = False,
-        decoder: ImagesOfCodes | None = None,
-        label_loss: LabelLoss | None = None,
-        label_weight: float = 0.0,
-    ) -> None:
-        self.loss_of_critic = critic_loss
-        self.loss_of_generator = generator_loss
-        self.penalty = penalty
-        self.unpaired_weight = unpaired_weight
-        self.n_draws = n_draws
-        self.energy_weight = energy_weight
-        self.relativistic = relativistic
-        self.decoder = decoder
-        self.label_loss = label_loss
-        self.label_weight = label_weight
-        self.recordable = all(map(is_ours, (critic_loss, generator_loss, penalty)))
-        if decoder is not None:
-            self.recordable &= are_plain(decoder.coder)
+    loss_of_critic: CriticLoss
+    loss_of_generator: CriticLoss
+    penalty: SlopePenalty
+    unpaired_weight: float
+    n_draws: int
+    energy_weight: float
+    relativistic: bool = False
+    decoder: ImagesOfCodes | None = None
+    label_loss: LabelLoss | None = None
 
-    def _draw(self, generator: nn.Module, batch: PairBatch) -> Tensor:
-        """Draws (b * n_draws, k), those of one condition one after another."""
-        return several_draws(generator, batch.condition, batch.noise)
+    def __post_init__(self) -> None:
+        given = self.loss_of_critic, self.loss_of_generator, self.penalty
+        sees_plain_images = self.decoder is None or are_plain(self.decoder.coder)
+        self.recordable = all(map(is_ours, given)) and sees_plain_images
 
     def _values(
         self, critic: Any, features: Tensor, real: Tensor, drawn: Tensor
@@ -131,7 +115,7 @@ class AdversarialObjective:
     def critic_loss(self, generator: nn.Module, critics: Critics, batch: PairBatch) -> Tensor:
         """Loss of the critics; the generator gets no gradient."""
         with torch.no_grad():
-            drawn = self._draw(generator, batch)
+            drawn = several_draws(generator, batch.condition, batch.noise)
         features = critics.joint.features(batch.condition)
         terms = [(critics.joint, features, batch.latent, drawn)]
         if critics.marginal is not None and batch.other is not None:
@@ -148,7 +132,7 @@ class AdversarialObjective:
 
     def generator_loss(self, generator: nn.Module, critics: Critics, batch: PairBatch) -> Tensor:
         """Loss of the generator against critics whose parameters are frozen."""
-        drawn = self._draw(generator, batch)
+        drawn = several_draws(generator, batch.condition, batch.noise)
         features = critics.joint.features(batch.condition)
         loss = self._against(critics.joint, features, batch.latent, drawn)
         if critics.marginal is not None and batch.other is not None:
@@ -160,7 +144,7 @@ class AdversarialObjective:
             grouped = drawn.view(len(batch.latent), self.n_draws, -1)
             loss = loss + self.energy_weight * energy_score(grouped, batch.latent).mean()
         if self.label_loss is not None:
-            loss = loss + self.label_weight * self.label_loss(batch.condition, drawn)
+            loss = loss + self.label_loss.weight * self.label_loss(batch.condition, drawn)
         return loss
 
     def _against(self, critic: Any, features: Tensor, real: Tensor, drawn: Tensor) -> Tensor:
@@ -296,7 +280,7 @@ class AdversarialMatcher(GeneratorMatcher):
         return StartingDiffusion(
             widths=self.widths,
             activation=self.activation,
-            max_steps=STEPS_OF_DIFFUSION * self.most_steps,
+            max_steps=STEPS_OF_DIFFUSION * self.step_limit,
             condition_noise=self.condition_noise,
             unpaired_weight=self.unpaired_weight,
         )
@@ -387,18 +371,18 @@ class AdversarialMatcher(GeneratorMatcher):
         decoder = self._seen_decoder(data)
         return AdversarialObjective(
             *self._losses(),
-            self._penalty(),
-            plan.unpaired_weight,
-            self.settings_["n_draws"],
-            self.settings_["energy_weight"],
-            self._is_relativistic(),
-            None if decoder is None else decoder.frozen(),
-            *self._label_loss(data, plan),
+            penalty=self._penalty(),
+            unpaired_weight=plan.unpaired_weight,
+            n_draws=self.settings_["n_draws"],
+            energy_weight=self.settings_["energy_weight"],
+            relativistic=self._is_relativistic(),
+            decoder=None if decoder is None else decoder.frozen(),
+            label_loss=self._learn_labels(data, plan),
         )
 
-    def _label_loss(self, data: MatchingData, plan: Plan) -> tuple[LabelLoss | None, float]:
-        """How well draws go with their labels, and its weight in the generator's loss."""
-        return None, 0.0
+    def _learn_labels(self, data: MatchingData, plan: Plan) -> LabelLoss | None:
+        """Fit a classifier that tells how well draws go with their labels; None where none does."""
+        return None
 
     def _seen_decoder(self, data: MatchingData) -> ImagesOfCodes | None:
         """The decoder of the images that a critic sees; None where none does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -185,7 +185,7 @@ class BaseMatcher(TrainedPart, ABC):
         The m draws of one condition follow each other. What depends on the condition alone is
         computed once for them.
         """
-        return self._several_draws(self.network_, condition, noise)
+        return several_draws(self.network_, condition, noise, self._draw)
 
     # ------------------------------------------------------------------ set by subclasses
     @abstractmethod
@@ -227,12 +227,8 @@ class BaseMatcher(TrainedPart, ABC):
     # ------------------------------------------------------------------ shared
     def for_held_out(self, condition: Tensor, latent: Tensor) -> HeldOut:
         """Pairs that this fitted matcher has not seen, with what draws for them."""
-        draw = partial(self._several_draws, self.network_)
+        draw = partial(several_draws, self.network_, draw=self._draw)
         return HeldOut(draw, self.noise_dim_, condition[:MAX_SCORED], latent[:MAX_SCORED])
-
-    def _several_draws(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
-        """As `_draw`, with m draws (b m, k) of each condition, if the noise has b m rows."""
-        return self._draw(module, repeated_for(module, condition, noise), noise)
 
     def _score_of_draws(
         self, data: MatchingData, plan: Plan, kind: str = "multiscale"
@@ -248,7 +244,7 @@ class BaseMatcher(TrainedPart, ABC):
 
         @torch.no_grad()
         def score(module: Any) -> Tensor:
-            draws = self._several_draws(module, condition, noise)
+            draws = several_draws(module, condition, noise, self._draw)
             return score_of(draws.view(len(latent), HELD_OUT_DRAWS, -1), latent)
 
         return HeldOutScore(f"valid_{kind}_score", score)
@@ -258,13 +254,13 @@ class BaseMatcher(TrainedPart, ABC):
         return unpaired_share
 
     @property
-    def most_steps(self) -> int:
-        """`max_steps` as a number, where it may be "auto"."""
+    def step_limit(self) -> int:
+        """`max_steps`, or the number that "auto" stands for."""
         return self.max_steps
 
     def budget(self, n_rows: int) -> int:
         """Most training steps on so many codes."""
-        return min(self.most_steps, _STEPS_PER_ROW * n_rows)
+        return min(self.step_limit, _STEPS_PER_ROW * n_rows)
 
     def for_trials(self, latent_dim: int) -> BaseMatcher:
         """The matcher that is fitted where only a choice is made: this one by default."""
@@ -458,13 +454,17 @@ class GeneratorMatcher(BaseMatcher):
         return module(condition, noise)
 
 
-def repeated_for(module: Any, condition: Tensor, noise: Tensor) -> Tensor:
-    """Conditions (b, p), each repeated for its noise unless the network does that itself."""
-    if getattr(module, "takes_several", False):
-        return condition
-    return in_turn(condition, len(noise))
+def several_draws(
+    module: Any,
+    condition: Tensor,
+    noise: Tensor,
+    draw: Callable[[Any, Tensor, Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Draws (b m, k) for conditions (b, p) and noise (b m, d), those of each one in turn.
 
-
-def several_draws(generator: Any, condition: Tensor, noise: Tensor) -> Tensor:
-    """Draws (b m, k) for conditions (b, p) and noise (b m, d), those of each one in turn."""
-    return generator(repeated_for(generator, condition, noise), noise)
+    They are those of ``draw(module, condition, noise)``, or of the module itself. Conditions are
+    repeated for it, unless it says by `takes_several` that it does that itself.
+    """
+    if not getattr(module, "takes_several", False):
+        condition = in_turn(condition, len(noise))
+    return module(condition, noise) if draw is None else draw(module, condition, noise)

@@ -13,7 +13,7 @@ from sklsdm.functional.divergences import (
     variational_bound,
 )
 from sklsdm.matchers.adversarial import AdversarialMatcher, CriticLoss
-from sklsdm.matchers.slope_penalty import SlopePenalty
+from sklsdm.modules import SlopePenalty
 from sklsdm.parameters import one_of, parameter
 
 KNOWN = (*DIVERGENCES, "kl-dv")

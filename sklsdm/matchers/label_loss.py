@@ -34,11 +34,14 @@ class LabelLoss:
         ln p(label | z), (n, m), of codes (n, k).
     rows : Tensor of shape (m, p)
         The conditions that are the labels.
+    weight : float, default=1.0
+        Of this loss in that of the generator. A call gives it unweighted.
     """
 
-    def __init__(self, classifier: nn.Module, rows: Tensor) -> None:
+    def __init__(self, classifier: nn.Module, rows: Tensor, weight: float = 1.0) -> None:
         self.classifier = classifier.requires_grad_(False)
         self.rows = rows
+        self.weight = weight
 
     def __call__(self, condition: Tensor, drawn: Tensor) -> Tensor:
         """A scalar for conditions (b, p) and draws (b m, k), those of each in turn."""
@@ -57,8 +60,8 @@ class ReadingObjective:
         return functional.cross_entropy(found, batch.condition, label_smoothing=_SMOOTHING)
 
 
-def learn_labels(data: MatchingData, plan: Plan) -> LabelLoss | None:
-    """Fit the classifier to the pairs, pseudo-pairs included.
+def learn_labels(data: MatchingData, plan: Plan, weight: float = 1.0) -> LabelLoss | None:
+    """The loss with this `weight`, its classifier fitted to the pairs and pseudo-pairs.
 
     None where all have one label, or held-out pairs find their labels no likelier than by the
     labels' shares.
@@ -80,7 +83,7 @@ def learn_labels(data: MatchingData, plan: Plan) -> LabelLoss | None:
         batch_size=_BATCH,
         noise_dim=data.latent_dim,
     )
-    loss = LabelLoss(classifier, rows)
+    loss = LabelLoss(classifier, rows, weight)
     if len(data.held_latent) >= FEW_HELD_OUT:
         shares = labels.bincount(minlength=len(rows)).to(torch.float32) / len(labels)
         told = -shares.log()[nearest_row(data.held_condition, rows)].mean()

@@ -14,8 +14,7 @@ from sklsdm.matchers.adversarial import AdversarialMatcher, CriticLoss
 from sklsdm.matchers.base import Plan
 from sklsdm.matchers.data import ImagesOfCodes, MatchingData
 from sklsdm.matchers.label_loss import LabelLoss, learn_labels
-from sklsdm.matchers.slope_penalty import SlopePenalty
-from sklsdm.modules import GroupSortCritic
+from sklsdm.modules import GroupSortCritic, SlopePenalty
 from sklsdm.parameters import (
     above,
     at_least,
@@ -27,6 +26,7 @@ from sklsdm.parameters import (
     pair_of,
     parameter,
 )
+from sklsdm.parts import IMAGE_CRITIC_BETAS, IMAGE_CRITIC_PENALTY
 
 LOSSES: dict[str, tuple[CriticLoss, CriticLoss]] = {
     "wgan": (critic_losses.wasserstein_critic_loss, critic_losses.wasserstein_generator_loss),
@@ -46,13 +46,13 @@ _USUAL: dict[str, Any] = {
     "max_steps": 1500,
 }
 # What differs where they are images.
-_OF_IMAGES = {"gradient_penalty": 0.3, "loss": "r3gan"}
+_OF_IMAGES = {"gradient_penalty": IMAGE_CRITIC_PENALTY, "loss": "r3gan"}
 # What else differs where the condition leaves most of an image open: a label, a number, none at
 # all. There the energy score and the usual betas gave draws further from real images, and a critic
 # of the images nearer ones (docs/lessons.md).
 _OF_OPEN_IMAGES = {
     "lr": 4e-3,
-    "betas": (0.0, 0.99),
+    "betas": IMAGE_CRITIC_BETAS,
     "n_draws": 1,
     "energy_weight": 0.0,
     "image_critic": True,
@@ -68,14 +68,16 @@ def _auto_settings(data: MatchingData) -> dict[str, Any]:
     """What "auto" stands for, as far as that follows from the data alone."""
     if data.code_shape is None:
         return _USUAL
-    found = _USUAL | _OF_IMAGES | (_OF_OPEN_IMAGES if data.conditions_leave_images_open else {})
-    if data.conditions_leave_images_open and data.are_many:
-        found = found | {"max_steps": _STEPS_OF_MANY_IMAGES}
-    is_small = data.decoder is None or math.prod(data.decoder.shape[-2:]) <= _MOST_PIXELS
-    found["image_critic"] = (data.conditions_leave_images_open or data.are_many) and is_small
+    are_open = data.conditions_leave_images_open
+    found = _USUAL | _OF_IMAGES | (_OF_OPEN_IMAGES if are_open else {})
+    if are_open and data.are_many:
+        found["max_steps"] = _STEPS_OF_MANY_IMAGES
+    are_small = data.decoder is None or math.prod(data.decoder.shape[-2:]) <= _MOST_PIXELS
+    found["image_critic"] = (are_open or data.are_many) and are_small
     if data.are_labels and data.condition_dim:
         n_labels = len(data.condition.unique(dim=0))
-        found["label_weight"] *= len(data.latent) >= _FEWEST_TO_READ * n_labels
+        if len(data.latent) < _FEWEST_TO_READ * n_labels:
+            found["label_weight"] = 0.0
     return found
 
 
@@ -248,11 +250,12 @@ class WGANMatcher(AdversarialMatcher):
     def _seen_decoder(self, data: MatchingData) -> ImagesOfCodes | None:
         return data.decoder if self.settings_["image_critic"] else None
 
-    def _label_loss(self, data: MatchingData, plan: Plan) -> tuple[LabelLoss | None, float]:
-        found = learn_labels(data, plan) if self.settings_["label_weight"] > 0 else None
+    def _learn_labels(self, data: MatchingData, plan: Plan) -> LabelLoss | None:
+        weight = self.settings_["label_weight"]
+        found = learn_labels(data, plan, weight) if weight > 0 else None
         if found is None:
             self.settings_["label_weight"] = 0.0
-        return found, self.settings_["label_weight"]
+        return found
 
     def _settings_for(self, data: MatchingData) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in self._settings}
@@ -262,7 +265,8 @@ class WGANMatcher(AdversarialMatcher):
         by_data = _auto_settings(data)
         found = values | {name: by_data[name] for name in auto}
         # What is impossible is left out, also where it was asked for.
-        found["image_critic"] &= data.decoder is not None and self.critic == "mlp"
+        if data.decoder is None or self.critic != "mlp":
+            found["image_critic"] = False
         if not (data.code_shape and data.condition_dim and data.are_labels):
             found["label_weight"] = 0.0
         # What "auto" stands for hangs on the other settings, too.
@@ -277,10 +281,11 @@ class WGANMatcher(AdversarialMatcher):
         return found | {"betas": [float(beta) for beta in found["betas"]]}
 
     @property
-    def most_steps(self) -> int:
+    def step_limit(self) -> int:
         if self.max_steps != "auto":
             return int(self.max_steps)
-        return int(getattr(self, "settings_", _USUAL)["max_steps"])
+        settings = getattr(self, "settings_", _USUAL)  # before `fit` the data are not known
+        return int(settings["max_steps"])
 
     def _losses(self) -> tuple[CriticLoss, CriticLoss]:
         return LOSSES[self.settings_["loss"]]

@@ -17,6 +17,7 @@ from sklsdm.modules.generators import ConditionalGenerator, PotentialGenerator
 from sklsdm.modules.layers import ACTIVATIONS, conv_side, linear, mlp, stages_of_halving
 from sklsdm.modules.packing import ModuleHolder, PackedModule, RebuildableModule
 from sklsdm.modules.residuals import Residuals
+from sklsdm.modules.slope_penalty import SlopePenalty
 from sklsdm.modules.splines import SplineFlow, import_zuko
 from sklsdm.modules.widths import widest_output
 
@@ -46,6 +47,7 @@ __all__ = [
     "PotentialGenerator",
     "RebuildableModule",
     "Residuals",
+    "SlopePenalty",
     "SplineFlow",
     "TimeConditionedField",
     "conv_side",

@@ -1,4 +1,4 @@
-"""The penalty on the slope of a critic."""
+"""The penalty on the slope of a critic, of codes or of images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sklsdm.functional.penalties import flatness_penalty, gradient_penalty, input_gradient
-from sklsdm.modules import Critic
+from sklsdm.modules.critics import Critic
 
 
 class SlopePenalty:
@@ -27,18 +27,27 @@ class SlopePenalty:
         self.share = share
 
     def __call__(
-        self, critic: Any, features: Tensor, real: Tensor, drawn: Tensor, uniform: Tensor
+        self,
+        critic: Any,
+        features: Tensor,
+        real: Tensor,
+        drawn: Tensor,
+        uniform: Tensor | None = None,
     ) -> Tensor:
-        """The weighted penalty; all arguments have b rows."""
+        """The weighted penalty; all arguments have b rows.
+
+        `uniform` (b, 1), between 0 and 1, says where points between real and drawn codes lie.
+        """
         some = math.ceil(self.share * len(real))
-        features, real, drawn, uniform = features[:some], real[:some], drawn[:some], uniform[:some]
-        if self.kind != "flat":
-            slopes = self._slopes(critic, features, torch.lerp(real, drawn, uniform))
-            return self.weight * gradient_penalty(slopes, one_sided=self.kind == "one-sided")
-        both = torch.cat([features, features])
-        slopes = self._slopes(critic, both, torch.cat([real, drawn]))
-        # The mean over real and drawn codes together is half of R1 + R2.
-        return self.weight * 2 * flatness_penalty(slopes)
+        features, real, drawn = features[:some], real[:some], drawn[:some]
+        if self.kind == "flat":
+            both = torch.cat([features, features])
+            slopes = self._slopes(critic, both, torch.cat([real, drawn]))
+            # The mean over real and drawn codes together is half of R1 + R2.
+            return self.weight * 2 * flatness_penalty(slopes)
+        assert uniform is not None
+        slopes = self._slopes(critic, features, torch.lerp(real, drawn, uniform[:some]))
+        return self.weight * gradient_penalty(slopes, one_sided=self.kind == "one-sided")
 
     def _slopes(self, critic: Any, features: Tensor, latent: Tensor) -> Tensor:
         """The critic's gradients in z, or in (x, z) where `joint`."""
