@@ -30,6 +30,7 @@ from sklsdm.draws.seen import share_seen, warn_if_seen
 from sklsdm.encoders import ENCODERS
 from sklsdm.inputs.unpaired import check_unpaired
 from sklsdm.matchers import MATCHERS
+from sklsdm.metrics.classifier import FEWEST_ROWS
 from sklsdm.nets import one_thread
 from sklsdm.public_calls import on_one_fit
 from sklsdm.randomness import RandomState, draw_seed
@@ -38,7 +39,6 @@ from sklsdm.shift import MAX_ROWS, Shift, compare_some
 
 Array = NDArray[Any]
 
-FEWEST_PAIRS = 24  # with which a test can be made
 MAX_PAIRS = 2000  # that are looked at
 _DRAWS = (99, 49, 19)  # for each pair: with y they make 100, 50 or 20 ranks, whole tenths
 _MOST_NUMBERS = 2**24  # in all draws together
@@ -115,9 +115,9 @@ class DiagnoseMixin(ABC):
         estimator._check_condition(inner_X)
         target: Array = estimator._check_rows(y, "y")
         check_same_rows("X", inner_X, "y", target)
-        if len(target) < FEWEST_PAIRS:
+        if len(target) < FEWEST_ROWS:
             raise ValueError(
-                f"X and y hold {len(target)} pairs, but diagnose needs at least {FEWEST_PAIRS} "
+                f"X and y hold {len(target)} pairs, but diagnose needs at least {FEWEST_ROWS} "
                 f"that were not used in fit, and better 1,000."
             )
         unpaired = check_unpaired(Y_unpaired, target, estimator._response_names())
@@ -160,7 +160,7 @@ def _sizes(n_pairs: int, estimator: Any) -> tuple[int, int]:
     """How many pairs are looked at, and how many draws are made for each."""
     width, passes = estimator._response_format_.width, estimator._sampler().n_passes
     most = min(_MOST_NUMBERS // width, _MOST_PASSES // passes)
-    n_pairs = min(n_pairs, MAX_PAIRS, max(FEWEST_PAIRS, most // _DRAWS[-1]))
+    n_pairs = min(n_pairs, MAX_PAIRS, max(FEWEST_ROWS, most // _DRAWS[-1]))
     fitting = [n_draws for n_draws in _DRAWS if n_pairs * n_draws <= most]
     return n_pairs, fitting[0] if fitting else _DRAWS[-1]
 

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from sklsdm.blocks import rows_per_block
-from sklsdm.fitting.labelling import PAIRING, label_log_weights
+from sklsdm.fitting.labelling import label_log_weights
+from sklsdm.fitting.sight import PAIRING
 from sklsdm.functional.categorical import distinct_rows, draw_index
 from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.mdn import MDNMatcher
