@@ -149,7 +149,8 @@ class FeatureMapAutoencoder(TrainedAutoencoder):
             are_enough = len(responses) >= ENOUGH_IMAGES
             weight = _CRITIC_WEIGHT if are_enough or self._was_sharpened else 0.0
         if weight > 0:
-            self._sharpen(coder, float(weight), responses, training_rows(responses, held_out), run)
+            rows = training_rows(responses, held_out, self._fewest_rows(latent_dim))
+            self._sharpen(coder, float(weight), responses, rows, run)
         return coder
 
     @property

@@ -47,25 +47,36 @@ class ResidualAutoencoder(BaseAutoencoder):
         self, responses: Responses, latent_dim: int, held_out: NDArray[np.intp], run: Run
     ) -> BaseAutoencoder:
         super().fit(responses, latent_dim, held_out, run)
-        most = min(len(responses), _MOST_ROWS, _MOST_BYTES // (4 * responses.width))
-        if not self.residuals or latent_dim >= responses.width:
-            return self
-        earlier = self._earlier_residuals()
-        if earlier is not None and most < len(earlier.rows):
-            self.residuals_ = earlier.to(run.device)
-        elif most >= _ROWS_PER_GROUP:
-            order = row_stream(run.seed, RowStream.RESIDUALS).permutation(len(responses))
-            rows = order[:most]
-            self.residuals_ = self._residuals_of(responses, np.sort(rows), held_out, run)
-        self.decoder_noise_dim_ = int(hasattr(self, "residuals_"))
-        is_new = self.decoder_noise_dim_ > 0 and earlier is not self.residuals_
-        if is_new and responses.format.is_image and not self._look_real(responses, held_out, run):
-            del self.residuals_
-            self.decoder_noise_dim_ = 0
+        if self.residuals and latent_dim < responses.width:
+            found = self._find_residuals(responses, held_out, run)
+            if found is not None:
+                self.residuals_ = found
+                self.decoder_noise_dim_ = 1
         return self
 
+    def _find_residuals(
+        self, responses: Responses, held_out: NDArray[np.intp], run: Run
+    ) -> Residuals | None:
+        """The residuals that draws get; None where they get none.
+
+        A fit that goes on from another keeps that one's residuals where it would have fewer.
+        """
+        most = min(len(responses), _MOST_ROWS, _MOST_BYTES // (4 * responses.width))
+        earlier = self._earlier_residuals()
+        if earlier is not None and most < len(earlier.rows):
+            return earlier.to(run.device)
+        if most < _ROWS_PER_GROUP:
+            return None
+        order = row_stream(run.seed, RowStream.RESIDUALS).permutation(len(responses))
+        found = self._residuals_of(responses, np.sort(order[:most]), held_out, run)
+        if responses.format.is_image and not self._are_noise(found, responses, held_out, run):
+            return None
+        return found
+
     @torch.no_grad()
-    def _look_real(self, responses: Responses, held_out: NDArray[np.intp], run: Run) -> bool:
+    def _are_noise(
+        self, residuals: Residuals, responses: Responses, held_out: NDArray[np.intp], run: Run
+    ) -> bool:
         """Whether residuals are noise, which brings patches of rebuilt images nearer to real ones.
 
         Noise hardly goes on from pixel to pixel: what does is structure, such as an edge in another
@@ -91,7 +102,7 @@ class ResidualAutoencoder(BaseAutoencoder):
 
         real = patches(target, 1)
         plain = energy_distance(patches(rebuilt, 2), real)
-        drawn = energy_distance(patches(self.decode_block(codes, run.device, noise), 2), real)
+        drawn = energy_distance(patches(rebuilt + residuals(codes, noise), 2), real)
         return bool(drawn < plain / 2)
 
     def _earlier_residuals(self) -> Residuals | None:

@@ -190,14 +190,15 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
         else:
             self._start(coder, responses, rows, run)
         limit = self._slope_limit(responses, rows, run)
-        if len(held_out) > MAX_HELD_OUT:
-            order = row_stream(run.seed, RowStream.JUDGED_ROWS).permutation(held_out)
-            held_out = order[:MAX_HELD_OUT]
-        check = responses.take(held_out).to(run.device)
         random = run.stream(Stream.AUTOENCODER_STEPS)
-        strength = self._augmentation(responses.format, len(rows))
-        look = self._look(responses, rows, run)
-        net = self._net(coder, responses.format, check, limit, strength, look, random, run)
+        net = self._net(
+            coder,
+            self._training_loss(responses.format, len(rows), limit, random, run),
+            self._held_out_score(responses, held_out, limit, run),
+            self._look(responses, rows, run),
+            random,
+            run,
+        )
         net.fit(self._batches(responses, rows, random, run))
         if net.interrupted_:
             raise KeyboardInterrupt
@@ -228,27 +229,34 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
             return RowBatches(resident, self.batch_size, random, fewest, **share)
         return StreamedBatches(responses, rows, self.batch_size, random, run.device, **share)
 
+    def _training_loss(
+        self,
+        form: ResponseFormat,
+        n_rows: int,
+        limit: SlopeLimit | None,
+        random: torch.Generator,
+        run: Run,
+    ) -> RowLoss:
+        """What `_loss` says, for images that are moved and a slope that is limited, where asked."""
+        noise = random if run.group is None else run.own_stream(Stream.AUTOENCODER_STEPS)
+        loss = self._loss(form.clipping(run.device, LEAK), noise)
+        strength = self._augmentation(form, n_rows)
+        if strength > 0:
+            loss = AugmentedLoss(loss, form.image_shape, strength, noise)
+        return loss if limit is None else LimitedLoss(loss, limit)
+
     def _net(
         self,
         coder: Any,
-        form: ResponseFormat,
-        check: Tensor,
-        limit: SlopeLimit | None,
-        augmentation: float,
+        loss: RowLoss,
+        held_out: HeldOutScore | None,
         look: Look,
         random: torch.Generator,
         run: Run,
     ) -> SingleNet:
-        noise = random if run.group is None else run.own_stream(Stream.AUTOENCODER_STEPS)
-        loss = self._loss(form.clipping(run.device, LEAK), noise)
-        if augmentation > 0:
-            loss = AugmentedLoss(loss, form.image_shape, augmentation, noise)
-        held_out = None
-        if len(check):
-            held_out = HeldOutScore("valid_loss", self._held_out_loss(form, check, limit, run))
         return SingleNet(
             coder,
-            criterion=lambda: loss if limit is None else LimitedLoss(loss, limit),
+            criterion=lambda: loss,
             optimizer=AdamW,
             optimizer__weight_decay=self.weight_decay,
             lr=self.lr,
@@ -281,21 +289,31 @@ class TrainedAutoencoder(TrainedPart, BaseAutoencoder):
             n_final=len(target),
         )
 
-    def _held_out_loss(
-        self, form: ResponseFormat, check: Tensor, limit: SlopeLimit | None, run: Run
-    ) -> Callable[[Any], Tensor]:
-        """The loss on held-out rows, (1,), always with the same noise."""
+    def _held_out_score(
+        self,
+        responses: Responses,
+        held_out: NDArray[np.intp],
+        limit: SlopeLimit | None,
+        run: Run,
+    ) -> HeldOutScore | None:
+        """The loss on (at most 2,000) held-out rows, (1,), always with the same noise."""
+        if len(held_out) == 0:
+            return None
+        if len(held_out) > MAX_HELD_OUT:
+            order = row_stream(run.seed, RowStream.JUDGED_ROWS).permutation(held_out)
+            held_out = order[:MAX_HELD_OUT]
+        target, inside = responses.take(held_out).to(run.device), responses.format.inside
 
         @torch.no_grad()
         def score(coder: Any) -> Tensor:
             if limit is not None:
                 limit.settle(coder)
-            loss = self._loss(form.inside, run.stream(Stream.AUTOENCODER_HELD_OUT))
-            size = rows_per_block(2 * widest_output([coder], lambda: coder(check[:1])))
-            blocks = [len(b) * loss(coder, b).view(1) for b in check.split(size)]
-            return torch.cat(blocks).sum(dim=0, keepdim=True) / len(check)
+            loss = self._loss(inside, run.stream(Stream.AUTOENCODER_HELD_OUT))
+            size = rows_per_block(2 * widest_output([coder], lambda: coder(target[:1])))
+            blocks = [len(b) * loss(coder, b).view(1) for b in target.split(size)]
+            return torch.cat(blocks).sum(dim=0, keepdim=True) / len(target)
 
-        return score
+        return HeldOutScore("valid_loss", score)
 
 
 def _reference_rows(responses: Responses, rows: NDArray[np.intp]) -> NDArray[np.intp]:
