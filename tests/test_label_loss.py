@@ -13,7 +13,7 @@ from sklsdm import LSDMRegressor
 from sklsdm.batches import PairBatch
 from sklsdm.matchers import MatchingData, WGANMatcher
 from sklsdm.matchers.base import Plan
-from sklsdm.matchers.label_loss import LabelLoss, ReadingObjective, learn_labels
+from sklsdm.matchers.label_loss import LabelLoss, NoisyLabelObjective, learn_labels
 from sklsdm.modules import CodeClassifier, Critics
 from sklsdm.run import Run
 
@@ -149,7 +149,7 @@ def model(**params):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", [LabelLoss, ReadingObjective])
+@pytest.mark.parametrize("part", [LabelLoss, NoisyLabelObjective])
 def test_a_fit_that_was_broken_off_ends_as_an_unbroken_one(part, tmp_path, monkeypatch):
     X, y = shades()
     whole = model().fit(X, y)

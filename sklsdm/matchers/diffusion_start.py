@@ -6,12 +6,15 @@ import math
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from sklsdm.matchers.base import Plan, Prepared
 from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.diffusion import DiffusionMatcher
 from sklsdm.matchers.distillation import (
     DISTILLATION,
     DistillationObjective,
+    TaughtBatches,
     draws_to_learn,
 )
 from sklsdm.nets import Adam, HeldOutScore, SingleNet, default_callbacks
@@ -51,31 +54,45 @@ def learn_draws(
     interrupted = diffusion.interrupted_
     if diffusion.best_step_ == 0:
         return Prepared(None, interrupted)
-    full = replace(plan, random=plan.run.stream(Stream.DISTILLATION))
-    in_short = replace(full, n_epochs=math.ceil(full.n_epochs / _SHORTENED))
-    for plan in [in_short] if interrupted else [full, in_short]:
-        try:
-            batches = draws_to_learn(
-                lambda condition, noise: diffusion.draw(
-                    condition, noise[:, : diffusion.noise_dim_]
-                ),
-                data,
-                plan,
-                numbers_per_draw=diffusion.numbers_per_draw_,
-                batch_size=_BATCH_SIZE,
-            )
-            break
-        except KeyboardInterrupt:
-            interrupted = True
-    else:
-        return Prepared(None, True)
-    if len(batches.rows) == 0:
+    plan = replace(plan, random=plan.run.stream(Stream.DISTILLATION))
+    batches = None if interrupted else _draws_of(diffusion, data, plan)
+    if batches is None:
+        interrupted = True
+        plan = replace(plan, n_epochs=math.ceil(plan.n_epochs / _SHORTENED))
+        batches = _draws_of(diffusion, data, plan)
+    if batches is None or len(batches.rows) == 0:
         return Prepared(None, interrupted)
+    if interrupted:
+        # A fit that resumes this one goes on with the diffusion, from whose end it must learn anew.
+        plan = replace(plan, run=replace(plan.run, checkpoint=None))
+    net = _net(generator, plan, held_out, ema_decay)
+    net.fit(batches)
+    return Prepared(net, interrupted or net.interrupted_)
+
+
+def _draws_of(diffusion: StartingDiffusion, data: MatchingData, plan: Plan) -> TaughtBatches | None:
+    """What the fitted diffusion draws, as batches; None after Ctrl-C."""
+
+    def sample(condition: Tensor, noise: Tensor) -> Tensor:
+        return diffusion.draw(condition, noise[:, : diffusion.noise_dim_])
+
+    try:
+        return draws_to_learn(
+            sample,
+            data,
+            plan,
+            numbers_per_draw=diffusion.numbers_per_draw_,
+            batch_size=_BATCH_SIZE,
+        )
+    except KeyboardInterrupt:
+        return None
+
+
+def _net(generator: Any, plan: Plan, held_out: HeldOutScore | None, ema_decay: float) -> SingleNet:
+    """The net that trains the generator by regression on draws."""
     objective = DistillationObjective(lambda module, x, noise: module(x, noise))
     stage = replace(DISTILLATION, advice=_ADVICE)
-    # A fit that resumes this one goes on with the diffusion, from whose end it must learn anew.
-    run = replace(plan.run, checkpoint=None) if interrupted else plan.run
-    net = SingleNet(
+    return SingleNet(
         generator,
         criterion=lambda: objective,
         optimizer=Adam,
@@ -85,7 +102,5 @@ def learn_draws(
         random=plan.random,
         device=str(plan.run.device),
         verbose=0,
-        callbacks=default_callbacks(stage, run=run, held_out=held_out, tolerance=1.0),
+        callbacks=default_callbacks(stage, run=plan.run, held_out=held_out, tolerance=1.0),
     )
-    net.fit(batches)
-    return Prepared(net, interrupted or net.interrupted_)

@@ -69,23 +69,27 @@ class FieldObjective(ABC):
 
     def __call__(self, field: TimeConditionedField, batch: PairBatch) -> Tensor:
         condition, latent, noise, uniform, other = batch
-        known = self._uniform(len(condition), 1) >= self.forgotten if self.forgotten > 0 else None
-        if other is not None:
-            other = other[:_IMPUTED_ROWS]
-            if known is None:
-                condition = torch.cat([condition, self._impute(field, other)])
-            else:
-                condition = torch.cat(
-                    [condition, condition.new_zeros(len(other), condition.shape[1])]
-                )
-                known = torch.cat([known, known.new_zeros(len(other), 1)])
-            latent = torch.cat([latent, other])
-            noise = torch.cat([noise, self._normal(other)])
-            uniform = torch.cat([uniform, self._uniform(len(other), 1)])
-        errors = self._errors_by_row(field, condition, latent, noise, uniform, known)
-        paired, imputed = errors.split([len(batch.latent), len(errors) - len(batch.latent)])
-        loss = paired.mean()
-        return loss if other is None else loss + self.weight * imputed.mean()
+        known = None
+        if self.forgotten > 0:
+            known = self._uniform(len(condition), 1) >= self.forgotten
+        if other is None:
+            return self._errors_by_row(field, condition, latent, noise, uniform, known).mean()
+        other = other[:_IMPUTED_ROWS]
+        if known is None:
+            conditions_of_other = self._impute(field, other)
+        else:
+            conditions_of_other = condition.new_zeros(len(other), condition.shape[1])
+            known = torch.cat([known, known.new_zeros(len(other), 1)])
+        errors = self._errors_by_row(
+            field,
+            torch.cat([condition, conditions_of_other]),
+            torch.cat([latent, other]),
+            torch.cat([noise, self._normal(other)]),
+            torch.cat([uniform, self._uniform(len(other), 1)]),
+            known,
+        )
+        of_pairs, of_other = errors.split([len(latent), len(other)])
+        return of_pairs.mean() + self.weight * of_other.mean()
 
     def _errors_by_row(
         self,

@@ -16,7 +16,7 @@ from sklsdm.matchers.data import MatchingData
 from sklsdm.modules import CodeClassifier
 from sklsdm.run import Stage, Stream
 
-READING = Stage("stage 2 (labels)", "labels.state", "Set matcher__label_weight=0")
+CLASSIFYING = Stage("stage 2 (labels)", "labels.state", "Set matcher__label_weight=0")
 
 _STEPS, _BATCH, _WIDTHS, _LR = 1500, 128, (256, 128), 2e-3
 _NOISE = 0.1  # on codes, in their standard deviations
@@ -50,8 +50,8 @@ class LabelLoss:
         return functional.nll_loss(self.classifier(drawn), labels)
 
 
-class ReadingObjective:
-    """Cross-entropy of the labels of codes that are moved a little."""
+class NoisyLabelObjective:
+    """Loss of the classifier: cross-entropy of the labels, with a little noise on the codes."""
 
     recordable: ClassVar[bool] = True
 
@@ -73,9 +73,9 @@ def learn_labels(data: MatchingData, plan: Plan, weight: float = 1.0) -> LabelLo
     weights = run.weights(Stream.LABEL_WEIGHTS)
     classifier = fit_classifier(
         CodeClassifier(data.latent_dim, len(rows), _WIDTHS, weights),
-        ReadingObjective(),
+        NoisyLabelObjective(),
         (labels, data.latent, None),
-        READING,
+        CLASSIFYING,
         run.stream(Stream.LABEL_STEPS),
         run,
         lr=_LR,
@@ -86,7 +86,7 @@ def learn_labels(data: MatchingData, plan: Plan, weight: float = 1.0) -> LabelLo
     loss = LabelLoss(classifier, rows, weight)
     if len(data.held_latent) >= FEW_HELD_OUT:
         shares = labels.bincount(minlength=len(rows)).to(torch.float32) / len(labels)
-        told = -shares.log()[nearest_row(data.held_condition, rows)].mean()
-        if not loss(data.held_condition, data.held_latent) < told:
+        by_shares = -shares.log()[nearest_row(data.held_condition, rows)].mean()
+        if not loss(data.held_condition, data.held_latent) < by_shares:
             return None
     return loss

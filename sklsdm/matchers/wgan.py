@@ -59,7 +59,7 @@ _OF_OPEN_IMAGES = {
     "label_weight": 0.04,
 }
 _STEPS_OF_MANY_IMAGES = 3500
-_FEWEST_TO_READ = 100  # pairs and pseudo-pairs a label; of fewer a classifier knows each by heart
+_FEWEST_PER_LABEL = 100  # pairs and pseudo-pairs; a classifier of fewer overfits
 _MOST_PIXELS = 40 * 40  # of images that are decoded in each step, unless told
 _PENALISED = 0.25  # share of the rows that a critic sees, where one sees images
 
@@ -76,7 +76,7 @@ def _auto_settings(data: MatchingData) -> dict[str, Any]:
     found["image_critic"] = (are_open or data.are_many) and are_small
     if data.are_labels and data.condition_dim:
         n_labels = len(data.condition.unique(dim=0))
-        if len(data.latent) < _FEWEST_TO_READ * n_labels:
+        if len(data.latent) < _FEWEST_PER_LABEL * n_labels:
             found["label_weight"] = 0.0
     return found
 
