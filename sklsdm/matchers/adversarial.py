@@ -324,10 +324,10 @@ class AdversarialMatcher(GeneratorMatcher):
     def _plan(self, data: MatchingData, run: Run) -> Plan:
         plan = super()._plan(data, run)
         if data.code_shape is None:
-            known = run.is_trial or self._is_trained or plan.tolerance > 0
-            if known or not self._learns_diffusion(data.latent_dim):
-                return plan
-            return replace(plan, doubt=2.0 if len(data.held_latent) < FEW_HELD_OUT else 1.0)
+            starts_anew = not (run.is_trial or self._is_trained)
+            if starts_anew and self._learns_diffusion(data.latent_dim) and plan.tolerance == 0:
+                plan = replace(plan, doubt=2.0 if len(data.held_latent) < FEW_HELD_OUT else 1.0)
+            return plan
         if self.noise_dim == "auto":
             plan = replace(plan, noise_dim=_NOISE_OF_IMAGES)
         if data.conditions_leave_images_open and not data.are_labels:
@@ -388,19 +388,27 @@ class AdversarialMatcher(GeneratorMatcher):
         """The decoder of the images that a critic sees; None where none does."""
         return None
 
-    def _net(self, module: Any, data: MatchingData, plan: Plan) -> AdversarialNet:
+    def _critics(self, data: MatchingData, plan: Plan) -> Critics:
+        """The critics; a fit that goes on from another has those of that one."""
         random = plan.run.weights(Stream.CRITIC_WEIGHTS)
         joint = self._critic(data, random)
-        matches_codes = plan.unpaired_weight > 0
-        marginal = self._critic(data.without_conditions(), random) if matches_codes else None
+        marginal = None
+        if plan.unpaired_weight > 0:
+            marginal = self._critic(data.without_conditions(), random)
         images = self._image_critic(data, random)
         joint = self._at_start("critic_", joint)
-        images = None if images is None else self._at_start("image_critic_", images)
-        marginal = None if marginal is None else self._at_start("code_critic_", marginal)
+        if images is not None:
+            images = self._at_start("image_critic_", images)
+        if marginal is not None:
+            marginal = self._at_start("code_critic_", marginal)
+        return Critics(joint, marginal, images)
+
+    def _net(self, module: Any, data: MatchingData, plan: Plan) -> AdversarialNet:
+        critics = self._critics(data, plan)
         objective = self._objective(module, data, plan)
         return AdversarialNet(
             module,
-            Critics(joint, marginal, images),
+            critics,
             criterion=lambda: objective,
             optimizer__betas=tuple(self.settings_["betas"]),
             critic_optimizer=Adam,

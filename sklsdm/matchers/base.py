@@ -55,9 +55,10 @@ _STEPS_PER_ROW = 10  # most steps for each code that stage 2 learns from
 HELD_OUT_DRAWS = 16  # draws, or noises of a field, for each held-out pair
 FEW_HELD_OUT = 20  # pairs; fewer do not choose the noise's scale alone, and tell little of a state
 MAX_SCORED = 256  # held-out pairs that are scored after an epoch
-# Draws in a look after an epoch, in one pass of the network and in several; codes that are images.
-_LOOKED_AT, _SLOW_LOOKED_AT, _IMAGES_LOOKED_AT = 256, 64, 8
-_LOOKED_AT_IN_THE_END = 16  # times as many, as if all were made in one pass
+_LOOKED_AT = 256  # draws in a look after an epoch, where one pass of the network gives them,
+_SLOW_LOOKED_AT = 64  # ... where they take several passes,
+_IMAGES_LOOKED_AT = 8  # ... and where codes are images
+_LOOKED_AT_IN_THE_END = 16  # times as many as where one pass gives them
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,11 @@ class BaseMatcher(TrainedPart, ABC):
     )
     interrupted_: bool = learnt("Whether Ctrl-C ended training.")
 
+    _stage: ClassVar[Stage] = MATCHING
+    corrects_for_leverage: ClassVar[bool] = True  # of ridge regression, by pairs that are left out
+    # From so many images on it learns codes that are images; infinite without a network for them.
+    fewest_code_images: ClassVar[float] = math.inf
+
     def fit(self, data: MatchingData, run: Run) -> BaseMatcher:
         """Train on the pairs (and, where given, all codes)."""
         plan = self._plan(data, run)
@@ -160,11 +166,6 @@ class BaseMatcher(TrainedPart, ABC):
         self.interrupted_ = net.interrupted_ or ready.interrupted
         self._note_training(net, ready.net)
         return self
-
-    _stage: ClassVar[Stage] = MATCHING
-    corrects_for_leverage: ClassVar[bool] = True  # of ridge regression, by pairs that are left out
-    # From so many images on it learns codes that are images; infinite without a network for them.
-    fewest_code_images: ClassVar[float] = math.inf
 
     @property
     def n_passes(self) -> int:

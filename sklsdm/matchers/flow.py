@@ -140,11 +140,9 @@ class FlowMatcher(FieldMatcher):
         self.history_ |= {f"distil_{k}": v for k, v in history_arrays(net.history).items()}
 
     def _passes_of_steps(self) -> int:
-        return (
-            1
-            if getattr(self, "distilled_", False)
-            else self.n_steps * (1 if self.sampler == "euler" else 2)
-        )
+        if getattr(self, "distilled_", False):
+            return 1
+        return self.n_steps * (1 if self.sampler == "euler" else 2)
 
     def _residual(self, condition: Tensor, noise: Tensor) -> Tensor:
         field = self._field(self.network_, self.network_.features(condition))
