@@ -221,6 +221,19 @@ def full_trees():
     return rows, codes, encoder, encoder.fit_transform(rows, codes, 0)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("groups", [[0, 1], [0, 1, 1, 1, 1]], ids=["two pairs", "two groups"])
+def test_a_single_pair_is_learnt_from_without_warnings(groups):
+    """Ridge regression has no error of a pair that is left out, since no pair remains."""
+    X, y = waves(len(groups))
+    rows, codes = X.astype(np.float32), y - y.mean(axis=0)
+    encoder = TreesConditionEncoder(boosting=False, gaussian_process=False)
+    seen = encoder.fit_encode(rows, codes, 0, np.array(groups))
+    by_line = seen[1:, -2:]  # learnt from the first pair alone
+    assert_allclose(by_line, np.broadcast_to(codes[0], by_line.shape), rtol=1e-6)
+    assert np.isfinite(encoder.encode(rows + 1)).all()
+
+
 @pytest.mark.parametrize("learner", ["forest", "linear", "boosting"])
 def test_pairs_are_predicted_by_what_did_not_see_them(learner, full_trees):
     rows, codes, encoder, learnt_from = full_trees

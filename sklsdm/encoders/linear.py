@@ -20,8 +20,8 @@ class CrossFittedRidge:
     """Ridge regression of the codes on the conditions.
 
     A pair is predicted by a regression that did not see its fold, a new condition by that of all
-    pairs. Codes with more than `n_components` dimensions are predicted by their first principal
-    components.
+    pairs. Where only one pair is left to learn from, its codes are the prediction. Codes with more
+    than `n_components` dimensions are predicted by their first principal components.
 
     Attributes
     ----------
@@ -39,7 +39,8 @@ class CrossFittedRidge:
         codes = principal(codes, self.n_components, seed)
         ridge = RidgeCV(alphas=RIDGE_PENALTIES)
         splits = folds(len(codes), _N_FOLDS, seed, groups)
-        predicted = cross_val_predict(ridge, condition, codes, cv=splits)
+        with np.errstate(invalid="ignore"):  # the error of a penalty, where one pair is learnt from
+            predicted = cross_val_predict(ridge, condition, codes, cv=splits)
         ridge.fit(condition, codes)
         self.coef_ = np.atleast_2d(ridge.coef_).T
         self.intercept_ = np.atleast_1d(ridge.intercept_)
