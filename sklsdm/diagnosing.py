@@ -26,6 +26,7 @@ from sklsdm.diagnosis import (
     judge_risk,
 )
 from sklsdm.diagnosis.advice import TOO_FAVOURABLE
+from sklsdm.diagnosis.base import EvidenceStream, evidence_stream
 from sklsdm.draws.seen import share_seen, warn_if_seen
 from sklsdm.encoders import ENCODERS
 from sklsdm.inputs.unpaired import check_unpaired
@@ -130,7 +131,7 @@ class DiagnoseMixin(ABC):
 
 def _gather(model: Any, X: Any, y: Array, seed: int) -> Evidence:
     """Up to 2,000 pairs and their draws, with the latent spaces of all fits."""
-    random = np.random.default_rng([seed, 0])
+    random = evidence_stream(seed, EvidenceStream.PAIRS)
     first = model._fits(X)[0][0]
     n_pairs, n_draws = _sizes(len(y), first)
     rows = np.sort(random.permutation(len(y))[:n_pairs])
@@ -202,7 +203,7 @@ def _judge(estimator: Any, settings: Settings, evidence: Evidence, unpaired: Any
 
 def _shift(estimator: Any, evidence: Evidence, unpaired: Any) -> Shift | None:
     """The test of `fit`, on the pairs and responses passed in; `examples` are rows of these."""
-    random = evidence.random(4)
+    random = evidence.random(EvidenceStream.SHIFT)
     chosen = np.sort(random.permutation(len(unpaired))[:MAX_ROWS])
     standardiser = estimator._latent_standardiser_
     other = standardiser.forward(estimator.encode(np.asarray(unpaired[chosen])))

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +24,22 @@ LEVEL = 0.01  # of every test by which a fault is named
 _MOST_COLUMNS = 20  # that a classifier sees of x or of y as they are
 _MOST_ROWS = 2000  # of each sample, by which these components are found
 _N_COMPONENTS = 20  # principal components that it sees of wider ones
+
+
+class EvidenceStream(IntEnum):
+    """The uses of random numbers in a diagnosis. Changing a number changes what it finds."""
+
+    PAIRS = 0  # which pairs are looked at, and the seeds of their draws
+    RISK = PAIRS  # reads the same numbers from the start
+    CALIBRATION = 1
+    FOLLOWING = 2
+    REBUILT = 3  # noise of the reconstructions
+    SHIFT = 4
+
+
+def evidence_stream(seed: int, use: EvidenceStream) -> np.random.Generator:
+    """The random stream of one use in a diagnosis with this seed: none changes another."""
+    return np.random.default_rng([seed, use])
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +88,14 @@ class Evidence:
     skill: float | None  # energy skill
     seed: int
 
-    def random(self, judgement: int) -> np.random.Generator:
-        """A generator of its own for each judgement, so that none changes the others."""
-        return np.random.default_rng([self.seed, judgement])
+    def random(self, use: EvidenceStream) -> np.random.Generator:
+        """The random stream of one use (:func:`evidence_stream`)."""
+        return evidence_stream(self.seed, use)
 
     @cached_property
     def rebuilt(self) -> Array:
         """Reconstructions (n, q) of the responses, by the fits in turn, as draws are dealt."""
-        random, n_fits = self.random(3), len(self.fits)
+        random, n_fits = self.random(EvidenceStream.REBUILT), len(self.fits)
         rows = [fit.reconstruct(random) for fit in self.fits]
         mixed = rows[0].copy()
         for place in range(1, n_fits):

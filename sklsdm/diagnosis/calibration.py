@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import chisquare, norm
 
 from sklsdm.blocks import row_slices
-from sklsdm.diagnosis.base import LEVEL, Array, Evidence, entry, p_text
+from sklsdm.diagnosis.base import LEVEL, Array, Evidence, EvidenceStream, entry, p_text
 
 LEVELS = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95])
 _MOST_OUTPUTS = 50  # that are judged by themselves; of more, evenly spaced ones
@@ -108,7 +108,9 @@ class Calibration:
 
 def judge_calibration(evidence: Evidence) -> Calibration:
     """Ranks of responses among their draws, with tests."""
-    return calibration_of(evidence.y, evidence.draws, evidence.random(1), evidence.skill)
+    return calibration_of(
+        evidence.y, evidence.draws, evidence.random(EvidenceStream.CALIBRATION), evidence.skill
+    )
 
 
 def calibration_of(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from sklsdm.diagnosis.base import LEVEL, Array, Evidence, entry, p_text
+from sklsdm.diagnosis.base import LEVEL, Array, Evidence, EvidenceStream, entry, p_text
 from sklsdm.diagnosis.waves import WaveClassifier
 from sklsdm.metrics import ClassifierTest, conditional_classifier_test, dependence_test
 
@@ -109,7 +109,7 @@ def _text(test: ClassifierTest) -> str:
 
 def judge_following(evidence: Evidence) -> Following:
     """Classifier tests of the draws' dependence on x."""
-    random = evidence.random(2)
+    random = evidence.random(EvidenceStream.FOLLOWING)
     condition, y, draws = evidence.for_classifier()
     draws = draws[:, :_N_DRAWS]
     sees_waves = WaveClassifier(condition.shape[1], evidence.seed)

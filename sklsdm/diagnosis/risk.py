@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from sklsdm.diagnosis.base import Array, Evidence, Fit, entry
+from sklsdm.diagnosis.base import Array, Evidence, EvidenceStream, Fit, entry
 from sklsdm.metrics import energy_distance
 
 _MOST_POINTS = 500  # in a sample whose exact optimal transport is computed
@@ -116,63 +116,62 @@ def judge_risk(evidence: Evidence) -> RiskBound:
 
     The law of pooled draws is a mixture, and W1 is convex, so the mean of the bounds is a bound.
     """
-    random = evidence.random(0)
-    found = [_terms(fit, evidence, random) for fit in evidence.fits]
-    bounds = [one["lipschitz"] for one in found]
-    known = None not in bounds
-    has_bound = all(one["bound"] is not None for one in found)
-    names = [name for name in found[0] if name not in ("lipschitz", "local_slopes", "bound")]
+    random = evidence.random(EvidenceStream.RISK)
+    terms = [_terms(fit, evidence, random) for fit in evidence.fits]
+    by_name = {name: [one[name] for one in terms] for name in terms[0]}
+    slopes, bounds = by_name.pop("local_slopes"), by_name.pop("bound")
+    constants = by_name.pop("lipschitz")
     return RiskBound(
-        **{name: float(np.mean([one[name] for one in found])) for name in names},
-        lipschitz=max(bounds) if known else None,
-        local_slopes=np.concatenate([one["local_slopes"] for one in found]),
-        bound=float(np.mean([one["bound"] for one in found])) if has_bound else None,
+        **{name: float(np.mean(values)) for name, values in by_name.items()},
+        lipschitz=None if None in constants else max(constants),
+        local_slopes=np.concatenate(slopes),
+        bound=None if None in bounds else float(np.mean(bounds)),
         n_points=points_per_sample(len(evidence.y)),
         stochastic_decoder=evidence.fits[0].sampler.autoencoder.decoder_noise_dim_ > 0,
     )
 
 
 def _terms(fit: Fit, evidence: Evidence, random: np.random.Generator) -> dict[str, Any]:
+    """The fields of :class:`RiskBound` that are those of one fit."""
     rebuilt = fit.reconstruct(random)
+    distances = _distances(fit, evidence, rebuilt, random)
+    error = float(root_mean_square(rebuilt - evidence.y).mean())
+    width = fit.codes.shape[1] ** 0.5
+    lipschitz = None if fit.slope_bound is None else fit.slope_bound * width
+    bound = risk_bound(error, distances["latent_distance"], lipschitz)
+    return {
+        **distances,
+        "reconstruction_error": error,
+        "lipschitz": lipschitz,
+        "local_slopes": local_slopes(fit, random),
+        "bound": None if fit.sampler.autoencoder.adds_residuals else bound,
+    }
+
+
+def _distances(
+    fit: Fit, evidence: Evidence, rebuilt: Array, random: np.random.Generator
+) -> dict[str, float]:
+    """The distances of :class:`RiskBound`, averaged over random halves of the pairs."""
     x, y = evidence.condition, evidence.y
     real_codes, drawn_codes = joint(x, fit.codes), joint(x, fit.drawn_codes)
     real, drawn, reconstructed = joint(x, y), joint(x, fit.drawn), joint(x, rebuilt)
     half = points_per_sample(len(y))
-    sums = np.zeros(7)
+    by_split = []
     for _ in range(_N_SPLITS):
         order = random.permutation(len(y))
         a, b = order[:half], order[half : 2 * half]
-        sums += [
-            both_ways(wasserstein, drawn_codes, real_codes, a, b),
-            wasserstein(real_codes[a], real_codes[b]),
-            both_ways(energy_distance, drawn_codes, real_codes, a, b),
-            energy_distance(real_codes[a], real_codes[b]),
-            both_ways(wasserstein, drawn, real, a, b),
-            wasserstein(real[a], real[b]),
-            both_ways(wasserstein, reconstructed, real, a, b),
-        ]
-    names = (
-        "latent_distance",
-        "latent_distance_real",
-        "latent_energy",
-        "latent_energy_real",
-        "output_distance",
-        "output_distance_real",
-        "reconstruction_distance",
-    )
-    terms = dict(zip(names, sums / _N_SPLITS, strict=True))
-    error = float(root_mean_square(rebuilt - y).mean())
-    width = fit.codes.shape[1] ** 0.5
-    lipschitz = None if fit.slope_bound is None else fit.slope_bound * width
-    return {
-        **terms,
-        "reconstruction_error": error,
-        "lipschitz": lipschitz,
-        "local_slopes": local_slopes(fit, random),
-        "bound": None
-        if fit.sampler.autoencoder.adds_residuals
-        else risk_bound(error, terms["latent_distance"], lipschitz),
-    }
+        by_split.append(
+            {
+                "latent_distance": both_ways(wasserstein, drawn_codes, real_codes, a, b),
+                "latent_distance_real": wasserstein(real_codes[a], real_codes[b]),
+                "latent_energy": both_ways(energy_distance, drawn_codes, real_codes, a, b),
+                "latent_energy_real": energy_distance(real_codes[a], real_codes[b]),
+                "output_distance": both_ways(wasserstein, drawn, real, a, b),
+                "output_distance_real": wasserstein(real[a], real[b]),
+                "reconstruction_distance": both_ways(wasserstein, reconstructed, real, a, b),
+            }
+        )
+    return {name: float(np.mean([split[name] for split in by_split])) for name in by_split[0]}
 
 
 def points_per_sample(n_pairs: int) -> int:
