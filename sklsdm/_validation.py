@@ -20,7 +20,7 @@ from sklearn.utils.validation import _get_feature_names, column_or_1d
 
 from sklsdm.blocks import row_blocks
 from sklsdm.distributed import is_first
-from sklsdm.reading import named_in_errors, read_numbers, read_plain, read_unmasked
+from sklsdm.reading import is_integer, named_in_errors, read_numbers, read_plain, read_unmasked
 
 _PACKAGE = f"{Path(__file__).parent}{os.sep}"
 LARGEST = 1e150  # of the numbers that are read: their squares, and sums of these, stay finite
@@ -115,7 +115,7 @@ def _in_short(value: Any) -> str:
 
 def check_integer(name: str, value: Any, low: int, high: int | None = None, why: str = "") -> int:
     """Return `value` as an int in [low, high]; the error names the argument and says `why`."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+    if not is_integer(value):
         raise TypeError(f"{name} must be an integer, got {_in_short(value)}.")
     number = int(value)
     if number < low or (high is not None and number > high):

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import numbers
 import os
 import re
 import textwrap
@@ -26,6 +25,7 @@ from sklearn.base import BaseEstimator
 
 from sklsdm._validation import check_choice, check_integer, check_real
 from sklsdm.documentation import DocumentationLinkMixin
+from sklsdm.reading import is_integer
 
 LARGEST_REAL = 1e30  # of settings, so that float32 holds them times other numbers
 LARGEST_INT = 2**31 - 1  # of the numbers of steps, widths and rows that torch is asked for
@@ -54,7 +54,7 @@ def any_integer() -> Rule:
     """Integers; their range depends on the data, and the code that uses them checks it."""
 
     def check(name: str, value: Any) -> None:
-        if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+        if not is_integer(value):
             raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__}).")
 
     return Rule("int", check)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numbers
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 
 from sklsdm.distributed import current_group
+from sklsdm.reading import is_integer
 
 RandomState = int | np.random.RandomState | np.random.Generator | None
 LARGEST_SEED = 2**32 - 1  # as in NumPy's RandomState and scikit-learn
@@ -83,7 +83,7 @@ def agreed_seed(random_state: RandomState) -> int:
 
 
 def _check_seed(value: Any) -> int:
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+    if not is_integer(value):
         raise TypeError(
             "random_state must be an integer, a numpy.random.RandomState, a numpy.random.Generator "
             f"or None, got {value!r} ({type(value).__name__})."

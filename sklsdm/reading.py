@@ -15,12 +15,17 @@ from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_array
 
-NUMBER_KINDS = "fiub"  # NumPy's kinds of real numbers: floats, integers, bytes, booleans
+NUMBER_KINDS = "fiub"  # NumPy's kinds of real numbers: floats, integers, unsigned ones, booleans
 _INSTEAD_OF_STRINGS = "encode strings as numbers first (see sklearn.preprocessing)"
 _INSTEAD_OF_SPARSE = "A step of a Pipeline can do so itself, as OneHotEncoder(sparse_output=False)."
 INSTEAD_OF_DATES = (
     "turn them into numbers first, such as days since the first one, or the month and the hour"
 )
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer, of Python or NumPy; True and False are none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
 
 
 @contextmanager

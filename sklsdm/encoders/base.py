@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklsdm.parameters import Declared
+from sklsdm.reading import NUMBER_KINDS
 
 Rows = NDArray[np.float32]
-_KINDS = "fiub"  # NumPy's kinds of real numbers
 Groups = NDArray[np.intp] | None
 
 
@@ -76,7 +76,7 @@ class BaseConditionEncoder(Declared, ABC):
     def _checked(self, found: Any, method: str, n_rows: int) -> Rows:
         """Finite float32 rows; raises for what an encoder of a user's must not give."""
         given = found if isinstance(found, np.ndarray) else np.empty(0)
-        if given.ndim != 2 or len(given) != n_rows or given.dtype.kind not in _KINDS:
+        if given.ndim != 2 or len(given) != n_rows or given.dtype.kind not in NUMBER_KINDS:
             is_array = isinstance(found, np.ndarray)
             got = f"{found.dtype} of shape {found.shape}" if is_array else type(found).__name__
             raise ValueError(
