@@ -36,16 +36,7 @@ from sklsdm.inputs.categories import CategoryColumns
 from sklsdm.inputs.conditions import ConditionFormat
 from sklsdm.inputs.repeated import RepeatedValues
 from sklsdm.inputs.response_format import ResponseFormat
-from sklsdm.inputs.rules import (
-    CommonTotal,
-    ConstantPixels,
-    ImpliedValues,
-    KnownCombinations,
-    LinearRelations,
-    NaturalEnds,
-    SameValues,
-    WholeNumbers,
-)
+from sklsdm.inputs.rules import ResponseRule
 from sklsdm.inputs.standardising import Standardiser
 from sklsdm.modules import PackedModule, RebuildableModule
 from sklsdm.parameters import Declared
@@ -67,14 +58,6 @@ _OURS = (
     Standardiser,
     ResponseFormat,
     RepeatedValues,
-    CommonTotal,
-    ConstantPixels,
-    ImpliedValues,
-    KnownCombinations,
-    LinearRelations,
-    NaturalEnds,
-    SameValues,
-    WholeNumbers,
     ConditionFormat,
     CategoryColumns,
     TransformerCoder,
@@ -118,7 +101,7 @@ FUNCTIONS = {name: getattr(scorers, name) for name in scorers.__all__}
 
 def known_objects(extra: Sequence[type] = ()) -> dict[str, type]:
     """Classes of objects by the names they have in files; `extra` are the user's own."""
-    return _by_name([*MODELS, *_ours_below(Declared), *_OURS, *_FROM_SKLEARN], extra, Declared)
+    return _by_name([*MODELS, *_our_objects(), *_FROM_SKLEARN], extra, Declared)
 
 
 def known_modules(extra: Sequence[type] = ()) -> dict[str, Any]:
@@ -134,6 +117,11 @@ def may_be_own(kind: type) -> bool:
 def _by_name(known: Any, extra: Sequence[type], base: type) -> dict[str, type]:
     own = {kind.__name__: kind for kind in extra if issubclass(kind, base)}
     return own | {kind.__name__: kind for kind in known}
+
+
+def _our_objects() -> list[type]:
+    """Classes of this package whose objects an estimator may hold, but for torch modules."""
+    return [*_ours_below(Declared), *_ours_below(ResponseRule), *_OURS]
 
 
 def _ours_below(base: type) -> Iterator[type]:
@@ -168,7 +156,12 @@ def skops_types(*, trees: bool = False) -> list[str]:
     >>> "sklsdm.regressor.LSDMRegressor" in sklsdm.skops_types()
     True
     """
-    ours = {*_ours_below(Declared), *_ours_below(RebuildableModule), *_OURS, *FUNCTIONS.values()}
-    ours |= {SamplingPipeline, PackedModule}
+    ours = {
+        *_our_objects(),
+        *_ours_below(RebuildableModule),
+        *FUNCTIONS.values(),
+        SamplingPipeline,
+        PackedModule,
+    }
     names = [f"{each.__module__}.{each.__qualname__}" for each in ours] + ["numpy.dtype"]
     return sorted(names + _TREES * trees)
