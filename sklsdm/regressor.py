@@ -26,7 +26,7 @@ from sklsdm.fitting.implied_groups import implied_groups
 from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.pairs import Pairs
 from sklsdm.fitting.stage_two import Setting, StageTwo
-from sklsdm.fitting.uses import USES, check_weight, first_use, uses_to_try
+from sklsdm.fitting.uses import USES, check_weight, use_for_encoders, uses_to_try
 from sklsdm.inputs.conditions import warn_of_numbered_classes
 from sklsdm.inputs.extremes import warn_of_extremes
 from sklsdm.inputs.responses import Responses
@@ -328,7 +328,7 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
             encoders = {"as before": self.condition_encoder_}
         else:
             encoder = self._new_part("condition_encoder").resolve(self._conditions_.shape)
-            codes = spaces[first_use(uses)].codes[: len(pairs)].cpu().numpy()
+            codes = spaces[use_for_encoders(uses)].codes[: len(pairs)].cpu().numpy()
             encoders = encoder.candidates(pairs.condition, codes, stage.run.seed, coded.are_images)
         if not coded.are_images and not pairs.are_labels:  # vectors follow numbers
             matcher = matcher.for_trials(coded.codes.shape[1])

@@ -201,7 +201,7 @@ class ComparedSome:
 
 
 def compare_some(
-    codes: Tensor, scale: Array, n_paired: int, left_out: NDArray[np.intp], seed: int
+    codes: Tensor, scale: Array, n_paired: int, held_out: NDArray[np.intp], seed: int
 ) -> ComparedSome | None:
     """Compare random rows of the first `n_paired` codes with random rows of the others.
 
@@ -214,7 +214,7 @@ def compare_some(
         standardised principal component of noise would weigh as much as the first one.
     n_paired : int
         Number n of the paired ones.
-    left_out : ndarray of int
+    held_out : ndarray of int
         Rows that the autoencoder has not learnt from. Its training does not distinguish between
         paired and unpaired responses, so without these rows the codes are exchangeable under one
         law of the responses, and memorisation cannot make the two samples differ.
@@ -227,7 +227,7 @@ def compare_some(
         None if nothing is left on one side.
     """
     rng = np.random.default_rng([seed, n_paired])
-    learnt = np.setdiff1d(np.arange(len(codes)), left_out)
+    learnt = np.setdiff1d(np.arange(len(codes)), held_out)
     of_both = learnt[learnt < n_paired], learnt[learnt >= n_paired]
     paired, unpaired = (np.sort(rng.permutation(rows)[:MAX_ROWS]) for rows in of_both)
     if len(paired) == 0 or len(unpaired) == 0:

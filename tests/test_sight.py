@@ -133,7 +133,7 @@ def test_images_are_mirrored_where_their_labels_stay():
     assert not sight._tells_mirrored(shape, labels[:29], turned[:29])
     few_numbers = 29 * sight.Cells(shape)(images[:1]).numel()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sight, "_MOST_COMPARED", few_numbers)
+        patch.setattr(sight, "_MOST_CELL_NUMBERS", few_numbers)
         assert not sight._tells_mirrored(shape, labels, turned)
 
 

@@ -26,7 +26,7 @@ from sklsdm.fitting.holding_out import folds_of
 from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.pairs import Fold, Pairs
 from sklsdm.fitting.stage_two import Setting, StageTwo
-from sklsdm.fitting.uses import data_for, first_use
+from sklsdm.fitting.uses import data_for, use_for_encoders
 from sklsdm.matchers import BaseMatcher, EnergyMatcher, MatchingData, MDNMatcher
 from sklsdm.nets import is_as_good
 from sklsdm.progress import Progress, write_line
@@ -100,19 +100,19 @@ def choose_setting(
     ComparedSetting
     """
     uses = list(spaces)
-    use = first = first_use(uses)  # the encoders are compared in its space, on the pairs
+    use = for_encoders = use_for_encoders(uses)
     name = next(iter(encoders))
     encoder_scores: Scores = {}
     use_scores: Scores = {}
     fits = ShortFits(stage, folds_for(stage, validation), spread)
     budget = matcher.budget(len(stage.pairs))
     if len(encoders) > 1 and fits.folds:
-        quick = _quick_matcher(spaces[first].codes.shape[1], min(budget, _ENCODER_STEPS))
+        quick = _quick_matcher(spaces[for_encoders].codes.shape[1], min(budget, _ENCODER_STEPS))
         encoder_scores = fits.compare(
             "condition encoders",
             list(encoders),
             lambda key, fold: fits.scores(
-                fold, quick, spaces[first], encoders[key], "none", best_state=True
+                fold, quick, spaces[for_encoders], encoders[key], "none", best_state=True
             ),
             n_steps=quick.max_steps,
         )

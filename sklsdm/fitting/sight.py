@@ -36,7 +36,7 @@ _MOST_IMAGES, _MOST_BYTES = 10_000, 256 * 2**20  # from which it learns: of pair
 _NEARLY_UNCHANGED = 0.5  # strength of the moves
 # Pairs that tell whether images may be mirrored; with fewer than 30 they are not.
 _FEWEST_TO_MIRROR, _MOST_TO_MIRROR = 30, 1000
-_MOST_COMPARED = 2**24  # pixels of these pairs
+_MOST_CELL_NUMBERS = 2**24  # that the cells of all these pairs have, edges and light
 _ROUNDING = 1e-6  # of a mean of equal confidences
 
 
@@ -156,7 +156,7 @@ def _tells_mirrored(shape: tuple[int, int, int], labels: Tensor, images: Tensor)
     pairs do not show it.
     """
     cells = Cells(shape)
-    most = min(_MOST_TO_MIRROR, _MOST_COMPARED // cells(images[:1]).numel())
+    most = min(_MOST_TO_MIRROR, _MOST_CELL_NUMBERS // cells(images[:1]).numel())
     some = torch.from_numpy(spread_rows(len(labels), most)).to(labels.device)
     if len(some) < _FEWEST_TO_MIRROR:
         return False

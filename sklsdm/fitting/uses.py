@@ -62,8 +62,8 @@ def uses_to_try(
     return ("latent",) if "latent" in uses else ("none",)
 
 
-def first_use(uses: Sequence[str]) -> str:
-    """The use with which condition encoders are compared: "latent" where it is one of them."""
+def use_for_encoders(uses: Sequence[str]) -> str:
+    """The use in whose latent space condition encoders are compared, on the pairs."""
     return "latent" if "latent" in uses else uses[0]
 
 
