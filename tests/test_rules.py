@@ -12,12 +12,12 @@ from sklearn.base import clone
 import sklsdm
 from sklsdm import LSDMGenerator
 from sklsdm.inputs.finding_rules import find_rules
-from sklsdm.inputs.implied_values import find_implied_values
+from sklsdm.inputs.implied_values import ImpliedValues, find_implied_values
 from sklsdm.inputs.repeated import find_repeated
 from sklsdm.inputs.responses import Responses
 from sklsdm.inputs.rules import (
     CommonTotal,
-    ImpliedValues,
+    ConstantPixels,
     KnownCombinations,
     LinearRelations,
     NaturalEnds,
@@ -508,9 +508,25 @@ def test_a_further_fit_frees_what_passes_an_end():
     y = np.rint(1000 * AMOUNTS[:, :2])
     y[3] = -5.5, 3.5
     est.fit(X, y)
-    ends, whole = est._response_format_.rules
+    (ends,) = est._response_format_.rules
     assert_array_equal(ends.columns, [1])
-    assert not whole.are_whole.any()
+
+
+BY_OUTPUT = [
+    ConstantPixels(np.array([True, False]), np.array([2.0, 0.0])),
+    ImpliedValues(0, 2.0, np.array([1]), np.ones(1), np.zeros(1, bool), np.zeros(1)),
+    NaturalEnds(np.array([0]), np.zeros(1), np.ones(1), 1),
+    WholeNumbers(np.array([True, False])),
+]
+
+
+@pytest.mark.parametrize("rule", BY_OUTPUT, ids=lambda rule: type(rule).__name__)
+def test_a_rule_that_no_output_follows_any_more_is_dropped(rule):
+    follow = np.array([[2.0, 1.0], [2.0, 1.0]])
+    broken = np.array([[2.0, 5.0], [-0.5, 5.0]])
+    assert rule.holds_for(follow)
+    assert rule.narrowed_to([follow, follow]).holds_for(follow)
+    assert rule.narrowed_to([follow, broken]) is None
 
 
 def test_a_further_fit_frees_what_is_implied_no_longer():

@@ -10,9 +10,9 @@ from torch import Tensor
 from sklsdm.blocks import spread_rows
 from sklsdm.draws.drawing import Sampler
 from sklsdm.functional.scores import crps, energy_score
+from sklsdm.inputs.implied_values import ImpliedValues
 from sklsdm.inputs.repeated import RepeatedValues
 from sklsdm.inputs.response_format import ResponseFormat, flat_rows
-from sklsdm.inputs.rules import ImpliedValues
 
 _N_DRAWS = 8192  # for all conditions together
 _FEWEST_DRAWS = 8  # for each

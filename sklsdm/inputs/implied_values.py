@@ -2,18 +2,151 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from sklsdm.inputs.repeated import FEWEST_ROWS, RepeatedValues
-from sklsdm.inputs.rules import ImpliedValues
+from sklsdm.inputs.repeated import FEWEST_ROWS, ROUNDING, RepeatedValues
+from sklsdm.inputs.rules import RuleByOutput
 
 _FEWEST_EQUAL = 5  # responses with one value of an output, where another output has one value
 _FEWEST_MISSING = 5  # of them that would have other values if the outputs were independent
 _MOST_CHANCE = 1e-4  # that none of them has another value by chance
 _MOST_LEADERS = 64  # outputs of which each is tried
+
+
+@dataclass(frozen=True)
+class ImpliedValues(RuleByOutput):
+    """A value of one output, the leader, that implies a value of each of some others.
+
+    Draws of these followers get their implied values wherever the leader has its own. If all other
+    responses of a follower lie on one side of its implied value, so do its other draws: those on
+    the wrong side are reflected.
+
+    Where leader and followers have these values only together, and all are frequent, a draw has all
+    or none. It has all if no output is farther from the middle of its interval than `radius` times
+    the way to the end. Otherwise an output inside its interval is moved out of it.
+    """
+
+    leader: int
+    value: float
+    followers: NDArray[np.intp]  # (f,), columns
+    implied: NDArray[np.float64]  # (f,)
+    occurs_elsewhere: NDArray[np.bool_]  # (f,), the implied value, where the leader has another
+    sides: NDArray[np.float64]  # (f,), of other responses: 1 above, -1 below, 0 both
+    radius: float = 1.0
+
+    @property
+    def text(self) -> str:
+        return f"one value in each of columns {self.followers.tolist()} where column \
+{self.leader} is {self.value:g}"
+
+    def _follow(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        away, is_implied, leads = self._compared(rows)
+        may_stay = (self.occurs_elsewhere | ~is_implied) & (self.sides * away >= 0)
+        return np.where(leads, is_implied, may_stay)
+
+    def _for_some(self, kept: NDArray[np.bool_]) -> ImpliedValues:
+        names = ("followers", "implied", "occurs_elsewhere", "sides")
+        return replace(self, **{name: getattr(self, name)[kept] for name in names})
+
+    def _compared(
+        self, rows: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """How far followers are from their implied values, whether they have them, and whether the
+        leader has its own, (n, 1)."""
+        away = rows[:, self.followers] - self.implied
+        is_implied = np.abs(away) <= ROUNDING * np.abs(self.implied)
+        return away, is_implied, rows[:, [self.leader]] == self.value
+
+    def narrowed_to(self, blocks: Iterable[NDArray[np.float64]]) -> ImpliedValues | None:
+        """The rule for the followers whose value is implied in other responses, too.
+
+        It no longer says of a follower what its values in these contradict, where the leader has
+        another value.
+        """
+        kept = np.ones(len(self.followers), dtype=bool)
+        elsewhere, sides = self.occurs_elsewhere, self.sides
+        for block in blocks:
+            away, is_implied, leads = self._compared(block)
+            kept = kept & (is_implied | ~leads).all(axis=0)
+            elsewhere = elsewhere | (is_implied & ~leads).any(axis=0)
+            is_beyond = ((sides * away < 0) & ~leads).any(axis=0)
+            sides = np.where(is_beyond, 0, sides)
+        found = replace(self, occurs_elsewhere=elsewhere, sides=sides)
+        return found._for_some(kept) if kept.any() else None
+
+    def allows(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
+        low, high = low[self.followers], high[self.followers]
+        return bool(((low <= self.implied) & (self.implied <= high)).all())
+
+    def intervals(
+        self, repeated: Sequence[RepeatedValues]
+    ) -> dict[int, tuple[float, float, float]]:
+        """Middle, lower and upper end of the intervals of the values that occur only together.
+
+        The keys are their columns; there are none where fewer than two are frequent.
+        """
+        only = ~self.occurs_elsewhere
+        values = dict(zip(self.followers[only].tolist(), self.implied[only].tolist(), strict=True))
+        values[self.leader] = self.value
+        found = {
+            each.start: each.interval(values[each.start])
+            for each in repeated
+            if each.start in values and values[each.start] in each.values
+        }
+        return found if len(found) > 1 else {}
+
+    def settle(self, places: Tensor, repeated: Sequence[RepeatedValues]) -> Tensor:
+        intervals = self.intervals(repeated)
+        if not intervals:
+            return places
+        columns = torch.as_tensor([*intervals], device=places.device)
+        own = places.index_select(1, columns)
+        middle, lower, upper = _numbers(intervals, own)
+        distances = _distances(own, middle, lower, upper)
+        away = (own - middle).abs()
+        upwards = ((own >= middle) | lower.isinf()) & upper.isfinite()
+        beyond = torch.where(upwards, upper + away, lower - away)
+        alone = torch.where(distances <= 1, beyond, own)
+        together = distances.amax(dim=1, keepdim=True) <= self.radius
+        return places.index_copy(1, columns, torch.where(together, middle, alone))
+
+    def with_radius(
+        self, drawn: Tensor, responses: NDArray[np.float64], repeated: Sequence[RepeatedValues]
+    ) -> ImpliedValues:
+        """The rule with the radius within which as many draws lie as responses have its values.
+
+        Draws (m, q) are on the stretched axes. The radius is a quarter at least and four at most.
+        """
+        intervals = self.intervals(repeated)
+        own = drawn[:, list(intervals)]
+        distances = _distances(own, *_numbers(intervals, own)).amax(dim=1)
+        share = float((responses[:, self.leader] == self.value).mean())
+        return replace(self, radius=float(distances.quantile(share).clamp(0.25, 4.0)))
+
+    def keep(self, values: Tensor) -> Tensor:
+        implied, sides = (torch.as_tensor(part).to(values) for part in (self.implied, self.sides))
+        columns = torch.as_tensor(self.followers, device=values.device)
+        own = values.index_select(1, columns)
+        own = torch.where(sides * (own - implied) < 0, 2 * implied - own, own)
+        leads = values[:, self.leader : self.leader + 1] == self.value
+        return values.index_copy(1, columns, torch.where(leads, implied, own))
+
+
+def _numbers(intervals: dict[int, tuple[float, float, float]], like: Tensor) -> Tensor:
+    """Middles, lower and upper ends (3, c) of intervals."""
+    return torch.tensor([*intervals.values()], dtype=torch.float64).to(like).T
+
+
+def _distances(places: Tensor, middle: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Distances (n, c) from the middles (c,) of intervals, in units of the way to their ends."""
+    away = places - middle
+    return torch.where(away >= 0, away / (upper - middle), away / (lower - middle))
 
 
 def find_implied_values(
@@ -54,9 +187,10 @@ def _implied_by(
     columns = columns[columns != leader]
     others, implied = rows[np.ix_(~leads, columns)], led[0, columns]
     elsewhere = others == implied
-    share = (len(led) + elsewhere.sum(axis=0)) / len(rows)
-    depend = len(led) * (1 - share) >= _FEWEST_MISSING
-    depend &= len(led) * np.log(share) <= np.log(_MOST_CHANCE)
+    share = (len(led) + elsewhere.sum(axis=0)) / len(rows)  # of responses with the implied value
+    n_expected = len(led) * (1 - share)  # others where the leader leads, were they independent
+    log_chance = len(led) * np.log(share)  # of none
+    depend = (n_expected >= _FEWEST_MISSING) & (log_chance <= np.log(_MOST_CHANCE))
     if not depend.any():
         return None
     above, below = (others > implied).all(axis=0), (others < implied).all(axis=0)

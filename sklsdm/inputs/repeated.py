@@ -162,13 +162,12 @@ def find_in_images(rows: NDArray[np.float64], n_parts: int) -> tuple[RepeatedVal
 
 def _repeated_pixels(start: int, stop: int, pixels: NDArray[np.float64]) -> RepeatedValues | None:
     seen, counts = np.unique(pixels + 0.0, return_counts=True)
-    is_frequent = counts >= _SHARE * pixels.size
     if 2 <= len(seen) <= _MOST_OF_A_MAP and pixels.size >= _ROWS_PER_VALUE * len(seen):
         return _few(start, stop, seen, seen, np.zeros(len(seen)))
-    is_frequent &= counts >= _FEWEST_EQUAL * np.median(counts)
-    if len(seen) == 1 or not is_frequent.any():
+    stands_out = (counts >= _SHARE * pixels.size) & _are_far_more(counts)
+    if len(seen) == 1 or not stands_out.any():
         return None
-    widths = _widths(seen, counts, is_frequent, _MOST_ODDS_OF_PIXELS)
+    widths = _widths(seen, counts, stands_out, _MOST_ODDS_OF_PIXELS)
     return _frequent(start, stop, seen, widths)
 
 
@@ -199,13 +198,18 @@ def _repeated_of(place: int, column: NDArray[np.float64]) -> RepeatedValues | No
     is_frequent = counts >= max(_FEWEST_EQUAL, _SHARE * len(column))
     every = _values_of_few(seen, counts, is_frequent)
     if len(every) == 0:
-        is_frequent &= counts >= _FEWEST_EQUAL * np.median(counts)
-        if not is_frequent.any():
+        stands_out = is_frequent & _are_far_more(counts)
+        if not stands_out.any():
             return None
-        return _frequent(place, place + 1, seen, _widths(seen, counts, is_frequent))
+        return _frequent(place, place + 1, seen, _widths(seen, counts, stands_out))
     if len(every) == 2:  # no other value needs room
         return _few(place, place + 1, every, seen, np.zeros(2))
     return _few(place, place + 1, every, seen, _widths(seen, counts, is_frequent))
+
+
+def _are_far_more(counts: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Which values have far more responses (k,) than the median value has."""
+    return np.asarray(counts >= _FEWEST_EQUAL * np.median(counts))
 
 
 def _widths(

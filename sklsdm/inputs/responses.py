@@ -33,6 +33,7 @@ from sklsdm.inputs.rules import (
     ConstantPixels,
     KnownCombinations,
     ResponseRule,
+    RuleByOutput,
     SameValues,
 )
 from sklsdm.inputs.standardising import (
@@ -208,7 +209,7 @@ class Responses:
                 )
 
     def _with_rules_that_hold(self, form: ResponseFormat) -> ResponseFormat:
-        """The format with its rules narrowed; raises if one that has no parts is broken.
+        """The format with its rules narrowed; raises if one of all outputs together is broken.
 
         Images that go on may reach a margin that was empty in the first ones.
         """
@@ -217,7 +218,7 @@ class Responses:
             narrowed = rule.narrowed_to(_raw_blocks(self._parts))
             if narrowed is not None:
                 rules.append(narrowed)
-            else:
+            elif not isinstance(rule, RuleByOutput):
                 raise ValueError(
                     f"Each response had {rule.text} in the fit that this one goes on from, and "
                     f"this does not hold now: draws would keep it. Fit anew with "

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklsdm.blocks import row_hashes
-from sklsdm.inputs.repeated import ROUNDING, RepeatedValues
+from sklsdm.inputs.repeated import RepeatedValues
 
 EQUAL_SUMS = 1e-5  # relative difference up to which sums are equal; float32 adds up to less
 UNSEEN = 0.01  # of an output's standard deviation, by which keeping a rule may move its values
@@ -61,12 +61,32 @@ class ResponseRule(ABC):
         return others <= self.most_others * n_rows
 
     def narrowed_to(self, blocks: Iterable[NDArray[np.float64]]) -> ResponseRule | None:
-        """What other responses leave of the rule: all of it, or none, where it has no parts."""
+        """What other responses leave of the rule: all of it, or None where they break it."""
         return self if self.holds_in(blocks) else None
 
     def holds_for(self, rows: NDArray[np.float64]) -> bool:
         """Whether responses (n, q) follow it."""
         return self.holds_in([rows])
+
+
+class RuleByOutput(ResponseRule):
+    """A rule that some outputs follow each by itself, so that others may stop to follow it."""
+
+    @abstractmethod
+    def _follow(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether each of these outputs follows it, (n, c), in responses (n, q)."""
+
+    @abstractmethod
+    def _for_some(self, kept: NDArray[np.bool_]) -> ResponseRule:
+        """The rule for some of these outputs, as marked (c,)."""
+
+    def followed_by(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return np.asarray(self._follow(rows).all(axis=1))
+
+    def narrowed_to(self, blocks: Iterable[NDArray[np.float64]]) -> ResponseRule | None:
+        """The rule for the outputs that follow it in other responses, too; None if none do."""
+        kept = np.asarray(np.all([self._follow(block).all(axis=0) for block in blocks], axis=0))
+        return self._for_some(kept) if kept.any() else None
 
 
 @dataclass(frozen=True)
@@ -100,7 +120,7 @@ class CommonTotal(ResponseRule):
 
 
 @dataclass(frozen=True)
-class ConstantPixels(ResponseRule):
+class ConstantPixels(RuleByOutput):
     """Pixels that are equal in all images, such as an empty margin or a matrix's diagonal of 1."""
 
     is_constant: NDArray[np.bool_]  # (q,)
@@ -110,24 +130,25 @@ class ConstantPixels(ResponseRule):
     def text(self) -> str:
         return f"{self.is_constant.sum()} pixels that were equal in all images"
 
-    def followed_by(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
-        return np.asarray(~self._differ(rows).any(axis=1))
+    def _follow(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        values = self.values[self.is_constant]
+        differs = np.abs(rows[:, self.is_constant] - values) > EQUAL_SUMS * np.abs(values)
+        return np.asarray(~differs)
 
-    def _differ(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
-        differ = np.abs(rows - self.values) > EQUAL_SUMS * np.abs(self.values)
-        return np.asarray(differ & self.is_constant)
-
-    def narrowed_to(self, blocks: Iterable[NDArray[np.float64]]) -> ConstantPixels:
-        """The rule for those of the pixels that are constant in other images, too."""
-        left = self.is_constant.copy()
-        for block in blocks:
-            left &= ~self._differ(block).any(axis=0)
-        return ConstantPixels(left, self.values)
+    def _for_some(self, kept: NDArray[np.bool_]) -> ConstantPixels:
+        return ConstantPixels(_marked_again(self.is_constant, kept), self.values)
 
     def keep(self, values: Tensor) -> Tensor:
         constants = torch.as_tensor(self.values).to(values)
         is_constant = torch.as_tensor(self.is_constant, device=values.device)
         return torch.where(is_constant, constants, values)
+
+
+def _marked_again(marks: NDArray[np.bool_], kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The marks (q,) of those c marked outputs that are kept, as said by `kept` (c,)."""
+    found = np.zeros(len(marks), dtype=bool)
+    found[np.flatnonzero(marks)[kept]] = True
+    return found
 
 
 @dataclass(frozen=True)
@@ -163,132 +184,7 @@ class SameValues(ResponseRule):
 
 
 @dataclass(frozen=True)
-class ImpliedValues(ResponseRule):
-    """A value of one output, the leader, that implies a value of each of some others.
-
-    Draws of these followers get their implied values wherever the leader has its own. If all other
-    responses of a follower lie on one side of its implied value, so do its other draws: those on
-    the wrong side are reflected.
-
-    Where leader and followers have these values only together, and all are frequent, a draw has all
-    or none. It has all if no output is farther from the middle of its interval than `radius` times
-    the way to the end. Otherwise an output inside its interval is moved out of it.
-    """
-
-    leader: int
-    value: float
-    followers: NDArray[np.intp]  # (f,), columns
-    implied: NDArray[np.float64]  # (f,)
-    occurs_elsewhere: NDArray[np.bool_]  # (f,), the implied value, where the leader has another
-    sides: NDArray[np.float64]  # (f,), of other responses: 1 above, -1 below, 0 both
-    radius: float = 1.0
-
-    @property
-    def text(self) -> str:
-        return f"one value in each of columns {self.followers.tolist()} where column \
-{self.leader} is {self.value:g}"
-
-    def followed_by(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
-        away, is_implied, leads = self._compared(rows)
-        may_stay = (self.occurs_elsewhere | ~is_implied) & (self.sides * away >= 0)
-        return np.asarray(np.where(leads, is_implied, may_stay).all(axis=1))
-
-    def _compared(
-        self, rows: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-        """How far followers are from their implied values, whether they have them, and whether the
-        leader has its own, (n, 1)."""
-        away = rows[:, self.followers] - self.implied
-        is_implied = np.abs(away) <= ROUNDING * np.abs(self.implied)
-        return away, is_implied, rows[:, [self.leader]] == self.value
-
-    def narrowed_to(self, blocks: Iterable[NDArray[np.float64]]) -> ImpliedValues:
-        left = np.ones(len(self.followers), dtype=bool)
-        elsewhere, sides = self.occurs_elsewhere.copy(), self.sides.copy()
-        for block in blocks:
-            away, is_implied, leads = self._compared(block)
-            left &= (is_implied | ~leads).all(axis=0)
-            elsewhere |= (is_implied & ~leads).any(axis=0)
-            sides[((sides * away < 0) & ~leads).any(axis=0)] = 0
-        return replace(
-            self,
-            followers=self.followers[left],
-            implied=self.implied[left],
-            occurs_elsewhere=elsewhere[left],
-            sides=sides[left],
-        )
-
-    def allows(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
-        low, high = low[self.followers], high[self.followers]
-        return bool(((low <= self.implied) & (self.implied <= high)).all())
-
-    def intervals(
-        self, repeated: Sequence[RepeatedValues]
-    ) -> dict[int, tuple[float, float, float]]:
-        """Middle, lower and upper end of the intervals of the values that occur only together.
-
-        The keys are their columns; there are none where fewer than two are frequent.
-        """
-        only = ~self.occurs_elsewhere
-        values = dict(zip(self.followers[only].tolist(), self.implied[only].tolist(), strict=True))
-        values[self.leader] = self.value
-        found = {
-            each.start: each.interval(values[each.start])
-            for each in repeated
-            if each.start in values and values[each.start] in each.values
-        }
-        return found if len(found) > 1 else {}
-
-    def settle(self, places: Tensor, repeated: Sequence[RepeatedValues]) -> Tensor:
-        intervals = self.intervals(repeated)
-        if not intervals:
-            return places
-        columns = torch.as_tensor([*intervals], device=places.device)
-        own = places.index_select(1, columns)
-        middle, lower, upper = _numbers(intervals, own)
-        distances = _distances(own, middle, lower, upper)
-        away = (own - middle).abs()
-        upwards = ((own >= middle) | lower.isinf()) & upper.isfinite()
-        beyond = torch.where(upwards, upper + away, lower - away)
-        alone = torch.where(distances <= 1, beyond, own)
-        together = distances.amax(dim=1, keepdim=True) <= self.radius
-        return places.index_copy(1, columns, torch.where(together, middle, alone))
-
-    def with_radius(
-        self, drawn: Tensor, responses: NDArray[np.float64], repeated: Sequence[RepeatedValues]
-    ) -> ImpliedValues:
-        """The rule with the radius within which as many draws lie as responses have its values.
-
-        Draws (m, q) are on the stretched axes. The radius is a quarter at least and four at most.
-        """
-        intervals = self.intervals(repeated)
-        own = drawn[:, list(intervals)]
-        distances = _distances(own, *_numbers(intervals, own)).amax(dim=1)
-        share = float((responses[:, self.leader] == self.value).mean())
-        return replace(self, radius=float(distances.quantile(share).clamp(0.25, 4.0)))
-
-    def keep(self, values: Tensor) -> Tensor:
-        implied, sides = (torch.as_tensor(part).to(values) for part in (self.implied, self.sides))
-        columns = torch.as_tensor(self.followers, device=values.device)
-        own = values.index_select(1, columns)
-        own = torch.where(sides * (own - implied) < 0, 2 * implied - own, own)
-        leads = values[:, self.leader : self.leader + 1] == self.value
-        return values.index_copy(1, columns, torch.where(leads, implied, own))
-
-
-def _numbers(intervals: dict[int, tuple[float, float, float]], like: Tensor) -> Tensor:
-    """Middles, lower and upper ends (3, c) of intervals."""
-    return torch.tensor([*intervals.values()], dtype=torch.float64).to(like).T
-
-
-def _distances(places: Tensor, middle: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """Distances (n, c) from the middles (c,) of intervals, in units of the way to their ends."""
-    away = places - middle
-    return torch.where(away >= 0, away / (upper - middle), away / (lower - middle))
-
-
-@dataclass(frozen=True)
-class NaturalEnds(ResponseRule):
+class NaturalEnds(RuleByOutput):
     """Outputs that never pass an end: amounts are not negative, shares lie between 0 and 1.
 
     Draws beyond the outermost response are moved in between it and the end, without a change of
@@ -305,14 +201,11 @@ class NaturalEnds(ResponseRule):
         where = "below" if self.side > 0 else "above"
         return f"no value {where} {self.ends.tolist()} in columns {self.columns.tolist()}"
 
-    def followed_by(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
-        return np.asarray((self.side * (rows[:, self.columns] - self.ends) >= 0).all(axis=1))
+    def _follow(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return np.asarray(self.side * (rows[:, self.columns] - self.ends) >= 0)
 
-    def narrowed_to(self, blocks: Iterable[NDArray[np.float64]]) -> NaturalEnds:
-        left = np.ones(len(self.columns), dtype=bool)
-        for block in blocks:
-            left &= (self.side * (block[:, self.columns] - self.ends) >= 0).all(axis=0)
-        return NaturalEnds(self.columns[left], self.ends[left], self.near[left], self.side)
+    def _for_some(self, kept: NDArray[np.bool_]) -> NaturalEnds:
+        return NaturalEnds(self.columns[kept], self.ends[kept], self.near[kept], self.side)
 
     def keep(self, values: Tensor) -> Tensor:
         columns = torch.as_tensor(self.columns, device=values.device)
@@ -326,7 +219,7 @@ class NaturalEnds(ResponseRule):
 
 
 @dataclass(frozen=True)
-class WholeNumbers(ResponseRule):
+class WholeNumbers(RuleByOutput):
     """Outputs that are whole numbers, too many to be drawn as values that repeat."""
 
     are_whole: NDArray[np.bool_]  # (q,)
@@ -335,14 +228,12 @@ class WholeNumbers(ResponseRule):
     def text(self) -> str:
         return f"whole numbers in columns {np.flatnonzero(self.are_whole).tolist()}"
 
-    def followed_by(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
-        return np.asarray(((rows == np.rint(rows)) | ~self.are_whole).all(axis=1))
+    def _follow(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        own = rows[:, self.are_whole]
+        return np.asarray(own == np.rint(own))
 
-    def narrowed_to(self, blocks: Iterable[NDArray[np.float64]]) -> WholeNumbers:
-        left = self.are_whole.copy()
-        for block in blocks:
-            left &= (block == np.rint(block)).all(axis=0)
-        return WholeNumbers(left)
+    def _for_some(self, kept: NDArray[np.bool_]) -> WholeNumbers:
+        return WholeNumbers(_marked_again(self.are_whole, kept))
 
     def keep(self, values: Tensor) -> Tensor:
         are_whole = torch.as_tensor(self.are_whole, device=values.device)
