@@ -27,7 +27,9 @@ from sklsdm.reading import read_plain
 
 Grid = list[dict[str, list[Any]]]
 
-_FEW_PAIRS = 100  # with fewer, a forest's predictions out of bag are too poor to learn from
+# With fewer, a forest's predictions out of bag are mostly too poor to learn from. "auto", which
+# compares them with the conditions alone, tries them from 30 pairs on; most settings here do not.
+_FEWEST_FOR_TREES = 100
 _FEW_OUTPUTS = 8  # up to so many, Gaussians with full covariances are hard to beat
 _MAX_ROWS = 5000  # in which waves are sought
 _MISSING = ("None", "nan", "<NA>", "NaT")  # missing values of frames, as text
@@ -94,7 +96,7 @@ def _for_tables(n_pairs: int, n_outputs: int, whole: bool) -> Grid:
     """For tables; those that are not `whole` lack values, which only trees take."""
     if not whole:
         encoders = ["trees"]
-    elif n_pairs < _FEW_PAIRS:
+    elif n_pairs < _FEWEST_FOR_TREES:
         encoders = ["flatten"]
     else:
         encoders = ["flatten", "trees"]

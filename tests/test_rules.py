@@ -244,6 +244,40 @@ def has_total(responses):
     return any(isinstance(rule, CommonTotal) for rule in responses.format.rules)
 
 
+def whole_parts(n_steps):
+    """Parts of so many steps, with the last one as what the others leave."""
+    others = np.floor(n_steps * PARTS[:, :3])
+    return np.c_[others, n_steps - others.sum(axis=1)]
+
+
+PERCENTS = whole_parts(100)
+
+
+@pytest.mark.parametrize("y", [PERCENTS, 5 * whole_parts(20), whole_parts(1000) / 1000])
+def test_draws_of_whole_parts_are_whole_and_keep_the_total(y):
+    est = fitted(y)
+    draws = est.sample(X, 10, random_state=0).reshape(-1, 4)
+    step = np.diff(np.unique(y)).min()
+    assert_allclose(draws.sum(axis=1), y[0].sum(), rtol=1e-9)
+    assert_allclose(draws / step, np.rint(draws / step), atol=1e-6)
+    assert draws.min() >= 0
+    assert_array_equal(est.reconstruct(y), y)
+
+
+def test_the_largest_remainders_are_rounded_up():
+    parts = torch.tensor([[29.6, 30.3, 40.1], [0.0, 0.4, 0.6], [-5.0, 2.0, 1.0]])
+    kept = CommonTotal(100.0, n_steps=100).keep(parts)
+    assert_array_equal(kept, [[30, 30, 40], [0, 40, 60], [0, 67, 33]])
+    assert_array_equal(CommonTotal(100.0, n_steps=20).keep(parts)[2], [0, 65, 35])
+
+
+def test_steps_are_given_up_where_other_parts_have_none():
+    (rule,) = [each for each in rules_of(PERCENTS) if isinstance(each, CommonTotal)]
+    assert rule.n_steps == 100
+    assert rule.narrowed_to([PERCENTS, 100 * PARTS]) == CommonTotal(100.0)
+    assert rule.narrowed_to([PERCENTS, 99 * PARTS]) is None
+
+
 def test_without_exact_values_or_with_another_range_they_do_not():
     free = fitted(PARTS, exact_values=False).sample(X, random_state=0)
     assert free.min() < 0

@@ -15,7 +15,7 @@ from sklsdm.encoders.trees import TreesConditionEncoder
 from sklsdm.functional.categorical import are_labels
 
 _FEWEST_TO_CHOOSE = 20  # pairs; fewer cannot tell encoders apart
-_FEWEST_FOR_TREES = 30  # pairs; of fewer a forest can hardly be told from none
+_FEWEST_FOR_TREES = 30  # pairs; of fewer a forest can hardly be told from none by comparison
 _FEWEST_FOR_LASSO = 100  # pairs; of 60 it kept columns by chance (docs/lessons.md)
 _FEWEST_TO_SELECT = 20  # columns; of fewer the networks find out by themselves which matter
 _MANY_PAIRS = 5  # for each column: of more the networks find out, too

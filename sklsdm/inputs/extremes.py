@@ -67,46 +67,77 @@ def warn_of_extremes(
     """
     given = {name: part for name, part in parts.items() if part is not None and len(part)}
     first = next(iter(given.values()))
-    width = math.prod(first.shape[1:])
-    n_channels = count_channels(first)
-    together = n_channels > 0
+    width, n_channels = math.prod(first.shape[1:]), count_channels(first)
+    is_table = n_channels == 0
     n_rows = sum(map(len, given.values()))
     share = min(1.0, max(_FEWEST_ROWS, _SAMPLED // width) / n_rows)
     samples = {
         name: _columns(some_rows(part, math.ceil(share * len(part))), n_channels)
         for name, part in given.items()
     }
-    if not together and {"y", "Y_unpaired"} <= samples.keys():
+    if is_table and {"y", "Y_unpaired"} <= samples.keys():
         _warn_of_far_rows(samples["y"], samples["Y_unpaired"])
-    codes = [] if together else find_missing_codes(samples)[:_MOST_CODES]
+    codes = find_missing_codes(samples)[:_MOST_CODES] if is_table else []
     for code in codes:
         warn_user(code.message(() if names is None else names))
-    sample = np.concatenate(list(samples.values()))
-    middle, usual = _middle_and_distance(sample)
-    few_are_far = _few_make_most_variance(sample, middle, usual)
-    # Where most values nearly are one, such as around a spot of light, all others are far from it.
-    with np.errstate(over="ignore", invalid="ignore"):
-        far = min(_FAR_BY_STD, math.sqrt(len(sample)) / 2) * np.nanstd(sample, axis=0)
+    usual = _usual_places(np.concatenate(list(samples.values())))
     if n_channels > 1:  # one for each pixel, as for a table's columns
-        middle, usual, far = (each.repeat(width // n_channels) for each in (middle, usual, far))
-        few_are_far = few_are_far.repeat(width // n_channels)
-    limit = np.maximum(EXTREME * usual, far)
-    limit[[code.column for code in codes]] = np.inf
-    if std is not None:
-        count = n_rows * (width // n_channels if together else 1)
-        alone = np.maximum(_FAR_ALONE * usual, math.sqrt(_MOST_VARIANCE * count) * std)
-        alone = np.where(few_are_far, _FAR_ALONE * usual, alone)
-        alone[(std < _LEAST_SPREAD * usual) | (count < _FEWEST_NUMBERS)] = np.inf
-        # One value at the distance d from the median makes the standard deviation at least
-        # d / (√n + 1), since mean and median are at most one standard deviation apart.
-        limit[std * (math.sqrt(count) + 1) < limit] = np.inf
-        limit = np.minimum(limit, alone)
+        usual = usual.repeated(width // n_channels)
+    n_values = n_rows if is_table else n_rows * (width // n_channels)
+    limit = _limits(usual, std, n_values, [code.column for code in codes])
     if np.isinf(limit).all():
         return
-    worst, count = _find_worst(given, middle, usual, limit)
+    worst, count = _find_worst(given, usual, limit)
     if worst is not None:
-        columns = None if width == 1 or together else list(() if names is None else names)
+        columns = list(() if names is None else names) if is_table and width > 1 else None
         warn_user(worst.message(count, columns))
+
+
+class _UsualPlaces(NamedTuple):
+    """Where the values of each column usually lie; all of shape (q,)."""
+
+    middle: NDArray[np.float64]  # the median
+    distance: NDArray[np.float64]  # from the median; infinite where all values are equal
+    nearby: NDArray[np.float64]  # the distance within which no value is extreme
+    few_are_far: NDArray[np.bool_]  # whether a few values make most of the variance
+
+    def repeated(self, count: int) -> _UsualPlaces:
+        """The same for so many columns in place of each."""
+        middle, distance, nearby = (each.repeat(count) for each in self[:3])
+        return _UsualPlaces(middle, distance, nearby, self.few_are_far.repeat(count))
+
+
+def _usual_places(sample: NDArray[np.float64]) -> _UsualPlaces:
+    """Where the values of the columns of rows (n, q) usually lie."""
+    middle, distance = _middle_and_distance(sample)
+    # Where most values nearly are one, such as around a spot of light, all others are far from it.
+    with np.errstate(over="ignore", invalid="ignore"):
+        nearby = min(_FAR_BY_STD, math.sqrt(len(sample)) / 2) * np.nanstd(sample, axis=0)
+    few_are_far = _few_make_most_variance(sample, middle, distance)
+    return _UsualPlaces(middle, distance, nearby, few_are_far)
+
+
+def _limits(
+    usual: _UsualPlaces, std: NDArray[np.float64] | None, n_values: int, with_codes: list[int]
+) -> NDArray[np.float64]:
+    """The distances (q,) from the median beyond which values are extreme; infinite where none is.
+
+    Columns have `n_values` values each and the standard deviations `std`. Those `with_codes` for
+    missing values have their warning already.
+    """
+    limit = np.maximum(EXTREME * usual.distance, usual.nearby)
+    limit[with_codes] = np.inf
+    if std is None:
+        return limit
+    of_most_variance = np.maximum(
+        _FAR_ALONE * usual.distance, math.sqrt(_MOST_VARIANCE * n_values) * std
+    )
+    alone = np.where(usual.few_are_far, _FAR_ALONE * usual.distance, of_most_variance)
+    alone[(std < _LEAST_SPREAD * usual.distance) | (n_values < _FEWEST_NUMBERS)] = np.inf
+    # One value at the distance d from the median makes the standard deviation at least
+    # d / (√n + 1), since mean and median are at most one standard deviation apart.
+    limit[std * (math.sqrt(n_values) + 1) < limit] = np.inf
+    return np.minimum(limit, alone)
 
 
 def _few_make_most_variance(
@@ -174,10 +205,7 @@ class _Extreme(NamedTuple):
 
 
 def _find_worst(
-    parts: Mapping[str, Any],
-    middle: NDArray[np.float64],
-    usual: NDArray[np.float64],
-    limit: NDArray[np.float64],
+    parts: Mapping[str, Any], usual: _UsualPlaces, limit: NDArray[np.float64]
 ) -> tuple[_Extreme | None, int]:
     """The most extreme value, if any is beyond its column's limit, and how many are.
 
@@ -188,8 +216,8 @@ def _find_worst(
         for rows in row_blocks(part):
             block = flat_rows(np.asarray(part[rows]))
             with np.errstate(over="ignore", invalid="ignore"):
-                distance = np.nan_to_num(np.abs(block - middle))
-                times = np.where(distance > limit, distance / usual, 0.0)
+                distance = np.nan_to_num(np.abs(block - usual.middle))
+                times = np.where(distance > limit, distance / usual.distance, 0.0)
             count += int(np.count_nonzero(times))
             row, column = map(int, np.unravel_index(times.argmax(), times.shape))
             most = float(times[row, column])

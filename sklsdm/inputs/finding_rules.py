@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from sklsdm.functional.even_steps import even_steps
 from sklsdm.inputs.implied_values import find_implied_values
 from sklsdm.inputs.repeated import FEWEST_ROWS, RepeatedValues
 from sklsdm.inputs.rules import (
@@ -44,9 +45,10 @@ def find_rules(
 ) -> tuple[ResponseRule, ...]:
     """The rules that all responses (n, q) follow, in the order in which draws are to keep them.
 
-    Outputs of few `repeated` values are drawn as these, and then no sum is kept: both cannot be.
-    Nor is an output of few values computed from others unless it is a sum of them, since it could
-    get a value that it never has. Fewer than 20 responses are not asked.
+    Outputs of few `repeated` values are drawn as these, and then no sum is kept, unless its parts
+    are whole numbers of steps, such as percents. Nor is an output of few values computed from
+    others unless it is a sum of them, since it could get a value that it never has. Fewer than 20
+    responses are not asked.
     """
     n_rows, n_outputs = rows.shape
     if n_rows < FEWEST_ROWS:
@@ -66,8 +68,8 @@ def find_rules(
         n_known = math.prod(len(each.rows) for each in combined)
         covered = sum(len(each.columns) for each in combined) == n_outputs
         return tuple(combined) if covered and n_known < same.n_orders else (same,)
-    total = None if few else _find_total(rows, std)
-    if total is not None:
+    total = None if combined else _find_total(rows, std)
+    if total is not None and (total.n_steps or not few):
         return (total,)
     groups = [set(each.columns.tolist()) for each in combined]
     implied = find_implied_values(rows, repeated)
@@ -205,7 +207,16 @@ def _find_total(rows: NDArray[np.float64], std: NDArray[np.float64]) -> CommonTo
     # them would move values that hardly vary.
     most = np.abs(rows.sum(axis=1) / total - 1).max()
     is_unseen = (most * np.abs(rows).max(axis=0) <= UNSEEN * std).all()
-    return found if is_unseen and (std[rows.max(axis=0) > 0] > 0).all() else None
+    if not is_unseen or not (std[rows.max(axis=0) > 0] > 0).all():
+        return None
+    return CommonTotal(total, _steps_of(total, rows))
+
+
+def _steps_of(total: float, parts: NDArray[np.float64]) -> int:
+    """How many equal steps a sum has of which all parts (n, q) are whole numbers; 0 without."""
+    values = np.unique(np.append(parts.clip(min=0), [0.0, total]))
+    number = even_steps(values)
+    return 0 if number is None else int(number[-1])
 
 
 def _find_relations(

@@ -20,6 +20,7 @@ from sklsdm.blocks import row_hashes
 from sklsdm.inputs.repeated import RepeatedValues
 
 EQUAL_SUMS = 1e-5  # relative difference up to which sums are equal; float32 adds up to less
+_OFF_STEP = 0.01  # of a step, within which a part lies at a whole number of them
 UNSEEN = 0.01  # of an output's standard deviation, by which keeping a rule may move its values
 
 
@@ -94,10 +95,12 @@ class CommonTotal(ResponseRule):
     """One sum of the outputs of each response, none of which is negative.
 
     Draws of the outputs are clipped at 0 and divided by their sum, which keeps zeros. Parts that
-    are 0 in no response are above 0 before (:class:`NaturalEnds`).
+    are 0 in no response are above 0 before (:class:`NaturalEnds`). Where all parts are whole
+    numbers of equal steps, such as percents, those of draws become so by the largest remainders.
     """
 
     value: float
+    n_steps: int = 0  # that the sum has; 0 where parts are no whole numbers of steps
 
     @property
     def text(self) -> str:
@@ -110,13 +113,34 @@ class CommonTotal(ResponseRule):
     def allows(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
         return bool((low <= 0).all() and (high >= self.value).all())
 
+    def narrowed_to(self, blocks: Iterable[NDArray[np.float64]]) -> CommonTotal | None:
+        """The sum where other responses have it, with its steps if their parts are such."""
+        n_steps = self.n_steps
+        for block in blocks:
+            if not self.holds_for(block):
+                return None
+            places = block * (self.n_steps / self.value)
+            n_steps = n_steps if (np.abs(places - np.rint(places)) < _OFF_STEP).all() else 0
+        return CommonTotal(self.value, n_steps)
+
     def keep(self, values: Tensor) -> Tensor:
         clipped = values.clamp(min=0)
         found = clipped.sum(dim=1, keepdim=True)
         scale = self.value / torch.where(found > 0, found, 1.0)
         outputs = torch.arange(values.shape[1], device=values.device)
         is_largest = outputs == values.argmax(dim=1, keepdim=True)
-        return torch.where(found > 0, clipped * scale, self.value * is_largest.to(values.dtype))
+        parts = torch.where(found > 0, clipped * scale, self.value * is_largest.to(values.dtype))
+        return self._in_steps(parts) if self.n_steps else parts
+
+    def _in_steps(self, parts: Tensor) -> Tensor:
+        """Parts (n, q) as whole numbers of steps: those with the largest remainders rounded up."""
+        places = parts * (self.n_steps / self.value)
+        whole = places.floor()
+        n_up = self.n_steps - whole.sum(dim=1, keepdim=True)
+        order = (places - whole).topk(parts.shape[1], dim=1).indices
+        goes_up = (torch.arange(parts.shape[1], device=parts.device) < n_up).to(parts.dtype)
+        whole = whole + torch.zeros_like(whole).scatter(1, order, goes_up)
+        return whole * self.value / self.n_steps
 
 
 @dataclass(frozen=True)
