@@ -488,6 +488,39 @@ def test_amounts_shares_and_percents_have_ends():
     assert Responses(AMOUNTS, None, exact_values=False).format.rules == ()
 
 
+CAPPED = np.minimum(AMOUNTS[:, 0], np.median(AMOUNTS[:, 0]))
+NONE_OR_SHARE = np.where(X[:, 0] > 0.5, 0.0, SHARES[:, 0])
+PADDED = np.where(X[:, 0] > 1.2, 0.5, SHARES[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("column", "ends"),
+    [
+        (CAPPED, {(0, 0.0, 1)}),
+        (NONE_OR_SHARE, {(0, 1.0, -1)}),
+        (-100 * NONE_OR_SHARE, set()),
+        (PADDED, {(0, 0.0, 1), (0, 1.0, -1)}),
+        (NONE_OR_SHARE - 0.3, set()),
+        (np.where(X[:, 0] > 0.5, 0.0, LOGITS[:, 0]), set()),
+    ],
+    ids=["capped", "zeros", "below", "inside", "negative", "zeros in between"],
+)
+def test_outputs_with_frequent_values_have_the_other_ends(column, ends):
+    rows = np.c_[column, LOGITS[:, 0]]
+    assert ends_of(rows) == ends
+    form = Responses(rows, None).format
+    assert len(form.repeated) == 1
+    stretched = form.without_exact_values()
+    kept = form.restore(torch.from_numpy(form.flatten(rows)))
+    assert_allclose(kept, rows, atol=1e-6)
+    far = torch.linspace(-9, 9, 200)[:, None].expand(-1, 2)
+    drawn = form.restore(far)[:, 0]
+    assert (drawn.diff() >= 0).all()
+    for _, end, side in ends:
+        assert (side * (drawn - end) >= 0).all()
+        assert (side * (stretched.restore(far)[:, 0] - end)).min() < 0
+
+
 def test_draws_beyond_an_end_are_moved_inside_in_their_order():
     form = Responses(SHARES, None).format
     draws = torch.linspace(-2, 3, 101, dtype=torch.float64)[:, None].expand(-1, 2)

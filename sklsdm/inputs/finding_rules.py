@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,34 +87,64 @@ def find_ends(
     """The ends of amounts (0), shares (0 and 1) and percents (0 and 100) that responses have.
 
     An output has an end if no response lies beyond it, where five or more would if a Gaussian law
-    had its mean and variance. It is not asked of outputs with `repeated` values or of known
-    combinations, nor where other `rules` order values. Parts of a sum are all amounts.
+    had its mean and variance. It is not asked of outputs of few values or of known combinations, of
+    those whose outermost value is one of the `repeated`, nor where other `rules` order values.
+    Parts of a sum are all amounts.
+
+    The moments are those of responses on the stretched axes of the repeated values.
     """
     if n_rows < FEWEST_ROWS or any(isinstance(rule, SameValues) for rule in rules):
         return ()
     are_parts = any(isinstance(rule, CommonTotal) for rule in rules)
     std = np.sqrt(moments.variance)
-    asked = std > 0
-    asked[[each.start for each in repeated]] = False
+    varies = std > 0
     for rule in rules:
         if isinstance(rule, KnownCombinations):
-            asked[rule.columns] = False
-    is_amount, is_debt = moments.low >= 0, moments.high <= 0
+            varies[rule.columns] = False
+    places = _Outermost.of(moments, repeated)
+    asked = {1: varies & ~places.low_repeats, -1: varies & ~places.high_repeats}
+    is_amount, is_debt = places.low >= 0, places.high <= 0
     candidates = [(0.0, 1, is_amount), (0.0, -1, is_debt)]
     if not are_parts:
-        candidates += [(top, -1, is_amount & (moments.high <= top)) for top in _TOPS]
+        candidates += [(top, -1, is_amount & (places.high <= top)) for top in _TOPS]
     ends = {side: np.full(len(std), np.nan) for side in (1, -1)}
     for end, side, is_inside in candidates:
-        z = side * (end - moments.mean) / np.where(asked, std, 1.0)
+        stretched = end if side > 0 else end + places.shift
+        z = side * (stretched - moments.mean) / np.where(varies, std, 1.0)
         would_pass = are_parts | (n_rows * norm.cdf(z) >= _FEWEST_BEYOND)
-        ends[side][asked & is_inside & would_pass] = end
+        ends[side][asked[side] & is_inside & would_pass] = end
     found = []
-    for side, outermost in ((1, moments.low), (-1, moments.high)):
+    for side, outermost in ((1, places.low), (-1, places.high)):
         columns = np.flatnonzero(np.isfinite(ends[side]))
         if len(columns) > 0:
             own = ends[side][columns]
             found.append(NaturalEnds(columns, own, side * (outermost[columns] - own), side))
     return tuple(found)
+
+
+class _Outermost(NamedTuple):
+    """The outermost values of each output (q,) in its own units, and whether these repeat."""
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    low_repeats: NDArray[np.bool_]
+    high_repeats: NDArray[np.bool_]
+    shift: NDArray[np.float64]  # of the stretched axis, above all repeated values
+
+    @classmethod
+    def of(cls, moments: ColumnMoments, repeated: Sequence[RepeatedValues]) -> _Outermost:
+        """From moments on the stretched axes, which begin with the own units."""
+        low, high = moments.low.copy(), moments.high.copy()
+        shift = np.zeros(len(low))
+        low_repeats, high_repeats = np.zeros((2, len(low)), dtype=bool)
+        for each in repeated:
+            place = each.start
+            low_repeats[place] = np.isinf(each.lower[0])
+            high_repeats[place] = np.isinf(each.upper[-1])
+            shift[place] = each.shifts[-1]
+            low[place] = each.values[0] if low_repeats[place] else low[place]
+            high[place] = each.values[-1] if high_repeats[place] else high[place] - shift[place]
+        return cls(low, high, low_repeats, high_repeats, shift)
 
 
 def _find_whole(rows: NDArray[np.float64], few: Sequence[int]) -> tuple[WholeNumbers, ...]:
