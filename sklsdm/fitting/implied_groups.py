@@ -26,9 +26,11 @@ _OFF_CURVE = 1e-3  # share of a square's variance, up to which it lies on a curv
 _PAIRS_PER_CONDITION = 2  # on average, from which on measurements are repeated
 _FEWEST_COPIES = 0.02  # share of the pairs; fewer hardly change what held-out pairs find
 _LARGEST = 0.1  # group, as a share of the pairs
-# Windows of a series: columns that repeat their neighbours of the row before, correlations from
-# which on they do, and up to which a column does not hardly change from row to row, and spans.
-_FEWEST_SHIFTED, _IS_EQUAL, _HARDLY_CHANGES, _SPANS = 3, 1 - 1e-5, 1 - 1e-3, 20
+# In windows of a series so many columns or more repeat the next column of the row before.
+_FEWEST_SHIFTED = 3
+_EQUAL = 1 - 1e-5  # correlation with it from which on a column repeats it
+_HARDLY_CHANGED = 1 - 1e-3  # with itself in the row before, above which that proves nothing
+_SPANS = 20  # of a series, which are held out as groups
 _LEAST_DIFFERENT = 0.05  # share of the disagreements by chance, up to which rows are copies
 
 
@@ -84,8 +86,8 @@ def _are_windows(condition: NDArray[Any]) -> bool:
     rows = condition.astype(np.float64)
     for windows in (rows, rows[:, ::-1]):
         before = windows[:-1, 1:]
-        is_shifted = _correlations(windows[1:, :-1], before) >= _IS_EQUAL
-        changes = _correlations(windows[1:, 1:], before) <= _HARDLY_CHANGES
+        is_shifted = _correlations(windows[1:, :-1], before) >= _EQUAL
+        changes = _correlations(windows[1:, 1:], before) <= _HARDLY_CHANGED
         are_levels = np.array([len(np.unique(column)) <= 2 for column in before.T], dtype=bool)
         if (is_shifted & changes & ~are_levels).sum() >= _FEWEST_SHIFTED:
             return True

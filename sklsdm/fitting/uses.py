@@ -9,7 +9,12 @@ from dataclasses import replace
 import torch
 
 from sklsdm.fitting.latent_space import Coded
-from sklsdm.fitting.pairing import MIN_CONFIDENCE, MIN_CONFIDENCE_BY_SIGHT, draw_pseudo_pairs
+from sklsdm.fitting.pairing import (
+    MIN_CONFIDENCE,
+    MIN_CONFIDENCE_BY_SIGHT,
+    PseudoPairs,
+    draw_pseudo_pairs,
+)
 from sklsdm.fitting.stage_two import StageTwo
 from sklsdm.matchers import MatchingData
 from sklsdm.run import Run, Stream
@@ -91,38 +96,51 @@ def data_for(
     sure = MIN_CONFIDENCE if data.images is None else MIN_CONFIDENCE_BY_SIGHT
     bound = sure if only_sure else -math.inf
     pseudo = draw_pseudo_pairs(data, data.codes[n_pairs:], run, max_steps, bound)
-    condition, latent, times = pseudo.condition, pseudo.latent, 1
-    held_condition, held_latent = data.held_condition, data.held_latent
-    codes = data.codes
+    n_pseudo, times = len(pseudo.latent), 1
     if pseudo.are_sure:
         # A few held-out pairs choose the state badly (docs/lessons.md). These conditions are nearly
         # right, so up to a tenth of the pseudo-pairs is held out too.
+        room = _MAX_HELD_WITH_PSEUDO - len(data.held_latent)
         holds_out = only_sure and not run.is_trial
-        most = _MAX_HELD_WITH_PSEUDO - len(held_latent) if holds_out else 0
-        count = max(0, min(len(latent) // 10, most))
-        random = run.stream(Stream.PSEUDO_HELD_OUT)
-        order = torch.randperm(len(latent), generator=random, device=random.device)
-        held, kept = order[:count], order[count:]
-        held_condition = torch.cat([held_condition, condition[held]])
-        held_latent = torch.cat([held_latent, latent[held]])
-        condition, latent = condition[kept], latent[kept]
-        if count:  # codes may be many: they are copied only where some are left out
-            learnt_from = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
-            learnt_from[n_pairs + pseudo.rows[held]] = False
-            codes = codes[learnt_from]
+        n_held = max(0, min(n_pseudo // 10, room)) if holds_out else 0
+        data, pseudo = _with_some_held_out(data, pseudo, n_held, run)
     else:
         # Drawn conditions are vague: repeat the pairs until they are about half of the data.
-        times = max(1, round(len(latent) / n_pairs))
+        times = max(1, round(n_pseudo / n_pairs))
     return replace(
         data,
-        condition=torch.cat([data.condition.repeat(times, 1), condition]),
-        latent=torch.cat([data.latent.repeat(times, 1), latent]),
-        held_condition=held_condition,
-        held_latent=held_latent,
-        codes=codes,
+        condition=torch.cat([data.condition.repeat(times, 1), pseudo.condition]),
+        latent=torch.cat([data.latent.repeat(times, 1), pseudo.latent]),
         images=None,  # they have been classified
         recovered=None,
-        n_pseudo=len(pseudo.latent),
-        n_held_pseudo=len(held_latent) - len(data.held_latent),
+        n_pseudo=n_pseudo,
         n_known=n_pairs,
     )
+
+
+def _with_some_held_out(
+    data: MatchingData, pseudo: PseudoPairs, n_held: int, run: Run
+) -> tuple[MatchingData, PseudoPairs]:
+    """The data with some pseudo-pairs among those held out, and the other pseudo-pairs."""
+    random = run.stream(Stream.PSEUDO_HELD_OUT)
+    order = torch.randperm(len(pseudo.latent), generator=random, device=random.device)
+    held, kept = order[:n_held], order[n_held:]
+    codes = data.codes
+    if codes is not None and n_held:  # they may be many: copied only where some are left out
+        learnt_from = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
+        learnt_from[len(data.latent) + pseudo.rows[held]] = False
+        codes = codes[learnt_from]
+    with_held = replace(
+        data,
+        held_condition=torch.cat([data.held_condition, pseudo.condition[held]]),
+        held_latent=torch.cat([data.held_latent, pseudo.latent[held]]),
+        codes=codes,
+        n_held_pseudo=n_held,
+    )
+    rest = replace(
+        pseudo,
+        condition=pseudo.condition[kept],
+        rows=pseudo.rows[kept],
+        latent=pseudo.latent[kept],
+    )
+    return with_held, rest

@@ -54,6 +54,15 @@ def check_rows_match(
         )
 
 
+def check_same_outputs(first: str, a: Array, second: str, b: Array) -> None:
+    """Raise unless two samples (n, ...) and (m, ...) have rows of one shape."""
+    if a.shape[1:] != b.shape[1:]:
+        raise ValueError(
+            f"{first} and {second} must agree in all dimensions but the first, got {a.shape} and "
+            f"{b.shape}"
+        )
+
+
 def float64_rows(array: Array) -> Tensor:
     """Rows (n, q) as float64; copied from other types and from read-only memory, as torch needs."""
     rows = array.reshape(len(array), -1)

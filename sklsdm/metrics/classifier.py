@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from sklsdm._validation import check_integer, check_numeric
-from sklsdm.metrics.base import Array, as_real, check_rows_match
+from sklsdm.metrics.base import Array, as_real, check_rows_match, check_same_outputs
 from sklsdm.randomness import RandomState, as_generator
 
 FEWEST_ROWS = 24  # rows below which nothing can be learnt and judged
@@ -220,11 +220,7 @@ def classifier_test(
     True
     """
     first, second = as_real("a", a), as_real("b", b)
-    if first.shape[1:] != second.shape[1:]:
-        raise ValueError(
-            f"a and b must agree in all dimensions but the first, got {first.shape} and "
-            f"{second.shape}"
-        )
+    check_same_outputs("a", first, "b", second)
     first, second = first.reshape(len(first), -1), second.reshape(len(second), -1)
     random = as_generator(random_state)
     order_a, blocks_a = _judging_order(len(first), random, "a")

@@ -8,7 +8,7 @@ from scipy.special import gammaln
 from sklearn.neighbors import NearestNeighbors
 
 from sklsdm._validation import check_integer
-from sklsdm.metrics.base import Array, as_real
+from sklsdm.metrics.base import Array, as_real, check_same_outputs
 
 
 def neighbour_coverage(
@@ -53,11 +53,7 @@ def neighbour_coverage(
     0.5
     """
     y, drawn = as_real("y_true", y_true), as_real("draws", draws)
-    if y.shape[1:] != drawn.shape[1:]:
-        raise ValueError(
-            f"y_true and draws must agree in all dimensions but the first, got {y.shape} and "
-            f"{drawn.shape}"
-        )
+    check_same_outputs("y_true", y, "draws", drawn)
     check_integer("n_neighbors", n_neighbors, 1, len(y) - 1, f" (y_true has {len(y)} rows)")
     flat = y.reshape(len(y), -1)
     radius = NearestNeighbors(n_neighbors=n_neighbors).fit(flat).kneighbors()[0][:, -1]

@@ -13,7 +13,7 @@ from torch import Tensor
 from sklsdm._validation import check_integer, check_real
 from sklsdm.blocks import spread_rows
 from sklsdm.functional import scores
-from sklsdm.metrics.base import Array, as_float64, as_real, float64_rows
+from sklsdm.metrics.base import Array, as_float64, as_real, check_same_outputs, float64_rows
 from sklsdm.randomness import RandomState, as_generator
 
 _MEDIAN_ROWS = 500  # of each sample, for the median bandwidth
@@ -184,11 +184,7 @@ def mmd(
 def _two_samples(a: ArrayLike, b: ArrayLike, at_least: int = 1) -> tuple[Tensor, Tensor]:
     """Two samples as float64 tensors (n, q) and (m, q)."""
     first, second = as_real("a", a), as_real("b", b)
-    if first.shape[1:] != second.shape[1:]:
-        raise ValueError(
-            f"a and b must agree in all dimensions but the first, got {first.shape} and "
-            f"{second.shape}"
-        )
+    check_same_outputs("a", first, "b", second)
     for name, sample in (("a", first), ("b", second)):
         if len(sample) < at_least:
             raise ValueError(
