@@ -151,6 +151,12 @@ def check_real(
     return number
 
 
+def check_flag(name: str, value: Any) -> None:
+    """Raise unless `value` is True or False; a string such as "no" would count as True."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {_in_short(value)}.")
+
+
 def check_choice(name: str, value: Any, known: Any) -> str:
     """Return `value` if it is one of the `known` names, or raise listing them."""
     if not isinstance(value, str) or value not in known:

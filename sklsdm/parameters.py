@@ -23,7 +23,7 @@ from typing import Any, Literal, Self, dataclass_transform
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from sklsdm._validation import check_choice, check_integer, check_real
+from sklsdm._validation import check_choice, check_flag, check_integer, check_real
 from sklsdm.documentation import DocumentationLinkMixin
 from sklsdm.reading import is_integer
 
@@ -185,12 +185,7 @@ def or_none(rule: Rule) -> Rule:
 
 def flag() -> Rule:
     """True or False."""
-
-    def check(name: str, value: Any) -> None:
-        if not isinstance(value, bool | np.bool_):
-            raise TypeError(f"{name} must be True or False, got {value!r}.")
-
-    return Rule("bool", check)
+    return Rule("bool", check_flag)
 
 
 def integer_or_flag(low: int) -> Rule:

@@ -81,6 +81,13 @@ def test_bad_numbers_are_refused_by_name(est, value, error):
             forecast(ARMS.X, n_draws=value)
 
 
+def test_what_is_neither_true_nor_false_is_refused_by_name(est):
+    with pytest.raises(TypeError, match=r"return_std must be True or False, got 'no' \(str\)"):
+        est.predict(ARMS.X, return_std="no")
+    with pytest.raises(TypeError, match="return_std must be True or False, got ndarray of shape"):
+        est.predict(ARMS.X, ARMS.y)  # `predict` takes no responses
+
+
 def test_pipelines_hand_it_on(counted):
     model = make_sampling_pipeline(plain_regressor(matcher="energy"))
     model.set_params(lsdmregressor__matcher__max_steps=5).fit(ARMS.X, ARMS.y)

@@ -604,3 +604,18 @@ def with_nan(array):
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: metrics.energy_score(Y, DRAWS, fair="no"), "fair"),
+        (lambda: metrics.energy_distance(Y, Y, fair=0), "fair"),
+        (lambda: metrics.mmd(Y, Y, unbiased="no"), "unbiased"),
+        (lambda: metrics.crps(Y, DRAWS, average="rows"), "average"),
+        (lambda: metrics.neighbour_coverage(Y, Y, n_neighbors=1, average="rows"), "average"),
+    ],
+)
+def test_flags_are_true_or_false(call, name):
+    with pytest.raises(TypeError, match=f"{name} must be True or False"):
+        call()

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sklsdm._validation import check_integer, check_numeric, check_real
+from sklsdm._validation import check_flag, check_integer, check_numeric, check_real
 from sklsdm.blocks import row_slices
 from sklsdm.displays.base import Array, check_axes, import_pyplot, sheet_grey
 from sklsdm.ensemble import SamplingEnsemble
@@ -135,6 +135,7 @@ class ImageGridDisplay:
             The responses are no images of one or three channels, or arguments do not fit.
         """
         check_integer("n_samples", n_samples, 1)
+        check_flag("reconstructions", reconstructions)
         model, draws = _drawn(estimator, X, n_samples, random_state)
         shape = draws.shape[2:]
         _check_image_shape("the response", shape)

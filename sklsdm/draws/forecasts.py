@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import NotFittedError
 
-from sklsdm._validation import check_levels, check_real, check_same_rows
+from sklsdm._validation import check_flag, check_levels, check_real, check_same_rows
 from sklsdm.draws.conformal import ConformalScores, calibrate, conformal_intervals
 from sklsdm.draws.drawing import Bank, check_n_quantile_draws, estimate_moments, estimate_quantiles
 from sklsdm.draws.frames import AsFrame, check_frame, framed
 from sklsdm.draws.seen import share_seen, warn_if_seen
 from sklsdm.inputs.response_format import flat_rows
-from sklsdm.parameters import flag
 from sklsdm.public_calls import as_it_is, in_own_modes, on_one_fit
 
 BOUNDS = ("lower", "upper")  # ends of an interval, in a frame
@@ -104,6 +103,7 @@ class ForecastMixin(ABC):
         ValueError, TypeError
             Bad input, or `as_frame` for responses that are images.
         """
+        check_flag("return_std", return_std)
         condition = self._check_condition(X)
         check_frame(as_frame, X, self)
         shape = (len(condition), *self.y_shape_)
@@ -237,8 +237,8 @@ class ForecastMixin(ABC):
             Bad input, too few calibration pairs for `coverage`, or `joint` without `conformal`.
         """
         check_real("coverage", coverage, 0.0, 1.0, open_low=True, open_high=True)
-        flag().check("conformal", conformal)
-        flag().check("joint", joint)
+        check_flag("conformal", conformal)
+        check_flag("joint", joint)
         if joint and not conformal:
             raise ValueError(
                 "joint=True needs conformal=True, after conformalize(X, y): the quantiles of each "

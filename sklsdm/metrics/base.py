@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from sklsdm._validation import check_numeric, shape_text
+from sklsdm._validation import check_flag, check_numeric, shape_text
 from sklsdm.blocks import row_blocks
 
 Array = NDArray[Any]
@@ -33,6 +33,7 @@ def as_float64(name: str, value: ArrayLike) -> Array:
 
 def check_forecast(y_true: ArrayLike, draws: ArrayLike, fair: bool) -> tuple[Array, Array]:
     """Observed responses and draws, checked to fit each other."""
+    check_flag("fair", fair)
     y, sample = as_real("y_true", y_true), as_real("draws", draws)
     check_rows_match(y, "draws", sample, "m")
     if fair and sample.shape[1] < 2:
@@ -81,6 +82,7 @@ def score_rows(score: Callable[[Tensor, Tensor], Tensor], y: Array, sample: Arra
 
 def average_rows(per_row: Array, sample_weight: ArrayLike | None, average: bool) -> float | Array:
     """The mean of the rows' scores or, without ``average``, the scores themselves."""
+    check_flag("average", average)
     if average:
         return weighted_mean(per_row, sample_weight)
     if sample_weight is not None:

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaln
 from sklearn.neighbors import NearestNeighbors
 
-from sklsdm._validation import check_integer
+from sklsdm._validation import check_flag, check_integer
 from sklsdm.metrics.base import Array, as_real, check_same_outputs
 
 
@@ -54,6 +54,7 @@ def neighbour_coverage(
     """
     y, drawn = as_real("y_true", y_true), as_real("draws", draws)
     check_same_outputs("y_true", y, "draws", drawn)
+    check_flag("average", average)
     check_integer("n_neighbors", n_neighbors, 1, len(y) - 1, f" (y_true has {len(y)} rows)")
     flat = y.reshape(len(y), -1)
     radius = NearestNeighbors(n_neighbors=n_neighbors).fit(flat).kneighbors()[0][:, -1]

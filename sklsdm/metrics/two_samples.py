@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial.distance import pdist
 from torch import Tensor
 
-from sklsdm._validation import check_integer, check_real
+from sklsdm._validation import check_flag, check_integer, check_real
 from sklsdm.blocks import spread_rows
 from sklsdm.functional import scores
 from sklsdm.metrics.base import Array, as_float64, as_real, check_same_outputs, float64_rows
@@ -60,6 +60,7 @@ def energy_distance(a: ArrayLike, b: ArrayLike, *, fair: bool = True) -> float:
     >>> energy_distance([0.0, 0.0], [3.0, 3.0])
     6.0
     """
+    check_flag("fair", fair)
     first, second = _two_samples(a, b, at_least=2 if fair else 1)
     return float(scores.energy_distance(first, second, fair=fair))
 
@@ -176,6 +177,7 @@ def mmd(
     >>> mmd([0.0, 0.0], [100.0, 100.0], bandwidth=1.0)
     2.0
     """
+    check_flag("unbiased", unbiased)
     first, second = _two_samples(a, b, at_least=2 if unbiased else 1)
     widths = torch.from_numpy(_bandwidths(bandwidth, first, second))
     return float(scores.mmd_squared(first, second, widths, unbiased=unbiased))
