@@ -185,7 +185,7 @@ def _judge(estimator: Any, settings: Settings, evidence: Evidence, unpaired: Any
     shift = estimator.unpaired_shift_
     if unpaired is not None:
         shift = _shift(estimator, evidence, unpaired)
-    share = share_seen(evidence.reference, estimator._n_reference_pairs(), evidence.y)
+    share = share_seen(evidence.reference, estimator.n_paired_, evidence.y)
     warn_if_seen(share, TOO_FAVOURABLE)
     return Diagnosis(
         n_pairs=len(evidence.y),

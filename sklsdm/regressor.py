@@ -120,8 +120,8 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
     store_reference: bool = parameter(
         default=True,
         rule=flag(),
-        doc="""Keep up to 2,000 paired responses (fewer if they are large images), which `score`
-        needs for comparison.""",
+        doc="""Keep up to 2,000 paired responses of the latest fit (fewer if they are large images),
+        which `score` needs for comparison.""",
     )
     unpaired_: str = learnt(
         """The chosen use of the unpaired responses: "none", "latent", "match" or "pair"; without
@@ -296,9 +296,7 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
         run = self._run(seed, X, y, unpaired, validation, groups)
         self.n_paired_ = len(y)
         self.n_unpaired_ = 0 if unpaired is None else len(unpaired)
-        if not keeps_encoder:
-            self._reference_ = responses.some_paired(run.seed) if self.store_reference else None
-            self._n_reference_pairs_ = len(y)
+        self._reference_ = responses.some_paired(run.seed) if self.store_reference else None
         self._fit_stages(
             pairs,
             responses,
@@ -422,10 +420,6 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
 
     def _fits(self, X: Any) -> list[tuple[LSDMRegressor, Any]]:
         return [(self, X)]
-
-    def _n_reference_pairs(self) -> int:
-        """Number of pairs in the fit whose responses are kept; older files do not tell it."""
-        return getattr(self, "_n_reference_pairs_", self.n_paired_)
 
     def _energy_skill(
         self,

@@ -77,10 +77,14 @@ def test_draws_stay_those_of_the_last_fit_where_a_stream_passes_an_end():
     assert est.sample(amounts[:40, :1], 20, random_state=0).min() < 0
 
 
-def test_pairs_of_the_first_fit_are_told_by_the_responses_that_it_kept():
+def test_the_responses_kept_for_comparison_are_those_of_the_latest_fit():
     est = warm(max_steps=1).fit(X, Y).fit(X2[:20], Y2[:20])
+    assert_array_equal(est._reference_, Y2[:20])
     with pytest.warns(UserWarning, match=r"100% of these responses equal a training response"):
-        est.conformalize(X, Y)
+        est.conformalize(X2[:20], Y2[:20])
+    est.set_params(store_reference=False).fit(X, Y)
+    with pytest.raises(ValueError, match="store_reference=False kept none"):
+        est.score(X, Y)
 
 
 def test_stage_2_goes_on():

@@ -338,5 +338,5 @@ def _warn_of_training_pairs(single: Any, target: NDArray[Any]) -> None:
     """Warn if the responses (n, *y_shape) of calibration pairs are those of `fit`."""
     kept, flatten = single._reference_, single._response_format_.flatten
     reference = None if kept is None else flatten(kept)
-    share = share_seen(reference, single._n_reference_pairs(), flatten(target))
+    share = share_seen(reference, single.n_paired_, flatten(target))
     warn_if_seen(share, "intervals calibrated on pairs that it has are too narrow for new ones")
