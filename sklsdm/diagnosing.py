@@ -171,7 +171,7 @@ def _open(estimator: Any, X: Any, y: Array, seed: int) -> Fit:
     standardiser = estimator._latent_standardiser_
     form = estimator._response_format_
     sampler = estimator._sampler()
-    spread = torch.as_tensor(standardiser.scale, dtype=torch.float32, device=sampler.device)
+    spread = torch.tensor(standardiser.scale, dtype=torch.float32, device=sampler.device)
     return Fit(
         sampler=sampler,
         codes=standardiser.forward(estimator.encode(y)),

@@ -3,6 +3,7 @@
 import os
 import pickle
 import stat
+import warnings
 from pathlib import Path
 
 import joblib
@@ -506,6 +507,26 @@ def test_names_of_classes_are_unique():
     ):
         ours = list(classes._ours_below(base))
         assert {known.get(kind.__name__, kind) for kind in ours} >= set(ours)
+
+
+# ------------------------------------------------------------------ joblib
+@pytest.mark.parametrize("name", ["counts", "curves"])
+def test_models_in_read_only_memory_draw_without_a_warning(name, tmp_path):
+    made = RNG.poisson(3, size=(60, 2)) if name == "counts" else RNG.normal(size=(60, 55))
+    est = tiny().fit(X, made).conformalize(X, made)
+    joblib.dump(est, tmp_path / "model")
+    torch.set_warn_always(True)  # else once in a process
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="The given NumPy array is not writable")
+            found = joblib.load(tmp_path / "model", mmap_mode="r")
+            draws = [model.sample(X, 3, random_state=0) for model in (found, est)]
+            assert_array_equal(*draws)
+            assert found.score(X, made) == est.score(X, made)
+            found.predict_interval(X, conformal=True)
+            found.diagnose(X, made)
+    finally:
+        torch.set_warn_always(False)
 
 
 # ------------------------------------------------------------------ skops

@@ -111,7 +111,7 @@ def conformal_intervals(
     ends: tuple[Array, Array] | None,
 ) -> Array:
     """Lower and upper ends (n, 2, q) of conformal intervals, clipped to the range `ends`."""
-    reach = torch.from_numpy(calibration.reach(coverage, joint))
+    reach = torch.tensor(calibration.reach(coverage, joint))
     found = np.empty((len(condition), 2, bank.width))
     for rows, draws in bank.draws_with_shared_noise(condition, calibration.n_draws):
         ordered, beyond = _sorted_with_spread(draws, calibration.spread)
@@ -123,7 +123,7 @@ def conformal_intervals(
 def _sorted_with_spread(draws: Tensor, spread: Array) -> tuple[Tensor, Tensor]:
     """Draws (b, m, q) in order, and the unit s (b, q) of distances beyond them."""
     exact = draws.double()
-    least = _LEAST_SPREAD * torch.from_numpy(spread).to(exact.device)
+    least = _LEAST_SPREAD * torch.tensor(spread, device=exact.device)
     return exact.sort(dim=1).values, exact.std(dim=1, correction=0) + least
 
 

@@ -351,7 +351,7 @@ def _scores(
     y: NDArray[Any],
     std: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    scale = torch.from_numpy(std)
+    scale = torch.tensor(std)
     found = []
     for rows, draws in sampler.draws_with_shared_noise(condition, n_draws):
         target = torch.from_numpy(flat_rows(y[rows])) / scale

@@ -105,7 +105,7 @@ class ImpliedValues(RuleByOutput):
         intervals = self.intervals(repeated)
         if not intervals:
             return places
-        columns = torch.as_tensor([*intervals], device=places.device)
+        columns = torch.tensor([*intervals], device=places.device)
         own = places.index_select(1, columns)
         middle, lower, upper = _numbers(intervals, own)
         distances = _distances(own, middle, lower, upper)
@@ -130,8 +130,8 @@ class ImpliedValues(RuleByOutput):
         return replace(self, radius=float(distances.quantile(share).clamp(0.25, 4.0)))
 
     def keep(self, values: Tensor) -> Tensor:
-        implied, sides = (torch.as_tensor(part).to(values) for part in (self.implied, self.sides))
-        columns = torch.as_tensor(self.followers, device=values.device)
+        implied, sides = (torch.tensor(part).to(values) for part in (self.implied, self.sides))
+        columns = torch.tensor(self.followers, device=values.device)
         own = values.index_select(1, columns)
         own = torch.where(sides * (own - implied) < 0, 2 * implied - own, own)
         leads = values[:, self.leader : self.leader + 1] == self.value

@@ -125,7 +125,7 @@ class ResponseFormat:
         if all((end == end[0]).all() for end in self.range):  # many times faster than by column
             low, high = (float(end[0]) for end in self.range)
             return values.clamp_(low, high)
-        by_column = (torch.as_tensor(end).to(values) for end in self.range)
+        by_column = (torch.tensor(end).to(values) for end in self.range)
         return torch.clamp(values, *by_column)
 
     def inside(self, rows: Tensor) -> Tensor:

@@ -163,8 +163,8 @@ class ConstantPixels(RuleByOutput):
         return ConstantPixels(_marked_again(self.is_constant, kept), self.values)
 
     def keep(self, values: Tensor) -> Tensor:
-        constants = torch.as_tensor(self.values).to(values)
-        is_constant = torch.as_tensor(self.is_constant, device=values.device)
+        constants = torch.tensor(self.values).to(values)
+        is_constant = torch.tensor(self.is_constant, device=values.device)
         return torch.where(is_constant, constants, values)
 
 
@@ -203,7 +203,7 @@ class SameValues(ResponseRule):
 
     def keep(self, values: Tensor) -> Tensor:
         order = values.topk(values.shape[1], dim=1).indices
-        wanted = torch.as_tensor(self.values.copy()).to(values).expand_as(values)
+        wanted = torch.tensor(self.values.copy()).to(values).expand_as(values)
         return torch.zeros_like(values).scatter(1, order, wanted)
 
 
@@ -232,8 +232,8 @@ class NaturalEnds(RuleByOutput):
         return NaturalEnds(self.columns[kept], self.ends[kept], self.near[kept], self.side)
 
     def keep(self, values: Tensor) -> Tensor:
-        columns = torch.as_tensor(self.columns, device=values.device)
-        ends, near = (torch.as_tensor(part).to(values) for part in (self.ends, self.near))
+        columns = torch.tensor(self.columns, device=values.device)
+        ends, near = (torch.tensor(part).to(values) for part in (self.ends, self.near))
         own = values.index_select(1, columns)
         inwards = self.side * (own - ends)
         share = inwards / torch.where(near > 0, near, 1.0)
@@ -260,7 +260,7 @@ class WholeNumbers(RuleByOutput):
         return WholeNumbers(_marked_again(self.are_whole, kept))
 
     def keep(self, values: Tensor) -> Tensor:
-        are_whole = torch.as_tensor(self.are_whole, device=values.device)
+        are_whole = torch.tensor(self.are_whole, device=values.device)
         return torch.where(are_whole, values.round(), values)
 
 
@@ -286,7 +286,7 @@ class LinearRelations(ResponseRule):
         return np.asarray(((error <= rounding) & (error <= UNSEEN * self.scale)).all(axis=1))
 
     def keep(self, values: Tensor) -> Tensor:
-        matrix, offset = (torch.as_tensor(part).to(values) for part in (self.matrix, self.offset))
+        matrix, offset = (torch.tensor(part).to(values) for part in (self.matrix, self.offset))
         return values @ matrix + offset
 
 
@@ -319,11 +319,11 @@ class KnownCombinations(ResponseRule):
 
     def keep(self, values: Tensor) -> Tensor:
         known, centres, mean, scale = (
-            torch.as_tensor(part).to(values)
+            torch.tensor(part).to(values)
             for part in (self.rows, self.centres, self.mean, self.scale)
         )
         columns, judged = (
-            torch.as_tensor(part, device=values.device) for part in (self.columns, self.judged)
+            torch.tensor(part, device=values.device) for part in (self.columns, self.judged)
         )
         each, is_known = _nearest_by_column(values.index_select(1, columns), known)
         places = (values.index_select(1, judged) - mean) / scale
