@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from traceback import walk_stack
 from typing import Any
 
 import numpy as np
@@ -20,23 +21,33 @@ from sklearn.utils.validation import _get_feature_names, column_or_1d
 
 from sklsdm.blocks import row_blocks
 from sklsdm.distributed import is_first
-from sklsdm.reading import is_integer, named_in_errors, read_numbers, read_plain, read_unmasked
+from sklsdm.reading import (
+    is_integer,
+    named_in_errors,
+    read_numbers,
+    read_plain,
+    read_unmasked,
+    refuse_lazy_frame,
+)
 
 _PACKAGE = f"{Path(__file__).parent}{os.sep}"
 LARGEST = 1e150  # of the numbers that are read: their squares, and sums of these, stay finite
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
-    """Issue a warning that points at the first calling line outside this package.
+    """Issue a warning that points at the line which called this package.
 
-    Of processes that fit together only the first one warns.
+    Other packages, such as skorch, may have been called by ours and have called it in turn: what
+    counts is the call that none of ours made. Of processes that fit together only the first one
+    warns.
     """
     if not is_first():
         return
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    level_of_user, frames = 1, walk_stack(sys._getframe())
+    for level, (frame, _) in enumerate(frames, start=1):
+        if frame.f_code.co_filename.startswith(_PACKAGE):
+            level_of_user = level + 1
+    warnings.warn(message, category, stacklevel=level_of_user)
 
 
 def check_groups(groups: Any, n_pairs: int) -> NDArray[np.intp] | None:
@@ -273,6 +284,7 @@ def check_numeric(name: str, value: Any) -> NDArray[Any]:
 def column_names(name: str, value: Any) -> NDArray[Any] | None:
     """Names of the columns of a DataFrame, if all of them are strings; else None."""
     with named_in_errors(name):
+        refuse_lazy_frame(value)
         return _get_feature_names(value) if hasattr(value, "columns") else None
 
 

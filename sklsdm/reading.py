@@ -87,8 +87,7 @@ def read_unmasked(name: str, value: Any) -> Any:
     """`value` with tensors turned into arrays; raises if it holds masked values."""
     with named_in_errors(name):
         value = tensor_to_numpy(value)
-        if type(value).__name__ == "LazyFrame":
-            raise TypeError("got a LazyFrame, which holds no values yet; pass what collect() gives")
+        refuse_lazy_frame(value)
         if isinstance(value, list | tuple) and any(isinstance(v, torch.Tensor) for v in value):
             value = [tensor_to_numpy(member) for member in value]
         _refuse_parts(name, value)
@@ -106,6 +105,12 @@ def read_unmasked(name: str, value: Any) -> Any:
                 )
             value = np.ma.getdata(value)
     return value
+
+
+def refuse_lazy_frame(value: Any) -> None:
+    """Raise for a LazyFrame of polars, before it is asked for columns, of which polars warns."""
+    if type(value).__name__ == "LazyFrame":
+        raise TypeError("got a LazyFrame, which holds no values yet; pass what collect() gives")
 
 
 def _refuse_parts(name: str, value: Any) -> None:

@@ -1,9 +1,11 @@
 """What bad input gets: a typed error that names the argument, and a fit that stays usable."""
 
 import copy
+import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse
 import torch
@@ -510,3 +512,17 @@ def test_a_dataset_may_give_one_buffer_again_and_again():
     plain = quick(unpaired="latent").fit(X[:30], Y[:30], Items(Y[30:]))
     other = quick(unpaired="latent").fit(X[:30], Y[:30], OneBuffer(Y[30:]))
     assert_array_equal(plain.sample(X, random_state=0), other.sample(X, random_state=0))
+
+
+def test_lazy_frames_are_refused_before_polars_warns():
+    lazy, est = pl.DataFrame(Y, schema=["a", "b"]).lazy(), plain_regressor()
+    message = "got a LazyFrame, which holds no values yet; pass what collect"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for given in (
+            {"X": lazy, "y": Y},
+            {"X": X, "y": lazy},
+            {"X": X, "y": Y, "Y_unpaired": lazy},
+        ):
+            with pytest.raises(TypeError, match=message):
+                est.fit(**given)

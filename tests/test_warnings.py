@@ -16,3 +16,19 @@ def test_a_folder_with_a_name_like_ours_is_the_users():
         warnings.simplefilter("always")
         place["call"](warn_user)
     assert found[0].filename == near
+
+
+def test_packages_between_two_calls_of_ours_are_passed_over():
+    """The user calls us, we call skorch, and skorch one of our callbacks, which warns."""
+
+    def calling(path):
+        place: dict = {}
+        exec(compile("def call(f, *others):\n    f(*others)\n", path, "exec"), place)
+        return place["call"]
+
+    ours = f"{Path(sklsdm.__file__).parent}/regressor.py"
+    user, fit, skorch, callback = map(calling, ("user.py", ours, "skorch/net.py", ours))
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        user(fit, skorch, callback, warn_user, "look here")
+    assert found[0].filename == "user.py"
