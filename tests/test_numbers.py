@@ -46,6 +46,15 @@ def test_conditions_far_from_zero_are_read():
     assert_allclose(far.predict(1.7e12 + X), near.predict(X), atol=2e-3)
 
 
+@pytest.mark.parametrize("factor", [1e-158, 1e-200, 1e-300])
+def test_responses_whose_squares_are_zero_are_no_constants(factor):
+    est = quick().fit(factor * X, factor * Y[:, 0])
+    near = quick().fit(X, Y[:, 0])
+    found = est.sample(factor * X, 50, random_state=0) / factor
+    assert_allclose(found.std(axis=1), near.sample(X, 50, random_state=0).std(axis=1), rtol=0.2)
+    assert est.score(factor * X, factor * Y[:, 0]) == pytest.approx(near.score(X, Y[:, 0]), abs=0.1)
+
+
 def test_constants_are_found_whatever_their_rounding():
     values = np.column_stack([np.full(30_000, 0.1), np.full(30_000, 0.1), RNG.normal(size=30_000)])
     values[::2, 1] = 0.3 - 0.2  # another rounding of the same number

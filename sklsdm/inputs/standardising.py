@@ -85,7 +85,7 @@ class ColumnMoments:
         """The standardiser of these columns, or of images (:func:`fit_standardiser`)."""
         if n_channels == 0:
             # Draws repeat the constant of a column that is constant up to rounding.
-            return Standardiser(self.mean, np.where(self.are_constant, 0.0, np.sqrt(self.variance)))
+            return Standardiser(self.mean, np.where(self.are_constant, 0.0, self._spread()))
         channels = self._pooled(n_channels)
         shared = channels._pooled(1)
         if np.sqrt(shared.variance) <= _MOST_UNLIKE * np.sqrt(channels.variance.min()):
@@ -93,6 +93,11 @@ class ColumnMoments:
         found = channels.standardiser()
         n_pixels = len(self.mean) // n_channels
         return Standardiser(found.mean.repeat(n_pixels), found.scale.repeat(n_pixels))
+
+    def _spread(self) -> NDArray[np.float64]:
+        """Standard deviations; of columns whose squares are too small, half the range instead."""
+        squares_are_exact = self.variance >= np.finfo(np.float64).tiny
+        return np.where(squares_are_exact, np.sqrt(self.variance), (self.high - self.low) / 2)
 
     def _pooled(self, n_parts: int) -> ColumnMoments:
         """The moments of so many equal parts of the columns, each taken together."""
