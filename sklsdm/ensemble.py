@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 import torch
+from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.pipeline import Pipeline
@@ -24,6 +25,7 @@ from sklsdm.draws.drawing import Sampler, check_out, write
 from sklsdm.draws.forecasts import ForecastMixin
 from sklsdm.draws.frames import AsFrame, check_frame, framed
 from sklsdm.forwarding import inner, sample, unwrap
+from sklsdm.inputs.unpaired import compute_once
 from sklsdm.parameters import (
     Declared,
     anything,
@@ -133,6 +135,8 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
             This estimator. After an error it is what it was before the call.
         """
         check_parameters(self)
+        if effective_n_jobs(self.n_jobs) == 1:  # other processes may not see a temporary file
+            Y_unpaired = compute_once(Y_unpaired)
         given = dict(zip(FIT_EXTRAS, (Y_unpaired, X_val, y_val, groups), strict=True))
         extras = {name: value for name, value in given.items() if value is not None}
         random = as_generator(agreed_seed(self.random_state))

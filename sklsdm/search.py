@@ -39,7 +39,7 @@ from sklsdm._validation import (
 )
 from sklsdm.ensemble import SamplingEnsemble, with_seed
 from sklsdm.fitting.implied_groups import implied_groups
-from sklsdm.forwarding import inner
+from sklsdm.forwarding import inner, unwrap
 from sklsdm.inputs.conditions import learn_format
 from sklsdm.inputs.response_format import ResponseFormat
 from sklsdm.inputs.standardising import Standardiser
@@ -407,6 +407,8 @@ def _try(model: Any, pairs: _Pairs, train: Rows, test: Rows | None, scoring: Any
         with without_advice():
             model.fit(**pairs.to_fit(train))
         fitted = time.perf_counter()
+        if test is None:
+            _check_conditions("X_val", model, pairs.X_val)
         score = float(check_scoring(model, scoring=scoring)(model, *pairs.to_score(test)))
         if np.isnan(score):
             error = "a score of NaN"
@@ -414,6 +416,12 @@ def _try(model: Any, pairs: _Pairs, train: Rows, test: Rows | None, scoring: Any
         error = f"{type(failure).__name__}: {failure}"
     end = time.perf_counter()
     return _Trial(score, fitted - start, end - fitted, error)
+
+
+def _check_conditions(name: str, model: Any, X: Any) -> None:
+    """Raise, with the argument's name, where a fitted candidate does not take these conditions."""
+    estimator, transformed = unwrap(model, X)
+    estimator._check_X(transformed, name=name)
 
 
 def _report_failures(

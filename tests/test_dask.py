@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sklsdm
-from sklsdm import LSDMGenerator, SamplingEnsemble, Unpaired
+from sklsdm import LSDMGenerator, LSDMRegressorCV, SamplingEnsemble, Unpaired
 from sklsdm.datasets import make_arms
 
 da = pytest.importorskip("dask.array")
@@ -207,3 +207,18 @@ def test_draws_are_those_of_the_fit_they_were_asked_of():
     before = draws.compute(scheduler="synchronous")
     est.fit(ARMS.X, ARMS.y[:, 0])
     assert_array_equal(draws.compute(scheduler="synchronous"), before)
+
+
+@pytest.mark.parametrize("model", [SamplingEnsemble, LSDMRegressorCV])
+def test_unpaired_responses_are_computed_once_for_all_fits(model):
+    computed = []
+
+    def note(block):
+        computed.append(len(block))
+        return block
+
+    lazy = da.from_array(ARMS.y, chunks=(len(ARMS.y), 2)).map_blocks(note, meta=ARMS.y[:0])
+    params = {"candidates": {"matcher__max_steps": [1]}} if model is LSDMRegressorCV else {}
+    fitted = model(short(), n_estimators=2, random_state=0, **params).fit(ARMS.X, ARMS.y, lazy)
+    assert computed == [len(ARMS.y)]
+    assert fitted.estimators_[0].n_unpaired_ == len(ARMS.y)

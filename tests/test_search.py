@@ -315,6 +315,14 @@ def test_bad_extras(extras, message):
         short(cv=3).fit(X, SIGNAL, **extras)
 
 
+@pytest.mark.parametrize("name", ["X_val", "y_val"])
+def test_a_nan_among_the_pairs_to_judge_by_is_named(name):
+    extras = {"X_val": X.copy(), "y_val": SIGNAL.copy()}
+    extras[name][3] = np.nan
+    with pytest.raises(ValueError, match=f"Input {name} contains . NaN, first in row 3"):
+        short().fit(X, SIGNAL, **extras)
+
+
 def test_two_pairs_cannot_be_split():
     with pytest.raises(ValueError, match="at least 3 pairs"):
         short(cv="auto").fit(X[:2], SIGNAL[:2])

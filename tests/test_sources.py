@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers import CPU, plain_regressor, seeded
@@ -125,6 +126,9 @@ def test_shards_that_do_not_go_together(shards, tmp_path):
         short().fit(X, Y, tmp_path)
     with pytest.raises(FileNotFoundError, match=r"Y_unpaired: no such file: '.*none\.npy'"):
         short().fit(X, Y, tmp_path / "none.npy")
+    for nothing in (np.empty((0, 2)), pd.DataFrame({"a": [], "b": []}), torch.empty(0, 2)):
+        with pytest.raises(ValueError, match=r"Y_unpaired holds no rows, got .* pass None"):
+            short().fit(X, Y, nothing)
     with pytest.raises(ValueError, match="Y_unpaired is an empty list"):
         short().fit(X, Y, Unpaired([]))
     with pytest.raises(TypeError, match="a list of 1 paths and 1 other things"):

@@ -28,6 +28,11 @@ _MAGIC = b"\x93NUMPY"  # how a .npy file begins
 
 def open_rows(value: Any) -> Any:
     """`Y_unpaired` as rows of finite numbers, wherever they lie; what is read is checked."""
+    if tuple(getattr(value, "shape", ()))[:1] == (0,):
+        raise ValueError(
+            f"{NAME} holds no rows, got shape {tuple(value.shape)}; without unpaired responses "
+            f"pass None."
+        )
     if isinstance(value, torch.utils.data.DataLoader):
         raise TypeError(
             f"{NAME} is a DataLoader; pass its dataset (loader.dataset), which is batched and "
@@ -44,7 +49,7 @@ def open_rows(value: Any) -> Any:
         rows: Any = DatasetRows(value)
     elif _are_paths(value):
         rows = ShardRows([Path(path) for path in value])
-    elif _is_dask_array(value):
+    elif is_dask_array(value):
         rows = MemmapRows(spool(value))
     elif isinstance(value, np.memmap) and isinstance(value := read_numbers(NAME, value), np.memmap):
         rows = MemmapRows(value)
@@ -74,7 +79,8 @@ def _are_paths(value: Any) -> bool:
     return n_paths > 0
 
 
-def _is_dask_array(value: Any) -> bool:
+def is_dask_array(value: Any) -> bool:
+    """Whether this is a Dask array; Dask is not imported for it."""
     return type(value).__module__.partition(".")[0] == "dask" and hasattr(value, "chunks")
 
 

@@ -22,7 +22,7 @@ from sklsdm._validation import (
     warn_user,
 )
 from sklsdm.inputs.response_format import ResponseFormat
-from sklsdm.inputs.sources import Rows, open_rows
+from sklsdm.inputs.sources import Rows, is_dask_array, open_rows, spool
 
 
 class Unpaired:
@@ -90,6 +90,15 @@ def check_unpaired(value: Any, like: NDArray[Any], names: NDArray[Any] | None = 
     """
     value = _unwrapped(value)
     return None if value is None else _like(_open(value, names), like)
+
+
+def compute_once(value: Any) -> Any:
+    """`Y_unpaired` for several fits: what a Dask array computes, in a temporary file for all."""
+    inside = _unwrapped(value)
+    if not is_dask_array(inside):
+        return value
+    rows = spool(inside)
+    return Unpaired(rows) if isinstance(value, Unpaired) else rows
 
 
 def check_block(
