@@ -1,4 +1,4 @@
-"""What both estimators share: parameters, the two stages of `fit`, the latent space, draws."""
+"""What both estimators share: parameters, and the two stages of `fit`."""
 
 from __future__ import annotations
 
@@ -10,44 +10,25 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklsdm._validation import (
-    check_column_names,
-    check_finite,
-    check_float32,
-    check_has_columns,
-    check_integer,
-    check_numeric,
-    shape_text,
-)
-from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.distributed import current_group
-from sklsdm.draws.drawing import Sampler, check_out, check_outcome
+from sklsdm.fitted import FittedEstimator
 from sklsdm.fitting.borders import set_borders
 from sklsdm.fitting.holding_out import are_few_labelled_images, hold_out_pairs, hold_out_rows
-from sklsdm.fitting.latent_space import Coded, LatentSpace
+from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.noise_by_folds import scale_noise_by_folds
 from sklsdm.fitting.pairs import Fold, Pairs
 from sklsdm.fitting.stage_one import begin, go_on, stay
 from sklsdm.fitting.stage_two import Setting, StageTwo
 from sklsdm.fitting.uses import data_for
-from sklsdm.going_on import (
-    check_unchanged,
-    earlier_space,
-    learnt_so_far,
-    settings_read_once,
-    weights_of,
-)
-from sklsdm.inputs.response_format import ResponseFormat
+from sklsdm.inputs.extremes import warn_of_extremes
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import BaseMatcher, MatchingData
 from sklsdm.matchers.data import FEW_PAIRS
 from sklsdm.nets import one_thread
 from sklsdm.owner import (
-    PartsOwner,
     largest_settings_in_errors,
     warn_if_constant,
     warn_if_not_improved,
@@ -65,18 +46,18 @@ from sklsdm.parameters import (
     path_like,
     use_plain_numbers,
 )
-from sklsdm.public_calls import in_own_modes, learnt_by, on_one_fit, own_modes, take_over
-from sklsdm.randomness import RandomState, agreed_seed, draw_seed
-from sklsdm.reading import as_numbers, named_in_errors, read_plain
+from sklsdm.public_calls import learnt_by, own_modes, take_over
+from sklsdm.randomness import RandomState, agreed_seed
 from sklsdm.run import Run, resolve_device
 from sklsdm.starting import started
 from sklsdm.storage.fit_folder import FitFolder, SharedFolder, fit_path
+from sklsdm.warm_start import continue_from, earlier_space, settings_read_once, weights_of
 
 FIT_EXTRAS = ("Y_unpaired", "X_val", "y_val", "groups")  # what `fit` takes beside the pairs
 
 
-class LatentSpaceEstimator(PartsOwner):
-    """Base of the estimators: fits both stages and draws. Subclasses check and prepare the data."""
+class LatentSpaceEstimator(FittedEstimator):
+    """Base of the estimators: fits both stages. Subclasses check and prepare the data."""
 
     validation_fraction: float = parameter(
         default=0.1,
@@ -129,16 +110,12 @@ class LatentSpaceEstimator(PartsOwner):
         warning, and where nothing can be written, the fit goes on without (docs/how-it-works.md).
         """,
     )
-    latent_dim_: int = learnt("Dimension of the latent space.")
-    autoencoder_: BaseAutoencoder = learnt("The fitted stage 1.")
-    matcher_: BaseMatcher = learnt("The fitted stage 2.")
     history_: dict[str, dict[str, NDArray[np.float64]]] = learnt(
         """Losses and held-out scores by epoch, as arrays: `history_["autoencoder"]` of stage 1,
         `history_["matcher"]` of stage 2.""",
         "dict",
     )
     interrupted_: bool = learnt("Whether Ctrl-C ended stage 2; the best state up to then was kept.")
-    device_: str = learnt("Device of the fitted networks.")
 
     # ------------------------------------------------------------------ fitting
     def _check_settings(self) -> None:
@@ -166,10 +143,9 @@ class LatentSpaceEstimator(PartsOwner):
         seed = agreed_seed(self.random_state)
         fresh = clone(self)
         use_plain_numbers(fresh)
-        if self.warm_start:
-            vars(fresh).update(learnt_so_far(self))
         with own_modes(), one_thread(), largest_settings_in_errors(self):
-            check_unchanged(fresh, getattr(fresh, "_read_once_", {}))
+            if self.warm_start:
+                continue_from(fresh, self)
             fresh._read_once_ = settings_read_once(fresh)
             learn(fresh, seed)
         return fresh
@@ -184,21 +160,35 @@ class LatentSpaceEstimator(PartsOwner):
         folder = FitFolder(path, seed) if group is None else SharedFolder(path, seed, group)
         return Run(device, folder.seed, self.verbose, folder, group=group)
 
+    def _knows_responses(self) -> bool:
+        """Whether this fit goes on from one whose format of responses it keeps (`warm_start`)."""
+        return hasattr(self, "_response_format_")
+
     def _open_responses(
-        self, y: NDArray[Any], unpaired: Any, y_range: Any = None, drops_copies: bool = False
+        self,
+        y: NDArray[Any],
+        unpaired: Any = None,
+        y_range: Any = None,
+        *,
+        name: str = "y",
+        drops_copies: bool = False,
     ) -> Responses:
         """All responses; stores their format and the paired ones' spread, of the first fit.
 
-        With `drops_copies` there are no unpaired ones where all are copies of paired ones.
+        With `drops_copies` there are no unpaired ones where all are copies of paired ones. `name`
+        is the argument that y comes from; extreme values are warned of.
         """
         before = getattr(self, "_response_format_", None)
         responses = Responses(y, unpaired, y_range, before, exact_values=self.exact_values)
         if drops_copies and responses.are_all_paired():
+            unpaired = None
             responses = Responses(y, None, y_range, before, exact_values=self.exact_values)
         self._response_format_ = responses.format
         if not hasattr(self, "_response_std_"):
             self._response_std_ = responses.paired_std()
         warn_if_constant(responses.format)
+        std = responses.format.standardiser.scale if before is None else None  # of these data
+        warn_of_extremes({name: y, "Y_unpaired": unpaired}, std)
         return responses
 
     def _fit_stages(
@@ -232,30 +222,36 @@ class LatentSpaceEstimator(PartsOwner):
         stage = self._compare_laws(stage, coded)
         setting = self._choose_setting(stage, coded, held, validation)
         self._take_space(setting.coded.space)
-        judged = pairs.take(held) if validation is None else validation
-        fold = Fold(np.setdiff1d(np.arange(len(pairs)), held), judged.to_judge(run.seed))
-        data = stage.data(setting, fold)
-        matcher = self._new_part("matcher")
-        only_sure = matcher.keeps_only_sure_labels(data)
-        if validation is None and len(held) and not only_sure:
-            fold = stage.nothing_held_out()
-            data = stage.data(setting, fold)
-        data = data_for(setting.use, data, run, matcher.step_limit, only_sure)
+        self._fit_stage_two(stage, setting, held, validation)
+        self.interrupted_ = self.matcher_.interrupted_
+        self.history_ = {
+            "autoencoder": self.autoencoder_.history_,
+            "matcher": self.matcher_.history_,
+        }
+        if run.checkpoint is not None and not self.interrupted_:
+            run.checkpoint.remove()
+
+    def _fit_stage_two(
+        self,
+        stage: StageTwo,
+        setting: Setting,
+        held: NDArray[np.intp],
+        validation: Pairs | None,
+    ) -> None:
+        """Fit the matcher, and what its draws tell: the noise's scale, borders between values."""
+        run, matcher = stage.run, self._new_part("matcher")
+        fold, data = _matching_data(matcher, stage, setting, held, validation)
         earlier = getattr(self, "matcher_", None)
         with started(matcher, earlier, "matcher__") if self.warm_start else nullcontext():
             self.matcher_ = matcher.fit(data, run)
             scale_noise_by_folds(matcher, self._new_part, data, run, stage.groups_of(fold))
         sampler = setting.coded.space.sampler(matcher)
         known = data.condition[: data.n_pairs]
-        self._response_format_ = set_borders(sampler, known, pairs.y[fold.kept])
+        self._response_format_ = set_borders(sampler, known, stage.pairs.y[fold.kept])
         self._note_setting(setting, data)
-        self.interrupted_ = self.matcher_.interrupted_
-        self.history_ = {"autoencoder": self.autoencoder_.history_, "matcher": matcher.history_}
         if earlier is None:
-            warn_if_not_improved(self.matcher_, setting.encoder)
-        warn_of_far_draws(self.matcher_)
-        if run.checkpoint is not None and not self.interrupted_:
-            run.checkpoint.remove()
+            warn_if_not_improved(matcher, setting.encoder)
+        warn_of_far_draws(matcher)
 
     def _compare_laws(self, stage: StageTwo, coded: Coded) -> StageTwo:
         """The data of stage 2, with what a test of unpaired against paired responses has found."""
@@ -289,180 +285,25 @@ class LatentSpaceEstimator(PartsOwner):
         autoencoder = asked.resolve(responses.format, self.latent_dim, len(responses), fewest)
         return begin(autoencoder, self.latent_dim, repr(self.autoencoder), responses, held_out, run)
 
-    def _take_space(self, space: LatentSpace) -> None:
-        """Store the latent space in which this estimator draws."""
-        self.autoencoder_ = space.autoencoder
-        self.latent_dim_ = space.autoencoder.latent_dim_
-        self._latent_standardiser_ = space.standardiser
-        self._response_format_ = space.form
-        self.device_ = str(space.device)
 
-    # ------------------------------------------------------------------ the latent space
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "matcher_")
+def _matching_data(
+    matcher: BaseMatcher,
+    stage: StageTwo,
+    setting: Setting,
+    held: NDArray[np.intp],
+    validation: Pairs | None,
+) -> tuple[Fold, MatchingData]:
+    """Which pairs the matcher learns from and is judged by, and all data of its training.
 
-    def _fitted_format(self) -> ResponseFormat:
-        """The format of the responses seen in fit; raises NotFittedError before fit."""
-        check_is_fitted(self, "matcher_")
-        return self._response_format_
-
-    @on_one_fit
-    def encode(self, Y: ArrayLike) -> NDArray[np.float32]:
-        """Encode responses: codes E(y) in the latent space.
-
-        Parameters
-        ----------
-        Y : array-like of shape (n, ...)
-            Responses, shaped as in fit after the first axis.
-
-        Returns
-        -------
-        ndarray of shape (n, latent_dim_), float32
-
-        Raises
-        ------
-        ValueError, TypeError
-            `Y` has another shape than in fit, values outside the range, or is not numeric.
-        """
-        form = self._fitted_format()
-        array, device = self._check_rows(Y, "Y"), torch.device(self.device_)
-        blocks = (check_float32("Y", block) for block in form.flat_blocks(array))
-        codes = self.autoencoder_.encode_blocks(blocks, device)
-        check_outcome("Y", codes, "code")
-        return codes
-
-    @on_one_fit
-    def decode(self, Z: ArrayLike) -> NDArray[Any]:
-        """Decode codes: responses D(z), or their means for a stochastic decoder.
-
-        Parameters
-        ----------
-        Z : array-like of shape (n, ..., latent_dim_)
-            Codes, such as `encode` and `sample_latent` return.
-
-        Returns
-        -------
-        ndarray of shape (n, ..., *shape of one response)
-            In the dtype of draws.
-
-        Raises
-        ------
-        ValueError, TypeError
-            `Z` has another last axis, or is not numeric.
-        """
-        return self._decode(Z, "Z")
-
-    def _decode(self, Z: Any, name: str) -> NDArray[Any]:
-        """Responses for the codes Z, which come from the argument `name`."""
-        form = self._fitted_format()
-        codes = check_numeric(name, Z)
-        if codes.ndim < 2 or codes.shape[-1] != self.latent_dim_:
-            raise ValueError(
-                f"Z must have shape (n, ..., {self.latent_dim_}) with the latent dimension last, "
-                f"got {codes.shape}."
-            )
-        with np.errstate(over="ignore"):
-            flat = codes.reshape(-1, self.latent_dim_).astype(np.float32)
-        check_float32(name, flat)
-        rows = self._sampler().decode_all(flat).astype(form.dtype)
-        check_outcome(name, rows, "response")
-        return rows.reshape(*codes.shape[:-1], *form.shape)
-
-    @on_one_fit
-    def reconstruct(self, Y: ArrayLike) -> NDArray[Any]:
-        """Encode and decode responses: D(E(y)), with shape, units and dtype of draws.
-
-        Parameters and errors are those of :meth:`encode`.
-        """
-        return self._decode(self.encode(Y), "Y")
-
-    def _check_features(
-        self, X: Any, *, reset: bool, name: str = "X", allow_nan: bool = False, hint: str = ""
-    ) -> NDArray[Any]:
-        """X as finite numbers; stores the names and number of features (`reset`) or checks them.
-
-        `allow_nan` lets NaN pass; `hint` is added to the error where it does not.
-        """
-        plain = read_plain(name, X)
-        check_has_columns(name, plain)
-        with named_in_errors(name):
-            X = validate_data(
-                self,
-                plain,
-                reset=reset,
-                dtype="numeric",
-                allow_nd=True,
-                ensure_all_finite=False,
-            )
-        X = as_numbers(name, X)
-        check_finite(name, X, allow_nan=allow_nan, hint=hint)
-        return X
-
-    def _response_names(self) -> NDArray[Any] | None:
-        """Names of the columns of the responses in fit, where they had names."""
-        return getattr(self, "target_names_in_", None)
-
-    def _check_rows(self, value: Any, name: str) -> NDArray[Any]:
-        """Responses as finite numbers, with the shape and range of those seen in fit."""
-        form = self._response_format_
-        check_column_names(name, value, self._response_names())
-        array = check_numeric(name, value)
-        if array.ndim == 2 and array.shape[1] == 1 and form.shape == ():
-            array = array[:, 0]
-        if array.shape[1:] != form.shape:
-            wanted = shape_text("n", form.shape)
-            raise ValueError(f"{name} must have shape {wanted} as in fit, got {array.shape}.")
-        form.check_bytes(name, array)
-        form.check_range(name, array)
-        return array
-
-    # ------------------------------------------------------------------ drawing
-    def _sampler(self) -> Sampler:
-        """Draws with the fitted networks."""
-        device = torch.device(self.device_)
-        space = LatentSpace(
-            self.autoencoder_, self._latent_standardiser_, self._response_format_, device
-        )
-        return space.sampler(self.matcher_)
-
-    def _fill(
-        self,
-        condition: NDArray[np.float32],
-        n_samples: int,
-        random_state: RandomState,
-        batch_size: int | str,
-        out: NDArray[Any] | None,
-        *,
-        codes: bool = False,
-    ) -> NDArray[Any]:
-        """Draw responses (n, n_samples, *y_shape), or `codes`, for conditions (n, p)."""
-        form, sampler = self._response_format_, self._sampler()
-        n_samples = check_integer("n_samples", n_samples, 1)
-        if not (isinstance(batch_size, str) and batch_size == "auto"):
-            check_integer("batch_size", batch_size, 1)
-        tail = (self.latent_dim_,) if codes else form.shape
-        dtype = np.dtype(np.float32) if codes else form.dtype
-        out = check_out(out, (len(condition), n_samples, *tail), dtype)
-        finish: Callable[..., torch.Tensor] = _only_codes if codes else sampler.decode
-        sampler.fill(out, condition, draw_seed(random_state), batch_size, finish)
-        return out
-
-    @in_own_modes
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if hasattr(self, "device_"):
-            self.device_ = str(_available_device(self.device_))
-            self.autoencoder_.to(torch.device(self.device_))
-            self.matcher_.to(torch.device(self.device_))
-
-
-def _only_codes(latent: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    return latent
-
-
-def _available_device(name: str) -> torch.device:
-    """The device `name`, or the CPU if a model is loaded on a machine without that device."""
-    try:
-        return resolve_device(name)
-    except ValueError:
-        return torch.device("cpu")
+    It learns from the pairs `held`, too, where it learns every label that is guessed: then it
+    trains to the last step, and no pairs are needed to choose its state.
+    """
+    judged = stage.pairs.take(held) if validation is None else validation
+    kept = np.setdiff1d(np.arange(len(stage.pairs)), held)
+    fold = Fold(kept, judged.to_judge(stage.run.seed))
+    data = stage.data(setting, fold)
+    only_sure = matcher.keeps_only_sure_labels(data)
+    if validation is None and len(held) and not only_sure:
+        fold = stage.nothing_held_out()
+        data = stage.data(setting, fold)
+    return fold, data_for(setting.use, data, stage.run, matcher.step_limit, only_sure)

@@ -133,8 +133,7 @@ class ConditionedEstimator(LatentSpaceEstimator):
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
         table, X = X, self._check_X(X, reset=not self._knows_conditions())
-        knows_responses = hasattr(self, "_response_format_")
-        y = self._check_rows(y, "y") if knows_responses else self._check_first_y(y)
+        y = self._check_rows(y, "y") if self._knows_responses() else self._check_first_y(y)
         check_same_rows("X", X, "y", y)
         if len(y) < 2:
             raise ValueError(

@@ -16,7 +16,6 @@ from sklsdm.blocks import spread_rows
 from sklsdm.draws.drawing import check_out
 from sklsdm.fitting.pairs import Pairs
 from sklsdm.functional import scores
-from sklsdm.inputs.extremes import warn_of_extremes
 from sklsdm.inputs.response_format import flat_rows
 from sklsdm.matchers import MATCHERS, BaseMatcher
 from sklsdm.parameters import anything, learnt, parameter
@@ -141,24 +140,20 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
     def _learn(self, X: Any, seed: int) -> None:
         data = self._check_data(X)
         run = self._run(seed, data)
-        goes_on = hasattr(self, "_response_format_")
-        responses = self._open_responses(data, None)
+        responses = self._open_responses(data, name="X")
         asked = self._new_part("autoencoder")
         fewest = MATCHERS["wgan"].fewest_code_images
         codes = asked.resolve(responses.format, self.latent_dim, len(responses), fewest)
         are_images = isinstance(codes, FeatureMapAutoencoder)
         self._matcher_name_ = "wgan" if are_images else "transport"
         self._check_settings()
-        std = None if goes_on else responses.format.standardiser.scale  # that of earlier data
-        warn_of_extremes({"X": data}, std)
         self.x_shape_ = responses.format.shape
         pairs = Pairs(np.empty((len(data), 0), dtype=np.float32), data)
         self._fit_stages(pairs, responses, run)
 
     def _check_data(self, X: Any) -> NDArray[Any]:
-        known = hasattr(self, "_response_format_")
-        data = self._check_features(X, reset=not known)
-        if known:
+        data = self._check_features(X, reset=not self._knows_responses())
+        if self._knows_responses():
             data = self._check_rows(data, "X")
         check_response_shape("X", data)
         if len(data) < 2:

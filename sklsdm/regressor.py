@@ -28,7 +28,6 @@ from sklsdm.fitting.pairs import Pairs
 from sklsdm.fitting.stage_two import Setting, StageTwo
 from sklsdm.fitting.uses import USES, check_weight, use_for_encoders, uses_to_try
 from sklsdm.inputs.conditions import warn_of_numbered_classes
-from sklsdm.inputs.extremes import warn_of_extremes
 from sklsdm.inputs.responses import Responses
 from sklsdm.inputs.unpaired import check_unpaired, warn_if_sliced
 from sklsdm.matchers import BaseMatcher, MatchingData
@@ -281,16 +280,12 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
             self._conditions_ = self._learn_conditions(X)
         used = None if self.unpaired == "none" else unpaired
         drops_copies = self.unpaired == "auto"
-        goes_on = hasattr(self, "_response_format_")
         responses = self._open_responses(y, used, self.y_range, drops_copies=drops_copies)
-        used = None if len(responses) == len(y) else used
         pairs = Pairs(self._conditions_.rows(X), y)
         if groups is None:
             groups = implied_groups(pairs.condition, y)
         if responses.format.is_image and pairs.are_labels:
             warn_of_numbered_classes(X)
-        std = None if goes_on else responses.format.standardiser.scale  # that of earlier data
-        warn_of_extremes({"y": y, "Y_unpaired": used}, std)
         self.y_shape_ = responses.format.shape
         validation = self._check_validation_pairs(X_val, y_val)
         run = self._run(seed, X, y, unpaired, validation, groups)

@@ -8,12 +8,12 @@ import numpy as np
 
 from sklsdm.conditioned import ConditionedEstimator
 from sklsdm.fitting.holding_out import hold_out_rows
-from sklsdm.going_on import STREAMED
 from sklsdm.inputs.extremes import warn_of_extremes
 from sklsdm.inputs.responses import Responses
 from sklsdm.inputs.unpaired import check_block
 from sklsdm.parameters import learnt
 from sklsdm.public_calls import learnt_by, take_over
+from sklsdm.warm_start import STREAMED
 
 
 class StreamingEstimator(ConditionedEstimator):

@@ -34,7 +34,7 @@ LAYERS = [
     {"draws", "recommended"},
     {"fitting", "diagnosis"},
     {"diagnosing", "owner"},
-    {"going_on"},
+    {"fitted", "warm_start"},
     {"base", "target_units"},
     {"conditioned"},
     {"streaming"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,17 +24,19 @@ STREAMED = {
 }
 
 
-def learnt_so_far(estimator: Any) -> dict[str, Any]:
-    """The attributes with which the next fit begins: those that earlier ones have set.
+def continue_from(fresh: PartsOwner, earlier: PartsOwner) -> None:
+    """Give an unfitted clone what earlier fits have learnt; raise where that does not fit it.
 
     Stage 1 is that of `fit_unpaired`, where it was called after the last fit.
     """
-    found = learnt_by(estimator)
+    found = learnt_by(earlier)
     found.pop("_calibration_", None)  # it is that of the earlier fit's draws
     for name, streamed in STREAMED.items():
         if streamed in found:
             found[name] = found.pop(streamed)
-    return found
+    for name, value in found.items():
+        setattr(fresh, name, value)
+    _check_unchanged(fresh)
 
 
 def settings_read_once(estimator: Any) -> dict[str, Any]:
@@ -43,13 +44,10 @@ def settings_read_once(estimator: Any) -> dict[str, Any]:
     return {name: getattr(estimator, name) for name in _READ_ONCE if hasattr(estimator, name)}
 
 
-def check_unchanged(estimator: PartsOwner, before: Mapping[str, Any]) -> None:
-    """Raise if a parameter has changed since the fit with which `estimator` begins.
-
-    `before` holds the parameters that only the first fit reads, as they were then.
-    """
+def _check_unchanged(estimator: PartsOwner) -> None:
+    """Raise if a parameter has changed since the fit with which `estimator` begins."""
     now = settings_read_once(estimator)
-    for name, value in before.items():
+    for name, value in getattr(estimator, "_read_once_", {}).items():
         if not _are_equal(now[name], value):
             raise _changed(name, now[name], value)
     learnt = vars(estimator)
