@@ -21,9 +21,10 @@ from sklsdm._validation import also_named, check_integer
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.blocks import row_slices
 from sklsdm.diagnosing import DiagnoseMixin
-from sklsdm.draws.drawing import Sampler, check_out, write
+from sklsdm.draws.drawing import Sampler
 from sklsdm.draws.forecasts import ForecastMixin
 from sklsdm.draws.frames import AsFrame, check_frame, framed
+from sklsdm.draws.output import check_out, write
 from sklsdm.forwarding import inner, sample, unwrap
 from sklsdm.inputs.unpaired import compute_once
 from sklsdm.parameters import (

@@ -20,7 +20,8 @@ from sklsdm._validation import (
     shape_text,
 )
 from sklsdm.autoencoders import BaseAutoencoder
-from sklsdm.draws.drawing import Sampler, check_out, check_outcome
+from sklsdm.draws.drawing import Sampler
+from sklsdm.draws.output import check_out, check_outcome
 from sklsdm.fitting.latent_space import LatentSpace
 from sklsdm.inputs.response_format import ResponseFormat
 from sklsdm.matchers import BaseMatcher

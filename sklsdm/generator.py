@@ -13,7 +13,7 @@ from sklsdm._validation import also_named, check_choice, check_integer, check_re
 from sklsdm.autoencoders import FeatureMapAutoencoder
 from sklsdm.base import LatentSpaceEstimator
 from sklsdm.blocks import spread_rows
-from sklsdm.draws.drawing import check_out
+from sklsdm.draws.output import check_out
 from sklsdm.fitting.pairs import Pairs
 from sklsdm.functional import scores
 from sklsdm.inputs.response_format import flat_rows

@@ -17,8 +17,10 @@ from sklsdm._validation import (
 )
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.diagnosing import DiagnoseMixin
-from sklsdm.draws.drawing import Bank, check_outcome, energy_scores, marginal_energy_scores
+from sklsdm.draws.drawing import Bank
+from sklsdm.draws.estimates import energy_scores, marginal_energy_scores
 from sklsdm.draws.forecasts import ForecastMixin
+from sklsdm.draws.output import check_outcome
 from sklsdm.exceptions import DistributionShiftWarning
 from sklsdm.fitting.choosing import choose_setting
 from sklsdm.fitting.holding_out import hold_out_rows

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from sklsdm._validation import check_numeric
 from sklsdm.blocks import row_blocks, spread_rows
-from sklsdm.draws.drawing import Bank, check_out, write
+from sklsdm.draws.drawing import Bank
 from sklsdm.draws.forecasts import ForecastMixin
 from sklsdm.draws.frames import AsFrame, check_frame, framed
+from sklsdm.draws.output import check_out, write
 from sklsdm.inputs.unpaired import check_unpaired
 from sklsdm.public_calls import on_one_fit
 

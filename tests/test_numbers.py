@@ -188,8 +188,9 @@ def test_more_noise_than_a_sobol_sequence_has():
 
 @pytest.fixture
 def little_memory(monkeypatch):
-    monkeypatch.setattr("sklsdm.draws.drawing.available_memory", lambda: 2**20)
-    monkeypatch.setattr("sklsdm.draws.drawing._SURELY_FREE", 0)
+    for module in ("drawing", "output"):
+        monkeypatch.setattr(f"sklsdm.draws.{module}.available_memory", lambda: 2**20)
+    monkeypatch.setattr("sklsdm.draws.output._SURELY_FREE", 0)
 
 
 def test_draws_beyond_the_available_memory_are_refused(trained, little_memory):
@@ -209,7 +210,7 @@ def test_an_array_that_the_system_denies(trained, monkeypatch):
         raise MemoryError
 
     denying = SimpleNamespace(**vars(np) | {"empty": deny})
-    monkeypatch.setattr("sklsdm.draws.drawing.np", denying)
+    monkeypatch.setattr("sklsdm.draws.output.np", denying)
     with pytest.raises(ValueError, match="ask for a smaller n_samples"):
         trained.sample(X, 3)
 

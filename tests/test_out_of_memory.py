@@ -9,8 +9,8 @@ from helpers import plain_regressor
 from numpy.testing import assert_array_equal
 
 from sklsdm import LSDMGenerator
-from sklsdm.draws.drawing import store
 from sklsdm.draws.out_of_memory import in_batches, is_out_of_memory
+from sklsdm.draws.output import store
 from sklsdm.matchers.base import BaseMatcher
 
 ERRORS = {

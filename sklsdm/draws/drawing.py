@@ -1,9 +1,7 @@
-"""Draws in bounded memory, and the means, quantiles and scores computed from draws."""
+"""Draws of a fit in bounded memory: independent ones, and a bank with noise shared by all rows."""
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,37 +15,21 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 from torch import Tensor
 
-from sklsdm._validation import check_integer
 from sklsdm.autoencoders import BaseAutoencoder
-from sklsdm.blocks import row_blocks, rows_per_block
+from sklsdm.blocks import rows_per_block
 from sklsdm.draws.memory import available_memory
 from sklsdm.draws.out_of_memory import in_batches
-from sklsdm.functional.scores import energy_score, energy_score_shared, multiscale_score
-from sklsdm.inputs.response_format import ResponseFormat, flat_rows
+from sklsdm.draws.output import check_outcome, store
+from sklsdm.inputs.response_format import ResponseFormat
 from sklsdm.inputs.standardising import Standardiser
 from sklsdm.matchers import BaseMatcher
 from sklsdm.noise import standard_normal
-from sklsdm.storage.mapped import check_whole, reserve
 
-# Draws for each condition:
-N_MEAN_DRAWS = 256
-N_QUANTILE_DRAWS = 1024
-N_QUANTILE_DRAWS_OF_MANY_PASSES = 256
-MANY_PASSES = 4
-N_SCORE_DRAWS = 64
-N_CHOICE_DRAWS = 32
-N_CHOICE_DRAWS_OF_VERY_MANY_PASSES = 8
-VERY_MANY_PASSES = 16
-_SURELY_FREE = 2**24  # bytes for draws
 _ROWS_ON_CPU, _BLOCKS_ON_GPU = 2048, 16  # draws made at once
 
 _BYTES_PER_POINT = 40  # points of the unit cube, noise, draws, and those in double precision
 
 _NOISE_ON_CPU, _NOISE_ON_GPU = 2**12, 2**16  # rows of noise made at once
-
-_MOST_QUANTILE_DRAWS = 2**24  # which torch.quantile takes
-
-_NUMPYS = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 
 
 class NoiseStream:
@@ -270,194 +252,3 @@ def _by_condition(places: slice, n_samples: int) -> list[slice]:
     last = max(places.stop // n_samples * n_samples, first)
     cuts = pairwise([places.start, first, last, places.stop])
     return [slice(start, stop) for start, stop in cuts if start < stop]
-
-
-def check_n_draws(n_draws: int | None, usual: int) -> int:
-    """The number of draws asked for, or the usual one where it is None."""
-    return usual if n_draws is None else check_integer("n_draws", n_draws, 1)
-
-
-def check_n_quantile_draws(n_draws: int | None, sampler: Bank) -> int:
-    """The number of draws asked for, or the usual one for quantiles where it is None."""
-    many = sampler.n_passes > MANY_PASSES
-    usual = N_QUANTILE_DRAWS_OF_MANY_PASSES if many else N_QUANTILE_DRAWS
-    found = check_n_draws(n_draws, usual)
-    if found > _MOST_QUANTILE_DRAWS:
-        raise ValueError(
-            f"n_draws must be at most {_MOST_QUANTILE_DRAWS} for quantiles, got {found}."
-        )
-    return found
-
-
-def estimate_moments(
-    sampler: Bank, condition: NDArray[np.float32], n_draws: int | None = None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Conditional means and standard deviations, both (n, q), over draws with shared noise."""
-    n_draws = check_n_draws(n_draws, N_MEAN_DRAWS)
-    mean = np.empty((len(condition), sampler.width))
-    std = np.empty_like(mean)
-    for rows, draws in sampler.draws_with_shared_noise(condition, n_draws):
-        exact = draws.double()
-        mean[rows] = exact.mean(dim=1).cpu().numpy()
-        std[rows] = exact.std(dim=1, correction=0).cpu().numpy()
-    check_outcome("X", mean + std, "mean or standard deviation")
-    return mean, std
-
-
-def estimate_quantiles(
-    sampler: Bank,
-    condition: NDArray[np.float32],
-    levels: NDArray[np.float64],
-    n_draws: int | None = None,
-) -> NDArray[np.float64]:
-    """Conditional quantiles (n, len(levels), q) of each output, over draws with shared noise."""
-    n_draws = check_n_quantile_draws(n_draws, sampler)
-    found = np.empty((len(condition), len(levels), sampler.width))
-    for rows, draws in sampler.draws_with_shared_noise(condition, n_draws):
-        exact = draws.double()
-        at = torch.as_tensor(levels, dtype=exact.dtype, device=exact.device)
-        found[rows] = torch.quantile(exact, at, dim=1).transpose(0, 1).cpu().numpy()
-    check_outcome("X", found, "quantile")
-    return found
-
-
-def energy_scores(
-    sampler: Bank,
-    condition: NDArray[np.float32],
-    y: NDArray[Any],
-    std: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Energy score (n,) of draws for each response; both are divided by `std` (q,) first."""
-    return _scores(energy_score, N_SCORE_DRAWS, sampler, condition, y, std)
-
-
-def multiscale_scores(
-    sampler: Bank,
-    condition: NDArray[np.float32],
-    y: NDArray[Any],
-    std: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Multiscale score (n,) of draws for each response; both are divided by `std` (q,) first."""
-    slow = sampler.n_passes > VERY_MANY_PASSES
-    n_draws = N_CHOICE_DRAWS_OF_VERY_MANY_PASSES if slow else N_CHOICE_DRAWS
-    return _scores(multiscale_score, n_draws, sampler, condition, y, std)
-
-
-def _scores(
-    score: Callable[[Tensor, Tensor], Tensor],
-    n_draws: int,
-    sampler: Bank,
-    condition: NDArray[np.float32],
-    y: NDArray[Any],
-    std: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    scale = torch.tensor(std)
-    found = []
-    for rows, draws in sampler.draws_with_shared_noise(condition, n_draws):
-        target = torch.from_numpy(flat_rows(y[rows])) / scale
-        found.append(score(draws.cpu().double() / scale, target))
-    return torch.cat(found).numpy()
-
-
-def marginal_energy_scores(
-    reference: NDArray[Any], y: NDArray[Any], std: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Energy score (n,) for each response if `reference` (m, ...) is the forecast for all of them.
-
-    Both are raw responses; flat, they are divided by `std` (q,) first.
-    """
-    forecast = torch.from_numpy(flat_rows(reference) / std)
-    found = [
-        energy_score_shared(forecast, torch.from_numpy(flat_rows(y[rows]) / std))
-        for rows in row_blocks(y)
-    ]
-    return torch.cat(found).numpy()
-
-
-def check_out(
-    out: NDArray[Any] | None, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> NDArray[Any]:
-    """The array to fill with draws: `out` after checking it, or a new one if it is None."""
-    if out is None:
-        return allocate(shape, dtype)
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be a numpy array or memmap, got {type(out).__name__}.")
-    if isinstance(out, np.ma.MaskedArray):
-        raise TypeError("out must be a plain array, got a masked one; pass out.data.")
-    if not out.flags.writeable:
-        raise ValueError(
-            "out is read-only; pass an array that can be written to (a memmap with mode 'r+')."
-        )
-    if out.shape != shape or out.dtype.kind != "f" or not out.flags.c_contiguous:
-        raise ValueError(
-            f"out must be a C-contiguous float array of shape {shape}, got an array of shape "
-            f"{out.shape} and dtype {out.dtype}."
-        )
-    if isinstance(out, np.memmap) and out.mode != "c":
-        check_whole("out", out)
-        if out.filename is not None and os.path.exists(out.filename):  # else it was unlinked
-            with open(out.filename, "r+b") as file:
-                reserve(out, file, f"out={str(out.filename)!r}")
-    return out
-
-
-def allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """A new array for draws; raises if it is larger than the memory that is available."""
-    n_bytes = math.prod(shape) * dtype.itemsize
-    # Asking takes as long as a few draws.
-    limit = available_memory() if n_bytes > _SURELY_FREE else n_bytes
-    try:
-        if n_bytes <= limit:
-            return np.empty(shape, dtype)
-    except MemoryError:  # a limit of this process, which the system does not tell
-        pass
-    raise ValueError(
-        f"{'x'.join(map(str, shape))} draws of {dtype} take {n_bytes / 2**30:,.1f} GiB, but "
-        f"{limit / 2**30:,.1f} GiB are available: ask for a smaller n_samples, or pass "
-        f"out=, for example numpy.lib.format.open_memmap('draws.npy', 'w+', dtype='{dtype}', "
-        f"shape={shape})."
-    )
-
-
-def check_outcome(
-    name: str, values: NDArray[Any], what: str, rows: NDArray[np.intp] | None = None
-) -> None:
-    """Raise if networks gave values (n, ...) that are not finite.
-
-    `what` tells what they are, such as "code". They came of the `rows` (n,) of the argument `name`,
-    in order where `rows` is None; an empty `name` stands for no argument at all.
-    """
-    bad = ~np.isfinite(values)
-    if not bad.any():
-        return
-    place = int(np.argmax(bad.reshape(len(values), -1).any(axis=1)))
-    row = place if rows is None else int(rows[place])
-    if not name:
-        raise ValueError(
-            f"The fitted law gives a {what} that is not finite; fit again with a lower matcher__lr."
-        )
-    raise ValueError(
-        f"Row {row} of {name} gives a {what} that is not finite. Either the row is too far from "
-        f"those of fit, or training went astray: pass values like those of fit, or fit again with "
-        f"a lower matcher__lr."
-    )
-
-
-def store(draws: Tensor, out: NDArray[Any]) -> None:
-    """Write finite draws (b, q) into `out`; raises where its dtype is too narrow for them."""
-    if out.dtype == _NUMPYS[draws.dtype]:
-        torch.from_numpy(out).copy_(draws)  # without another copy on the way
-        return
-    write(draws.cpu().numpy(), out)
-
-
-def write(drawn: NDArray[Any], out: NDArray[Any]) -> None:
-    """Write finite draws into `out`; raises where they became infinite, its dtype being narrow."""
-    with np.errstate(over="ignore", under="ignore"):
-        out[...] = drawn
-    if np.can_cast(drawn.dtype, out.dtype) or np.isfinite(out).all():
-        return
-    raise ValueError(
-        f"out has dtype {out.dtype}, whose largest number is {np.finfo(out.dtype).max:.3g}, "
-        f"but a draw is {np.abs(drawn).max():.3g}; pass an array of dtype {drawn.dtype}."
-    )

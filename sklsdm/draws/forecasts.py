@@ -12,7 +12,8 @@ from sklearn.exceptions import NotFittedError
 
 from sklsdm._validation import check_flag, check_levels, check_real, check_same_rows
 from sklsdm.draws.conformal import ConformalScores, calibrate, conformal_intervals
-from sklsdm.draws.drawing import Bank, check_n_quantile_draws, estimate_moments, estimate_quantiles
+from sklsdm.draws.drawing import Bank
+from sklsdm.draws.estimates import check_n_quantile_draws, estimate_moments, estimate_quantiles
 from sklsdm.draws.frames import AsFrame, check_frame, framed
 from sklsdm.draws.seen import share_seen, warn_if_seen
 from sklsdm.inputs.response_format import flat_rows

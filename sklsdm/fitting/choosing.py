@@ -19,7 +19,7 @@ from sklearn.base import clone
 from torch import Tensor
 
 from sklsdm.blocks import spread_rows
-from sklsdm.draws.drawing import multiscale_scores
+from sklsdm.draws.estimates import multiscale_scores
 from sklsdm.encoders import BaseConditionEncoder
 from sklsdm.exceptions import DivergenceError
 from sklsdm.fitting.holding_out import folds_of
