@@ -136,6 +136,7 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
             This estimator. After an error it is what it was before the call.
         """
         check_parameters(self)
+        self._refuse_warm_start()
         if effective_n_jobs(self.n_jobs) == 1:  # other processes may not see a temporary file
             Y_unpaired = compute_once(Y_unpaired)
         given = dict(zip(FIT_EXTRAS, (Y_unpaired, X_val, y_val, groups), strict=True))
@@ -273,6 +274,14 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
                 f"{single!r}."
             )
         return single
+
+    def _refuse_warm_start(self) -> None:
+        """Raise where the estimator is to go on from an earlier fit, which copies of it do not."""
+        if inner(self._single()).warm_start:
+            raise ValueError(
+                f"warm_start=True has no effect in {type(self).__name__}: every fit begins anew, "
+                f"on a copy of the estimator. Set warm_start=False."
+            )
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

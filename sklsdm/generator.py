@@ -66,8 +66,9 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         else. The parameters of a matcher that is named can be set as `matcher__<name>`.""",
         kw_only=False,
     )
-    # What "auto" is: until the data are seen, that of the two which needs no other package.
-    _matcher_name_ = "wgan"
+    # What matcher="auto" stands for. Before `fit` has seen the data, it is the one of the two that
+    # needs no other package.
+    _auto_matcher_ = "wgan"
     x_shape_: tuple[int, ...] = learnt("Shape of one row of the data.", "tuple")
     n_features_in_: int = learnt(
         "Length of X's second axis: columns, or channels or lines of images."
@@ -134,7 +135,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
             name = check_choice("matcher", self.matcher, ("auto", *MATCHERS))
             if name == "auto" and self.warm_start and hasattr(self, "matcher_"):
                 return type(self.matcher_)()  # a further fit goes on with it
-            return MATCHERS[self._matcher_name_ if name == "auto" else name]()
+            return MATCHERS[self._auto_matcher_ if name == "auto" else name]()
         return super()._given_part(part)
 
     def _learn(self, X: Any, seed: int) -> None:
@@ -145,7 +146,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         fewest = MATCHERS["wgan"].fewest_code_images
         codes = asked.resolve(responses.format, self.latent_dim, len(responses), fewest)
         are_images = isinstance(codes, FeatureMapAutoencoder)
-        self._matcher_name_ = "wgan" if are_images else "transport"
+        self._auto_matcher_ = "wgan" if are_images else "transport"
         self._check_settings()
         self.x_shape_ = responses.format.shape
         pairs = Pairs(np.empty((len(data), 0), dtype=np.float32), data)

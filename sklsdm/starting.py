@@ -32,7 +32,7 @@ class StartsWarm:
         return start is not None and start.earlier is not None
 
     @property
-    def _is_trained(self) -> bool:
+    def _was_trained_before(self) -> bool:
         """Whether it starts from an earlier fit whose own training has taken steps.
 
         Ctrl-C may have prevented them, and `wgan` takes none on fewer than 20 pairs.

@@ -176,3 +176,10 @@ def test_pairs_have_their_second_names():
     assert_array_equal(named.predict(X[:3]), plain.predict(X[:3]))
     piped = make_sampling_pipeline(single(random_state=0)).fit(X_paired=X, Y_paired=Y)
     assert_array_equal(piped.predict(X[:3]), single(random_state=0).fit(X, Y).predict(X[:3]))
+
+
+def test_a_warm_start_that_copies_would_lose_is_refused():
+    single = plain_regressor(matcher="energy", warm_start=True)
+    for model in (SamplingEnsemble(single), SamplingEnsemble(make_sampling_pipeline(single))):
+        with pytest.raises(ValueError, match="warm_start=True has no effect in SamplingEnsemble"):
+            model.fit(X, Y)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Set
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -111,12 +112,8 @@ class ResponseFormat:
 
         They take repeated values, are clipped to the range, and keep the rules.
         """
-        for rule in self.rules:
-            places = rule.settle(places, self.repeated)
-        values = self._clipped(restore_columns(self.repeated, places))
-        for rule in self.rules:
-            values = self._clipped(rule.keep(values))
-        return values
+        restore = partial(restore_columns, self.repeated)
+        return take_exact_values(places, self.rules, self.repeated, restore, self._clipped)
 
     def _clipped(self, values: Tensor) -> Tensor:
         """Flat rows (n, width) in their own units, clipped to the range in place."""
@@ -196,6 +193,26 @@ def range_ends(y_range: Any, y: NDArray[Any]) -> tuple[NDArray[np.float64], NDAr
 
 def _same_range(first: Any, second: Any) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def take_exact_values(
+    places: Tensor,
+    rules: tuple[ResponseRule, ...],
+    repeated: tuple[RepeatedValues, ...],
+    restore: Callable[[Tensor], Tensor],
+    clip: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Flat rows (n, width) on stretched axes as draws: the order in which all is applied.
+
+    `restore` leads back from the stretched axes, and `clip` into the range. Rules settle what
+    repeated values decide before these are taken, and are kept afterwards.
+    """
+    for rule in rules:
+        places = rule.settle(places, repeated)
+    values = clip(restore(places))
+    for rule in rules:
+        values = clip(rule.keep(values))
+    return values
 
 
 def flat_rows(raw: NDArray[Any]) -> NDArray[np.float64]:

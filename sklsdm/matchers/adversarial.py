@@ -324,7 +324,7 @@ class AdversarialMatcher(GeneratorMatcher):
     def _plan(self, data: MatchingData, run: Run) -> Plan:
         plan = super()._plan(data, run)
         if data.code_shape is None:
-            starts_anew = not (run.is_trial or self._is_trained)
+            starts_anew = not (run.is_trial or self._was_trained_before)
             if starts_anew and self._learns_diffusion(data.latent_dim) and plan.tolerance == 0:
                 plan = replace(plan, doubt=2.0 if len(data.held_latent) < FEW_HELD_OUT else 1.0)
             return plan

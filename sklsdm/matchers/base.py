@@ -151,7 +151,7 @@ class BaseMatcher(TrainedPart, ABC):
         """Train on the pairs (and, where given, all codes)."""
         plan = self._plan(data, run)
         module = self._at_start("network_", self._module(data, plan))
-        goes_on = self._is_trained and not data.are_too_few_numbers
+        goes_on = self._was_trained_before and not data.are_too_few_numbers
         ready = Prepared() if goes_on else self._prepare(module, data, plan)
         if self.corrects_for_leverage:
             data = with_errors_of_new_pairs(data)

@@ -18,6 +18,7 @@ from sklsdm.encoders import (
     PeriodicConditionEncoder,
 )
 from sklsdm.inputs.repeated import RepeatedValues
+from sklsdm.inputs.response_format import take_exact_values
 from sklsdm.inputs.standardising import Standardiser
 from sklsdm.modules import PotentialGenerator
 from sklsdm.onnx.operators import use_traced_slope
@@ -146,11 +147,9 @@ class ResponseGraph(nn.Module):
 
     def forward(self, codes: Tensor, noise: Tensor) -> Tensor:
         rows = self.restore(self.autoencoder.decode(codes, noise))
-        for rule in self.rules:
-            rows = rule.settle(rows, self.known_repeated)
-        rows = self._clipped(self._with_repeated_values(rows))
-        for rule in self.rules:
-            rows = self._clipped(rule.keep(rows))
+        rows = take_exact_values(
+            rows, self.rules, self.known_repeated, self._with_repeated_values, self._clipped
+        )
         return rows.reshape(-1, *self.shape)
 
     def _with_repeated_values(self, rows: Tensor) -> Tensor:
