@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from sklsdm._validation import check_integer, check_numeric, check_real
-from sklsdm.displays.base import Array, panel, text_colour
-from sklsdm.displays.conditions import condition_labels, fan_grid, first_rows
-from sklsdm.forwarding import predict_quantiles, sample, unwrap
-from sklsdm.inputs.response_format import flat_rows
+from sklsdm.displays.base import Array, panel
+from sklsdm.displays.conditional_kinds import (
+    Names,
+    curves,
+    fan_over_rows,
+    fan_over_x,
+    observed_rows,
+    plot_curves,
+    plot_fan,
+    plot_scatter,
+    scatter,
+)
+from sklsdm.displays.conditions import condition_labels, first_rows
+from sklsdm.forwarding import sample, unwrap
 from sklsdm.randomness import RandomState
 
 __all__ = ["ConditionalSampleDisplay"]
 
 _MOST_CONDITIONS = 10  # of a scatter plot or of curves, by colours that can be told apart
-_SHOWN_CURVES = 5  # draws for each condition, beside their band
-_BAND_ALPHA = 0.2  # of the widest band; each band inside it is so much stronger
-
-
-@dataclass(frozen=True)
-class Names:
-    """What is written at the axes and in the legend."""
-
-    across: str
-    up: str
-    conditions: Sequence[str] = ()
+_PLOTS = {"fan": plot_fan, "scatter": plot_scatter, "curves": plot_curves}
 
 
 class ConditionalSampleDisplay:
@@ -166,31 +165,21 @@ class ConditionalSampleDisplay:
         one = sample(estimator, first_rows(X, 1), 1, random_state=0)
         kind = _checked_kind(kind, one.shape[2:])
         names = getattr(model, "target_names_in_", None)
-        if kind != "fan":
-            draws = sample(estimator, X, n_samples, random_state=random_state)
-            labels = condition_labels(X) if labels is None else labels
-            return cls.from_predictions(
-                y,
-                draws,
-                kind=kind,
-                coverages=coverages,
-                background=background,
-                labels=labels,
-                target_names=names,
-                ax=ax,
-            )
-        _refuse_background(background)
-        widest_first = _checked_coverages(coverages)
-        name, x, across, grid = fan_grid(X)
-        found = predict_quantiles(estimator, grid, _levels(widest_first))
-        return cls(
-            kind,
-            Names(name, "y" if names is None else str(names[0])),
-            bands=found.reshape(*found.shape[:2]).T,
-            coverages=widest_first,
-            across=across,
-            points=None if y is None else np.stack([x, _observed(y, (len(x), 1))[:, 0]], axis=1),
-        ).plot(ax=ax)
+        if kind == "fan":
+            _refuse_background(background)
+            found = fan_over_x(estimator, X, y, _checked_coverages(coverages), names)
+            return cls(kind, **found).plot(ax=ax)
+        draws = sample(estimator, X, n_samples, random_state=random_state)
+        return cls.from_predictions(
+            y,
+            draws,
+            kind=kind,
+            coverages=coverages,
+            background=background,
+            labels=condition_labels(X) if labels is None else labels,
+            target_names=names,
+            ax=ax,
+        )
 
     @classmethod
     def from_predictions(
@@ -235,54 +224,23 @@ class ConditionalSampleDisplay:
         if drawn.ndim < 2:
             raise ValueError(f"draws must have shape (n, m, *y_shape), got {drawn.shape}.")
         kind = _checked_kind(kind, drawn.shape[2:])
+        if kind != "scatter":
+            _refuse_background(background)
         widest_first = _checked_coverages(coverages)
         drawn = drawn.reshape(*drawn.shape[:2], -1).astype(np.float64)
         n, _, q = drawn.shape
-        observed = None if y is None else _observed(y, (n, q))
-        places = None if x is None else check_numeric("x", x).reshape(-1)
-        wanted = q if kind == "curves" else n
-        if places is not None and len(places) != wanted:
-            raise ValueError(f"x must hold {wanted} values, got {len(places)}.")
-        quantiles = np.quantile(drawn, _levels(widest_first), axis=1)  # (levels, n, q)
+        observed = None if y is None else observed_rows(y, (n, q))
+        places = None if x is None else _checked_places(x, q if kind == "curves" else n)
         titles = None if target_names is None else [str(name) for name in target_names]
         if kind == "fan":
-            _refuse_background(background)
-            medians = quantiles[len(widest_first), :, 0]
-            places = np.argsort(np.argsort(medians)) if places is None else places
-            order = np.argsort(places, kind="stable")
-            points = None if observed is None else np.stack([places, observed[:, 0]], axis=1)
-            return cls(
-                kind,
-                Names("rows, by their median" if x is None else "x", titles[0] if titles else "y"),
-                bands=quantiles[:, order, 0],
-                coverages=widest_first,
-                across=places[order],
-                points=points,
-            ).plot(ax=ax)
-        if n > _MOST_CONDITIONS:
-            raise ValueError(
-                f"X has {n} rows, but more than {_MOST_CONDITIONS} conditions cannot be told apart "
-                f"in one picture (kind={kind!r}); pass a few rows of X and y, such as the first 3."
-            )
-        shown = [f"row {place}" for place in range(n)] if labels is None else list(labels)
-        if len(shown) != n:
-            raise ValueError(f"labels must name each of the {n} conditions, got {len(shown)}.")
-        conditions = [str(label) for label in shown]
+            found = fan_over_rows(drawn, observed, places, widest_first, titles)
+            return cls(kind, **found).plot(ax=ax)
+        conditions = _checked_labels(labels, n, kind)
         if kind == "scatter":
-            across, up = titles or ("y0", "y1")
-            names = Names(across, up, conditions)
-            behind = None if background is None else _observed(background, (None, 2), "background")
-            return cls(kind, names, draws=drawn, points=observed, background=behind).plot(ax=ax)
-        _refuse_background(background)
-        return cls(
-            kind,
-            Names("output" if x is None else "position", "y", conditions),
-            bands=quantiles.transpose(1, 0, 2),
-            coverages=widest_first,
-            across=np.arange(q) if places is None else places,
-            draws=drawn,
-            points=observed,
-        ).plot(ax=ax)
+            found = scatter(drawn, observed, background, titles, conditions)
+        else:
+            found = curves(drawn, observed, places, widest_first, conditions)
+        return cls(kind, **found).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
         """Plot what was drawn.
@@ -298,80 +256,10 @@ class ConditionalSampleDisplay:
             This display, with `ax_` and `figure_`.
         """
         ax = panel(ax)
-        {"fan": self._plot_fan, "scatter": self._plot_scatter, "curves": self._plot_curves}[
-            self.kind
-        ](ax)
+        _PLOTS[self.kind](self, ax)
         ax.set(xlabel=self.names.across, ylabel=self.names.up)
         self.ax_, self.figure_ = ax, ax.figure
         return self
-
-    def _plot_fan(self, ax: Any) -> None:
-        self._plot_bands(ax, self.bands, "C0", label=True)
-        if self.points is not None:
-            ax.scatter(
-                *self.points.T, s=10, color=text_colour(), alpha=0.5, linewidths=0, label="data"
-            )
-        ax.legend()
-
-    def _plot_scatter(self, ax: Any) -> None:
-        assert self.draws is not None
-        if self.background is not None:
-            ax.scatter(
-                *self.background.T, s=6, color=text_colour(), alpha=0.15, linewidths=0, zorder=0
-            )
-        for place, (drawn, name) in enumerate(zip(self.draws, self.names.conditions, strict=True)):
-            ax.scatter(*drawn.T, s=9, color=f"C{place}", alpha=0.5, linewidths=0, label=name)
-        cross = None
-        for place, point in enumerate([] if self.points is None else self.points):
-            cross = ax.scatter(
-                *point, s=110, marker="X", color=f"C{place}", edgecolors=text_colour(), zorder=3
-            )
-        _legend_of_conditions(ax, cross)
-
-    def _plot_curves(self, ax: Any) -> None:
-        assert self.draws is not None
-        assert self.bands is not None
-        line = None
-        for place, (bands, drawn, name) in enumerate(
-            zip(self.bands, self.draws, self.names.conditions, strict=True)
-        ):
-            colour = f"C{place}"
-            self._plot_bands(ax, bands, colour, name=name)
-            ax.plot(self.across, drawn[:_SHOWN_CURVES].T, color=colour, linewidth=0.6, alpha=0.6)
-            if self.points is not None:
-                curve, edge = self.points[place], text_colour()
-                (line,) = ax.plot(self.across, curve, color=edge, linewidth=2.6, zorder=3)
-                ax.plot(self.across, curve, "--", color=colour, linewidth=1.4, zorder=3)
-        _legend_of_conditions(ax, line)
-
-    def _plot_bands(
-        self, ax: Any, bands: Any, colour: str, *, label: bool = False, name: str | None = None
-    ) -> None:
-        """The central bands and the median of one condition, or of a fan."""
-        for place, coverage in enumerate(self.coverages):
-            ax.fill_between(
-                self.across,
-                bands[place],
-                bands[-1 - place],
-                color=colour,
-                alpha=min(1.0, (place + 1) * _BAND_ALPHA),
-                linewidth=0,
-                label=f"{coverage:.0%} of draws" if label else None,
-            )
-        middle = bands[len(self.coverages)]
-        ax.plot(self.across, middle, color=colour, label="median" if label else name)
-
-
-def _legend_of_conditions(ax: Any, observed: Any) -> None:
-    """A legend of the conditions' colours; `observed` is what stands for the observed responses."""
-    handles, names = ax.get_legend_handles_labels()
-    if observed is not None:
-        handles, names = [*handles, observed], [*names, "observed"]
-    legend = ax.legend(handles, names)
-    for handle in legend.legend_handles:
-        handle.set_alpha(1)
-        if hasattr(handle, "set_sizes"):  # dots and crosses alike
-            handle.set_sizes([40])
 
 
 # ---------------------------------------------------------------------------- checks
@@ -403,22 +291,27 @@ def _checked_coverages(coverages: Sequence[float]) -> list[float]:
     return sorted(found, reverse=True)
 
 
-def _levels(coverages: Sequence[float]) -> list[float]:
-    """Levels of the quantiles, rising: lower ends of the bands, the median, upper ends."""
-    lower = [(1 - each) / 2 for each in coverages]
-    return [*lower, 0.5, *(1 - level for level in reversed(lower))]
+def _checked_places(x: ArrayLike, wanted: int) -> Array:
+    """Where the rows of a fan, or the outputs of curves, are plotted."""
+    places = check_numeric("x", x).reshape(-1)
+    if len(places) != wanted:
+        raise ValueError(f"x must hold {wanted} values, got {len(places)}.")
+    return places
+
+
+def _checked_labels(labels: Sequence[Any] | None, n: int, kind: str) -> list[str]:
+    """A name for each of n conditions, if colours can tell so many apart."""
+    if n > _MOST_CONDITIONS:
+        raise ValueError(
+            f"X has {n} rows, but more than {_MOST_CONDITIONS} conditions cannot be told apart "
+            f"in one picture (kind={kind!r}); pass a few rows of X and y, such as the first 3."
+        )
+    shown = [f"row {place}" for place in range(n)] if labels is None else list(labels)
+    if len(shown) != n:
+        raise ValueError(f"labels must name each of the {n} conditions, got {len(shown)}.")
+    return [str(label) for label in shown]
 
 
 def _refuse_background(background: Any) -> None:
     if background is not None:
         raise ValueError("background is shown by kind='scatter' only; pass None.")
-
-
-def _observed(y: ArrayLike, shape: tuple[int | None, int], name: str = "y") -> Array:
-    """Responses as floats (n, q), on the scale of draws."""
-    array = check_numeric(name, y)
-    flat = flat_rows(array)
-    if flat.shape[1] != shape[1] or shape[0] not in (None, len(flat)):
-        wanted = f"({shape[0] or 'N'}, {shape[1]})"
-        raise ValueError(f"{name} must have shape {wanted}, got {array.shape}.")
-    return flat
