@@ -14,18 +14,18 @@ from sklearn.base import MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklsdm._validation import also_named, check_integer
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.blocks import row_slices
 from sklsdm.diagnosing import DiagnoseMixin
-from sklsdm.draws.drawing import Sampler
+from sklsdm.draws.drawing import Sampler, check_batch_size
 from sklsdm.draws.forecasts import ForecastMixin
 from sklsdm.draws.frames import AsFrame, check_frame, framed
-from sklsdm.draws.output import check_out, write
-from sklsdm.forwarding import inner, sample, unwrap
+from sklsdm.draws.output import check_out
+from sklsdm.forwarding import inner, unwrap
 from sklsdm.inputs.unpaired import compute_once
 from sklsdm.parameters import (
     Declared,
@@ -199,8 +199,7 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
     ) -> Any:
         """Draw from p(Y | X), the draws dealt to the fits in turn.
 
-        Parameters and errors are those of :meth:`LSDMRegressor.sample`. Beside `out`, the draws
-        of one fit lie in memory at a time.
+        Parameters and errors are those of :meth:`LSDMRegressor.sample`.
 
         Returns
         -------
@@ -209,21 +208,20 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
         check_is_fitted(self, "estimators_")
         check_frame(as_frame, X, self, "draw")
         n_samples = check_integer("n_samples", n_samples, 1)
+        check_batch_size(batch_size)
         random = as_generator(draw_seed(random_state))
         n_fits = len(self.estimators_)
-        if out is not None:  # before the draws are made
-            check_out(out, (_num_samples(X), n_samples, *self.y_shape_), np.dtype(np.float64))
-        for place, seed in enumerate(random.integers(2**31 - 1, size=n_fits).tolist()):
-            count = len(range(place, n_samples, n_fits))
-            if count == 0:
+        seeds = random.integers(2**31 - 1, size=n_fits).tolist()
+        for place, (fit, seed) in enumerate(zip(self.estimators_, seeds, strict=True)):
+            if place == n_samples:
                 break
-            drawn = sample(
-                self.estimators_[place], X, count, random_state=seed, batch_size=batch_size
-            )
+            condition, sampler = conditions_of(fit, X), inner(fit)._sampler()
             if place == 0:
-                out = check_out(out, (len(drawn), n_samples, *self.y_shape_), drawn.dtype)
+                shape = (len(condition), n_samples, *self.y_shape_)
+                out = check_out(out, shape, sampler.form.dtype)
             assert out is not None
-            write(drawn, out[:, place::n_fits])
+            own = out[:, place::n_fits]
+            sampler.fill(own, condition, draw_seed(seed), batch_size, sampler.decode)
         assert out is not None
         return framed(out, X, as_frame, self, "draw", range(n_samples))
 

@@ -20,7 +20,7 @@ from sklsdm._validation import (
     shape_text,
 )
 from sklsdm.autoencoders import BaseAutoencoder
-from sklsdm.draws.drawing import Sampler
+from sklsdm.draws.drawing import Sampler, check_batch_size
 from sklsdm.draws.output import check_out, check_outcome
 from sklsdm.fitting.latent_space import LatentSpace
 from sklsdm.inputs.response_format import ResponseFormat
@@ -194,8 +194,7 @@ class FittedEstimator(PartsOwner):
         """Draw responses (n, n_samples, *y_shape), or `codes`, for conditions (n, p)."""
         form, sampler = self._response_format_, self._sampler()
         n_samples = check_integer("n_samples", n_samples, 1)
-        if not (isinstance(batch_size, str) and batch_size == "auto"):
-            check_integer("batch_size", batch_size, 1)
+        check_batch_size(batch_size)
         tail = (self.latent_dim_,) if codes else form.shape
         dtype = np.dtype(np.float32) if codes else form.dtype
         out = check_out(out, (len(condition), n_samples, *tail), dtype)

@@ -165,7 +165,7 @@ def test_a_failed_fit_keeps_what_was_learnt(fitted):
 
 def test_an_out_that_does_not_fit_is_refused_before_draws_are_made(monkeypatch):
     model = SamplingEnsemble(single(), n_estimators=2, random_state=0).fit(X, Y)
-    monkeypatch.setattr("sklsdm.ensemble.sample", None)
+    monkeypatch.setattr("sklsdm.draws.drawing.Sampler.fill", None)
     with pytest.raises(ValueError, match=r"out must be .* shape \(.*, 1000000000"):
         model.sample(X, 10**9, out=np.empty((3, 3)))
 

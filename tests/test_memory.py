@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import plain_regressor
 
-from sklsdm import LSDMGenerator
+from sklsdm import LSDMGenerator, SamplingEnsemble
 from sklsdm.blocks import BLOCK_BYTES, row_blocks, rows_per_block
 from sklsdm.inputs.responses import Responses
 from sklsdm.matchers import EnergyMatcher
@@ -55,6 +55,14 @@ def test_what_score_keeps_is_bounded():
     est = plain_regressor(4, "energy", autoencoder="pca", random_state=0)
     est.set_params(matcher__max_steps=20).fit(np.zeros((400, 1)), images)
     assert est._reference_.nbytes <= 4 * BLOCK_BYTES
+
+
+def test_draws_of_an_ensemble_lie_in_no_second_array():
+    X = np.linspace(0, 1, 40)[:, None]
+    single = plain_regressor(matcher="energy").set_params(matcher__max_steps=1)
+    pooled = SamplingEnsemble(single, n_estimators=2, random_state=0).fit(X, X[:, 0])
+    out = np.empty((40, 50_000))  # 16 MB
+    assert peak_of(lambda: pooled.sample(X, 50_000, random_state=0, out=out)) < out.nbytes / 8
 
 
 def test_the_widest_output_is_found():

@@ -15,6 +15,7 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 from torch import Tensor
 
+from sklsdm._validation import check_integer
 from sklsdm.autoencoders import BaseAutoencoder
 from sklsdm.blocks import rows_per_block
 from sklsdm.draws.memory import available_memory
@@ -136,13 +137,13 @@ class Sampler:
     ) -> None:
         """Fill `out` (n, m, ...) with m draws for each of n conditions, a chunk at a time.
 
+        `out` may be a part of a larger array, such as every second draw.
         Where memory runs out, chunks are halved, with a warning; the noise stays the same.
 
         `finish` turns drawn codes and the decoder's noise into what is stored: responses, or the
         codes themselves.
         """
         n_samples = out.shape[1]
-        flat = out.reshape(len(out) * n_samples, -1)
         step = self._chunk() if batch_size == "auto" else int(batch_size)
         step -= step % n_samples if step > n_samples else 0  # all draws of a condition at once
         noise = NoiseStream(sum(self.noise_dims), seed, self.device)
@@ -157,9 +158,9 @@ class Sampler:
                     rows = np.arange(places.start, places.stop) // n_samples
                     found = draws.cpu().numpy()
                     check_outcome("X" if condition.shape[1] else "", found, "draw", rows)
-                store(draws, flat[places])
+                _store_places(draws, out, places)
 
-        for _ in in_batches(len(flat), step, draw):
+        for _ in in_batches(len(out) * n_samples, step, draw):
             pass
 
     def _draw_places(
@@ -244,6 +245,26 @@ class Sampler:
         """The columns of `noise` for the matcher, and those for the decoder."""
         matcher_noise, decoder_noise = noise.split(self.noise_dims, dim=1)
         return matcher_noise, decoder_noise
+
+
+def check_batch_size(batch_size: int | str) -> None:
+    """Raise unless this is a number of draws that are made at once, or "auto"."""
+    if not (isinstance(batch_size, str) and batch_size == "auto"):
+        check_integer("batch_size", batch_size, 1)
+
+
+def _store_places(draws: Tensor, out: NDArray[Any], places: slice) -> None:
+    """Write draws (b, q) to some places among those of all conditions in `out` (n, m, ...)."""
+    n_samples = out.shape[1]
+    for part in _by_condition(places, n_samples):
+        first, start = divmod(part.start, n_samples)
+        count = part.stop - part.start
+        if count % n_samples == 0:  # whole conditions
+            target = out[first : first + count // n_samples]
+        else:
+            target = out[first, start : start + count]
+        found = draws[part.start - places.start : part.stop - places.start]
+        store(found.reshape(target.shape), target)
 
 
 def _by_condition(places: slice, n_samples: int) -> list[slice]:

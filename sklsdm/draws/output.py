@@ -88,7 +88,7 @@ def check_outcome(
 
 
 def store(draws: Tensor, out: NDArray[Any]) -> None:
-    """Write finite draws (b, q) into `out`; raises where its dtype is too narrow for them."""
+    """Write finite draws into `out` of their shape; raises where its dtype is too narrow."""
     if out.dtype == _NUMPYS[draws.dtype]:
         torch.from_numpy(out).copy_(draws)  # without another copy on the way
         return
