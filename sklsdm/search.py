@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import numbers
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from sklearn.base import clone
-from sklearn.exceptions import FitFailedWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import (
     GroupKFold,
@@ -23,7 +19,7 @@ from sklearn.model_selection import (
     check_cv,
 )
 from sklearn.pipeline import Pipeline
-from sklearn.utils import Tags, _safe_indexing, indexable
+from sklearn.utils import Tags, indexable
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklsdm._validation import (
@@ -35,28 +31,25 @@ from sklsdm._validation import (
     check_same_rows,
     column_names,
     shape_text,
-    warn_user,
 )
 from sklsdm.ensemble import SamplingEnsemble, with_seed
 from sklsdm.fitting.implied_groups import implied_groups
-from sklsdm.forwarding import inner, unwrap
+from sklsdm.forwarding import inner
 from sklsdm.inputs.conditions import learn_format
 from sklsdm.inputs.response_format import ResponseFormat
 from sklsdm.inputs.standardising import Standardiser
 from sklsdm.inputs.unpaired import check_unpaired
-from sklsdm.owner import without_advice
 from sklsdm.parameters import anything, integer_or_flag, learnt, parameter
 from sklsdm.progress import Progress, write_line
 from sklsdm.reading import read_plain
 from sklsdm.recommended import Grid, candidates
 from sklsdm.regressor import LSDMRegressor
 from sklsdm.scorers import refuse_scorer_name
+from sklsdm.trials import Rows, Trial, TrialPairs, as_table, report_failures, try_candidate
 
 _MANY_PAIRS = 1000  # from so many on, one split is enough
 _N_FOLDS, _SHARE_HELD_OUT = 3, 0.2
 _ENCODER = "condition_encoder"
-
-Rows = NDArray[np.intp]
 
 
 class LSDMRegressorCV(SamplingEnsemble):
@@ -146,8 +139,8 @@ class LSDMRegressorCV(SamplingEnsemble):
         models = [_with_settings(single, each, seed) for each in settings]
         splits = self._splits(pairs, seed)
         tried = self._try_all(models, pairs, splits, settings)
-        table = _table(settings, tried, len(splits))
-        _report_failures(settings, tried, table["mean_test_score"])
+        table = as_table(settings, tried, len(splits))
+        report_failures(settings, tried, table["mean_test_score"])
         best = int(np.nanargmax(table["mean_test_score"]))
         found = {
             "best_params_": settings[best],
@@ -158,7 +151,7 @@ class LSDMRegressorCV(SamplingEnsemble):
         self._tell(f"best: {found['best_score_']:.4g} with {settings[best]}")
         return _with_settings(single, settings[best], seed), found
 
-    def _grid(self, single: Any, pairs: _Pairs) -> Grid:
+    def _grid(self, single: Any, pairs: TrialPairs) -> Grid:
         """The candidates, with names as the estimator takes them."""
         grid = self.candidates
         if isinstance(grid, str):
@@ -170,7 +163,7 @@ class LSDMRegressorCV(SamplingEnsemble):
             raise ValueError("candidates must hold at least one grid, got none.")
         return [{_full_name(single, name): each[name] for name in each} for each in grids]
 
-    def _splits(self, pairs: _Pairs, seed: int) -> list[tuple[Rows, Rows | None]]:
+    def _splits(self, pairs: TrialPairs, seed: int) -> list[tuple[Rows, Rows | None]]:
         """Rows to fit on and rows to judge by; None stands for X_val."""
         n_pairs, groups = len(pairs.y), pairs.groups
         if pairs.X_val is not None:
@@ -189,10 +182,10 @@ class LSDMRegressorCV(SamplingEnsemble):
     def _try_all(
         self,
         models: Sequence[Any],
-        pairs: _Pairs,
+        pairs: TrialPairs,
         splits: Sequence[tuple[Rows, Rows | None]],
         settings: Sequence[dict[str, Any]],
-    ) -> list[_Trial]:
+    ) -> list[Trial]:
         """The trials of all candidates, those of one candidate one after another."""
         n_fits = len(models) * len(splits)
         self._tell(
@@ -200,11 +193,11 @@ class LSDMRegressorCV(SamplingEnsemble):
             f"{self.n_estimators} of the best"
         )
         trials = Parallel(n_jobs=self.n_jobs, return_as="generator")(
-            delayed(_try)(model, pairs, *split, self.scoring)
+            delayed(try_candidate)(model, pairs, *split, self.scoring)
             for model in models
             for split in splits
         )
-        tried: list[_Trial] = []
+        tried: list[Trial] = []
         best = -np.inf
         with Progress("LSDMRegressorCV, candidates", n_fits, "fit", int(self.verbose)) as progress:
             for trial in trials:
@@ -248,34 +241,7 @@ class LSDMRegressorCV(SamplingEnsemble):
 
 
 # ------------------------------------------------------------------ what the candidates see
-@dataclass(frozen=True)
-class _Pairs:
-    """The pairs and whatever else `fit` was given, checked."""
-
-    X: Any
-    y: NDArray[Any]
-    groups: NDArray[np.intp] | None
-    Y_unpaired: Any
-    X_val: Any
-    y_val: Any
-
-    def to_fit(self, rows: Rows) -> dict[str, Any]:
-        """Arguments of `fit`: some pairs, and all unpaired responses."""
-        given = {"X": _safe_indexing(self.X, rows), "y": self.y[rows]}
-        if self.Y_unpaired is not None:
-            given["Y_unpaired"] = self.Y_unpaired
-        if self.groups is not None and len(np.unique(self.groups[rows])) > 1:
-            given["groups"] = self.groups[rows]
-        return given
-
-    def to_score(self, rows: Rows | None) -> tuple[Any, Any]:
-        """The pairs to judge by."""
-        if rows is None:
-            return self.X_val, self.y_val
-        return _safe_indexing(self.X, rows), self.y[rows]
-
-
-def _check_pairs(single: Any, X: Any, y: Any, extras: dict[str, Any]) -> _Pairs:
+def _check_pairs(single: Any, X: Any, y: Any, extras: dict[str, Any]) -> TrialPairs:
     """What `fit` was given, or the errors of the estimator where no candidate could use it."""
     (X,) = indexable(read_plain("X", X))
     given_y = y
@@ -303,7 +269,7 @@ def _check_pairs(single: Any, X: Any, y: Any, extras: dict[str, Any]) -> _Pairs:
     groups = check_groups(extras.get("groups"), len(y))
     if groups is None and np.asarray(X).dtype.kind in "fiub":
         groups = implied_groups(np.asarray(X), y)
-    return _Pairs(X, y, groups, extras.get("Y_unpaired"), X_val, y_val)
+    return TrialPairs(X, y, groups, extras.get("Y_unpaired"), X_val, y_val)
 
 
 def _check_validation_pairs(
@@ -335,7 +301,7 @@ def _check_scoring(single: Any, scoring: Any) -> None:
     check_scoring(single, scoring=scoring)
 
 
-def _transformed(single: Any, pairs: _Pairs) -> Any:
+def _transformed(single: Any, pairs: TrialPairs) -> Any:
     """The conditions as the estimator gets them, after its pipeline's transformers."""
     if not isinstance(single, Pipeline) or len(single.steps) == 1:
         return pairs.X
@@ -383,85 +349,3 @@ def _splitter(cv: Any, n_pairs: int, groups: NDArray[np.intp] | None, seed: int)
         raise ValueError(f"cv={n_folds} folds need as many {kind}, got {n_kinds}.")
     folds = KFold if groups is None else GroupKFold
     return folds(n_folds, shuffle=True, random_state=seed)
-
-
-# ------------------------------------------------------------------ trials
-class _Trial(NamedTuple):
-    """One candidate on one split; the score is NaN where it failed, and `error` says why."""
-
-    score: float
-    fit_time: float
-    score_time: float
-    error: str
-
-
-def _try(model: Any, pairs: _Pairs, train: Rows, test: Rows | None, scoring: Any) -> _Trial:
-    """Fit a candidate on some pairs and judge it by others."""
-    start = time.perf_counter()
-    fitted = start
-    score, error = np.nan, ""
-    model = clone(model)
-    try:
-        # A candidate that learnt nothing has a low score, and the fits of the best tell of
-        # unpaired responses of another law; the user need not hear of each trial.
-        with without_advice():
-            model.fit(**pairs.to_fit(train))
-        fitted = time.perf_counter()
-        if test is None:
-            _check_conditions("X_val", model, pairs.X_val)
-        score = float(check_scoring(model, scoring=scoring)(model, *pairs.to_score(test)))
-        if np.isnan(score):
-            error = "a score of NaN"
-    except Exception as failure:  # whatever it is, the other candidates may do
-        error = f"{type(failure).__name__}: {failure}"
-    end = time.perf_counter()
-    return _Trial(score, fitted - start, end - fitted, error)
-
-
-def _check_conditions(name: str, model: Any, X: Any) -> None:
-    """Raise, with the argument's name, where a fitted candidate does not take these conditions."""
-    estimator, transformed = unwrap(model, X)
-    estimator._check_X(transformed, name=name)
-
-
-def _report_failures(
-    settings: Sequence[dict[str, Any]], tried: Sequence[_Trial], means: NDArray[np.float64]
-) -> None:
-    """Raise if no candidate has a score, and warn of those that have none."""
-    n_failed = int(np.isnan(means).sum())
-    if n_failed == 0:
-        return
-    place = next(place for place, trial in enumerate(tried) if trial.error)
-    n_splits = len(tried) // len(settings)
-    first = f"the first, {settings[place // n_splits]}, with {tried[place].error}"
-    if n_failed == len(settings):
-        raise ValueError(f"All {n_failed} candidates failed: {first}")
-    warn_user(
-        f"{n_failed} of {len(settings)} candidates failed and were left out: {first}",
-        FitFailedWarning,
-    )
-
-
-def _table(
-    settings: Sequence[dict[str, Any]], tried: Sequence[_Trial], n_splits: int
-) -> dict[str, Any]:
-    """Scores and times by candidate, with the keys of `GridSearchCV.cv_results_`."""
-    shape = (len(settings), n_splits)
-    table: dict[str, Any] = {}
-    for name in ("fit_time", "score_time"):
-        seconds = np.array([getattr(trial, name) for trial in tried]).reshape(shape)
-        table |= {f"mean_{name}": seconds.mean(axis=1), f"std_{name}": seconds.std(axis=1)}
-    for name in dict.fromkeys(name for each in settings for name in each):
-        values = np.empty(len(settings), dtype=object)
-        for place, each in enumerate(settings):
-            values[place] = each.get(name)
-        absent = [name not in each for each in settings]
-        table[f"param_{name}"] = np.ma.MaskedArray(values, mask=absent)
-    table["params"] = list(settings)
-    scores = np.array([trial.score for trial in tried]).reshape(shape)
-    table |= {f"split{place}_test_score": column for place, column in enumerate(scores.T)}
-    means = scores.mean(axis=1)
-    order = np.where(np.isnan(means), np.inf, -means)  # those that failed come last
-    table |= {"mean_test_score": means, "std_test_score": scores.std(axis=1)}
-    table["rank_test_score"] = rankdata(order, method="min").astype(np.int32)
-    return table

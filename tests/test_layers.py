@@ -41,7 +41,7 @@ LAYERS = [
     {"regressor", "generator"},
     {"forwarding"},
     {"pipeline"},
-    {"ensemble", "scorers"},
+    {"ensemble", "scorers", "trials"},
     {"search"},
     {"displays", "dask", "onnx"},
     {"saving"},
