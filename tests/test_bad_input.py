@@ -103,7 +103,10 @@ FIT_DATA = {
         r"Y_unpaired .*same kind.*y holds bytes \(uint8\).*Y_unpaired floats \(float64\)",
     ),
     "integers in Y_unpaired": ((X, Y, Y.astype(int)), r"Y_unpaired .*floats.*integers \(int64\)"),
-    "no row in Y_unpaired": ((X, Y, Y[:0]), r"Y_unpaired.* 0 sample"),
+    "no row in Y_unpaired": (
+        (X, Y, Y[:0]),
+        r"Y_unpaired holds no rows, got shape \(0, 2\);.*pass None",
+    ),
     "one pair": ((X[:1], Y[:1]), r"X and y .*1 pair.*at least 2"),
     "no pair": ((X[:0], Y[:0]), r"X.*0 sample"),
     "text in X": ((with_text(X), Y), r"X: could not convert .*'red'.*encode strings as numbers"),
