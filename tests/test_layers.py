@@ -53,6 +53,7 @@ SIBLINGS_BY_BASE = {
         "base",
         "adversarial",
         "field",
+        "generators",
         "likelihood",
         "linear_start",
         "label_loss",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklsdm.encoders.folds import Split, folds
 from sklsdm.exceptions import DivergenceError
 from sklsdm.matchers import BaseMatcher, MatchingData
-from sklsdm.matchers.base import GeneratorMatcher
+from sklsdm.matchers.generators import GeneratorMatcher
 from sklsdm.progress import Progress
 from sklsdm.run import Run
 

@@ -16,13 +16,13 @@ from sklsdm.functional.scores import energy_score
 from sklsdm.matchers.base import (
     FEW_HELD_OUT,
     MATCHING,
-    GeneratorMatcher,
     Plan,
     Prepared,
     several_draws,
 )
 from sklsdm.matchers.data import ImagesOfCodes, MatchingData
 from sklsdm.matchers.diffusion_start import STEPS_OF_DIFFUSION, StartingDiffusion, learn_draws
+from sklsdm.matchers.generators import GeneratorMatcher
 from sklsdm.matchers.label_loss import LabelLoss
 from sklsdm.modules import ConvCritic, ConvGenerator, Critic, Critics, SlopePenalty
 from sklsdm.nets import Adam, AdversarialNet, are_plain, is_ours

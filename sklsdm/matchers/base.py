@@ -15,12 +15,10 @@ from torch import Tensor
 from sklsdm.batches import PairBatches
 from sklsdm.functional.scores import energy_score, multiscale_score
 from sklsdm.matchers.data import MatchingData
-from sklsdm.matchers.linear_start import start_linear, with_errors_of_new_pairs
-from sklsdm.matchers.noise_scale import HeldOut, best_noise_scale
+from sklsdm.matchers.linear_start import with_errors_of_new_pairs
+from sklsdm.matchers.noise_scale import HeldOut
 from sklsdm.modules import (
     ACTIVATIONS,
-    ConditionalGenerator,
-    ConvGenerator,
     in_turn,
     widest_output,
 )
@@ -35,7 +33,6 @@ from sklsdm.nets import (
 )
 from sklsdm.noise import standard_normal
 from sklsdm.parameters import (
-    above,
     at_least,
     between,
     integer,
@@ -362,97 +359,6 @@ class BaseMatcher(TrainedPart, ABC):
             n_rows=n_rows,
             n_final=n_final,
         )
-
-
-class GeneratorMatcher(BaseMatcher):
-    """A matcher that trains the one-step generator H(x, η) itself.
-
-    All that a subclass must say is what the generator loses (`_objective`).
-    """
-
-    noise_dim: int | str = parameter(
-        default="auto",
-        rule=or_auto(integer(1)),
-        doc="""Dimension of the noise η. "auto" is the latent dimension, but at least 8 unless the
-        generator may start at a diffusion's draws (`start`), and 64 where a generator of
-        convolutions draws codes that are images.""",
-    )
-
-    held_out_score: str = parameter(
-        default="multiscale",
-        rule=one_of("multiscale", "energy"),
-        doc="""Score of draws for held-out pairs by which the state is chosen. "multiscale" adds to
-        the energy score a mean over Gaussian kernels of five widths, which sees narrow modes that
-        the energy score hardly sees (`sklsdm.functional.scores.multiscale_score`).""",
-    )
-
-    noise_scale: float | str = parameter(
-        default="auto",
-        rule=or_auto(above(0.0)),
-        doc="""Factor of the noise η in draws. Where pairs are few, the generator narrows onto them,
-        and more noise widens its draws again. "auto" chooses it, from 1 to 3, by the multiscale
-        score and the coverage of held-out pairs once a state is chosen. Where 1 to 19 are held out
-        and fewer than 200 learnt from, or of 16 to 19 pairs none is held out, four further fits
-        choose it, each of which leaves out a quarter of the pairs: the fit then takes two to four
-        times as long, or one and a half times where these are of the diffusion at whose draws the
-        generator starts (`start`). There are no such fits, and with fewer than 20 held out it is 1,
-        for labels, pseudo-pairs, no conditions, and conditions or codes that are images. It is 1,
-        too, where the start is kept.""",
-    )
-
-    noise_scale_: float = learnt("Factor of the noise η in draws.")
-
-    def fit(self, data: MatchingData, run: Run) -> GeneratorMatcher:
-        """Train on the pairs (and, where given, all codes); then choose the noise's scale."""
-        self.noise_scale_ = 1.0 if self.noise_scale == "auto" else float(self.noise_scale)
-        super().fit(data, run)
-        if self._has_learnt and len(data.held_latent) >= FEW_HELD_OUT:
-            held_out = self.for_held_out(data.held_condition, data.held_latent)
-            self.choose_noise_scale([held_out], run)
-        return self
-
-    @property
-    def _has_learnt(self) -> bool:
-        """Whether draws come from another state than ridge regression, at which it starts."""
-        return self.best_step_ > 0 or self._goes_on
-
-    def needs_folds(self, data: MatchingData) -> bool:
-        """Whether too few pairs were held out of these data to choose the noise's scale by them."""
-        if self.noise_scale != "auto" or not self._has_learnt or data.n_pseudo > 0:
-            return False
-        is_few = 0 < len(data.held_latent) < FEW_HELD_OUT
-        return data.are_too_few_numbers or (is_few and data.are_numbers)
-
-    def choose_noise_scale(self, held_out: Sequence[HeldOut], run: Run) -> None:
-        """Set the noise's scale by pairs held out from this generator, and from others like it."""
-        if self.noise_scale == "auto" and not isinstance(self.network_, ConvGenerator):
-            self.noise_scale_ = best_noise_scale(held_out, run.stream(Stream.MATCHER_HELD_OUT))
-
-    def draw(self, condition: Tensor, noise: Tensor) -> Tensor:
-        return super().draw(condition, self.noise_scale_ * noise)
-
-    def _held_out(self, objective: Any, data: MatchingData, plan: Plan) -> HeldOutScore | None:
-        return self._score_of_draws(data, plan, self.held_out_score)
-
-    def _module(self, data: MatchingData, plan: Plan) -> ConditionalGenerator:
-        """H(x, η), started at ridge regression with Gaussian noise."""
-        generator = ConditionalGenerator(
-            data.condition_dim,
-            data.latent_dim,
-            plan.noise_dim,
-            self.widths,
-            self.activation,
-            data.image_shape,
-            plan.run.weights(Stream.MATCHER_WEIGHTS),
-        )
-        start_linear(generator, data.condition, data.latent)
-        return generator
-
-    def _noise_dim(self, latent_dim: int) -> int:
-        return max(8, latent_dim) if self.noise_dim == "auto" else int(self.noise_dim)
-
-    def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
-        return module(condition, noise)
 
 
 def several_draws(

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.transport import condition_scale, sinkhorn_divergence
-from sklsdm.matchers.base import GeneratorMatcher, Plan, several_draws
+from sklsdm.matchers.base import Plan, several_draws
 from sklsdm.matchers.data import MatchingData
+from sklsdm.matchers.generators import GeneratorMatcher
 from sklsdm.parameters import above, at_least, integer, parameter
 
 
