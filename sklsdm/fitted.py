@@ -25,12 +25,8 @@ from sklsdm.draws.output import check_out, check_outcome
 from sklsdm.fitting.latent_space import LatentSpace
 from sklsdm.inputs.response_format import ResponseFormat
 from sklsdm.matchers import BaseMatcher
-from sklsdm.owner import (
-    PartsOwner,
-)
-from sklsdm.parameters import (
-    learnt,
-)
+from sklsdm.owner import PartsOwner
+from sklsdm.parameters import learnt
 from sklsdm.public_calls import in_own_modes, on_one_fit
 from sklsdm.randomness import RandomState, draw_seed
 from sklsdm.reading import as_numbers, named_in_errors, read_plain

@@ -11,12 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_array
 
-from sklsdm._validation import (
-    check_finite,
-    check_has_columns,
-    check_numeric,
-    check_same_rows,
-)
+from sklsdm._validation import check_finite, check_has_columns, check_numeric, check_same_rows
 from sklsdm.blocks import spread_rows
 from sklsdm.encoders import PeriodicConditionEncoder
 from sklsdm.functional.categorical import are_labels

@@ -10,11 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
 
-from sklsdm._validation import (
-    also_named,
-    check_groups,
-    check_same_rows,
-)
+from sklsdm._validation import also_named, check_groups, check_same_rows
 from sklsdm.base import FIT_EXTRAS
 from sklsdm.diagnosing import DiagnoseMixin
 from sklsdm.draws.drawing import Bank

@@ -14,10 +14,7 @@ from torch import Tensor, nn
 
 from sklsdm.autoencoders.trained import Inside
 from sklsdm.batches import RowBatches, StreamedBatches
-from sklsdm.functional.critic_losses import (
-    relativistic_critic_loss,
-    relativistic_generator_loss,
-)
+from sklsdm.functional.critic_losses import relativistic_critic_loss, relativistic_generator_loss
 from sklsdm.modules import ConvCritic, SlopePenalty
 from sklsdm.nets import Adam, AdversarialNet, Look, default_callbacks
 from sklsdm.noise import standard_normal

@@ -17,11 +17,7 @@ from sklsdm.functional.scores import energy_score, multiscale_score
 from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.linear_start import with_errors_of_new_pairs
 from sklsdm.matchers.noise_scale import HeldOut
-from sklsdm.modules import (
-    ACTIVATIONS,
-    in_turn,
-    widest_output,
-)
+from sklsdm.modules import ACTIVATIONS, in_turn, widest_output
 from sklsdm.nets import (
     Adam,
     HeldOutScore,
