@@ -63,7 +63,8 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
     the responses, such as the zeros of rainfall, is drawn about as often as it occurs. Rules that
     all responses follow hold for draws, too: one sum of parts that are never negative, the same
     values in another order (rankings), few of the combinations of values (a shop and its town),
-    outputs that are linear functions of others (totals). Tables of up to 500 outputs are looked at
+    outputs that are linear functions of others (totals), and outputs in one order (a low and a
+    high, the points of a rising curve). Tables of up to 500 outputs are looked at
     from 20 responses on, and fewer than 5,000 images for values of a twentieth of all pixels. Draws
     are floats.
 

@@ -12,6 +12,7 @@ from scipy.stats import norm
 
 from sklsdm.functional.even_steps import even_steps
 from sklsdm.inputs.implied_values import find_implied_values
+from sklsdm.inputs.orders import find_orders
 from sklsdm.inputs.repeated import FEWEST_ROWS, RepeatedValues
 from sklsdm.inputs.rules import (
     EQUAL_SUMS,
@@ -75,7 +76,12 @@ def find_rules(
     groups = [set(each.columns.tolist()) for each in combined]
     implied = find_implied_values(rows, repeated)
     relations = _find_relations(rows, std, set(few), groups)
-    return (*combined, *implied, *whole, *(() if relations is None else (relations,)))
+    free = varies.copy()  # outputs that are drawn, and not computed or drawn as one of few values
+    free[few] = False
+    if relations is not None:
+        free[relations.followers] = False
+    orders = find_orders(rows, np.flatnonzero(free))
+    return (*combined, *implied, *orders, *whole, *(() if relations is None else (relations,)))
 
 
 def find_ends(
