@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ Array = NDArray[np.float64]
 
 _MOST_STEPS, _TOLERANCE = 40, 1e-5  # the latter of the likelihood, relative
 _FIRST_HEIGHT, _FIRST_NOISE = 1.0, 0.1
+_NEAR = 0.3  # of the first length scale: a second one to start from
 # Bounds, in standard deviations of columns (scales) and of values, the latter squared.
 _HEIGHTS, _NOISES, _SCALES = (1e-2, 1e3), (1e-6, 10.0), (1e-2, 1e3)
 
@@ -38,18 +40,14 @@ class MaternKernel:
         5.9.
         """
         far = np.sqrt(rows.shape[1])  # the distance of two rows, about
-        start = np.log([_FIRST_HEIGHT, _FIRST_NOISE, *np.full(n_scales, far)])
-        bounds = np.log([_HEIGHTS, _NOISES, *[_SCALES] * n_scales])
-        found = minimize(
-            negative_log_likelihood,
-            start,
-            args=(rows, values),
-            jac=True,
-            bounds=bounds,
-            method="L-BFGS-B",
-            options={"maxiter": _MOST_STEPS, "ftol": _TOLERANCE},
-        )
-        height, noise, *scales = np.exp(found.x)
+        starts = [_start(np.full(1, far)), _start(np.full(1, _NEAR * far))]
+        if n_scales > 1:  # each column's is sought from one for all, too
+            height, noise, scale = _climb(starts, rows, values)
+            starts = [
+                _start(np.full(n_scales, far)),
+                np.r_[height, noise, np.full(n_scales, scale)],
+            ]
+        height, noise, *scales = np.exp(_climb(starts, rows, values))
         return cls(float(height), float(noise), np.array(scales))
 
     def inverse(self, rows: Array) -> Array:
@@ -57,6 +55,33 @@ class MaternKernel:
         matrix = self.height * matern(rows, rows, self.scales)
         matrix[np.diag_indices(len(rows))] += self.noise
         return cho_solve(cho_factor(matrix), np.eye(len(rows)))
+
+
+def _start(scales: Array) -> Array:
+    """Logarithms of height, noise and scales from which the likelihood may be climbed."""
+    return np.log(np.r_[_FIRST_HEIGHT, _FIRST_NOISE, scales])
+
+
+def _climb(starts: Sequence[Array], rows: Array, values: Array) -> Array:
+    """The logarithms of the largest likelihood that is reached from one of the starts.
+
+    There are several, since from a single one it may end where all is noise.
+    """
+    n_scales = len(starts[0]) - 2
+    found = [
+        minimize(
+            negative_log_likelihood,
+            start,
+            args=(rows, values),
+            jac=True,
+            bounds=np.log([_HEIGHTS, _NOISES, *[_SCALES] * n_scales]),
+            method="L-BFGS-B",
+            options={"maxiter": _MOST_STEPS, "ftol": _TOLERANCE},
+        )
+        for start in starts
+    ]
+    best: Array = min(found, key=lambda each: each.fun).x
+    return best
 
 
 def matern(first: Array, second: Array, scales: Array) -> Array:
