@@ -54,7 +54,9 @@ def folds(monkeypatch):
 def chosen(monkeypatch):
     """The scale that is chosen wherever one is, in short epochs."""
     monkeypatch.setattr("sklsdm.matchers.base.EPOCH_STEPS", EPOCH_STEPS)
-    monkeypatch.setattr("sklsdm.matchers.base.best_noise_scale", lambda held_out, random: CHOSEN)
+    monkeypatch.setattr(
+        "sklsdm.matchers.generators.best_noise_scale", lambda held_out, random: CHOSEN
+    )
 
 
 @pytest.mark.slow

@@ -55,11 +55,23 @@ def test_orders_that_are_no_evidence_are_not_kept():
     assert find_orders(noise, np.arange(3)) == ()
     far = noise + [0.0, 20.0, 40.0]  # no draw would be in another order
     assert find_orders(far, np.arange(3)) == ()
+    scaled = np.exp(noise[:, :2]) * [1.0, 1000.0]  # of other units, and so never in another order
+    assert find_orders(scaled, np.arange(2)) == ()
+    gains = np.where(RNG.random(200) < 0.5, 0.0, 20 + np.exp(noise[:, 0]))
+    losses = np.where(gains == 0, -9.0, noise[:, 1])  # only the repeated values are in order
+    assert orders_of(np.c_[losses, gains]) == []
     broken = PRICES.copy()
     broken[7, 1] = broken[7, 0] - 1  # "highest" is below "first" once
     assert (2, 0, 1) not in {
         tuple(chain.tolist()) for rule in orders_of(broken) for chain in rule.chains
     }
+
+
+def test_orders_beside_frequent_values_are_kept():
+    dry = RNG.random(200) < 0.3
+    rain = np.where(dry[:, None], 0.0, np.sort(RNG.gamma(1.0, size=(200, 2)), axis=1))
+    (rule,) = orders_of(rain)
+    assert_array_equal(rule.chains, [[0, 1]])
 
 
 def test_outputs_of_few_values_and_sums_are_in_no_chain():

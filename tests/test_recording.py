@@ -183,7 +183,7 @@ def test_modules_of_a_user(records, monkeypatch):
     class Own(ConditionalGenerator):
         pass
 
-    monkeypatch.setattr("sklsdm.matchers.base.ConditionalGenerator", Own)
+    monkeypatch.setattr("sklsdm.matchers.generators.ConditionalGenerator", Own)
     fitted("energy")
     assert records == []
 

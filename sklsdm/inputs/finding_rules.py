@@ -80,7 +80,7 @@ def find_rules(
     free[few] = False
     if relations is not None:
         free[relations.followers] = False
-    orders = find_orders(rows, np.flatnonzero(free))
+    orders = find_orders(rows, np.flatnonzero(free), repeated)
     return (*combined, *implied, *orders, *whole, *(() if relations is None else (relations,)))
 
 

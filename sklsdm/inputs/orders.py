@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations, pairwise
 
 import numpy as np
 import torch
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from torch import Tensor
 
+from sklsdm.inputs.repeated import RepeatedValues
 from sklsdm.inputs.rules import RuleByOutput
 
-_FEWEST_BELOW = 5.0  # responses of a Gaussian law in another order, where none is
+_FEWEST_BROKEN = 5.0  # responses that would be in another order, where none is
 _MOST_OUTPUTS = 64  # of which each is compared with each
 _MOST_CHAINS = 16
 _PASSES = 2  # over the chains; of two that share outputs the second may disturb the first
@@ -49,36 +51,52 @@ class OrderedOutputs(RuleByOutput):
         return values
 
 
-def find_orders(rows: NDArray[np.float64], columns: NDArray[np.intp]) -> tuple[OrderedOutputs, ...]:
+def find_orders(
+    rows: NDArray[np.float64],
+    columns: NDArray[np.intp],
+    repeated: Sequence[RepeatedValues] = (),
+) -> tuple[OrderedOutputs, ...]:
     """The orders of some columns of responses (n, q).
 
     Two outputs are in order if the second is below the first in no response, where five or more
-    would be if their difference had a Gaussian law with its mean and variance. Of many outputs, the
+    would be if the outputs were independent, and also if their difference had a Gaussian law. Only
+    responses count for this that have none of the `repeated` values there. Of many outputs, the
     points of a curve, only all together are asked.
     """
+    own = rows.copy()
+    for each in repeated:
+        own[np.isin(rows[:, each.start], each.values), each.start] = np.nan
     if len(columns) == rows.shape[1] > 2:
         for curve in (columns, columns[::-1].copy()):
-            steps = np.diff(rows[:, curve], axis=1)
-            if (steps >= 0).all() and _could_fall(steps).any():
+            rises = (np.diff(rows[:, curve], axis=1) >= 0).all()
+            if rises and any(
+                _is_evidence(own[:, low], own[:, high]) for low, high in pairwise(curve)
+            ):
                 return (OrderedOutputs((curve,)),)
     if not 2 <= len(columns) <= _MOST_OUTPUTS:
         return ()
     rising = columns[np.argsort(rows[:, columns].mean(axis=0), kind="stable")]
     follows = np.zeros((len(rising), len(rising)), dtype=bool)
-    for place, column in enumerate(rising[:-1]):
-        above = rows[:, rising[place + 1 :]] - rows[:, [column]]
-        follows[place, place + 1 :] = (above >= 0).all(axis=0) & _could_fall(above)
+    for low, high in combinations(range(len(rising)), 2):
+        first, second = rising[low], rising[high]
+        if (rows[:, second] >= rows[:, first]).all():
+            follows[low, high] = _is_evidence(own[:, first], own[:, second])
     chains = _chains(follows)
     if not 0 < len(chains) <= _MOST_CHAINS:
         return ()
     return (OrderedOutputs(tuple(rising[chain] for chain in chains)),)
 
 
-def _could_fall(above: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether differences (n, c) would be below 0 in some rows if they had Gaussian laws."""
-    std = above.std(axis=0)
-    z = above.mean(axis=0) / np.where(std > 0, std, 1.0)
-    return np.asarray((std > 0) & (len(above) * norm.cdf(-z) >= _FEWEST_BELOW))
+def _is_evidence(low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
+    """Whether two outputs (n,) would be in another order in five rows, if that were no rule."""
+    counts = np.isfinite(low) & np.isfinite(high)
+    low, high = low[counts], high[counts]
+    above, n_rows = high - low, len(low)
+    if n_rows == 0 or above.std() == 0:
+        return False
+    by_law = n_rows * norm.cdf(-above.mean() / above.std())
+    if_independent = np.searchsorted(np.sort(high), low).mean()
+    return bool(min(by_law, if_independent) >= _FEWEST_BROKEN)
 
 
 def _chains(follows: NDArray[np.bool_]) -> Sequence[list[int]]:
