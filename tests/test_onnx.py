@@ -136,7 +136,26 @@ def test_the_estimator_stays_as_it_was():
     assert_array_equal(est.sample(X, random_state=0), before)
 
 
+AMOUNTS = np.exp(Y / 3)
+LAWS_WITH_RULES = {
+    "amounts": AMOUNTS[:, :2],
+    "whole numbers": np.rint(100 * Y[:, :2]),
+    "a sum of parts": AMOUNTS / AMOUNTS.sum(axis=1, keepdims=True),
+    "a total": np.c_[Y[:, :2], Y[:, :2].sum(axis=1)],
+    "an order": Y[:, [0, 0]] + np.random.default_rng(1).gamma(0.3, size=(40, 1)) * [0, 1],
+    "rankings": np.argsort(Y, axis=1).astype(float),
+}
+
+
 # ------------------------------------------------------------------ every part, slowly
+@pytest.mark.slow
+@pytest.mark.parametrize("law", LAWS_WITH_RULES)
+def test_rules_that_draws_keep(tmp_path, law):
+    est = make("mdn", condition_encoder="flatten").fit(X, LAWS_WITH_RULES[law])
+    assert est._response_format_.rules
+    assert largest_difference(est, tmp_path / "a.onnx", X) < CLOSE
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("autoencoder", ["identity", "vae"])
 @pytest.mark.parametrize("matcher", MATCHERS)

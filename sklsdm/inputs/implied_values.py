@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklsdm.inputs.repeated import FEWEST_ROWS, ROUNDING, RepeatedValues
-from sklsdm.inputs.rules import RuleByOutput
+from sklsdm.inputs.rules import RuleByOutput, as_constant
 
 _FEWEST_EQUAL = 5  # responses with one value of an output, where another output has one value
 _FEWEST_MISSING = 5  # of them that would have other values if the outputs were independent
@@ -130,8 +130,9 @@ class ImpliedValues(RuleByOutput):
         return replace(self, radius=float(distances.quantile(share).clamp(0.25, 4.0)))
 
     def keep(self, values: Tensor) -> Tensor:
-        implied, sides = (torch.tensor(part).to(values) for part in (self.implied, self.sides))
-        columns = torch.tensor(self.followers, device=values.device)
+        implied = as_constant(self.implied, values.device).to(values)
+        sides = as_constant(self.sides, values.device).to(values)
+        columns = as_constant(self.followers, values.device)
         own = values.index_select(1, columns)
         own = torch.where(sides * (own - implied) < 0, 2 * implied - own, own)
         leads = values[:, self.leader : self.leader + 1] == self.value

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.stats import norm
 from torch import Tensor
 
 from sklsdm.inputs.repeated import RepeatedValues
-from sklsdm.inputs.rules import RuleByOutput
+from sklsdm.inputs.rules import RuleByOutput, as_constant
 
 _FEWEST_BROKEN = 5.0  # responses that would be in another order, where none is
 _MOST_OUTPUTS = 64  # of which each is compared with each
@@ -44,7 +43,7 @@ class OrderedOutputs(RuleByOutput):
     def keep(self, values: Tensor) -> Tensor:
         for _ in range(1 if len(self.chains) == 1 else _PASSES):
             for chain in self.chains:
-                columns = torch.tensor(chain, device=values.device)
+                columns = as_constant(chain, values.device)
                 # topk and not sort, for which ONNX has no operator.
                 rising = values.index_select(1, columns).topk(len(chain), dim=1).values.flip(1)
                 values = values.index_copy(1, columns, rising)

@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,6 +22,11 @@ from sklsdm.inputs.repeated import RepeatedValues
 EQUAL_SUMS = 1e-5  # relative difference up to which sums are equal; float32 adds up to less
 _OFF_STEP = 0.01  # of a step, within which a part lies at a whole number of them
 UNSEEN = 0.01  # of an output's standard deviation, by which keeping a rule may move its values
+
+
+def as_constant(numbers: NDArray[Any] | Tensor, device: torch.device) -> Tensor:
+    """Numbers of a rule on the device; the rules of an ONNX graph have tensors for them."""
+    return numbers if isinstance(numbers, Tensor) else torch.tensor(numbers.copy(), device=device)
 
 
 class ResponseRule(ABC):
@@ -163,8 +168,8 @@ class ConstantPixels(RuleByOutput):
         return ConstantPixels(_marked_again(self.is_constant, kept), self.values)
 
     def keep(self, values: Tensor) -> Tensor:
-        constants = torch.tensor(self.values).to(values)
-        is_constant = torch.tensor(self.is_constant, device=values.device)
+        constants = as_constant(self.values, values.device).to(values)
+        is_constant = as_constant(self.is_constant, values.device)
         return torch.where(is_constant, constants, values)
 
 
@@ -203,7 +208,7 @@ class SameValues(ResponseRule):
 
     def keep(self, values: Tensor) -> Tensor:
         order = values.topk(values.shape[1], dim=1).indices
-        wanted = torch.tensor(self.values.copy()).to(values).expand_as(values)
+        wanted = as_constant(self.values, values.device).to(values).expand_as(values)
         return torch.zeros_like(values).scatter(1, order, wanted)
 
 
@@ -232,8 +237,9 @@ class NaturalEnds(RuleByOutput):
         return NaturalEnds(self.columns[kept], self.ends[kept], self.near[kept], self.side)
 
     def keep(self, values: Tensor) -> Tensor:
-        columns = torch.tensor(self.columns, device=values.device)
-        ends, near = (torch.tensor(part).to(values) for part in (self.ends, self.near))
+        columns = as_constant(self.columns, values.device)
+        ends = as_constant(self.ends, values.device).to(values)
+        near = as_constant(self.near, values.device).to(values)
         own = values.index_select(1, columns)
         inwards = self.side * (own - ends)
         share = inwards / torch.where(near > 0, near, 1.0)
@@ -260,7 +266,7 @@ class WholeNumbers(RuleByOutput):
         return WholeNumbers(_marked_again(self.are_whole, kept))
 
     def keep(self, values: Tensor) -> Tensor:
-        are_whole = torch.tensor(self.are_whole, device=values.device)
+        are_whole = as_constant(self.are_whole, values.device)
         return torch.where(are_whole, values.round(), values)
 
 
@@ -286,8 +292,8 @@ class LinearRelations(ResponseRule):
         return np.asarray(((error <= rounding) & (error <= UNSEEN * self.scale)).all(axis=1))
 
     def keep(self, values: Tensor) -> Tensor:
-        matrix, offset = (torch.tensor(part).to(values) for part in (self.matrix, self.offset))
-        return values @ matrix + offset
+        matrix = as_constant(self.matrix, values.device).to(values)
+        return values @ matrix + as_constant(self.offset, values.device).to(values)
 
 
 @dataclass(frozen=True)
@@ -319,12 +325,10 @@ class KnownCombinations(ResponseRule):
 
     def keep(self, values: Tensor) -> Tensor:
         known, centres, mean, scale = (
-            torch.tensor(part).to(values)
+            as_constant(part, values.device).to(values)
             for part in (self.rows, self.centres, self.mean, self.scale)
         )
-        columns, judged = (
-            torch.tensor(part, device=values.device) for part in (self.columns, self.judged)
-        )
+        columns, judged = (as_constant(part, values.device) for part in (self.columns, self.judged))
         each, is_known = _nearest_by_column(values.index_select(1, columns), known)
         places = (values.index_select(1, judged) - mean) / scale
         nearest = (places @ centres.T - centres.square().sum(dim=1) / 2).argmax(dim=1)

@@ -19,6 +19,7 @@ from sklsdm.encoders import (
 )
 from sklsdm.inputs.repeated import RepeatedValues
 from sklsdm.inputs.response_format import take_exact_values
+from sklsdm.inputs.rules import ResponseRule
 from sklsdm.inputs.standardising import Standardiser
 from sklsdm.modules import PotentialGenerator
 from sklsdm.onnx.operators import use_traced_slope
@@ -46,6 +47,18 @@ class _Affine(nn.Module):
         if self.inverse:
             return values * self.scale + self.mean
         return (values - self.mean) / self.scale
+
+
+def _with_tensors(rule: ResponseRule) -> ResponseRule:
+    """A rule with tensors in place of arrays, which export does not follow."""
+    found = copy.copy(rule)
+    for name, value in vars(rule).items():
+        if isinstance(value, np.ndarray):
+            value = torch.tensor(value.copy())
+        elif isinstance(value, tuple):
+            value = tuple(torch.tensor(each) for each in value)
+        object.__setattr__(found, name, value)  # rules are frozen
+    return found
 
 
 class _Repeated(nn.Module):
@@ -138,7 +151,7 @@ class ResponseGraph(nn.Module):
         self.repeated_columns = [each.columns for each in form.repeated]
         self.repeated = nn.ModuleList(_Repeated(each, dtype) for each in form.repeated)
         self.shape = form.shape
-        self.rules = form.rules
+        self.rules = tuple(map(_with_tensors, form.rules))
         self.known_repeated = form.repeated
         self.is_clipped = form.range is not None
         if form.range is not None:
