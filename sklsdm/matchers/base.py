@@ -190,12 +190,13 @@ class BaseMatcher(TrainedPart, ABC):
     def _noise_dim(self, latent_dim: int) -> int:
         """How many standard normal numbers one draw takes."""
 
-    @abstractmethod
     def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
         """Codes (b, k) drawn by `module` for conditions (b, p) and noise (b, noise_dim).
 
-        A network with `takes_several` gets noise (b m, noise_dim), for m draws of each in turn.
+        By default they are what the module gives for both. A network with `takes_several` gets
+        noise (b m, noise_dim), for m draws of each in turn.
         """
+        return module(condition, noise)
 
     @abstractmethod
     def _objective(self, module: Any, data: MatchingData, plan: Plan) -> Any:

@@ -103,6 +103,3 @@ class GeneratorMatcher(BaseMatcher):
 
     def _noise_dim(self, latent_dim: int) -> int:
         return max(8, latent_dim) if self.noise_dim == "auto" else int(self.noise_dim)
-
-    def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
-        return module(condition, noise)

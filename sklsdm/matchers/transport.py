@@ -271,6 +271,3 @@ class TransportMatcher(BaseMatcher):
 
     def _held_out(self, objective: Any, data: MatchingData, plan: Plan) -> HeldOutScore | None:
         return super()._held_out(objective, data, plan) if data.condition_dim else None
-
-    def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
-        return module(condition, noise)

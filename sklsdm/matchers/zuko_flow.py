@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-from torch import Tensor
 
 from sklsdm.matchers.base import Plan
 from sklsdm.matchers.data import MatchingData
@@ -70,6 +67,3 @@ class ZukoFlowMatcher(LikelihoodMatcher):
         )
         start_linear(density, data.condition, data.latent, invertible=True)
         return density
-
-    def _draw(self, module: Any, condition: Tensor, noise: Tensor) -> Tensor:
-        return module(condition, noise)
