@@ -167,3 +167,29 @@ def test_equal_labels_stay_equal():
     encoded = encoder.fit_encode(labels, codes, 0)
     assert len(np.unique(encoded, axis=0)) == 3
     assert_array_equal(encoder.encode(labels), encoded)
+
+
+def test_shares_are_those_of_least_squares():
+    random = np.random.default_rng(0)
+    first, second = random.normal(size=(2, 50))
+    shares = gaussian_process._shares([first, second])
+    assert_allclose(shares.sum(), 1.0)
+    tried = np.linspace(0, 1, 1001)
+    losses = np.square(tried[:, None] * first + (1 - tried[:, None]) * second).mean(axis=1)
+    assert abs(shares[0] - tried[losses.argmin()]) < 0.002
+    assert_array_equal(gaussian_process._shares([first, 3 * first]), [1.0, 0.0])
+    assert_array_equal(gaussian_process._shares([first, first]), [1.0, 0.0])
+    assert_array_equal(gaussian_process._shares([first]), [1.0])
+
+
+def test_two_kernels_predict_together():
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(200, 3)).astype(np.float32)
+    law = np.sin(2 * rows[:, :1]) + 0.3 * np.sin(3 * rows.sum(axis=1, keepdims=True))
+    process = CrossFittedGaussianProcess(8)
+    predicted = process.fit_predict(rows, law, 0, None, [np.zeros((200, 1))])
+    assert_array_equal(process.places_, [0, 0])
+    assert (process.scales_[0] == process.scales_[0, 0]).all()
+    assert len(np.unique(process.scales_[1])) == 3
+    # All pairs, that itself among them, predict it nearly as well as the others alone did.
+    assert np.square(process.predict(rows) - law).mean() <= np.square(predicted - law).mean()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,9 @@ class CrossFittedGaussianProcess:
     """A Gaussian process for each dimension of the codes: it follows smooth laws from few pairs.
 
     The numbers of its Matérn kernel (height, noise and length scales) have the largest marginal
-    likelihood of some of the pairs. There is one length scale for all columns or, where that
-    predicts better, one for each. A new condition is predicted by the process of all pairs. A pair
+    likelihood of some of the pairs. Two kernels, with one length scale for all columns and with one
+    for each, predict together: each has the share with which pairs left out are predicted best. A
+    new condition is predicted by the process of all pairs. A pair
     is predicted by that of all others, or of all that are not of its group, with a kernel that was
     chosen without the pair's fold: a kernel that was chosen by the pair, too, tells its code too
     well. Codes with more than `n_components` dimensions are predicted by their first principal
@@ -43,10 +44,12 @@ class CrossFittedGaussianProcess:
         The conditions from which it predicts: all, or some 1,500 at random.
     columns_ : ndarray of shape (r,)
         Which dimensions or components are predicted.
-    scales_ : ndarray of shape (r, p)
-        Length scales of each process.
-    weights_ : ndarray of shape (m, r)
-        Of the kernel between a new condition and `rows_`.
+    places_ : ndarray of shape (k,)
+        Which of the r predictions each of the k kernels has a share in.
+    scales_ : ndarray of shape (k, p)
+        Length scales of each kernel.
+    weights_ : ndarray of shape (m, k)
+        Of each kernel between a new condition and `rows_`, times its share.
     mean_ : ndarray of shape (r,)
         What is predicted far from all rows.
 
@@ -79,7 +82,7 @@ class CrossFittedGaussianProcess:
         self.rows_ = condition[own]
         n_groups = len(np.unique(members[own]))
         if len(own) < _FEWEST_ROWS or n_groups < _FEWEST_GROUPS:
-            return self._keep([], [], [], condition, codes)
+            return self._keep([], [], condition, codes)
         n_folds = _FOLDS if len(own) < _MANY else _FOLDS_OF_MANY
         pairs = _Pairs(
             condition[own].astype(np.float64),
@@ -91,51 +94,66 @@ class CrossFittedGaussianProcess:
         numbers_of_scales = [1, n_columns] if 1 < n_columns <= _MOST_SCALES else [1]
         mean_alone = np.broadcast_to(codes.mean(axis=0), codes.shape)
         known = _least_squares([(each - codes)[own] for each in (*others, mean_alone)])
-        columns, scales, weights, left_out = [], [], [], []
+        columns, left_out = [], []
+        kernels: list[_Kernel] = []
         for column, values in enumerate(codes[own].T):
             mean, spread = values.mean(), values.std()
             if spread == 0 or not known[:, column].any():
                 continue
             target = (values - mean) / spread
-            found = {n: pairs.left_out(target, n) for n in numbers_of_scales}
-            n_scales = min(found, key=lambda n: np.square(found[n]).mean())
-            squares = np.square(spread * found[n_scales])
-            if not _is_worth_it(squares, known[:, column], n_groups):
+            errors = [spread * pairs.left_out(target, n) for n in numbers_of_scales]
+            least = _least_squares([each[:, None] for each in errors])[:, 0]
+            if not _is_worth_it(least, known[:, column], n_groups):
                 continue
-            kernel = pairs.kernel(target, n_scales)
+            shares = _shares(errors)
+            for n_scales, share in zip(numbers_of_scales, shares, strict=True):
+                if share > 0:
+                    kernel = pairs.kernel(target, n_scales)
+                    by_row = kernel.height * kernel.inverse(pairs.rows) @ target
+                    scales = np.broadcast_to(kernel.scales, n_columns)
+                    kernels.append(_Kernel(len(columns), scales, spread * share * by_row))
             columns.append(column)
-            scales.append(np.broadcast_to(kernel.scales, n_columns))
-            weights.append(spread * kernel.height * kernel.inverse(pairs.rows) @ target)
-            left_out.append(values - spread * found[n_scales])
-        predicted = self._keep(columns, scales, weights, condition, codes[own])
+            left_out.append(values - shares @ errors)
+        predicted = self._keep(columns, kernels, condition, codes[own])
         predicted[own] = np.array(left_out).reshape(len(columns), len(own)).T
         return predicted
 
     def _keep(
         self,
         columns: list[int],
-        scales: list[Array],
-        weights: list[Array],
+        kernels: list[_Kernel],
         condition: NDArray[Any],
         codes: Array,
     ) -> Array:
-        """Keep the processes of some columns of the codes; what they predict for `condition`."""
+        """Keep the kernels of some columns of the codes; what they predict for `condition`."""
         self.columns_ = np.array(columns, dtype=np.intp)
         self.mean_ = codes[:, self.columns_].mean(axis=0)
-        self.scales_ = np.array(scales).reshape(len(columns), condition.shape[1])
-        self.weights_ = np.array(weights).reshape(len(columns), len(self.rows_)).T
+        self.places_ = np.array([each.place for each in kernels], dtype=np.intp)
+        scales, weights = [each.scales for each in kernels], [each.weights for each in kernels]
+        self.scales_ = np.array(scales).reshape(len(kernels), condition.shape[1])
+        self.weights_ = np.array(weights).reshape(len(kernels), len(self.rows_)).T
         return self.predict(condition)
 
     @np.errstate(under="ignore")
     def predict(self, condition: NDArray[Any]) -> Array:
         """Predictions (n, r) for new conditions."""
-        found = np.empty((len(condition), len(self.mean_)))
+        found = np.tile(self.mean_, (len(condition), 1))
         own = self.rows_.astype(np.float64)
         for rows in row_slices(len(condition), 4 * len(own)):
             block = condition[rows].astype(np.float64)
-            for column, scales in enumerate(self.scales_):
-                found[rows, column] = matern(block, own, scales) @ self.weights_[:, column]
-        return found + self.mean_
+            for place, scales, weights in zip(
+                self.places_, self.scales_, self.weights_.T, strict=True
+            ):
+                found[rows, place] += matern(block, own, scales) @ weights
+        return found
+
+
+class _Kernel(NamedTuple):
+    """A kernel's length scales (p,) and weights (m,), and the prediction that it has a share in."""
+
+    place: int
+    scales: Array
+    weights: Array
 
 
 @dataclass(frozen=True)
@@ -192,6 +210,20 @@ def _least_squares(errors: Sequence[Array]) -> Array:
     squares = np.square(errors)
     best = squares.mean(axis=1).argmin(axis=0)
     return squares[best, :, np.arange(len(best))].T
+
+
+def _shares(errors: Sequence[Array]) -> Array:
+    """Shares of one or two models in a prediction, by their errors (m,): those of least squares.
+
+    The error of the prediction is the sum of errors times shares, which lie in [0, 1] and add up
+    to 1.
+    """
+    if len(errors) == 1:
+        return np.ones(1)
+    first, second = errors
+    apart = np.square(second - first).sum()
+    share = (second - first) @ second / apart if apart > 0 else 1.0
+    return np.array([share, 1 - share]).clip(0, 1)
 
 
 def _is_worth_it(squares: Array, known: Array, n_groups: int) -> bool:
