@@ -49,7 +49,7 @@ def test_likelihood_and_gradient_are_those_of_scikit_learn(scales):
 def test_the_kernel_chosen_is_as_likely_as_scikit_learns():
     values = (NOISY[:, 0] - NOISY[:, 0].mean()) / NOISY[:, 0].std()
     rows = X.astype(float)
-    chosen = MaternKernel.most_likely(rows, values, 3)
+    _, chosen = MaternKernel.most_likely(rows, values, (1, 3))
     first = ConstantKernel() * Matern(np.full(3, np.sqrt(3.0)), nu=2.5) + WhiteKernel(0.1)
     theirs = GaussianProcessRegressor(first, random_state=0).fit(rows, values)
     ours = np.log([chosen.height, chosen.noise, *chosen.scales])
@@ -80,18 +80,18 @@ def test_columns_that_do_not_matter_cost_little():
 
 def test_a_kernel_is_chosen_without_the_fold_that_it_predicts(monkeypatch):
     seen = []
-    choose = gaussian_process._Pairs.kernel
+    choose = gaussian_process._Pairs.kernels
 
-    def spy(self, values, n_scales, kept=None):
+    def spy(self, values, kept=None):
         seen.append(kept)
-        return choose(self, values, n_scales, kept)
+        return choose(self, values, kept)
 
-    monkeypatch.setattr(gaussian_process._Pairs, "kernel", spy)
+    monkeypatch.setattr(gaussian_process._Pairs, "kernels", spy)
     CrossFittedGaussianProcess(8).fit_predict(
         X, NOISY[:, :1], 0, np.arange(120) // 4, [MEANS[0][:, :1]]
     )
     by_folds = [kept for kept in seen if kept is not None]
-    assert len(by_folds) == 2 * 5  # for one length scale, and for one for each column
+    assert len(by_folds) == 5
     for kept in by_folds:
         assert 0 < len(kept) < 120
         assert not np.isin(np.setdiff1d(np.arange(120), kept) // 4, kept // 4).any()
@@ -172,14 +172,14 @@ def test_equal_labels_stay_equal():
 def test_shares_are_those_of_least_squares():
     random = np.random.default_rng(0)
     first, second = random.normal(size=(2, 50))
-    shares = gaussian_process._shares([first, second])
+    shares = gaussian_process._shares(np.array([first, second]))
     assert_allclose(shares.sum(), 1.0)
     tried = np.linspace(0, 1, 1001)
     losses = np.square(tried[:, None] * first + (1 - tried[:, None]) * second).mean(axis=1)
     assert abs(shares[0] - tried[losses.argmin()]) < 0.002
-    assert_array_equal(gaussian_process._shares([first, 3 * first]), [1.0, 0.0])
-    assert_array_equal(gaussian_process._shares([first, first]), [1.0, 0.0])
-    assert_array_equal(gaussian_process._shares([first]), [1.0])
+    assert_array_equal(gaussian_process._shares(np.array([first, 3 * first])), [1.0, 0.0])
+    assert_array_equal(gaussian_process._shares(np.array([first, first])), [1.0, 0.0])
+    assert_array_equal(gaussian_process._shares(np.array([first])), [1.0])
 
 
 def test_two_kernels_predict_together():

@@ -10,6 +10,8 @@ from unittest.mock import patch
 import joblib
 
 import sklsdm.encoders.boosting
+import sklsdm.encoders.gaussian_process
+import sklsdm.encoders.matern
 import sklsdm.encoders.trees
 import sklsdm.fitting.labelling
 import sklsdm.fitting.sight
@@ -24,7 +26,8 @@ from sklsdm.matchers import BaseMatcher
 def small_budgets(steps: int = 20, epochs: int = 1) -> Iterator[None]:
     """No matcher takes more than `steps`, no autoencoder more than `epochs`, whatever is asked.
 
-    An epoch of an autoencoder has `steps` steps where the rows are few, and forests have 20 trees.
+    An epoch of an autoencoder has `steps` steps where the rows are few, forests have 20 trees, and
+    the kernels of a Gaussian process are chosen by 30 pairs in 3 steps.
     Everything runs in this process, since others would not know of the cut.
     """
     budget, net = BaseMatcher.budget, TrainedAutoencoder._net
@@ -46,6 +49,8 @@ def small_budgets(steps: int = 20, epochs: int = 1) -> Iterator[None]:
             cuts.enter_context(patch.object(kind, "_min_steps", lambda self, form: steps))
         cuts.enter_context(patch.object(sklsdm.encoders.trees, "_TREES", (20, 20)))
         cuts.enter_context(patch.object(sklsdm.encoders.boosting, "_MOST_TREES", 3))
+        cuts.enter_context(patch.object(sklsdm.encoders.gaussian_process, "_MOST_TO_TUNE", 30))
+        cuts.enter_context(patch.object(sklsdm.encoders.matern, "_MOST_STEPS", 3))
         cuts.enter_context(patch.object(sklsdm.metrics.classifier, "N_TREES", 50))
         for module in (sklsdm.fitting.labelling, sklsdm.fitting.sight):
             cuts.enter_context(patch.object(module, "_STEPS", steps))

@@ -91,29 +91,27 @@ class CrossFittedGaussianProcess:
             random.permutation(len(own)),
         )
         n_columns = condition.shape[1]
-        numbers_of_scales = [1, n_columns] if 1 < n_columns <= _MOST_SCALES else [1]
         mean_alone = np.broadcast_to(codes.mean(axis=0), codes.shape)
         known = _least_squares([(each - codes)[own] for each in (*others, mean_alone)])
-        columns, left_out = [], []
+        columns: list[int] = []
+        left_out: list[Array] = []
         kernels: list[_Kernel] = []
         for column, values in enumerate(codes[own].T):
             mean, spread = values.mean(), values.std()
             if spread == 0 or not known[:, column].any():
                 continue
             target = (values - mean) / spread
-            errors = [spread * pairs.left_out(target, n) for n in numbers_of_scales]
-            least = _least_squares([each[:, None] for each in errors])[:, 0]
-            if not _is_worth_it(least, known[:, column], n_groups):
+            errors = pairs.left_out(target, known[:, column] / spread**2)
+            if errors is None:
                 continue
             shares = _shares(errors)
-            for n_scales, share in zip(numbers_of_scales, shares, strict=True):
+            for kernel, share in zip(pairs.kernels(target), shares, strict=True):
                 if share > 0:
-                    kernel = pairs.kernel(target, n_scales)
                     by_row = kernel.height * kernel.inverse(pairs.rows) @ target
                     scales = np.broadcast_to(kernel.scales, n_columns)
                     kernels.append(_Kernel(len(columns), scales, spread * share * by_row))
             columns.append(column)
-            left_out.append(values - shares @ errors)
+            left_out.append(values - spread * shares @ errors)
         predicted = self._keep(columns, kernels, condition, codes[own])
         predicted[own] = np.array(left_out).reshape(len(columns), len(own)).T
         return predicted
@@ -165,24 +163,38 @@ class _Pairs:
     splits: Sequence[Split]
     order: NDArray[np.intp]
 
-    def left_out(self, values: Array, n_scales: int) -> Array:
-        """Errors (m,) at pairs that are predicted by those of other groups.
+    @property
+    def numbers_of_scales(self) -> tuple[int, ...]:
+        """The number of length scales of each kernel."""
+        n_columns = self.rows.shape[1]
+        return (1, n_columns) if 1 < n_columns <= _MOST_SCALES else (1,)
 
-        The kernel is chosen without the fold of the pair.
+    def left_out(self, values: Array, known: Array) -> Array | None:
+        """Errors (k, m) of each kernel at pairs that are predicted by those of other groups.
+
+        The kernels are chosen without the fold of the pair. None where the process is not worth it:
+        `known` (m,) are squared errors of another model. Where it is clearly worse after some
+        folds, the others are spared.
         """
-        errors = np.empty(len(values))
+        errors = np.full((len(self.numbers_of_scales), len(values)), np.nan)
         for kept, held in self.splits:
-            inverse = self.kernel(values, n_scales, kept).inverse(self.rows)
-            errors[held] = _left_out(inverse, inverse @ values, self.members, held)
-        return errors
+            for own, kernel in zip(errors, self.kernels(values, kept), strict=True):
+                inverse = kernel.inverse(self.rows)
+                own[held] = _left_out(inverse, inverse @ values, self.members, held)
+            done = np.isfinite(errors[0])
+            squares = _least_squares(errors[:, done, None])[:, 0]
+            gains = known[done] - squares
+            doubt = _STANDARD_ERRORS * gains.std() / np.sqrt(len(np.unique(self.members[done])))
+            if gains.mean() < -doubt:
+                return None
+        is_worth_it = squares.mean() < _BETTER * known.mean() and gains.mean() > doubt
+        return errors if is_worth_it else None
 
-    def kernel(
-        self, values: Array, n_scales: int, kept: NDArray[np.intp] | None = None
-    ) -> MaternKernel:
-        """The kernel of the largest marginal likelihood of some of the pairs `kept`."""
+    def kernels(self, values: Array, kept: NDArray[np.intp] | None = None) -> list[MaternKernel]:
+        """The kernels of the largest marginal likelihood of some of the pairs `kept`."""
         order = self.order if kept is None else self.order[np.isin(self.order, kept)]
         some = order[:_MOST_TO_TUNE]
-        return MaternKernel.most_likely(self.rows[some], values[some], n_scales)
+        return MaternKernel.most_likely(self.rows[some], values[some], self.numbers_of_scales)
 
 
 def _members(groups: Groups, n_pairs: int) -> NDArray[np.intp]:
@@ -205,15 +217,15 @@ def _whole_groups(members: NDArray[np.intp], random: np.random.Generator) -> NDA
     return np.flatnonzero(chosen[members])
 
 
-def _least_squares(errors: Sequence[Array]) -> Array:
+def _least_squares(errors: Sequence[Array] | Array) -> Array:
     """Squared errors (m, k) of whichever model has the least for each of k columns."""
     squares = np.square(errors)
     best = squares.mean(axis=1).argmin(axis=0)
     return squares[best, :, np.arange(len(best))].T
 
 
-def _shares(errors: Sequence[Array]) -> Array:
-    """Shares of one or two models in a prediction, by their errors (m,): those of least squares.
+def _shares(errors: Array) -> Array:
+    """Shares (k,) of one or two models in a prediction, by errors (k, m): those of least squares.
 
     The error of the prediction is the sum of errors times shares, which lie in [0, 1] and add up
     to 1.
@@ -224,13 +236,6 @@ def _shares(errors: Sequence[Array]) -> Array:
     apart = np.square(second - first).sum()
     share = (second - first) @ second / apart if apart > 0 else 1.0
     return np.array([share, 1 - share]).clip(0, 1)
-
-
-def _is_worth_it(squares: Array, known: Array, n_groups: int) -> bool:
-    """Whether squared errors (m,) of a process are clearly less than those of another model."""
-    gains = known - squares
-    error = gains.std() / np.sqrt(n_groups)
-    return bool(squares.mean() < _BETTER * known.mean() and gains.mean() > _STANDARD_ERRORS * error)
 
 
 def _left_out(

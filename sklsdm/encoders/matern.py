@@ -29,10 +29,13 @@ class MaternKernel:
     scales: Array  # one for each column, or one alone
 
     @classmethod
-    def most_likely(cls, rows: Array, values: Array, n_scales: int) -> MaternKernel:
-        """The kernel of the largest marginal likelihood of values (m,) at rows (m, p).
+    def most_likely(
+        cls, rows: Array, values: Array, numbers_of_scales: Sequence[int]
+    ) -> list[MaternKernel]:
+        """The kernels of the largest marginal likelihood of values (m,) at rows (m, p).
 
-        Values are standardised. `n_scales` is 1, or p for a length scale of each column.
+        Values are standardised. The numbers of length scales are (1,), or (1, p) for a second
+        kernel that has one for each column.
 
         References
         ----------
@@ -40,15 +43,14 @@ class MaternKernel:
         5.9.
         """
         far = np.sqrt(rows.shape[1])  # the distance of two rows, about
-        starts = [_start(np.full(1, far)), _start(np.full(1, _NEAR * far))]
-        if n_scales > 1:  # each column's is sought from one for all, too
-            height, noise, scale = _climb(starts, rows, values)
-            starts = [
-                _start(np.full(n_scales, far)),
-                np.r_[height, noise, np.full(n_scales, scale)],
-            ]
-        height, noise, *scales = np.exp(_climb(starts, rows, values))
-        return cls(float(height), float(noise), np.array(scales))
+        further = _start(np.full(1, _NEAR * far))
+        found = []
+        for n_scales in numbers_of_scales:
+            reached = _climb([_start(np.full(n_scales, far)), further], rows, values)
+            height, noise, *scales = np.exp(reached)
+            found.append(cls(float(height), float(noise), np.array(scales)))
+            further = np.r_[reached[:2], np.broadcast_to(reached[2:], rows.shape[1])]
+        return found
 
     def inverse(self, rows: Array) -> Array:
         """The inverse (m, m) of the kernel of rows (m, p) with noise."""
