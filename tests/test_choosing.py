@@ -454,9 +454,8 @@ def test_short_fits_of_uses_take_a_share_of_the_final_steps(monkeypatch):
     monkeypatch.setattr(choosing, "_FEWEST_STEPS", 100)
     taken = []
 
-    def noted(self, fold, matcher, *args):
-        taken.append(matcher.max_steps)
-        self.progress.advance()
+    def noted(self, setting, fold):
+        taken.append(self.matcher.max_steps)
         return np.zeros(9)
 
     monkeypatch.setattr(choosing.ShortFits, "scores", noted)
@@ -490,9 +489,8 @@ def test_short_fits_of_labelled_images_are_doubted_more(uses, errors, chosen, mo
     noise = (noise - noise.mean()) * 20 / noise.std(ddof=1) + errors
     at = dict(zip(uses, (noise, np.zeros(400), np.full(400, 99.0)), strict=True))
 
-    def told(self, fold, matcher, coded, encoder, use, *args):
-        self.progress.advance()
-        return at[use]
+    def told(self, setting, fold):
+        return at[setting.use]
 
     rows = np.random.default_rng(0).normal(size=(400, 2)).astype(np.float32)
     pairs = choosing.Pairs(rows, rows)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ from sklsdm.fitting.uses import data_for, use_for_encoders
 from sklsdm.matchers import BaseMatcher, EnergyMatcher, MatchingData, MDNMatcher
 from sklsdm.nets import is_as_good
 from sklsdm.progress import Progress, write_line
+from sklsdm.run import Run
 
 # Condition encoders are compared by mixture densities, which learn quickest how a law follows x:
 # after 200 steps they tell a law that turns with x from one that does not (docs/lessons.md).
@@ -99,43 +99,54 @@ def choose_setting(
     -------
     ComparedSetting
     """
-    uses = list(spaces)
-    use = for_encoders = use_for_encoders(uses)
-    name = next(iter(encoders))
     encoder_scores: Scores = {}
     use_scores: Scores = {}
-    fits = ShortFits(stage, folds_for(stage, validation), spread)
-    budget = matcher.budget(len(stage.pairs))
-    if len(encoders) > 1 and fits.folds:
-        quick = _quick_matcher(spaces[for_encoders].codes.shape[1], min(budget, _ENCODER_STEPS))
-        encoder_scores = fits.compare(
-            "condition encoders",
-            list(encoders),
-            lambda key, fold: fits.scores(
-                fold, quick, spaces[for_encoders], encoders[key], "none", best_state=True
-            ),
-            n_steps=quick.max_steps,
-        )
+    folds = folds_for(stage, validation)
+    use, name = use_for_encoders(list(spaces)), next(iter(encoders))
+    if len(encoders) > 1 and folds:
+        encoder_scores = _compare_encoders(stage, folds, spread, spaces[use], encoders, matcher)
         name = choose_first_as_good(encoder_scores)
-    if len(uses) > 1 and fits.folds:
-        share = int(_SHARE_OF_STEPS * budget / (len(uses) * len(fits.folds)))
-        n_steps = min(budget, max(_FEWEST_STEPS, share))
-        labels = stage.pairs.are_labels
-        pairing_steps = min(budget, _LABELLING_STEPS if labels else _PAIRING_STEPS)
-        short = clone(matcher).set_params(max_steps=n_steps, callbacks=None)
-        labelled_images = labels and stage.responses.format.is_image
+    if len(spaces) > 1 and folds:
+        labelled_images = stage.pairs.are_labels and stage.responses.format.is_image
         doubt = _DOUBT_OF_LABELLED_IMAGES if labelled_images else _DOUBT_OF_USES
-        use_scores = fits.compare(
-            "uses of the unpaired responses",
-            uses,
-            lambda key, fold: fits.scores(
-                fold, short, spaces[key], encoders[name], key, pairing_steps
-            ),
-            n_steps=n_steps,
-            hopeless=max(doubt, _HOPELESS),
-        )
+        settings = {each: Setting(each, spaces[each], encoders[name]) for each in spaces}
+        use_scores = _compare_uses(stage, folds, spread, settings, matcher, doubt)
         use = choose_first_as_good(use_scores, doubt)
     return ComparedSetting(Setting(use, spaces[use], encoders[name]), encoder_scores, use_scores)
+
+
+def _compare_encoders(
+    stage: StageTwo,
+    folds: Sequence[Fold],
+    spread: NDArray[np.float64],
+    coded: Coded,
+    encoders: Mapping[str, BaseConditionEncoder],
+    matcher: BaseMatcher,
+) -> Scores:
+    """The scores of condition encoders, on the pairs alone; `matcher` only bounds the steps."""
+    n_steps = min(matcher.budget(len(stage.pairs)), _ENCODER_STEPS)
+    quick = _quick_matcher(coded.codes.shape[1], n_steps)
+    settings = {name: Setting("none", coded, encoder) for name, encoder in encoders.items()}
+    fits = ShortFits(stage, folds, spread, quick, best_state=True)
+    return fits.compare("condition encoders", settings)
+
+
+def _compare_uses(
+    stage: StageTwo,
+    folds: Sequence[Fold],
+    spread: NDArray[np.float64],
+    settings: Mapping[str, Setting],
+    matcher: BaseMatcher,
+    doubt: float,
+) -> Scores:
+    """The scores of the uses of unpaired responses; the `doubt` is that of the choice by them."""
+    budget = matcher.budget(len(stage.pairs))
+    share = int(_SHARE_OF_STEPS * budget / (len(settings) * len(folds)))
+    n_steps = min(budget, max(_FEWEST_STEPS, share))
+    pairing_steps = min(budget, _LABELLING_STEPS if stage.pairs.are_labels else _PAIRING_STEPS)
+    short = clone(matcher).set_params(max_steps=n_steps, callbacks=None)
+    fits = ShortFits(stage, folds, spread, short, pairing_steps=pairing_steps)
+    return fits.compare("uses of the unpaired responses", settings, max(doubt, _HOPELESS))
 
 
 def scores_by_fold(
@@ -201,79 +212,117 @@ def folds_for(stage: StageTwo, validation: Pairs | None) -> list[Fold]:
     ]
 
 
-class ShortFits:
-    """Short fits of candidates, all on the same folds, judged on the pairs held out from each."""
+@dataclass(frozen=True)
+class _ShortFit:
+    """On what a short fit was made, and the scores (v,) of the pairs held out from it."""
 
-    def __init__(self, stage: StageTwo, folds: Sequence[Fold], spread: NDArray[np.float64]) -> None:
+    setting: Setting
+    fold: Fold
+    condition: Tensor  # of the pairs that are kept, as its encoder gives them
+    scores: NDArray[np.float64]
+
+    def is_that_of(self, setting: Setting, fold: Fold, condition: Tensor) -> bool:
+        """Whether a fit on these would be the same one, be it of another encoder."""
+        return (
+            fold is self.fold
+            and setting.coded is self.setting.coded
+            and setting.use == self.setting.use
+            and torch.equal(condition, self.condition)
+        )
+
+
+class ShortFits:
+    """Short fits of one matcher in several settings, all judged on the same folds.
+
+    Parameters
+    ----------
+    stage : StageTwo
+        What is fitted on.
+    folds : sequence of Fold
+        Each setting is fitted on the pairs kept in a fold, and judged on those held out.
+    spread : ndarray of shape (q,)
+        Standard deviations of the outputs, by which responses are divided before they are judged.
+    matcher : BaseMatcher
+        Copies of it are fitted, for all its steps.
+    best_state : bool, default=False
+        Whether the held-out pairs choose the state of a fit, too: otherwise a setting that learns
+        faster, and overfits sooner, loses to one that has hardly begun.
+    pairing_steps : int, default=0
+        Most steps of the model of x given the code, where the use is "pair".
+    """
+
+    def __init__(
+        self,
+        stage: StageTwo,
+        folds: Sequence[Fold],
+        spread: NDArray[np.float64],
+        matcher: BaseMatcher,
+        *,
+        best_state: bool = False,
+        pairing_steps: int = 0,
+    ) -> None:
         self.stage = stage
         self.folds = folds
         self.spread = spread
-        self._judged: list[tuple[Any, Tensor, NDArray[np.float64]]] = []  # in one comparison
+        self.matcher = matcher
+        self.best_state = best_state
+        self.pairing_steps = pairing_steps
+        self._made: list[_ShortFit] = []
 
     def compare(
-        self,
-        what: str,
-        candidates: Sequence[str],
-        score: Callable[[str, Fold], NDArray[np.float64]],
-        *,
-        n_steps: int,
-        hopeless: float = _HOPELESS,
+        self, what: str, settings: Mapping[str, Setting], hopeless: float = _HOPELESS
     ) -> Scores:
-        """The scores of candidates by name, see :func:`scores_by_fold`.
+        """The scores of settings by name, see :func:`scores_by_fold`.
 
-        It says how many fits follow, of what and of how many steps, and shows their progress.
+        It says how many fits follow, of `what` and of how many steps, and shows their progress.
         """
-        verbose, n_fits = self.stage.run.verbose, len(candidates) * len(self.folds)
+        verbose, n_fits = self.stage.run.verbose, len(settings) * len(self.folds)
         if verbose:
-            fits = f"{n_fits} fits of at most {n_steps} steps"
-            write_line(f"comparing {len(candidates)} {what}: {fits}")
-        self._judged.clear()  # they are of another matcher
-        with Progress(what, n_fits, "fit", verbose) as self.progress:
-            found = scores_by_fold(candidates, self.folds, score, hopeless)
-            self.progress.close("decided" if self.progress.done < self.progress.total else "")
+            fits = f"{n_fits} fits of at most {self.matcher.max_steps} steps"
+            write_line(f"comparing {len(settings)} {what}: {fits}")
+        with Progress(what, n_fits, "fit", verbose) as progress:
+
+            def score(name: str, fold: Fold) -> NDArray[np.float64]:
+                scores = self.scores(settings[name], fold)
+                progress.advance()
+                return scores
+
+            found = scores_by_fold(settings, self.folds, score, hopeless)
+            progress.close("decided" if progress.done < progress.total else "")
         return found
 
-    def scores(
-        self,
-        fold: Fold,
-        matcher: BaseMatcher,
-        coded: Coded,
-        encoder: BaseConditionEncoder,
-        use: str,
-        pairing_steps: int = 0,
-        best_state: bool = False,
-    ) -> NDArray[np.float64]:
-        """Multiscale scores (v,) of the pairs of a fold.
+    def scores(self, setting: Setting, fold: Fold) -> NDArray[np.float64]:
+        """Multiscale scores (v,) of the pairs held out in a fold, by a fit on the others.
 
-        A copy of `matcher` is fitted on the pairs that are not held out, for all its steps. With
-        `best_state` the held-out pairs choose its state, too: otherwise a candidate that learns
-        faster, and overfits sooner, loses to one that has hardly begun. `pairing_steps` bounds the
-        model of x given the code, where `use` is "pair". An encoder that gives the conditions of
-        one before it, such as "periodic" where a fold has no waves, has its scores.
+        An encoder that gives the conditions of one before it, such as "periodic" where a fold has
+        no waves, has its scores.
         """
+        assert setting.encoder is not None
+        setting = replace(setting, encoder=setting.encoder.for_trials())
         run = replace(self.stage.run, checkpoint=None, verbose=0, is_trial=True)
-        data = self.stage.data(Setting(use, coded, encoder.for_trials()), fold)
-        fit = (id(fold), id(coded), use)
-        for same, condition, scores in self._judged:
-            if same == fit and torch.equal(condition, data.condition):
-                self.progress.advance()
-                return scores
+        data = self.stage.data(setting, fold)
+        for earlier in self._made:
+            if earlier.is_that_of(setting, fold, data.condition):
+                return earlier.scores
         held_condition = data.held_condition.cpu().numpy()
-        if not best_state:
+        fitted = clone(self.matcher)
+        fitted.fit(self._data_to_fit(data, setting.use, run), run)
+        if fitted.interrupted_:
+            raise KeyboardInterrupt
+        sampler = setting.coded.space.sampler(fitted)
+        scores = multiscale_scores(sampler, held_condition, fold.held.y, self.spread)
+        self._made.append(_ShortFit(setting, fold, data.condition, scores))
+        return scores
+
+    def _data_to_fit(self, data: MatchingData, use: str, run: Run) -> MatchingData:
+        """The data of a short fit, with pseudo-pairs where they are used."""
+        if not self.best_state:
             data = replace(
                 data, held_condition=data.held_condition[:0], held_latent=data.held_latent[:0]
             )
         if use == "pair" and data.recovered is None:
             data = _with_fewer_codes(data)
-        fitted = clone(matcher)
-        fitted.fit(data_for(use, data, run, pairing_steps), run)
-        if fitted.interrupted_:
-            raise KeyboardInterrupt
-        self.progress.advance()
-        sampler = coded.space.sampler(fitted)
-        scores = multiscale_scores(sampler, held_condition, fold.held.y, self.spread)
-        self._judged.append((fit, data.condition, scores))
-        return scores
+        return data_for(use, data, run, self.pairing_steps)
 
 
 def _with_fewer_codes(data: MatchingData) -> MatchingData:
