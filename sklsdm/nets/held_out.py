@@ -63,7 +63,9 @@ class KeepBest(Callback):
     unless the other state is better by more than so many standard errors.
     """
 
-    remembers = ("best_", "n_stale_", "state_", "start_", "kept_", "kept_scores_", "first_")
+    # States are dicts (`_state_of`), None without `held_out`. That of the start has no weights
+    # where `doubt` is None, since nobody returns to them.
+    remembers = ("best_scores_", "n_stale_", "kept_", "start_")
 
     def __init__(
         self,
@@ -78,55 +80,49 @@ class KeepBest(Callback):
         self.doubt = doubt
 
     def on_train_begin(self, net: TrainingNet, **kwargs: Any) -> None:
-        self.best_: Tensor | None = None
-        self.n_stale_ = 0
-        self.state_: dict[str, Any] | None = None
-        self.start_: list[float] | None = None
-        self.kept_: dict[str, Any] = {}
-        self.kept_scores_: Tensor | None = None
-        self.first_: tuple[Tensor, dict[str, Any], dict[str, Any]] | None = None
+        self.best_scores_: Tensor | None = None  # those with the lowest mean so far
+        self.n_stale_ = 0  # epochs since a state was kept
+        self.kept_: dict[str, Any] | None = None
+        self.start_: dict[str, Any] | None = None
         if self.held_out is not None:
-            scores = self.held_out.by_row(net)
-            self._judge(net, scores)
-            self.start_ = _mean_and_error(scores)
-            if self.doubt is not None:
-                assert self.state_ is not None
-                self.first_ = scores, self.state_, self.kept_
+            self.start_ = self.kept_ = _state_of(net, self.held_out.by_row(net))
+            self.best_scores_ = self.kept_["scores"]
+            if self.doubt is None:
+                self.start_ = self.kept_ | {"weights": None}
 
     def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
         if self.held_out is None:
             return
-        self._judge(net, self.held_out.by_row_)
+        assert self.best_scores_ is not None
+        scores = self.held_out.by_row_
+        self.n_stale_ += 1
+        if is_as_good(scores, self.best_scores_, self.tolerance):
+            self.kept_ = _state_of(net, scores)
+            self.n_stale_ = 0
+        if scores.mean() < self.best_scores_.mean():
+            self.best_scores_ = scores
         if self.patience is not None and self.n_stale_ >= self.patience:
             raise StopTraining
 
-    def _judge(self, net: TrainingNet, scores: Tensor) -> None:
-        self.n_stale_ += 1
-        if self.best_ is None or is_as_good(scores, self.best_, self.tolerance):
-            self._keep(net, scores)
-            self.n_stale_ = 0
-        if self.best_ is None or scores.mean() < self.best_.mean():
-            self.best_ = scores
-
-    def _keep(self, net: TrainingNet, rows: Tensor | None = None) -> None:
-        with net.averaged() as module:
-            self.state_ = {k: v.detach().clone() for k, v in module.state_dict().items()}
-        self.kept_ = {
-            "step": net.n_steps_taken,
-            "score": None if rows is None else _mean_and_error(rows),
-        }
-        self.kept_scores_ = rows
-
     def on_train_end(self, net: TrainingNet, **kwargs: Any) -> None:
-        if self.state_ is None:
-            self._keep(net)
-        if self.first_ is not None and self.doubt is not None:
-            scores, state, kept = self.first_
-            assert self.kept_scores_ is not None
-            if is_as_good(scores, self.kept_scores_, self.doubt):
-                self.state_, self.kept_ = state, kept
-        net.module_.load_state_dict(self.state_)
-        net.choice_ = KeptState(self.kept_["step"], self.kept_["score"], self.start_)
+        kept, start = self.kept_ or _state_of(net), self.start_
+        if start is not None and self.doubt is not None:
+            kept = start if is_as_good(start["scores"], kept["scores"], self.doubt) else kept
+        net.module_.load_state_dict(kept["weights"])
+        start_scores = None if start is None else start["scores"]
+        net.choice_ = KeptState(
+            kept["step"], _mean_and_error(kept["scores"]), _mean_and_error(start_scores)
+        )
+
+
+def _state_of(net: TrainingNet, scores: Tensor | None = None) -> dict[str, Any]:
+    """The present state of a training: its step, averaged weights, and held-out scores (v,).
+
+    (A plain dict, since checkpoints hold it.)
+    """
+    with net.averaged() as module:
+        weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
+    return {"step": net.n_steps_taken, "scores": scores, "weights": weights}
 
 
 class KeptState(NamedTuple):
@@ -137,10 +133,12 @@ class KeptState(NamedTuple):
     start: list[float] | None  # the score of the state before the first step
 
 
-def _mean_and_error(rows: Tensor) -> list[float]:
-    """The mean of a score by held-out row and its standard error (0 where there is one row)."""
-    error = rows.std().item() / len(rows) ** 0.5 if len(rows) > 1 else 0.0
-    return [rows.mean().item(), error]
+def _mean_and_error(scores: Tensor | None) -> list[float] | None:
+    """The mean of scores (v,) and its standard error, which is 0 for a single one."""
+    if scores is None:
+        return None
+    error = scores.std().item() / len(scores) ** 0.5 if len(scores) > 1 else 0.0
+    return [scores.mean().item(), error]
 
 
 def is_as_good(scores: Tensor, best: Tensor, tolerance: float = 1.0) -> bool:
