@@ -79,15 +79,6 @@ class Run:
         return random.manual_seed((self.seed * 1_000_003 + stream) % (2**63 - 1))
 
 
-@dataclass(frozen=True)
-class Stage:
-    """How one training run of a fit is called in messages and on disk."""
-
-    title: str  # for progress bar, errors and logs, such as "stage 2 (matching)"
-    file: str  # name of its checkpoint file, such as "stage-2.state"
-    advice: str  # what to do if it diverges, such as "Lower the matcher's lr"
-
-
 def resolve_device(name: str | torch.device) -> torch.device:
     """The torch device that `name` stands for; "auto" is CUDA where available, else the CPU.
 

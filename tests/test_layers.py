@@ -22,6 +22,7 @@ LAYERS = [
         "public_calls",
         "reading",
         "ridge",
+        "stages",
         "starting",
     },
     {"_validation", "documentation", "functional", "progress", "randomness"},

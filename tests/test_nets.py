@@ -21,7 +21,8 @@ from sklsdm.nets import (
 )
 from sklsdm.nets.divergence import DivergenceGuard
 from sklsdm.nets.rates import CosineRate
-from sklsdm.run import Run, Stage, Stream, resolve_device
+from sklsdm.run import Run, Stream, resolve_device
+from sklsdm.stages import Stage
 
 STAGE = Stage("stage 9", "stage-9.state", "Lower the ninth lr")
 

@@ -155,8 +155,8 @@ def test_what_shows_nothing_is_not_mirrored():
 def test_mirrored_images_are_learnt_in_twice_the_steps(mirrors, monkeypatch):
     seen = {}
 
-    def noted(classifier, objective, data, *arguments, n_steps, **settings):
-        seen.update(mirrors=objective.mirrors, n_steps=n_steps)
+    def noted(classifier, objective, data, recipe, *arguments):
+        seen.update(mirrors=objective.mirrors, n_steps=recipe.n_steps)
         return classifier
 
     monkeypatch.setattr(sight, "fit_classifier", noted)

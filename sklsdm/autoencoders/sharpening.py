@@ -19,10 +19,8 @@ from sklsdm.modules import ConvCritic, SlopePenalty
 from sklsdm.nets import Adam, AdversarialNet, Look, default_callbacks
 from sklsdm.noise import standard_normal
 from sklsdm.parts import IMAGE_CRITIC_BETAS, IMAGE_CRITIC_PENALTY
-from sklsdm.run import Run, Stage, Stream
-
-_ADVICE = "Set autoencoder__critic_weight=0"
-SHARPENING = Stage("stage 1 (sharpening)", "sharpening.state", _ADVICE)
+from sklsdm.run import Run, Stream
+from sklsdm.stages import SHARPENING
 
 _JUDGED = 0.5  # share of a batch that the critic sees
 _PENALISED = 0.5  # share of these images at which its slope is penalised

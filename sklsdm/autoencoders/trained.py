@@ -54,10 +54,9 @@ from sklsdm.parameters import (
 )
 from sklsdm.parts import TrainedPart
 from sklsdm.randomness import RowStream, row_stream
-from sklsdm.run import Run, Stage, Stream
+from sklsdm.run import Run, Stream
+from sklsdm.stages import AUTOENCODING
 from sklsdm.storage.hashing import content_hash
-
-AUTOENCODING = Stage("stage 1 (autoencoder)", "stage-1.state", "Lower the autoencoder's lr")
 
 RowLoss = Callable[[Any, Tensor], Tensor]  # of a coder and rows
 Inside = Callable[[Tensor], Tensor]  # clips rows to the range of the responses

@@ -17,16 +17,17 @@ from torch.nn import functional
 
 from sklsdm.batches import PairBatch
 from sklsdm.blocks import rows_per_block
-from sklsdm.fitting.sight import EMA_DECAY, PAIRING, log_weights_by_sight
+from sklsdm.fitting.sight import log_weights_by_sight
 from sklsdm.functional.virtual_adversarial import (
     class_entropy,
     divergence_of_classes,
     virtual_adversary,
 )
-from sklsdm.matchers.classifying import fit_classifier
+from sklsdm.matchers.classifying import Recipe, fit_classifier
 from sklsdm.matchers.data import MatchingData
 from sklsdm.modules import CodeClassifier
 from sklsdm.run import Run, Stream
+from sklsdm.stages import PAIRING
 
 # The classifier of codes. With four times the steps and width it found .972 instead of .965 of
 # MNIST's hidden labels, in eight times the time (docs/lessons.md).
@@ -95,14 +96,10 @@ def _by_code(
         CodeClassifier(latent_dim, len(log_shares), _WIDTHS, weights),
         CodeObjective(log_shares),
         (labels, data.latent, data.latent if data.codes is None else data.codes),
-        PAIRING,
+        Recipe(PAIRING, _LR, min(_STEPS, max_steps), _BATCH),
         run.stream(Stream.CLASSIFIER_STEPS),
         run,
-        lr=_LR,
-        n_steps=min(_STEPS, max_steps),
-        batch_size=_BATCH,
         noise_dim=latent_dim,
-        ema_decay=EMA_DECAY,
     )
     for block in unpaired.split(rows_per_block(len(log_shares))):
         with torch.no_grad():  # ends before the yield, so the caller keeps its own setting

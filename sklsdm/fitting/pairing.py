@@ -22,11 +22,11 @@ from torch import Tensor
 
 from sklsdm.blocks import rows_per_block
 from sklsdm.fitting.labelling import label_log_weights
-from sklsdm.fitting.sight import PAIRING
 from sklsdm.functional.categorical import distinct_rows, draw_index
 from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.mdn import MDNMatcher
 from sklsdm.run import Run, Stream
+from sklsdm.stages import PAIRING
 
 # A label is used from this confidence on (see `PseudoPairs`). On MNIST with 250 labels, 91 % of
 # 29,750 codes reach it, and .992 of their labels are right. By sight probabilities are means over

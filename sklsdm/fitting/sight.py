@@ -23,14 +23,11 @@ from sklsdm.blocks import row_slices, rows_per_block, spread_rows
 from sklsdm.fitting.label_graph import MOST_NEIGHBOURS, LabelGraph
 from sklsdm.functional.augmentation import random_affine, random_changes, random_mirror
 from sklsdm.inputs.images import SmallImages
-from sklsdm.matchers.classifying import fit_classifier
+from sklsdm.matchers.classifying import Recipe, fit_classifier
 from sklsdm.modules import Cells, ImageClassifier, widest_output
-from sklsdm.run import Run, Stage, Stream
+from sklsdm.run import Run, Stream
+from sklsdm.stages import PAIRING
 
-PAIRING = Stage(
-    "pairing", "pairing.state", "Set unpaired='match' or 'latent', which need no pairing"
-)
-EMA_DECAY = 0.99
 _STEPS, _BATCH, _LR = 500, 96, 2e-3  # half in a short fit, and twice where images are mirrored
 _MOST_IMAGES, _MOST_BYTES = 10_000, 256 * 2**20  # from which it learns: of pairs, and of others
 _NEARLY_UNCHANGED = 0.5  # strength of the moves
@@ -114,18 +111,14 @@ def _fit(
     random = run.stream(Stream.CLASSIFIER_STEPS)
     paired = seen[: len(labels)]
     mirrors = _tells_mirrored(shape, labels, paired)
+    n_steps = min(_STEPS * (1 + mirrors) // (1 + run.is_trial), max_steps)
     return fit_classifier(
         classifier,
         ImageObjective(shape, random, mirrors),
         (labels, paired, seen),
-        PAIRING,
+        Recipe(PAIRING, _LR, n_steps, _BATCH),
         random,
         run,
-        lr=_LR,
-        n_steps=min(_STEPS * (1 + mirrors) // (1 + run.is_trial), max_steps),
-        batch_size=_BATCH,
-        noise_dim=0,
-        ema_decay=EMA_DECAY,
     )
 
 

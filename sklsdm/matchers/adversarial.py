@@ -15,7 +15,6 @@ from sklsdm.batches import PairBatch, PairBatches
 from sklsdm.functional.scores import energy_score
 from sklsdm.matchers.base import (
     FEW_HELD_OUT,
-    MATCHING,
     Plan,
     Prepared,
     several_draws,
@@ -38,7 +37,8 @@ from sklsdm.parameters import (
     parameter,
     sequence_of,
 )
-from sklsdm.run import Run, Stage, Stream
+from sklsdm.run import Run, Stream
+from sklsdm.stages import MATCHING_BY_CRITIC, Stage
 
 _CHANNELS_OF_IMAGES = 2  # of the critic of codes, for one of the critic of images
 _NOISE_OF_IMAGES = 64  # numbers from which a code that is an image is drawn, unless told
@@ -163,7 +163,7 @@ class AdversarialMatcher(GeneratorMatcher):
     one sees the images of codes that are images (`_seen_decoder`).
     """
 
-    _stage: ClassVar[Stage] = replace(MATCHING, advice="Lower the matcher's lr and critic_lr")
+    _stage: ClassVar[Stage] = MATCHING_BY_CRITIC
 
     lr: float = parameter(
         default=5e-4,

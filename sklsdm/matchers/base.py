@@ -39,9 +39,8 @@ from sklsdm.parameters import (
     sequence_of,
 )
 from sklsdm.parts import TrainedPart
-from sklsdm.run import Run, Stage, Stream
-
-MATCHING = Stage("stage 2 (matching)", "stage-2.state", "Lower the matcher's lr")
+from sklsdm.run import Run, Stream
+from sklsdm.stages import MATCHING, Stage
 
 EPOCH_STEPS = 100  # steps of an epoch, after which scores, callbacks and checkpoints run
 _STEPS_PER_ROW = 10  # most steps for each code that stage 2 learns from

@@ -12,26 +12,25 @@ from sklsdm.matchers.base import Plan, Prepared
 from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.diffusion import DiffusionMatcher
 from sklsdm.matchers.distillation import (
-    DISTILLATION,
     DistillationObjective,
     TaughtBatches,
     draws_to_learn,
 )
 from sklsdm.nets import Adam, HeldOutScore, SingleNet, default_callbacks
-from sklsdm.run import Stage, Stream
+from sklsdm.run import Stream
+from sklsdm.stages import STARTING_DIFFUSION, STARTING_DISTILLATION, Stage
 
 # Steps of the diffusion for each step that the generator may take.
 STEPS_OF_DIFFUSION = 3
 _RATE, _BATCH_SIZE = 5e-3, 128  # of the regression
 _SHORTENED = 4  # times fewer steps of the regression after Ctrl-C
-_ADVICE = "Set the matcher's start='linear'"
 
 
 class StartingDiffusion(DiffusionMatcher):
     """The diffusion whose draws a generator learns before its own training."""
 
     lr: float = 1.5e-3
-    _stage: ClassVar[Stage] = Stage("stage 2 (diffusion)", "diffusion.state", _ADVICE)
+    _stage: ClassVar[Stage] = STARTING_DIFFUSION
 
 
 def learn_draws(
@@ -91,7 +90,6 @@ def _draws_of(diffusion: StartingDiffusion, data: MatchingData, plan: Plan) -> T
 def _net(generator: Any, plan: Plan, held_out: HeldOutScore | None, ema_decay: float) -> SingleNet:
     """The net that trains the generator by regression on draws."""
     objective = DistillationObjective(lambda module, x, noise: module(x, noise))
-    stage = replace(DISTILLATION, advice=_ADVICE)
     return SingleNet(
         generator,
         criterion=lambda: objective,
@@ -102,5 +100,7 @@ def _net(generator: Any, plan: Plan, held_out: HeldOutScore | None, ema_decay: f
         random=plan.random,
         device=str(plan.run.device),
         verbose=0,
-        callbacks=default_callbacks(stage, run=plan.run, held_out=held_out, tolerance=1.0),
+        callbacks=default_callbacks(
+            STARTING_DISTILLATION, run=plan.run, held_out=held_out, tolerance=1.0
+        ),
     )

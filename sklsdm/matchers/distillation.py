@@ -14,9 +14,6 @@ from sklsdm.matchers.base import Plan
 from sklsdm.matchers.data import MatchingData
 from sklsdm.nets import FARTHEST, distances_of, range_of
 from sklsdm.noise import standard_normal
-from sklsdm.run import Stage
-
-DISTILLATION = Stage("stage 2 (distillation)", "distillation.state", "Lower the matcher's lr")
 
 # Draws of the sampler that are learnt: one for each pair, but no more than the steps can see.
 _DRAWS = 1 << 15  # of fewer pairs so many all the same,

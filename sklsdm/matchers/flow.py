@@ -11,12 +11,13 @@ from torch import Tensor
 from sklsdm.functional.flow import SAMPLERS, couple, flow_residual, integrate
 from sklsdm.matchers.base import Plan
 from sklsdm.matchers.data import MatchingData
-from sklsdm.matchers.distillation import DISTILLATION, DistillationObjective, draws_to_learn
+from sklsdm.matchers.distillation import DistillationObjective, draws_to_learn
 from sklsdm.matchers.field import Field, FieldMatcher, FieldObjective
 from sklsdm.modules import TimeConditionedField
 from sklsdm.nets import SingleNet, history_arrays
 from sklsdm.parameters import at_least, flag, integer, learnt, one_of, parameter
 from sklsdm.run import Run, Stream
+from sklsdm.stages import DISTILLATION
 
 
 class FlowObjective(FieldObjective):

@@ -11,12 +11,11 @@ from torch.nn import functional
 from sklsdm.batches import PairBatch
 from sklsdm.functional.categorical import nearest_row
 from sklsdm.matchers.base import FEW_HELD_OUT, Plan
-from sklsdm.matchers.classifying import fit_classifier
+from sklsdm.matchers.classifying import Recipe, fit_classifier
 from sklsdm.matchers.data import MatchingData
 from sklsdm.modules import CodeClassifier
-from sklsdm.run import Stage, Stream
-
-CLASSIFYING = Stage("stage 2 (labels)", "labels.state", "Set matcher__label_weight=0")
+from sklsdm.run import Stream
+from sklsdm.stages import LABELS
 
 _STEPS, _BATCH, _WIDTHS, _LR = 1500, 128, (256, 128), 2e-3
 _NOISE = 0.1  # on codes, in their standard deviations
@@ -71,16 +70,14 @@ def learn_labels(data: MatchingData, plan: Plan, weight: float = 1.0) -> LabelLo
         return None
     run = plan.run
     weights = run.weights(Stream.LABEL_WEIGHTS)
+    n_steps = min(_STEPS, plan.n_epochs * plan.epoch_steps)
     classifier = fit_classifier(
         CodeClassifier(data.latent_dim, len(rows), _WIDTHS, weights),
         NoisyLabelObjective(),
         (labels, data.latent, None),
-        CLASSIFYING,
+        Recipe(LABELS, _LR, n_steps, _BATCH, ema_decay=0.0),
         run.stream(Stream.LABEL_STEPS),
         run,
-        lr=_LR,
-        n_steps=min(_STEPS, plan.n_epochs * plan.epoch_steps),
-        batch_size=_BATCH,
         noise_dim=data.latent_dim,
     )
     loss = LabelLoss(classifier, rows, weight)

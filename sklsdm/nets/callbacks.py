@@ -12,7 +12,8 @@ from sklsdm.nets.looks import Look
 from sklsdm.nets.progress import EpochProgress
 from sklsdm.nets.rates import built_in_schedule
 from sklsdm.nets.users import check_callbacks, check_monitors
-from sklsdm.run import Run, Stage
+from sklsdm.run import Run
+from sklsdm.stages import Stage
 
 
 def default_callbacks(

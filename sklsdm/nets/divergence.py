@@ -13,7 +13,7 @@ from sklsdm.exceptions import DivergenceError
 from sklsdm.nets.base import TrainingNet
 from sklsdm.nets.looks import FARTHEST, Look
 from sklsdm.nets.rates import halve_rates, rates_by_name
-from sklsdm.run import Stage
+from sklsdm.stages import Stage
 
 _RETRIES = 3  # returns to the last good epoch
 _FARTHER = 10  # times as far off as at the start, where that is far off
