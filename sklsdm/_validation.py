@@ -192,6 +192,13 @@ def check_same_rows(first: str, a: Any, second: str, b: Any) -> None:
         )
 
 
+def check_both_or_none(first: str, a: Any, second: str, b: Any) -> None:
+    """Raise if one of two arguments that go together is None, and the other is not."""
+    if (a is None) != (b is None):
+        missing = first if a is None else second
+        raise ValueError(f"{first} and {second} go together, but {missing} is None.")
+
+
 def check_has_columns(name: str, value: Any) -> None:
     """Raise if the conditions have no axis of columns; scikit-learn's error prints all of them."""
     with named_in_errors(name):

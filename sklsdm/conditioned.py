@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sklsdm._validation import (
+    check_both_or_none,
     check_channels_first,
     check_finite,
     check_numeric,
@@ -158,11 +159,9 @@ class ConditionedEstimator(LatentSpaceEstimator):
 
     def _check_validation_pairs(self, X_val: Any, y_val: Any) -> Pairs | None:
         """Standardised conditions and raw responses from X_val and y_val; None if both are None."""
-        if X_val is None and y_val is None:
+        check_both_or_none("X_val", X_val, "y_val", y_val)
+        if X_val is None:
             return None
-        if X_val is None or y_val is None:
-            missing = "X_val" if X_val is None else "y_val"
-            raise ValueError(f"X_val and y_val go together, but {missing} is None.")
         X_val = self._check_X(X_val, name="X_val")
         y_val = self._check_rows(y_val, "y_val")
         check_same_rows("X_val", X_val, "y_val", y_val)

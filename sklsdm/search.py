@@ -23,6 +23,7 @@ from sklearn.utils import Tags, indexable
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklsdm._validation import (
+    check_both_or_none,
     check_column_names,
     check_groups,
     check_integer,
@@ -41,7 +42,7 @@ from sklsdm.inputs.standardising import Standardiser
 from sklsdm.inputs.unpaired import check_unpaired
 from sklsdm.parameters import anything, integer_or_flag, learnt, parameter
 from sklsdm.progress import Progress, write_line
-from sklsdm.reading import read_plain
+from sklsdm.reading import NUMBER_KINDS, read_plain
 from sklsdm.recommended import Grid, candidates
 from sklsdm.regressor import LSDMRegressor
 from sklsdm.scorers import refuse_scorer_name
@@ -256,9 +257,7 @@ def _check_pairs(single: Any, X: Any, y: Any, extras: dict[str, Any]) -> TrialPa
     names = column_names("y", given_y)
     check_unpaired(extras.get("Y_unpaired"), y, names)
     X_val, y_val = extras.get("X_val"), extras.get("y_val")
-    if (X_val is None) != (y_val is None):
-        missing = "X_val" if X_val is None else "y_val"
-        raise ValueError(f"X_val and y_val go together, but {missing} is None.")
+    check_both_or_none("X_val", X_val, "y_val", y_val)
     if X_val is not None:
         _check_validation_pairs(X, y, X_val, y_val, names)
         if not isinstance(single, Pipeline):
@@ -267,7 +266,7 @@ def _check_pairs(single: Any, X: Any, y: Any, extras: dict[str, Any]) -> TrialPa
             form = ResponseFormat(y, Standardiser(np.zeros(1), np.ones(1)), single.y_range)
             form.check_range("y_val", check_numeric("y_val", y_val))
     groups = check_groups(extras.get("groups"), len(y))
-    if groups is None and np.asarray(X).dtype.kind in "fiub":
+    if groups is None and np.asarray(X).dtype.kind in NUMBER_KINDS:
         groups = implied_groups(np.asarray(X), y)
     return TrialPairs(X, y, groups, extras.get("Y_unpaired"), X_val, y_val)
 

@@ -18,9 +18,10 @@ from sklearn.preprocessing import OneHotEncoder
 from torch import nn
 
 from sklsdm.autoencoders.wrapped import TorchCoder
+from sklsdm.reading import NUMBER_KINDS
 from sklsdm.saving.boosters import unpack_booster
 from sklsdm.saving.classes import FUNCTIONS, known_modules, known_objects
-from sklsdm.saving.encode import ARRAY_KINDS, FOLDERS, LARGEST_INTEGER, MOST_LEVELS, ROUTED
+from sklsdm.saving.encode import FOLDERS, LARGEST_INTEGER, MOST_LEVELS, ROUTED
 from sklsdm.saving.forests import unpack_trees
 from sklsdm.saving.modules import fill_own, rebuild
 from sklsdm.saving.one_hot import check_one_hot
@@ -174,7 +175,7 @@ def _check_attribute(kind: type, name: str) -> None:
 
 def _dtype(name: Any) -> np.dtype[Any]:
     dtype = np.dtype(_text(name))
-    if dtype.kind not in ARRAY_KINDS:
+    if dtype.kind not in NUMBER_KINDS:
         raise ValueError(f"numbers of dtype {name!r} are not in such files")
     return dtype
 

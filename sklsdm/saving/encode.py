@@ -20,6 +20,7 @@ from torch import nn
 
 from sklsdm.autoencoders.wrapped import TorchCoder
 from sklsdm.modules import PackedModule, RebuildableModule
+from sklsdm.reading import NUMBER_KINDS
 from sklsdm.saving.boosters import pack_booster
 from sklsdm.saving.classes import FUNCTIONS, known_modules, known_objects, may_be_own
 from sklsdm.saving.forests import pack_trees
@@ -28,7 +29,6 @@ from sklsdm.saving.one_hot import check_one_hot
 
 MOST_LEVELS = 100  # of values inside each other
 LARGEST_INTEGER = 2**64 - 1
-ARRAY_KINDS = "biuf"  # of numbers that arrays hold: bool, int, unsigned, float
 FOLDERS = ("checkpoint", "memory")  # attributes that name one of this machine, and are not saved
 # Whose metadata requests are saved (sklearn.utils.metadata_routing).
 ROUTED = ("fit", "predict", "score", "transform", "inverse_transform", "split")
@@ -117,7 +117,7 @@ class Encoder:
     @staticmethod
     def _numeric(dtype: np.dtype[Any], where: str) -> np.dtype[Any]:
         """The dtype in little-endian order, which files have."""
-        if dtype.kind not in ARRAY_KINDS or dtype.itemsize > 8:
+        if dtype.kind not in NUMBER_KINDS or dtype.itemsize > 8:
             raise TypeError(f"{where} holds numbers of dtype {dtype}, which cannot be saved.")
         return dtype.newbyteorder("<")
 
