@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklsdm.functional.even_steps import even_steps
+from sklsdm.inputs.moved import moved_once
 
 FEWEST_ROWS = 20
 _SHARE = 0.05  # of the responses, from which on a value counts as frequent
@@ -32,7 +32,7 @@ ROUNDING = 1e-6  # relative, within which a value is known
 MOST_SEARCHED_OUTPUTS = 500  # of a table, whose values are looked at
 
 
-@dataclass(frozen=True, eq=False)  # so that each is a key of its own
+@dataclass(frozen=True, eq=False)  # as `moved_once` needs it
 class RepeatedValues:
     """The repeated values of an output, or of pixels, with intervals on a stretched axis.
 
@@ -107,29 +107,14 @@ class RepeatedValues:
 
     def restore(self, places: Tensor) -> Tensor:
         """Values for places of any shape on the stretched axis."""
-        values, lower, upper, shifts = self._tensors(places)
+        arrays = (self.values, self.lower, self.upper, self.shifts)
+        values, lower, upper, shifts = moved_once(self, arrays, places)
         if self.are_all:
             return values[torch.bucketize(places, lower[1:], right=True)]
         following = torch.bucketize(places, lower, right=True)
         last = (following - 1).clamp_(min=0)
         inside = (following > 0) & (places <= upper[last])
         return torch.where(inside, values[last], places - shifts[following])
-
-    def _tensors(self, like: Tensor) -> tuple[Tensor, ...]:
-        """The numbers on the device and in the dtype of `like`, moved there once."""
-        known, kind = _MOVED.setdefault(self, {}), (like.dtype, like.device)
-        if kind not in known:
-            arrays = (self.values, self.lower, self.upper, self.shifts)
-            known[kind] = tuple(
-                torch.tensor(array, dtype=like.dtype, device=like.device) for array in arrays
-            )
-        return known[kind]
-
-
-# The numbers as tensors, for as long as they are in use.
-_MOVED: WeakKeyDictionary[
-    RepeatedValues, dict[tuple[torch.dtype, torch.device], tuple[Tensor, ...]]
-] = WeakKeyDictionary()
 
 
 def find_repeated(rows: NDArray[np.float64]) -> tuple[RepeatedValues, ...]:

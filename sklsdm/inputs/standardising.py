@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from sklsdm.inputs.moved import moved_once
 
 _ROUNDING = 16 * np.finfo(np.float64).eps  # of equal numbers that were computed in several ways
 _MOST_UNLIKE = 3.0  # times a channel's standard deviation, up to which all pixels share one
 _FAR_FROM_ZERO = 1e8  # times its spread: a column's mean, whose squares would lose all digits
 
 
-@dataclass(frozen=True, eq=False)  # so that each is a key of its own
+@dataclass(frozen=True, eq=False)  # as `moved_once` needs it
 class Standardiser:
     """The map (value - mean) / scale of flat rows; `scale` is a standard deviation, or 0.
 
@@ -43,19 +43,8 @@ class Standardiser:
 
     def tensors(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and scale on the device and in the dtype of `like`, moved there once."""
-        known, kind = _MOVED.setdefault(self, {}), (like.dtype, like.device)
-        if kind not in known:
-            known[kind] = (
-                torch.tensor(self.mean, dtype=like.dtype, device=like.device),
-                torch.tensor(self.scale, dtype=like.dtype, device=like.device),
-            )
-        return known[kind]
-
-
-# The numbers of standardisers as tensors, for as long as these are in use.
-_MOVED: WeakKeyDictionary[
-    Standardiser, dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]]
-] = WeakKeyDictionary()
+        mean, scale = moved_once(self, (self.mean, self.scale), like)
+        return mean, scale
 
 
 def fit_standardiser(blocks: Iterator[NDArray[Any]], *, n_channels: int = 0) -> Standardiser:
