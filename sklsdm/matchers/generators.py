@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -11,10 +11,12 @@ from sklsdm.matchers.base import FEW_HELD_OUT, BaseMatcher, Plan
 from sklsdm.matchers.data import MatchingData
 from sklsdm.matchers.linear_start import start_linear
 from sklsdm.matchers.noise_scale import HeldOut, best_noise_scale
-from sklsdm.modules import ConditionalGenerator, ConvGenerator
+from sklsdm.modules import ConditionalGenerator, ConvGenerator, PotentialGenerator
 from sklsdm.nets import HeldOutScore
 from sklsdm.parameters import above, integer, learnt, one_of, or_auto, parameter
 from sklsdm.run import Run, Stream
+
+Generator = TypeVar("Generator", ConditionalGenerator, PotentialGenerator)
 
 
 class GeneratorMatcher(BaseMatcher):
@@ -88,18 +90,28 @@ class GeneratorMatcher(BaseMatcher):
         return self._score_of_draws(data, plan, self.held_out_score)
 
     def _module(self, data: MatchingData, plan: Plan) -> ConditionalGenerator:
-        """H(x, η), started at ridge regression with Gaussian noise."""
-        generator = ConditionalGenerator(
-            data.condition_dim,
-            data.latent_dim,
-            plan.noise_dim,
-            self.widths,
-            self.activation,
-            data.image_shape,
-            plan.run.weights(Stream.MATCHER_WEIGHTS),
-        )
-        start_linear(generator, data.condition, data.latent)
-        return generator
+        return started_generator(ConditionalGenerator, self, data, plan)
 
     def _noise_dim(self, latent_dim: int) -> int:
         return max(8, latent_dim) if self.noise_dim == "auto" else int(self.noise_dim)
+
+
+def started_generator(
+    kind: type[Generator], matcher: BaseMatcher, data: MatchingData, plan: Plan, **settings: Any
+) -> Generator:
+    """H(x, η) of a class `kind`, with the matcher's widths and `settings` of that class.
+
+    It starts at ridge regression with Gaussian noise.
+    """
+    generator = kind(
+        data.condition_dim,
+        data.latent_dim,
+        plan.noise_dim,
+        matcher.widths,
+        matcher.activation,
+        data.image_shape,
+        plan.run.weights(Stream.MATCHER_WEIGHTS),
+        **settings,
+    )
+    start_linear(generator, data.condition, data.latent)
+    return generator

@@ -18,7 +18,7 @@ from sklsdm.functional.transport import (
 )
 from sklsdm.matchers.base import BaseMatcher, Plan
 from sklsdm.matchers.data import MatchingData
-from sklsdm.matchers.linear_start import start_linear
+from sklsdm.matchers.generators import started_generator
 from sklsdm.modules import ConditionalGenerator, PotentialGenerator
 from sklsdm.nets import HeldOutScore
 from sklsdm.noise import standard_normal
@@ -239,20 +239,10 @@ class TransportMatcher(BaseMatcher):
         return self.solver == "dual"
 
     def _module(self, data: MatchingData, plan: Plan) -> Any:
-        dual = self._is_dual(data.latent_dim)
-        kind: Any = PotentialGenerator if dual else ConditionalGenerator
-        module = kind(
-            data.condition_dim,
-            data.latent_dim,
-            plan.noise_dim,
-            self.widths,
-            self.activation,
-            data.image_shape,
-            plan.run.weights(Stream.MATCHER_WEIGHTS),
-            **({"with_lengths": self.cost == "l1"} if dual else {}),
-        )
-        start_linear(module, data.condition, data.latent)
-        return module
+        if not self._is_dual(data.latent_dim):
+            return started_generator(ConditionalGenerator, self, data, plan)
+        with_lengths = self.cost == "l1"
+        return started_generator(PotentialGenerator, self, data, plan, with_lengths=with_lengths)
 
     def _objective(self, module: Any, data: MatchingData, plan: Plan) -> TransportObjective:
         for path in (module.mean, module.spread):  # the potentials hold for these starts only
