@@ -100,23 +100,8 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         ------
         ValueError, TypeError
             Bad input or parameters; the message names the argument.
-        DivergenceError
-            Training became non-finite or draws far off, also in retries at lower learning rates.
-        KeyboardInterrupt
-            On Ctrl-C. While the matcher trains, the best state up to then is kept first
-            (`interrupted_`); before that an earlier fit stays.
-        Exception
-            Whatever a callback raises. After this, Ctrl-C or a signal that ends the process, such
-            as SIGTERM, the folder `checkpoint` has the state of the last complete epoch, and the
-            same call resumes there.
-
-        Warns
-        -----
-        DivergenceWarning
-            A few draws are far off, and most are not.
-        UserWarning
-            A value in the data is so extreme that all others are lost beside it; the message
-            names argument, row and column.
+        DivergenceError, KeyboardInterrupt, Exception
+            As :meth:`LSDMRegressor.fit`, which also lists the warnings.
         """
         return self._fit_anew(lambda fresh, seed: fresh._learn(X, seed))
 
