@@ -16,7 +16,6 @@ from sklsdm.encoders import ENCODERS, BaseConditionEncoder
 from sklsdm.exceptions import DivergenceWarning, NotImprovedWarning
 from sklsdm.inputs.response_format import ResponseFormat
 from sklsdm.matchers import MATCHERS, BaseMatcher
-from sklsdm.modules.feature_maps import CodeImageModule
 from sklsdm.nets import FARTHEST, clone_to_fit
 from sklsdm.parameters import (
     Declared,
@@ -174,7 +173,8 @@ def warn_if_not_improved(matcher: BaseMatcher, encoder: BaseConditionEncoder | N
             "ridge regression on x and on what the condition encoder predicts, with Gaussian noise"
         )
     fits = f" That is right where {start} describes the responses; diagnose() tells."
-    if isinstance(getattr(matcher, "network_", None), CodeImageModule):
+    network = getattr(matcher, "network_", None)
+    if network is not None and not hasattr(network, "set_linear"):  # see `start_linear`
         start, fits = "a network that has learnt nothing", ""
     tried = "diffusion" if getattr(matcher, "diffusion_steps_", 0) else None
     others = [

@@ -68,6 +68,10 @@ def test_the_advice_applies_to_the_estimator_and_its_matcher():
     assert "condition" not in text
     tried.network_ = ConvGenerator(0, (1, 4, 4), 8, 8)
     assert "a network that has learnt nothing" in advice_for(tried, None)
+    tried.network_ = torch.nn.Linear(2, 2)  # of a user's matcher
+    text = advice_for(tried, FlattenConditionEncoder())
+    assert "a network that has learnt nothing" in text
+    assert "ridge" not in text
 
 
 @pytest.mark.parametrize("matcher", list(MATCHERS))
