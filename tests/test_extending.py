@@ -1,4 +1,4 @@
-"""The matcher and the autoencoder of docs/extending.md keep what those of the package keep."""
+"""The matchers and the autoencoder of docs/extending.md keep what those of the package keep."""
 
 import pickle
 import sys
@@ -13,7 +13,7 @@ from sklearn.base import clone
 from test_docs import ROOT, blocks
 from test_layers import MODULES, check
 
-from sklsdm import LSDMGenerator
+from sklsdm import LSDMGenerator, load, save
 from sklsdm.autoencoders import AUTOENCODERS, BaseAutoencoder
 from sklsdm.matchers import MATCHERS, BaseMatcher, EnergyMatcher
 from sklsdm.metrics import energy_distance
@@ -40,6 +40,7 @@ def module_of(name, path):
 
 MMDMatcher = module_of("MMDMatcher", "page_mmd").MMDMatcher
 DenoisingAutoencoder = module_of("DenoisingAutoencoder", "page_denoising").DenoisingAutoencoder
+GAUSSIAN = module_of("GaussianMatcher", "page_gaussian")
 PARTS = {"matcher": MMDMatcher, "autoencoder": DenoisingAutoencoder}
 BOTH = pytest.mark.parametrize("part", PARTS)
 
@@ -114,6 +115,22 @@ def test_pickles(part):
     est = tiny(part).fit(*problem())
     found = pickle.loads(pickle.dumps(est))
     assert_array_equal(found.sample(X, random_state=0), est.sample(X, random_state=0))
+
+
+def test_a_network_of_ones_own_is_saved(tmp_path):
+    X, y, Y_unpaired = problem()
+    est = plain_regressor(3, GAUSSIAN.GaussianMatcher(max_steps=10), autoencoder="pca")
+    est.set_params(random_state=0).fit(X, y, Y_unpaired)
+    draws = est.sample(X, random_state=0)
+    path = tmp_path / "gaussian.safetensors"
+    save(est, path)
+    with pytest.raises(ValueError, match="classes="):
+        load(path, classes=[GAUSSIAN.GaussianMatcher])
+    for found in (
+        load(path, classes=[GAUSSIAN.GaussianMatcher, GAUSSIAN.GaussianNet]),
+        pickle.loads(pickle.dumps(est)),
+    ):
+        assert_array_equal(found.sample(X, random_state=0), draws)
 
 
 @BOTH
