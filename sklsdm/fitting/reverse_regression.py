@@ -111,31 +111,59 @@ def recover_conditions(
     taken = np.sort(random.permutation(n_pairs)[:n_taken])
     if not condition[taken].astype(np.float64).var(axis=0).any():
         return None
-    found = _regress(CrossFittedRidge(n_columns), condition, responses, taken, seed, groups)
-    if found.r2 < _RECOVERED:
-        shape = responses.format.image_shape if SmallImages.suit(responses) else None
-        by_column = CrossFittedByColumn(n_columns, shape)
-        some = taken[spread_rows(len(taken), _MOST_KERNELS)]
-        by_kernel = _regress(by_column, condition, responses, some, seed, groups)
-        found = max(found, by_kernel, key=lambda each: each.r2_of_all)
+    found = _best_regression(condition, responses, taken, seed, groups)
     is_of_use = may_be_vague and found.r2_of_all >= _VAGUE
     if found.r2 < _RECOVERED and not is_of_use:
         return RecoveredConditions(found.r2, taken[:0], condition[:0])
     new = np.arange(n_pairs, len(responses))
     new = np.setdiff1d(new, responses.unpaired_copies(responses.paired_hashes()))
-    n_recovered = min(len(new), _MOST_RECOVERED, _MOST_RECOVERED_NUMBERS // n_columns)
-    rows = new[spread_rows(len(new), n_recovered)]
+    most = min(len(new), _MOST_RECOVERED, _MOST_RECOVERED_NUMBERS // n_columns)
+    rows = new[spread_rows(len(new), most)]
     known = condition[found.rows]
+    return RecoveredConditions(found.r2, rows, _draw(found, known, responses, rows, random))
+
+
+def _best_regression(
+    condition: NDArray[np.float32],
+    responses: Responses,
+    taken: NDArray[np.intp],
+    seed: int,
+    groups: Groups,
+) -> _Regression:
+    """Ridge regression on the pairs `taken`, or by kernels where that tells little, and less."""
+    n_columns = condition.shape[1]
+    by_line = _regress(CrossFittedRidge(n_columns), condition, responses, taken, seed, groups)
+    if by_line.r2 >= _RECOVERED:
+        return by_line
+    shape = responses.format.image_shape if SmallImages.suit(responses) else None
+    by_column = CrossFittedByColumn(n_columns, shape)
+    some = taken[spread_rows(len(taken), _MOST_KERNELS)]
+    by_kernel = _regress(by_column, condition, responses, some, seed, groups)
+    return max(by_line, by_kernel, key=lambda each: each.r2_of_all)
+
+
+def _draw(
+    found: _Regression,
+    known: NDArray[np.float32],
+    responses: Responses,
+    rows: NDArray[np.intp],
+    random: np.random.Generator,
+) -> NDArray[np.float32]:
+    """Conditions (m, p) for the responses `rows` (m,): predictions with errors drawn at random.
+
+    `known` are the conditions of the pairs that the regression was fitted to.
+    """
+    n_columns = known.shape[1]
     few_values = find_few_values(known, known - found.errors)
-    recovered = np.empty((n_recovered, n_columns), dtype=np.float32)
-    for block in row_slices(n_recovered, max(responses.width, n_columns)):
+    drawn = np.empty((len(rows), n_columns), dtype=np.float32)
+    for block in row_slices(len(rows), max(responses.width, n_columns)):
         some = rows[block]
         error = found.errors[random.integers(len(found.errors), size=len(some))]
         predicted = found.model.predict(responses.take(some).double().numpy())
-        recovered[block] = predicted + error
+        drawn[block] = predicted + error
         for each in few_values:
-            recovered[block, each.columns] = each.draw(predicted, random)
-    return RecoveredConditions(found.r2, rows, recovered)
+            drawn[block, each.columns] = each.draw(predicted, random)
+    return drawn
 
 
 def _regress(
