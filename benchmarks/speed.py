@@ -201,7 +201,7 @@ def bare_pass(model: LSDMRegressor, X: Any, out: np.ndarray) -> None:
         torch.as_tensor(part, device=device).to(torch.from_numpy(np.empty(0, form.dtype)).dtype)
         for part in (form.standardiser.mean, form.standardiser.scale)
     )
-    condition = torch.from_numpy(model._check_condition(X)).to(device)
+    condition = torch.from_numpy(model._encode_X(X)).to(device)
     condition = condition.repeat_interleave(out.shape[1], dim=0)
     random = torch.Generator(device).manual_seed(0)
     onto = torch.from_numpy(out.reshape(len(condition), form.width))

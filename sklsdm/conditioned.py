@@ -170,13 +170,13 @@ class ConditionedEstimator(LatentSpaceEstimator):
             warn_if_far("X_val", rows)
         return Pairs(rows, y_val)
 
-    def _check_condition(self, X: Any) -> NDArray[np.float32]:
-        """X, checked, as standardised flat rows (n, p)."""
+    def _encode_X(self, X: Any) -> NDArray[np.float32]:
+        """X, checked, as the rows (n, p) that the networks see: standardised and encoded."""
         self._fitted_format()
         return self.condition_encoder_.encode(self._conditions_.rows(self._check_X(X)))
 
     def _n_condition_columns(self) -> int:
-        """Columns of what `_check_condition` returns."""
+        """Columns of what `_encode_X` returns."""
         none = np.empty((0, math.prod(self._conditions_.shape)), np.float32)
         return self.condition_encoder_.encode(none).shape[1]
 
@@ -247,8 +247,7 @@ class ConditionedEstimator(LatentSpaceEstimator):
             Bad input, `n_samples` or `batch_size` below 1, an `out` that does not fit, or more
             draws than this machine's memory can hold; `as_frame` for responses that are images.
         """
-        self._fitted_format()
-        condition = self._check_condition(X)
+        condition = self._encode_X(X)
         check_frame(as_frame, X, self, "draw")
         draws = self._fill(condition, n_samples, random_state, batch_size, out)
         return framed(draws, X, as_frame, self, "draw", range(n_samples))
@@ -270,7 +269,7 @@ class ConditionedEstimator(LatentSpaceEstimator):
         -------
         ndarray of shape (n, n_samples, latent_dim_), float32
         """
-        condition = self._check_condition(X)
+        condition = self._encode_X(X)
         return self._fill(condition, n_samples, random_state, batch_size, None, codes=True)
 
 

@@ -113,7 +113,7 @@ class DiagnoseMixin(ABC):
         """
         X = read_plain("X", X)
         estimator, inner_X = self._fits(X)[0]
-        estimator._check_condition(inner_X)
+        estimator._encode_X(inner_X)
         target: Array = estimator._check_rows(y, "y")
         check_same_rows("X", inner_X, "y", target)
         if len(target) < FEWEST_ROWS:
@@ -147,7 +147,7 @@ def _gather(model: Any, X: Any, y: Array, seed: int) -> Evidence:
         rows=rows,
         X=numbers,
         condition=np.nan_to_num(estimator._conditions_.rows(numbers)),
-        encoded=estimator._check_condition(inner_X),
+        encoded=estimator._encode_X(inner_X),
         y=form.flatten(y),
         draws=flat,
         reference=None if reference is None else form.flatten(reference),

@@ -228,7 +228,7 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
     @on_one_fit
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Energy skill of the pooled draws; see :meth:`LSDMRegressor.score`."""
-        condition = self._check_condition(X)
+        condition = self._encode_X(X)
         first = self._fit_of_responses()
         return first._energy_skill(self._sampler(), condition, y, sample_weight)
 
@@ -246,8 +246,8 @@ class SamplingEnsemble(MetaEstimatorMixin, RegressorMixin, Declared, ForecastMix
             prefix += f"{name}__"
         return {**super()._about_model(), "prefix": prefix, "is_pooled": True}
 
-    def _check_condition(self, X: Any) -> NDArray[np.float32]:
-        """The conditions as the networks of all fits see them, side by side."""
+    def _encode_X(self, X: Any) -> NDArray[np.float32]:
+        """X, checked, as the networks of all fits see it, side by side."""
         check_is_fitted(self, "estimators_")
         return np.concatenate([conditions_of(fit, X) for fit in self.estimators_], axis=1)
 
@@ -330,7 +330,7 @@ class PooledSampler:
 def conditions_of(model: Any, X: Any) -> NDArray[np.float32]:
     """Conditions as the networks of a fit see them, after its pipeline's transformers."""
     estimator, transformed = unwrap(model, X)
-    return estimator._check_condition(transformed)
+    return estimator._encode_X(transformed)
 
 
 def _fit_with_seed(single: Any, seed: int, X: Any, y: Any, extras: dict[str, Any]) -> Any:

@@ -406,7 +406,7 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
         -------
         float
         """
-        condition = self._check_condition(X)
+        condition = self._encode_X(X)
         return self._energy_skill(self._sampler(), condition, y, sample_weight)
 
     def _fit_of_responses(self) -> LSDMRegressor:

@@ -114,8 +114,8 @@ class InTargetUnits(ForecastMixin):
         found = np.asarray(found)
         return found.reshape(len(found), *self.estimator.y_shape_)
 
-    def _check_condition(self, X: Any) -> NDArray[np.float32]:
-        return self.estimator._check_condition(X)
+    def _encode_X(self, X: Any) -> NDArray[np.float32]:
+        return self.estimator._encode_X(X)
 
     def _sampler(self) -> Bank:
         return _RestoredBank(self.estimator._sampler(), self)

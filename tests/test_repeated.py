@@ -127,7 +127,7 @@ def test_borders_do_not_depend_on_the_order_of_the_pairs(monkeypatch):
     monkeypatch.setattr(
         borders, "_by_draws", lambda each, drawn, responses: (seen.append(responses), each)[1]
     )
-    borders.set_borders(est._sampler(), torch.from_numpy(est._check_condition(x[:, None])), y)
+    borders.set_borders(est._sampler(), torch.from_numpy(est._encode_X(x[:, None])), y)
     assert seen[0].mean() == pytest.approx(y.mean(), abs=0.3)
     assert seen[0].std() < 1.1 * y.std()
 
@@ -283,7 +283,7 @@ def test_saved_and_exported_images_are_the_same(tmp_path, y):
     noise = torch.randn(600, sum(sampler.noise_dims), generator=torch.Generator().manual_seed(0))
     draws = graph(torch.from_numpy(X.astype(np.float32)), noise).detach()
     for_matcher, for_decoder = noise.split(sampler.noise_dims, dim=1)
-    codes = sampler.draw_latent(torch.from_numpy(est._check_condition(X)), for_matcher)
+    codes = sampler.draw_latent(torch.from_numpy(est._encode_X(X)), for_matcher)
     wanted = sampler.decode(codes, for_decoder).reshape(draws.shape)
     assert_allclose(draws, wanted, rtol=1e-4, atol=1e-3)
     assert (draws == 0).sum() > 0

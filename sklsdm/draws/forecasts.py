@@ -29,8 +29,8 @@ class ForecastMixin(ABC):
     _calibration_: ConformalScores | None = None  # what `conformalize` has found for this fit
 
     @abstractmethod
-    def _check_condition(self, X: Any) -> NDArray[np.float32]:
-        """Conditions as the networks see them, (n, p)."""
+    def _encode_X(self, X: Any) -> NDArray[np.float32]:
+        """X, checked, as the rows (n, p) that the networks see."""
 
     @abstractmethod
     def _sampler(self) -> Bank:
@@ -105,7 +105,7 @@ class ForecastMixin(ABC):
             Bad input, or `as_frame` for responses that are images.
         """
         check_flag("return_std", return_std)
-        condition = self._check_condition(X)
+        condition = self._encode_X(X)
         check_frame(as_frame, X, self)
         shape = (len(condition), *self.y_shape_)
         mean, std = estimate_moments(self._sampler(), condition, n_draws)
@@ -162,7 +162,7 @@ class ForecastMixin(ABC):
         ndarray of shape (n, len(quantiles), *y_shape), float64, or DataFrame
         """
         levels = check_levels(quantiles)
-        condition = self._check_condition(X)
+        condition = self._encode_X(X)
         check_frame(as_frame, X, self, "quantile")
         found = estimate_quantiles(self._sampler(), condition, levels, n_draws)
         found = found.reshape(len(condition), len(levels), *self.y_shape_)
@@ -299,7 +299,7 @@ class ForecastMixin(ABC):
         (1 + t) / 2 of its draws; beyond the draws it grows with the distance.
         """
         fitted = as_it_is(self)
-        condition, bank = fitted._check_condition(X), fitted._sampler()
+        condition, bank = fitted._encode_X(X), fitted._sampler()
         single = fitted._fit_of_responses()
         target = single._check_rows(y, "y")
         check_same_rows("X", condition, "y", target)
@@ -318,7 +318,7 @@ class ForecastMixin(ABC):
     def _conformal_interval(
         self, X: Any, coverage: float, n_draws: int | None, joint: bool
     ) -> NDArray[np.float64]:
-        condition, bank = self._check_condition(X), self._sampler()
+        condition, bank = self._encode_X(X), self._sampler()
         calibration = self._calibration_
         if calibration is None:
             raise NotFittedError(
