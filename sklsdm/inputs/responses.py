@@ -69,12 +69,16 @@ def _raw_blocks(parts: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
             yield flat_rows(np.asarray(part[rows]))
 
 
+def _n_looked_at(images: Any) -> int:
+    """Images whose pixels are looked at."""
+    return max(_FEWEST_IMAGES, _SOME_PIXELS // math.prod(images.shape[1:]))
+
+
 def _warn_of_dark_bytes(images: Any) -> None:
     """Warn of uint8 images that hold small numbers, such as masks: they are divided by 255."""
     if not holds_bytes(images):
         return
-    n_images = max(_FEWEST_IMAGES, _SOME_PIXELS // math.prod(images.shape[1:]))
-    largest = int(np.max(images[spread_rows(len(images), n_images)]))
+    largest = int(np.max(images[spread_rows(len(images), _n_looked_at(images))]))
     if largest <= _DARK:
         warn_user(
             f"y holds uint8 images with no value above {largest}, which are read as brightness "
@@ -133,14 +137,10 @@ class Responses:
             y_range = (0.0, None)
         repeated: tuple[RepeatedValues, ...] = ()
         rules: tuple[ResponseRule, ...] = ()
-        if exact_values and not is_image and math.prod(paired.shape[1:]) <= MOST_SEARCHED_OUTPUTS:
-            repeated, rules = self._find_exact()
-        elif exact_values and is_image and len(self) < MANY_IMAGES:
-            n_images = max(_FEWEST_IMAGES, _SOME_PIXELS // math.prod(paired.shape[1:]))
-            some = np.concatenate([some_rows(part, n_images) for part in self._parts])
-            n_channels = count_channels(paired)
-            shares_scale = len(fit_standardiser(iter([some]), n_channels=n_channels).mean) == 1
-            repeated = find_in_images(some, 1 if shares_scale else n_channels)
+        if exact_values and is_image:
+            repeated = self._find_in_images(paired) if len(self) < MANY_IMAGES else ()
+        elif exact_values and math.prod(paired.shape[1:]) <= MOST_SEARCHED_OUTPUTS:
+            repeated, rules = self._find_in_table()
         blocks = (stretch_columns(repeated, block) for block in _raw_blocks(self._parts))
         moments = column_moments(blocks)
         standardiser = moments.standardiser(count_channels(paired))
@@ -160,7 +160,14 @@ class Responses:
             return ()
         return (ConstantPixels(is_constant, flat_rows(self._parts[0][:1])[0]),)
 
-    def _find_exact(self) -> tuple[tuple[RepeatedValues, ...], tuple[ResponseRule, ...]]:
+    def _find_in_images(self, paired: NDArray[Any]) -> tuple[RepeatedValues, ...]:
+        """The repeated values of some images; of each channel, where these are of unlike scales."""
+        n_images, n_channels = _n_looked_at(paired), count_channels(paired)
+        some = np.concatenate([some_rows(part, n_images) for part in self._parts])
+        means = fit_standardiser(iter([some]), n_channels=n_channels).mean
+        return find_in_images(some, 1 if len(means) == 1 else n_channels)
+
+    def _find_in_table(self) -> tuple[tuple[RepeatedValues, ...], tuple[ResponseRule, ...]]:
         """The repeated values of a sample of rows, and the rules that all rows follow.
 
         The sample has all of few values. Where rows have the same values in another order, these
