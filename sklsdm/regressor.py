@@ -17,6 +17,7 @@ from sklsdm.draws.drawing import Bank
 from sklsdm.draws.estimates import energy_scores, marginal_energy_scores
 from sklsdm.draws.forecasts import ForecastMixin
 from sklsdm.draws.output import check_outcome
+from sklsdm.encoders import BaseConditionEncoder
 from sklsdm.exceptions import DistributionShiftWarning
 from sklsdm.fitting.choosing import choose_setting
 from sklsdm.fitting.holding_out import hold_out_rows
@@ -305,33 +306,15 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
     def _choose_setting(
         self, stage: StageTwo, coded: Coded, held: NDArray[np.intp], validation: Pairs | None
     ) -> Setting:
-        pairs = stage.pairs
         matcher: BaseMatcher = self._new_part("matcher")
-        asked = getattr(self, "_chosen_use_", "auto") if self.unpaired == "auto" else self.unpaired
-        can_judge = validation is not None or len(pairs) >= FEW_PAIRS
-        weight = matcher.unpaired_weight
-        uses = uses_to_try(asked, stage, coded, can_judge=can_judge, weight=weight)
-        recovered = stage.recovered if asked in ("auto", "pair") else None
-        self.reverse_r2_ = None if recovered is None else recovered.r2
+        uses = self._uses_to_try(stage, coded, validation, matcher)
         spaces = dict.fromkeys(uses, coded)
         if "none" in uses and stage.n_unpaired > 0:
             spaces["none"] = self._space_of_pairs(stage, held)
-        if stage.keeps_encoder:
-            encoders = {"as before": self.condition_encoder_}
-        else:
-            encoder = self._new_part("condition_encoder").resolve(self._conditions_.shape)
-            codes = spaces[use_for_encoders(uses)].codes[: len(pairs)].cpu().numpy()
-            encoders = encoder.candidates(pairs.condition, codes, stage.run.seed, coded.are_images)
-        if not coded.are_images and not pairs.are_labels:  # vectors follow numbers
+        encoders = self._encoders_to_try(stage, spaces[use_for_encoders(uses)])
+        if not coded.are_images and not stage.pairs.are_labels:  # vectors follow numbers
             matcher = matcher.for_trials(coded.codes.shape[1])
-        choice = choose_setting(
-            stage,
-            spaces,
-            encoders,
-            matcher,
-            self._response_std_,
-            validation,
-        )
+        choice = choose_setting(stage, spaces, encoders, matcher, self._response_std_, validation)
         if not stage.keeps_encoder:
             self.encoder_scores_ = choice.encoder_scores
         if len(uses) > 1 or not stage.keeps_encoder:
@@ -339,6 +322,29 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
         if stage.n_unpaired > 0:
             self._chosen_use_ = choice.setting.use
         return choice.setting
+
+    def _uses_to_try(
+        self, stage: StageTwo, coded: Coded, validation: Pairs | None, matcher: BaseMatcher
+    ) -> tuple[str, ...]:
+        """The uses of unpaired responses to compare; keeps what regression tells of conditions."""
+        asked = getattr(self, "_chosen_use_", "auto") if self.unpaired == "auto" else self.unpaired
+        can_judge = validation is not None or len(stage.pairs) >= FEW_PAIRS
+        weight = matcher.unpaired_weight
+        uses = uses_to_try(asked, stage, coded, can_judge=can_judge, weight=weight)
+        recovered = stage.recovered if asked in ("auto", "pair") else None
+        self.reverse_r2_ = None if recovered is None else recovered.r2
+        return uses
+
+    def _encoders_to_try(self, stage: StageTwo, coded: Coded) -> dict[str, BaseConditionEncoder]:
+        """The condition encoders to compare by name; that of the earlier fit, where it is kept."""
+        if stage.keeps_encoder:
+            return {"as before": self.condition_encoder_}
+        encoder = self._new_part("condition_encoder").resolve(self._conditions_.shape)
+        codes = coded.codes[: len(stage.pairs)].cpu().numpy()
+        found: dict[str, BaseConditionEncoder] = encoder.candidates(
+            stage.pairs.condition, codes, stage.run.seed, stage.codes_are_images
+        )
+        return found
 
     def _compare_laws(self, stage: StageTwo, coded: Coded) -> StageTwo:
         """Test whether the unpaired responses follow the law of the paired ones; warns if not.
