@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,16 @@ _CHANNELS_OF_IMAGES = 2  # of the critic of codes, for one of the critic of imag
 _NOISE_OF_IMAGES = 64  # numbers from which a code that is an image is drawn, unless told
 
 CriticLoss = Callable[[Any, Tensor], Tensor]  # of critic values: real (b, 1), drawn (b, n_draws)
+
+
+class View(NamedTuple):
+    """What a critic judges, and the weight of its judgement in the generator's loss."""
+
+    critic: Any
+    features: Tensor  # (b, f) of the conditions; f is 0 where it sees none
+    real: Tensor  # (b, k)
+    drawn: Tensor  # (b n_draws, k), those of each condition in turn
+    weight: float = 1.0
 
 
 @dataclass(eq=False)
@@ -100,46 +110,47 @@ class AdversarialObjective:
         values = critic(features, together).view(len(real), 1 + self.n_draws)
         return values[:, :1], values[:, 1:]
 
-    def _images(
-        self, critics: Critics, batch: PairBatch, drawn: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Features, real and drawn images of the first half of a batch, for the critic of images.
+    def _views(self, critics: Critics, batch: PairBatch, drawn: Tensor) -> Iterator[View]:
+        """What each critic judges of a batch and the draws (b n_draws, k) for it.
+
+        Each is made when the one before has been judged: the order in which gradients add up, and
+        so the last digits of a fit, depend on it.
+        """
+        features = critics.joint.features(batch.condition)
+        yield View(critics.joint, features, batch.latent, drawn)
+        if critics.marginal is not None and batch.other is not None:
+            yield View(critics.marginal, features[:, :0], batch.other, drawn, self.unpaired_weight)
+        if critics.images is not None:
+            yield self._view_of_images(critics.images, batch, drawn)
+
+    def _view_of_images(self, critic: Any, batch: PairBatch, drawn: Tensor) -> View:
+        """That of the critic of images: the first half of the batch.
 
         Images take long to decode and to judge. More steps of half as many are worth more.
         """
         assert self.decoder is not None
         half = math.ceil(len(batch.latent) / 2)
-        seen = critics.images.features(batch.condition[:half])
-        return seen, self.decoder(batch.latent[:half]), self.decoder(drawn[: half * self.n_draws])
+        features = critic.features(batch.condition[:half])
+        real = self.decoder(batch.latent[:half])
+        return View(critic, features, real, self.decoder(drawn[: half * self.n_draws]))
 
     def critic_loss(self, generator: nn.Module, critics: Critics, batch: PairBatch) -> Tensor:
         """Loss of the critics; the generator gets no gradient."""
         with torch.no_grad():
             drawn = several_draws(generator, batch.condition, batch.noise)
-        features = critics.joint.features(batch.condition)
-        terms = [(critics.joint, features, batch.latent, drawn)]
-        if critics.marginal is not None and batch.other is not None:
-            terms.append((critics.marginal, features[:, :0], batch.other, drawn))  # f(z)
-        if critics.images is not None:
-            terms.append((critics.images, *self._images(critics, batch, drawn)))
         losses = []
-        for critic, seen, real, found in terms:
-            losses.append(self.loss_of_critic(*self._values(critic, seen, real, found)))
+        for critic, features, real, found, _ in self._views(critics, batch, drawn):
+            losses.append(self.loss_of_critic(*self._values(critic, features, real, found)))
             if self.penalty.weight > 0:
                 first = found[:: self.n_draws]
-                losses.append(self.penalty(critic, seen, real, first, batch.uniform))
+                losses.append(self.penalty(critic, features, real, first, batch.uniform))
         return torch.stack(losses).sum()
 
     def generator_loss(self, generator: nn.Module, critics: Critics, batch: PairBatch) -> Tensor:
         """Loss of the generator against critics whose parameters are frozen."""
         drawn = several_draws(generator, batch.condition, batch.noise)
-        features = critics.joint.features(batch.condition)
-        loss = self._against(critics.joint, features, batch.latent, drawn)
-        if critics.marginal is not None and batch.other is not None:
-            against = self._against(critics.marginal, features[:, :0], batch.other, drawn)
-            loss = loss + self.unpaired_weight * against
-        if critics.images is not None:
-            loss = loss + self._against(critics.images, *self._images(critics, batch, drawn))
+        first, *others = map(self._against, self._views(critics, batch, drawn))
+        loss = sum(others, first)
         if self.energy_weight > 0:
             grouped = drawn.view(len(batch.latent), self.n_draws, -1)
             loss = loss + self.energy_weight * energy_score(grouped, batch.latent).mean()
@@ -147,12 +158,15 @@ class AdversarialObjective:
             loss = loss + self.label_loss.weight * self.label_loss(batch.condition, drawn)
         return loss
 
-    def _against(self, critic: Any, features: Tensor, real: Tensor, drawn: Tensor) -> Tensor:
-        """The generator's loss against one critic."""
+    def _against(self, view: View) -> Tensor:
+        """The generator's loss against one critic, times its weight."""
+        critic, features, real, drawn, weight = view
         if self.relativistic:
-            return self.loss_of_generator(*self._values(critic, features, real, drawn))
-        values = critic(features, drawn)
-        return self.loss_of_generator(None, values.view(len(real), self.n_draws))
+            loss = self.loss_of_generator(*self._values(critic, features, real, drawn))
+        else:
+            values = critic(features, drawn)
+            loss = self.loss_of_generator(None, values.view(len(real), self.n_draws))
+        return loss if weight == 1 else weight * loss
 
 
 class AdversarialMatcher(GeneratorMatcher):
