@@ -113,7 +113,7 @@ class DiagnoseMixin(ABC):
         """
         X = read_plain("X", X)
         estimator, inner_X = self._fits(X)[0]
-        estimator._encode_X(inner_X)
+        estimator._encode_X(inner_X)  # raises where draws would, before any are made
         target: Array = estimator._check_rows(y, "y")
         check_same_rows("X", inner_X, "y", target)
         if len(target) < FEWEST_ROWS:

@@ -34,9 +34,9 @@ def check_n_draws(n_draws: int | None, usual: int) -> int:
     return usual if n_draws is None else check_integer("n_draws", n_draws, 1)
 
 
-def check_n_quantile_draws(n_draws: int | None, sampler: Bank) -> int:
+def check_n_quantile_draws(n_draws: int | None, bank: Bank) -> int:
     """The number of draws asked for, or the usual one for quantiles where it is None."""
-    many = sampler.n_passes > MANY_PASSES
+    many = bank.n_passes > MANY_PASSES
     usual = N_QUANTILE_DRAWS_OF_MANY_PASSES if many else N_QUANTILE_DRAWS
     found = check_n_draws(n_draws, usual)
     if found > _MOST_QUANTILE_DRAWS:
@@ -47,13 +47,13 @@ def check_n_quantile_draws(n_draws: int | None, sampler: Bank) -> int:
 
 
 def estimate_moments(
-    sampler: Bank, condition: NDArray[np.float32], n_draws: int | None = None
+    bank: Bank, condition: NDArray[np.float32], n_draws: int | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Conditional means and standard deviations, both (n, q), over draws with shared noise."""
     n_draws = check_n_draws(n_draws, N_MEAN_DRAWS)
-    mean = np.empty((len(condition), sampler.width))
+    mean = np.empty((len(condition), bank.width))
     std = np.empty_like(mean)
-    for rows, draws in sampler.draws_with_shared_noise(condition, n_draws):
+    for rows, draws in bank.draws_with_shared_noise(condition, n_draws):
         exact = draws.double()
         mean[rows] = exact.mean(dim=1).cpu().numpy()
         std[rows] = exact.std(dim=1, correction=0).cpu().numpy()
@@ -62,15 +62,15 @@ def estimate_moments(
 
 
 def estimate_quantiles(
-    sampler: Bank,
+    bank: Bank,
     condition: NDArray[np.float32],
     levels: NDArray[np.float64],
     n_draws: int | None = None,
 ) -> NDArray[np.float64]:
     """Conditional quantiles (n, len(levels), q) of each output, over draws with shared noise."""
-    n_draws = check_n_quantile_draws(n_draws, sampler)
-    found = np.empty((len(condition), len(levels), sampler.width))
-    for rows, draws in sampler.draws_with_shared_noise(condition, n_draws):
+    n_draws = check_n_quantile_draws(n_draws, bank)
+    found = np.empty((len(condition), len(levels), bank.width))
+    for rows, draws in bank.draws_with_shared_noise(condition, n_draws):
         exact = draws.double()
         at = torch.as_tensor(levels, dtype=exact.dtype, device=exact.device)
         found[rows] = torch.quantile(exact, at, dim=1).transpose(0, 1).cpu().numpy()
@@ -79,38 +79,38 @@ def estimate_quantiles(
 
 
 def energy_scores(
-    sampler: Bank,
+    bank: Bank,
     condition: NDArray[np.float32],
     y: NDArray[Any],
     std: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Energy score (n,) of draws for each response; both are divided by `std` (q,) first."""
-    return _scores(energy_score, N_SCORE_DRAWS, sampler, condition, y, std)
+    return _scores(energy_score, N_SCORE_DRAWS, bank, condition, y, std)
 
 
 def multiscale_scores(
-    sampler: Bank,
+    bank: Bank,
     condition: NDArray[np.float32],
     y: NDArray[Any],
     std: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Multiscale score (n,) of draws for each response; both are divided by `std` (q,) first."""
-    slow = sampler.n_passes > VERY_MANY_PASSES
+    slow = bank.n_passes > VERY_MANY_PASSES
     n_draws = N_CHOICE_DRAWS_OF_VERY_MANY_PASSES if slow else N_CHOICE_DRAWS
-    return _scores(multiscale_score, n_draws, sampler, condition, y, std)
+    return _scores(multiscale_score, n_draws, bank, condition, y, std)
 
 
 def _scores(
     score: Callable[[Tensor, Tensor], Tensor],
     n_draws: int,
-    sampler: Bank,
+    bank: Bank,
     condition: NDArray[np.float32],
     y: NDArray[Any],
     std: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     scale = torch.tensor(std)
     found = []
-    for rows, draws in sampler.draws_with_shared_noise(condition, n_draws):
+    for rows, draws in bank.draws_with_shared_noise(condition, n_draws):
         target = torch.from_numpy(flat_rows(y[rows])) / scale
         found.append(score(draws.cpu().double() / scale, target))
     return torch.cat(found).numpy()
