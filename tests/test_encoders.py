@@ -313,13 +313,23 @@ def test_many_columns_stand_back_for_the_predictions(monkeypatch):
         encoder = TreesConditionEncoder(passthrough=passthrough, gaussian_process=False)
         found = encoder.fit_transform(rows, random.normal(size=(100, 1)), 0)
         assert found.shape == encoder.transform(rows).shape == (100, columns + predictions)
-    few = TreesConditionEncoder().fit_transform(rows[:, 1:], random.normal(size=(100, 1)), 0)
-    assert_array_equal(few[:, :16], rows[:, 1:])
+    enough = random.normal(size=(256, 16)).astype(np.float32)  # 16 pairs for each column
+    few = TreesConditionEncoder().fit_transform(enough, random.normal(size=(256, 1)), 0)
+    assert_array_equal(few[:, :16], enough)
     monkeypatch.setattr(boosting, "_MOST_NUMBERS", 1600)  # the forest alone is no match for them
     encoder = TreesConditionEncoder(gaussian_process=False)
     assert encoder.fit_transform(rows, random.normal(size=(100, 1)), 0).shape == (100, 18 + 2)
     with pytest.raises(ValueError, match=r"passthrough must be .*got 'some'"):
         short("trees").set_params(condition_encoder__passthrough="some").fit(*waves(60))
+
+
+@pytest.mark.parametrize(("n_pairs", "passes"), [(40, False), (47, False), (48, True)])
+def test_columns_of_few_pairs_stand_back_for_the_predictions(n_pairs, passes):
+    rows = np.random.default_rng(0).normal(size=(n_pairs, 3)).astype(np.float32)
+    encoder = TreesConditionEncoder(gaussian_process=False, boosting=False)
+    found = encoder.fit_transform(rows, rows[:, :1], 0)
+    assert encoder.passes_columns_ is passes
+    assert found.shape == encoder.transform(rows).shape == (n_pairs, 3 * passes + 2)
 
 
 @pytest.mark.slow

@@ -27,7 +27,8 @@ _TREES = (50, 200)  # least and most trees of "auto"
 _MOST_SEED = 2**32
 _FEWEST_TO_BOOST = 50  # pairs
 _FOREST_FOLDS = 5  # of groups
-_FEW_COLUMNS = 16  # with more of them, networks learn better from the predictions alone
+# With more columns, or fewer pairs for each, networks learn better from the predictions alone.
+_FEW_COLUMNS, _PAIRS_PER_COLUMN = 16, 16
 
 
 class TreesConditionEncoder(BaseConditionEncoder):
@@ -43,8 +44,8 @@ class TreesConditionEncoder(BaseConditionEncoder):
     get the same as in `fit`, for there the whole forest has seen the responses. Where pairs come in
     groups (`fit(..., groups=)`), they are predicted by models that learnt from none of their group.
 
-    Few columns of X stand beside the predictions. Many are left out (`passthrough`), since
-    networks overfit to them.
+    Few columns of X stand beside the predictions. Many are left out (`passthrough`), as are those
+    of few pairs, since networks overfit to them.
 
     X may hold NaN. The trees use them as they are. The networks get the column's mean instead,
     and a column more that says where a value is missing, for columns with NaN among the pairs.
@@ -111,8 +112,8 @@ class TreesConditionEncoder(BaseConditionEncoder):
         default="auto",
         rule=or_auto(flag()),
         doc="""Whether the networks get the columns of X too, beside the predictions. "auto" passes
-        up to 16 columns (categories have one for each level), and more where boosting would take
-        too long or pairs are fewer than 50.""",
+        up to 16 columns (categories have one for each level) where there are 16 pairs or more for
+        each of them, and any number where boosting would take too long.""",
     )
 
     forest_: ExtraTreesRegressor = learnt("The forest.")
@@ -134,12 +135,12 @@ class TreesConditionEncoder(BaseConditionEncoder):
     ) -> Rows:
         self.gappy_ = np.flatnonzero(np.isnan(condition).any(axis=0))
         seed = seed % _MOST_SEED
-        n_components = 0
-        if len(condition) >= _FEWEST_TO_BOOST:
-            n_components = boosted_components(len(condition), condition.shape[1], codes.shape[1])
+        n_pairs, n_columns = condition.shape
+        n_components = boosted_components(n_pairs, n_columns, codes.shape[1])
         self.passes_columns_ = bool(self.passthrough)
         if self.passthrough == "auto":
-            self.passes_columns_ = condition.shape[1] <= _FEW_COLUMNS or n_components == 0
+            are_few = n_columns <= min(_FEW_COLUMNS, n_pairs / _PAIRS_PER_COLUMN)
+            self.passes_columns_ = are_few or n_components == 0
         self.linear_ = CrossFittedRidge(MOST_COMPONENTS)
         filled = self._filled(condition)
         by_forest = self._fit_forest(condition, codes, seed, groups)
@@ -151,7 +152,7 @@ class TreesConditionEncoder(BaseConditionEncoder):
             known = [principal(codes, MOST_COMPONENTS, seed, of=by_forest), by_line]
             found.append(process.fit_predict(filled, codes, seed, groups, known))
             self.process_ = process if len(process.columns_) else None
-        if self.boosting and n_components:
+        if self.boosting and n_components and n_pairs >= _FEWEST_TO_BOOST:
             self.boosting_ = CrossFittedBoosting(n_components)
             found.append(self.boosting_.fit_predict(condition, codes, seed, groups))
         predicted = np.column_stack(found)
