@@ -206,3 +206,31 @@ def record_on_the_cpu(monkeypatch):
     monkeypatch.setattr(recording, "_FEWEST_STEPS", 1)
     monkeypatch.setattr(recording, "record", stand_in)
     return replays
+
+
+def _laws_with_rules() -> dict[str, np.ndarray]:
+    """Responses that follow a rule exactly, by what it says."""
+    random = np.random.default_rng(0)
+    numbers = random.normal(size=(120, 4))
+    amounts = np.exp(numbers)
+    is_none = random.random(120) < 0.4
+    shop = random.integers(0, 6, 120)
+    ends = numbers[:, [0, 0]] + random.gamma(0.3, size=(120, 1)) * [0, 1]
+    return {
+        "amounts": amounts[:, :2],
+        "whole numbers": np.rint(100 * numbers[:, :2]),
+        "a sum of parts": amounts / amounts.sum(axis=1, keepdims=True),
+        "percents": random.multinomial(100, [0.2, 0.3, 0.5], 120).astype(float),
+        "a total": np.c_[numbers[:, :2], numbers[:, :2].sum(axis=1)],
+        "an order": ends,
+        "rankings": np.argsort(numbers, axis=1).astype(float),
+        "no claim, no amount": np.where(
+            is_none[:, None], 0.0, np.c_[random.poisson(1, 120) + 1, amounts[:, 0]]
+        ),
+        "a whole row": np.where(is_none[:, None], [0.3, -0.2, 5.0], numbers[:, :3]),
+        "places of shops": np.c_[numbers[shop, :2], shop + 0.1 * numbers[:, 3]],
+        "pixels of a margin": np.pad(random.normal(size=(120, 4, 4)), ((0, 0), (1, 1), (1, 1))),
+    }
+
+
+LAWS_WITH_RULES = _laws_with_rules()

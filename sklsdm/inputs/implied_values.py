@@ -20,6 +20,47 @@ _MOST_LEADERS = 64  # outputs of which each is tried
 
 
 @dataclass(frozen=True)
+class AllOrNone:
+    """Frequent values of some outputs, of which a draw on the stretched axes has all or none."""
+
+    columns: NDArray[np.intp]  # (c,)
+    middle: NDArray[np.float64]  # (c,), of the intervals on the stretched axes
+    lower: NDArray[np.float64]  # (c,), their ends
+    upper: NDArray[np.float64]
+    radius: float
+
+    def __call__(self, places: Tensor) -> Tensor:
+        """Draws (n, q) inside all intervals, or outside of each."""
+        own, middle, lower, upper = self._tensors(places)
+        distances = _distances(own, middle, lower, upper)
+        away = (own - middle).abs()
+        upwards = ((own >= middle) | lower.isinf()) & upper.isfinite()
+        beyond = torch.where(upwards, upper + away, lower - away)
+        alone = torch.where(distances <= 1, beyond, own)
+        together = distances.amax(dim=1, keepdim=True) <= self.radius
+        columns = as_constant(self.columns, places.device)
+        return places.index_copy(1, columns, torch.where(together, middle, alone))
+
+    def distances(self, places: Tensor) -> Tensor:
+        """Distances (n, c) of draws (n, q) from the middles, in units of the way to the ends."""
+        return _distances(*self._tensors(places))
+
+    def _tensors(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The outputs (n, c) of draws, with middles, lower and upper ends (c,)."""
+        middle, lower, upper = (
+            as_constant(each, places.device).to(places)
+            for each in (self.middle, self.lower, self.upper)
+        )
+        columns = as_constant(self.columns, places.device)
+        return places.index_select(1, columns), middle, lower, upper
+
+
+def _distances(places: Tensor, middle: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    away = places - middle
+    return torch.where(away >= 0, away / (upper - middle), away / (lower - middle))
+
+
+@dataclass(frozen=True)
 class ImpliedValues(RuleByOutput):
     """A value of one output, the leader, that implies a value of each of some others.
 
@@ -101,20 +142,12 @@ class ImpliedValues(RuleByOutput):
         }
         return found if len(found) > 1 else {}
 
-    def settle(self, places: Tensor, repeated: Sequence[RepeatedValues]) -> Tensor:
+    def settling(self, repeated: Sequence[RepeatedValues]) -> AllOrNone | None:
         intervals = self.intervals(repeated)
         if not intervals:
-            return places
-        columns = torch.tensor([*intervals], device=places.device)
-        own = places.index_select(1, columns)
-        middle, lower, upper = _numbers(intervals, own)
-        distances = _distances(own, middle, lower, upper)
-        away = (own - middle).abs()
-        upwards = ((own >= middle) | lower.isinf()) & upper.isfinite()
-        beyond = torch.where(upwards, upper + away, lower - away)
-        alone = torch.where(distances <= 1, beyond, own)
-        together = distances.amax(dim=1, keepdim=True) <= self.radius
-        return places.index_copy(1, columns, torch.where(together, middle, alone))
+            return None
+        middle, lower, upper = np.array([*intervals.values()]).T
+        return AllOrNone(np.array([*intervals]), middle, lower, upper, self.radius)
 
     def with_radius(
         self, drawn: Tensor, responses: NDArray[np.float64], repeated: Sequence[RepeatedValues]
@@ -123,9 +156,10 @@ class ImpliedValues(RuleByOutput):
 
         Draws (m, q) are on the stretched axes. The radius is a quarter at least and four at most.
         """
-        intervals = self.intervals(repeated)
-        own = drawn[:, list(intervals)]
-        distances = _distances(own, *_numbers(intervals, own)).amax(dim=1)
+        settling = self.settling(repeated)
+        if settling is None:
+            return self
+        distances = settling.distances(drawn).amax(dim=1)
         share = float((responses[:, self.leader] == self.value).mean())
         return replace(self, radius=float(distances.quantile(share).clamp(0.25, 4.0)))
 
@@ -137,17 +171,6 @@ class ImpliedValues(RuleByOutput):
         own = torch.where(sides * (own - implied) < 0, 2 * implied - own, own)
         leads = values[:, self.leader : self.leader + 1] == self.value
         return values.index_copy(1, columns, torch.where(leads, implied, own))
-
-
-def _numbers(intervals: dict[int, tuple[float, float, float]], like: Tensor) -> Tensor:
-    """Middles, lower and upper ends (3, c) of intervals."""
-    return torch.tensor([*intervals.values()], dtype=torch.float64).to(like).T
-
-
-def _distances(places: Tensor, middle: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """Distances (n, c) from the middles (c,) of intervals, in units of the way to their ends."""
-    away = places - middle
-    return torch.where(away >= 0, away / (upper - middle), away / (lower - middle))
 
 
 def find_implied_values(

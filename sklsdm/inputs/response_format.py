@@ -113,7 +113,8 @@ class ResponseFormat:
         They take repeated values, are clipped to the range, and keep the rules.
         """
         restore = partial(restore_columns, self.repeated)
-        return take_exact_values(places, self.rules, self.repeated, restore, self._clipped)
+        settlings = settlings_of(self.rules, self.repeated)
+        return take_exact_values(places, settlings, restore, self.rules, self._clipped)
 
     def _clipped(self, values: Tensor) -> Tensor:
         """Flat rows (n, width) in their own units, clipped to the range in place."""
@@ -195,11 +196,19 @@ def _same_range(first: Any, second: Any) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+def settlings_of(
+    rules: tuple[ResponseRule, ...], repeated: tuple[RepeatedValues, ...]
+) -> tuple[Callable[[Tensor], Tensor], ...]:
+    """What rules do to draws on the stretched axes of repeated values."""
+    found = (rule.settling(repeated) for rule in rules)
+    return tuple(each for each in found if each is not None)
+
+
 def take_exact_values(
     places: Tensor,
-    rules: tuple[ResponseRule, ...],
-    repeated: tuple[RepeatedValues, ...],
+    settlings: tuple[Callable[[Tensor], Tensor], ...],
     restore: Callable[[Tensor], Tensor],
+    rules: tuple[ResponseRule, ...],
     clip: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """Flat rows (n, width) on stretched axes as draws: the order in which all is applied.
@@ -207,8 +216,8 @@ def take_exact_values(
     `restore` leads back from the stretched axes, and `clip` into the range. Rules settle what
     repeated values decide before these are taken, and are kept afterwards.
     """
-    for rule in rules:
-        places = rule.settle(places, repeated)
+    for settle in settlings:
+        places = settle(places)
     values = clip(restore(places))
     for rule in rules:
         values = clip(rule.keep(values))

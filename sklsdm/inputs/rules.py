@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -47,10 +47,10 @@ class ResponseRule(ABC):
         """Whether draws that follow it lie between two ends (q,), or can be clipped to them."""
         return True
 
-    def settle(self, places: Tensor, repeated: Sequence[RepeatedValues]) -> Tensor:
-        """Draws (n, q) on the stretched axes of `repeated` values that lie inside the intervals of
-        those values only that the rule allows together."""
-        return places
+    def settling(self, repeated: Sequence[RepeatedValues]) -> Callable[[Tensor], Tensor] | None:
+        """What moves draws (n, q) on the stretched axes of `repeated` values into the intervals of
+        those values only that the rule allows together; None where it has no part in this."""
+        return None
 
     @abstractmethod
     def keep(self, values: Tensor) -> Tensor:
@@ -337,20 +337,12 @@ class KnownCombinations(ResponseRule):
 
 
 def _nearest_by_column(values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Values (n, c) as the nearest ones in their columns of `known` (k, c), and which rows occur.
-
-    A row is known by the sum of a random number for each of its values, modulo 2^64: two different
-    ones have equal sums with a probability of 2^-64.
-    """
-    random = np.random.default_rng(0)
+    """Values (n, c) as the nearest in their columns of `known` (k, c), and which rows occur there."""
     found = []
-    sums = torch.zeros(len(values), dtype=torch.int64, device=values.device)
-    known_sums = torch.zeros(len(known), dtype=torch.int64, device=values.device)
+    is_row = torch.ones((len(values), len(known)), dtype=torch.bool, device=values.device)
     for column, own in zip(values.unbind(dim=1), known.unbind(dim=1), strict=True):
-        levels, kind = own.unique(return_inverse=True)
+        levels = own.sort().values
         place = torch.bucketize(column.contiguous(), (levels[1:] + levels[:-1]) / 2)
-        numbers = random.integers(-(2**63), 2**63, size=len(levels))
-        number = torch.from_numpy(numbers).to(values.device)
-        sums, known_sums = sums + number[place], known_sums + number[kind]
         found.append(levels[place])
-    return torch.stack(found, dim=1), torch.isin(sums, known_sums)
+        is_row = is_row & (found[-1][:, None] == own)
+    return torch.stack(found, dim=1), is_row.any(dim=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,11 +18,12 @@ from sklsdm.encoders import (
     PeriodicConditionEncoder,
 )
 from sklsdm.inputs.repeated import RepeatedValues
-from sklsdm.inputs.response_format import take_exact_values
-from sklsdm.inputs.rules import ResponseRule
+from sklsdm.inputs.response_format import settlings_of, take_exact_values
 from sklsdm.inputs.standardising import Standardiser
 from sklsdm.modules import PotentialGenerator
 from sklsdm.onnx.operators import use_traced_slope
+
+_Constants = TypeVar("_Constants")
 
 _CPU = torch.device("cpu")
 
@@ -49,8 +50,8 @@ class _Affine(nn.Module):
         return (values - self.mean) / self.scale
 
 
-def _with_tensors(rule: ResponseRule) -> ResponseRule:
-    """A rule with tensors in place of arrays, which export does not follow."""
+def _with_tensors(rule: _Constants) -> _Constants:
+    """A rule, or what settles draws for it, with tensors: export does not follow arrays."""
     found = copy.copy(rule)
     for name, value in vars(rule).items():
         if isinstance(value, np.ndarray):
@@ -151,8 +152,8 @@ class ResponseGraph(nn.Module):
         self.repeated_columns = [each.columns for each in form.repeated]
         self.repeated = nn.ModuleList(_Repeated(each, dtype) for each in form.repeated)
         self.shape = form.shape
+        self.settlings = tuple(map(_with_tensors, settlings_of(form.rules, form.repeated)))
         self.rules = tuple(map(_with_tensors, form.rules))
-        self.known_repeated = form.repeated
         self.is_clipped = form.range is not None
         if form.range is not None:
             for name, end in zip(("low", "high"), form.range, strict=True):
@@ -161,7 +162,7 @@ class ResponseGraph(nn.Module):
     def forward(self, codes: Tensor, noise: Tensor) -> Tensor:
         rows = self.restore(self.autoencoder.decode(codes, noise))
         rows = take_exact_values(
-            rows, self.rules, self.known_repeated, self._with_repeated_values, self._clipped
+            rows, self.settlings, self._with_repeated_values, self.rules, self._clipped
         )
         return rows.reshape(-1, *self.shape)
 
