@@ -337,7 +337,7 @@ class KnownCombinations(ResponseRule):
 
 
 def _nearest_by_column(values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Values (n, c) as the nearest in their columns of `known` (k, c), and which rows occur there."""
+    """Values (n, c) as the nearest in the columns of `known` (k, c), and which rows occur there."""
     found = []
     is_row = torch.ones((len(values), len(known)), dtype=torch.bool, device=values.device)
     for column, own in zip(values.unbind(dim=1), known.unbind(dim=1), strict=True):
