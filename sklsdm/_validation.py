@@ -9,7 +9,7 @@ import os
 import reprlib
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from traceback import walk_stack
 from typing import Any
@@ -22,6 +22,7 @@ from sklearn.utils.validation import _get_feature_names, column_or_1d
 from sklsdm.blocks import row_blocks
 from sklsdm.distributed import is_first
 from sklsdm.reading import (
+    is_frame,
     is_integer,
     named_in_errors,
     read_numbers,
@@ -31,6 +32,7 @@ from sklsdm.reading import (
 )
 
 _PACKAGE = f"{Path(__file__).parent}{os.sep}"
+_MOST_SHOWN = 10  # columns in a message
 LARGEST = 1e150  # of the numbers that are read: their squares, and sums of these, stay finite
 
 
@@ -216,17 +218,23 @@ def check_has_columns(name: str, value: Any) -> None:
 
 
 def check_finite(
-    name: str, array: NDArray[Any], *, allow_nan: bool = False, hint: str = ""
+    name: str,
+    array: NDArray[Any],
+    *,
+    allow_nan: bool = False,
+    hint: str = "",
+    columns: Sequence[Any] | None = None,
 ) -> None:
     """Raise if `array` holds inf, NaN (unless `allow_nan`) or numbers beyond `LARGEST`.
 
-    `hint` says what else may help against NaN. The array is read in blocks, so a memmap is not
-    loaded whole.
+    `hint` says what else may help against NaN; `columns` are names of the first columns. The array
+    is read in blocks, so a memmap is not loaded whole.
     """
     if not np.issubdtype(array.dtype, np.floating):
         return
     n_nan = n_inf = 0
     first: int | None = None
+    wrong = np.zeros(array.shape[1] if len(array.shape) == 2 else 0, dtype=bool)
     too_large: tuple[int, float] | None = None
     for rows in row_blocks(array):
         block = np.asarray(array[rows])
@@ -237,6 +245,8 @@ def check_finite(
         bad = np.isinf(block) if allow_nan else ~np.isfinite(block)
         if bad.any() and first is None:
             first = rows.start + int(np.argmax(bad.reshape(len(block), -1).any(axis=1)))
+        if len(wrong):
+            wrong |= bad.any(axis=0)
         large = (np.abs(block.astype(np.float64)) > LARGEST) & ~bad
         if large.any() and too_large is None:
             row = int(np.argmax(large.reshape(len(block), -1).any(axis=1)))
@@ -246,9 +256,10 @@ def check_finite(
         cure = f"drop or impute those rows (sklearn.impute) before the call{hint}"
         if n_nan == 0:
             cure = f"drop those rows, or put {'NaN or ' if allow_nan else ''}numbers in their place"
+        wanted = "finite or NaN" if allow_nan else "finite"
         raise ValueError(
-            f"Input {name} contains {' and '.join(found)}, first in row {first}. Every value must "
-            f"be finite{' or NaN' if allow_nan else ''}: {cure}."
+            f"Input {name} contains {' and '.join(found)}, first in row {first}"
+            f"{_in_columns(wrong, columns)}. Every value must be {wanted}: {cure}."
         )
     if too_large is not None:
         raise ValueError(
@@ -256,6 +267,17 @@ def check_finite(
             f"{too_large[0]}. Their squares are not finite, so that they cannot be standardised: "
             f"correct them, or divide {name} by a constant (at most {LARGEST:g} is allowed)."
         )
+
+
+def _in_columns(wrong: NDArray[np.bool_], names: Sequence[Any] | None) -> str:
+    """Which of several columns are marked (c,), by their names if they have some."""
+    if len(wrong) < 2:
+        return ""
+    places = np.flatnonzero(wrong).tolist()
+    named = names is not None and places[-1] < len(names)
+    shown = [names[place] if named and names is not None else place for place in places]
+    more = f" and {len(shown) - _MOST_SHOWN} more" if len(shown) > _MOST_SHOWN else ""
+    return f", in columns {shown[:_MOST_SHOWN]}{more}"
 
 
 def check_float32(name: str, rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -284,15 +306,30 @@ def check_numeric(name: str, value: Any) -> NDArray[Any]:
     if value is None:
         raise ValueError(f"{name} is None; pass an array of numbers.")
     array = read_numbers(name, value)
-    check_finite(name, array)
+    columns = getattr(value, "columns", None)
+    check_finite(name, array, columns=None if columns is None else list(columns))
     return array
 
 
 def column_names(name: str, value: Any) -> NDArray[Any] | None:
     """Names of the columns of a DataFrame, if all of them are strings; else None."""
+    check_unique_names(name, value)
     with named_in_errors(name):
         refuse_lazy_frame(value)
         return _get_feature_names(value) if hasattr(value, "columns") else None
+
+
+def check_unique_names(name: str, value: Any) -> None:
+    """Raise if several columns of a DataFrame have one name."""
+    if not is_frame(value):
+        return
+    columns = list(value.columns)
+    twice = list(dict.fromkeys(column for column in columns if columns.count(column) > 1))
+    if twice:
+        raise ValueError(
+            f"{name} has several columns named {', '.join(map(repr, twice[:_MOST_SHOWN]))}; give "
+            f"each a name of its own, or pass {name}.to_numpy(), which has no names."
+        )
 
 
 def check_column_names(name: str, value: Any, known: NDArray[Any] | None) -> None:

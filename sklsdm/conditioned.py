@@ -26,9 +26,9 @@ from sklsdm.encoders import ENCODERS, BaseConditionEncoder
 from sklsdm.fitting.pairs import Pairs
 from sklsdm.inputs.categories import (
     CategoryColumns,
+    check_columns_of_numbers,
     count_empty_rows,
     find_categories,
-    is_frame,
     refuse_categories,
 )
 from sklsdm.inputs.conditions import ConditionFormat, learn_format, warn_if_far
@@ -37,6 +37,7 @@ from sklsdm.owner import PartKind
 from sklsdm.parameters import anything, flag, learnt, parameter
 from sklsdm.public_calls import on_one_fit
 from sklsdm.randomness import RandomState
+from sklsdm.reading import is_frame
 
 
 class ConditionedEstimator(LatentSpaceEstimator):
@@ -82,7 +83,8 @@ class ConditionedEstimator(LatentSpaceEstimator):
             self._columns_ = CategoryColumns.learn(X, found)
         if found or self._columns_.places:
             X = self._columns_.read(self, X, found, name, reset=reset)
-            check_finite(name, X, allow_nan=takes_nan, hint=hint)
+            names = self._names_of_numbers()
+            check_finite(name, X, allow_nan=takes_nan, hint=hint, columns=names)
         else:
             with self._frames_named_for_strings(X):
                 X = self._check_features(X, reset=reset, name=name, allow_nan=takes_nan, hint=hint)
@@ -149,6 +151,7 @@ class ConditionedEstimator(LatentSpaceEstimator):
         names = column_names("y", y)
         if names is not None:
             self.target_names_in_ = names
+        check_columns_of_numbers("y", y)
         y = check_numeric("y", y)
         check_response_shape("y", y)
         return y

@@ -17,6 +17,7 @@ from sklsdm._validation import (
     check_has_columns,
     check_integer,
     check_numeric,
+    check_unique_names,
     shape_text,
 )
 from sklsdm.autoencoders import BaseAutoencoder
@@ -137,6 +138,7 @@ class FittedEstimator(PartsOwner):
         """
         plain = read_plain(name, X)
         check_has_columns(name, plain)
+        check_unique_names(name, plain)
         with named_in_errors(name):
             X = validate_data(
                 self,
@@ -147,7 +149,8 @@ class FittedEstimator(PartsOwner):
                 ensure_all_finite=False,
             )
         X = as_numbers(name, X)
-        check_finite(name, X, allow_nan=allow_nan, hint=hint)
+        names = getattr(self, "feature_names_in_", None)
+        check_finite(name, X, allow_nan=allow_nan, hint=hint, columns=names)
         return X
 
     def _response_names(self) -> NDArray[Any] | None:

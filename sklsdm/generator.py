@@ -16,6 +16,7 @@ from sklsdm.blocks import spread_rows
 from sklsdm.draws.output import check_out
 from sklsdm.fitting.pairs import Pairs
 from sklsdm.functional import scores
+from sklsdm.inputs.categories import check_columns_of_numbers
 from sklsdm.inputs.response_format import flat_rows
 from sklsdm.matchers import MATCHERS, BaseMatcher
 from sklsdm.parameters import anything, learnt, parameter
@@ -138,6 +139,7 @@ class LSDMGenerator(DensityMixin, LatentSpaceEstimator):
         self._fit_stages(pairs, responses, run)
 
     def _check_data(self, X: Any) -> NDArray[Any]:
+        check_columns_of_numbers("X", X)
         data = self._check_features(X, reset=not self._knows_responses())
         if self._knows_responses():
             data = self._check_rows(data, "X")

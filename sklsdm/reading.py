@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import re
 import reprlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +27,12 @@ INSTEAD_OF_DATES = (
 def is_integer(value: Any) -> bool:
     """Whether a value is an integer, of Python or NumPy; True and False are none."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
+
+
+def is_frame(value: Any) -> bool:
+    """Whether a value is a DataFrame of pandas or polars."""
+    libraries = (sys.modules.get(name) for name in ("pandas", "polars"))
+    return any(isinstance(value, getattr(library, "DataFrame", ())) for library in libraries)
 
 
 @contextmanager

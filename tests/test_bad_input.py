@@ -18,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 
-from sklsdm import DistributionShiftWarning, Unpaired
+from sklsdm import DistributionShiftWarning, LSDMGenerator, Unpaired
 from sklsdm._validation import check_integer
 from sklsdm.encoders import FlattenConditionEncoder
 from sklsdm.matchers import WGANMatcher
@@ -529,3 +529,41 @@ def test_lazy_frames_are_refused_before_polars_warns():
         ):
             with pytest.raises(TypeError, match=message):
                 est.fit(**given)
+
+
+def test_columns_of_a_frame_that_are_refused_are_named(est):
+    """Of y, too, and of data of a generator."""
+    x, y = pd.DataFrame(X, columns=["age", "dose", "sex"]), pd.DataFrame(Y, columns=["a", "b"])
+    x.loc[4, "dose"] = NAN
+    with pytest.raises(ValueError, match=r"1 NaN, first in row 4, in columns \['dose'\]\. Every"):
+        est.fit(x, y)
+    with pytest.raises(ValueError, match=r"first in row 4, in columns \[1\]"):
+        est.fit(x.to_numpy(), y)
+    y.loc[[3, 5], "b"] = NAN
+    with pytest.raises(ValueError, match=r"2 NaN, first in row 3, in columns \['b'\]"):
+        est.fit(X, y)
+    with pytest.raises(ValueError, match=r"2 NaN, first in row 3, in columns \['b'\]"):
+        LSDMGenerator().fit(y)
+    names = ["b", "c"]
+    odd = {
+        r"strings or categories in columns \['c'\].*get_dummies": ["u"] * len(Y),
+        r"strings or categories in columns \['c'\]": pd.Categorical(["u"] * len(Y)),
+        r"dates or times in columns \['c'\]": pd.date_range("2020", periods=len(Y)),
+    }
+    for message, column in odd.items():
+        table = pd.DataFrame({"b": Y[:, 0], "c": column})[names]
+        with pytest.raises(ValueError, match=rf"y holds {message}"):
+            est.fit(X, table)
+        with pytest.raises(ValueError, match=rf"X holds {message}"):
+            LSDMGenerator().fit(table)
+
+
+def test_columns_of_one_name_are_refused(est):
+    twice = pd.DataFrame(Y, columns=["a", "a"])
+    message = r" has several columns named 'a'; give each a name of its own, or pass {0}.to_numpy"
+    with pytest.raises(ValueError, match="y" + message.format("y")):
+        est.fit(X, twice)
+    with pytest.raises(ValueError, match="X" + message.format("X")):
+        est.fit(twice, Y)
+    with pytest.raises(ValueError, match="Y_unpaired" + message.format("Y_unpaired")):
+        est.fit(X, pd.DataFrame(Y, columns=["a", "b"]), twice)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Self
@@ -15,7 +14,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils.validation import check_array, validate_data
 
 from sklsdm._validation import warn_user
-from sklsdm.reading import INSTEAD_OF_DATES, named_in_errors
+from sklsdm.reading import INSTEAD_OF_DATES, is_frame, named_in_errors
 
 MOST_LEVELS = 30  # of one column; beyond that the rarest levels share one column of 0 and 1
 _MOST_SHOWN = 5  # unseen levels in a warning
@@ -31,12 +30,6 @@ _DATE_TYPES = (
     np.timedelta64,
 )
 _NO_VALUES = (bytes, list, tuple, dict, set, np.ndarray)
-
-
-def is_frame(X: Any) -> bool:
-    """Whether X is a DataFrame of pandas or polars."""
-    libraries = (sys.modules.get(name) for name in ("pandas", "polars"))
-    return any(isinstance(X, getattr(library, "DataFrame", ())) for library in libraries)
 
 
 def find_categories(name: str, X: Any) -> tuple[int, ...]:
@@ -69,6 +62,17 @@ def refuse_categories(name: str, X: Any, places: Sequence[int], encoder: Any) ->
         f"make_sampling_pipeline(make_column_transformer((OneHotEncoder(handle_unknown='ignore', "
         f"sparse_output=False), {columns}), remainder='passthrough'), LSDMRegressor())."
     )
+
+
+def check_columns_of_numbers(name: str, Y: Any) -> None:
+    """Raise for columns of a DataFrame of responses that hold no numbers, and name them."""
+    columns = [Y.columns[place] for place in find_categories(name, Y)]
+    if columns:
+        raise ValueError(
+            f"{name} holds strings or categories in columns {columns}, and draws are numbers. "
+            f"Encode them first, as one column of 0 and 1 for each level: "
+            f"pandas.get_dummies({name}, dtype=float). Draws of such columns are one-hot, too."
+        )
 
 
 @dataclass(frozen=True)
