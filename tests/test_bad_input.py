@@ -567,3 +567,9 @@ def test_columns_of_one_name_are_refused(est):
         est.fit(twice, Y)
     with pytest.raises(ValueError, match="Y_unpaired" + message.format("Y_unpaired")):
         est.fit(X, pd.DataFrame(Y, columns=["a", "b"]), twice)
+
+
+def test_an_out_in_another_order_is_named_as_such(trained):
+    for out in (np.empty((3, 5, 2), order="F"), np.empty((3, 10, 2))[:, ::2]):
+        with pytest.raises(ValueError, match=r"float64 that is not C-contiguous: pass numpy.empty"):
+            trained.sample(X[:3], 5, out=out)

@@ -33,9 +33,10 @@ def check_out(
             "out is read-only; pass an array that can be written to (a memmap with mode 'r+')."
         )
     if out.shape != shape or out.dtype.kind != "f" or not out.flags.c_contiguous:
+        order = "" if out.flags.c_contiguous else " that is not C-contiguous"
         raise ValueError(
             f"out must be a C-contiguous float array of shape {shape}, got an array of shape "
-            f"{out.shape} and dtype {out.dtype}."
+            f"{out.shape} and dtype {out.dtype}{order}: pass numpy.empty({shape})."
         )
     if isinstance(out, np.memmap) and out.mode != "c":
         check_whole("out", out)
