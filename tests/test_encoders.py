@@ -332,6 +332,16 @@ def test_columns_of_few_pairs_stand_back_for_the_predictions(n_pairs, passes):
     assert found.shape == encoder.transform(rows).shape == (n_pairs, 3 * passes + 2)
 
 
+@pytest.mark.parametrize(("n_pairs", "passes"), [(60, True), (45, False)])
+def test_short_fits_see_the_columns_where_the_final_fit_does(n_pairs, passes):
+    x, y = waves(n_pairs)
+    columns = np.repeat(x[:, :1], 3, axis=1).astype(np.float32)
+    encoders = AutoConditionEncoder().candidates(columns, y.reshape(n_pairs, -1), 0)
+    short = encoders["trees"].for_trials().set_params(gaussian_process=False)
+    short.fit_transform(columns[:30], y[:30].reshape(30, -1), 0)
+    assert short.passes_columns_ is passes
+
+
 @pytest.mark.slow
 def test_many_columns_that_say_a_little_each_are_learnt():
     """From 400 pairs: a linear law of forty columns."""

@@ -11,7 +11,7 @@ from sklsdm.encoders.base import BaseConditionEncoder, Rows
 from sklsdm.encoders.lasso import LassoConditionEncoder
 from sklsdm.encoders.periodic import PeriodicConditionEncoder
 from sklsdm.encoders.plain import ConvConditionEncoder, FlattenConditionEncoder
-from sklsdm.encoders.trees import TreesConditionEncoder
+from sklsdm.encoders.trees import TreesConditionEncoder, columns_are_passed
 from sklsdm.functional.categorical import are_labels
 
 _FEWEST_TO_CHOOSE = 20  # pairs; fewer cannot tell encoders apart
@@ -41,9 +41,11 @@ class AutoConditionEncoder(FlattenConditionEncoder):
         are_few = len(condition) < _FEWEST_TO_CHOOSE
         if are_few or are_images or are_labels(torch.from_numpy(condition)):
             return found
-        if len(condition) >= _FEWEST_FOR_TREES:
-            found["trees"] = TreesConditionEncoder()
         n_pairs, n_columns = condition.shape
+        if n_pairs >= _FEWEST_FOR_TREES:
+            # Short fits, of fewer pairs, see the columns where the final one does.
+            passes = columns_are_passed(n_pairs, n_columns, codes.shape[1])
+            found["trees"] = TreesConditionEncoder(passthrough=passes)
         are_many = n_columns >= max(_FEWEST_TO_SELECT, n_pairs / _MANY_PAIRS)
         if are_many and n_pairs >= _FEWEST_FOR_LASSO:
             found["lasso"] = LassoConditionEncoder()

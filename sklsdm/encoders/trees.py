@@ -31,6 +31,12 @@ _FOREST_FOLDS = 5  # of groups
 _FEW_COLUMNS, _PAIRS_PER_COLUMN = 16, 16
 
 
+def columns_are_passed(n_pairs: int, n_columns: int, n_codes: int) -> bool:
+    """Whether `passthrough="auto"` lets the networks see the columns beside the predictions."""
+    are_few = n_columns <= min(_FEW_COLUMNS, n_pairs / _PAIRS_PER_COLUMN)
+    return are_few or boosted_components(n_pairs, n_columns, n_codes) == 0
+
+
 class TreesConditionEncoder(BaseConditionEncoder):
     """Give the networks predictions of the codes: by trees, a Gaussian process and a regression.
 
@@ -139,8 +145,7 @@ class TreesConditionEncoder(BaseConditionEncoder):
         n_components = boosted_components(n_pairs, n_columns, codes.shape[1])
         self.passes_columns_ = bool(self.passthrough)
         if self.passthrough == "auto":
-            are_few = n_columns <= min(_FEW_COLUMNS, n_pairs / _PAIRS_PER_COLUMN)
-            self.passes_columns_ = are_few or n_components == 0
+            self.passes_columns_ = columns_are_passed(n_pairs, n_columns, codes.shape[1])
         self.linear_ = CrossFittedRidge(MOST_COMPONENTS)
         filled = self._filled(condition)
         by_forest = self._fit_forest(condition, codes, seed, groups)
