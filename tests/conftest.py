@@ -21,20 +21,26 @@ else:
 
 
 def _shrink_forests(monkeypatch):
-    monkeypatch.setattr("sklsdm.encoders.trees._TREES", (30, 30))
+    monkeypatch.setattr("sklsdm.encoders.trees._TREES", (20, 20))
     monkeypatch.setattr("sklsdm.encoders.boosting._MOST_TREES", 3)
     monkeypatch.setattr("sklsdm.encoders.boosting._MANY_FOLDS", 2)
+    monkeypatch.setattr("sklsdm.encoders.gaussian_process._MOST_TO_TUNE", 30)
+    monkeypatch.setattr("sklsdm.encoders.gaussian_process._FOLDS", 2)
+    monkeypatch.setattr("sklsdm.encoders.matern._MOST_STEPS", 3)
 
 
 @pytest.fixture
 def small_forests(monkeypatch):
-    """30 trees in place of 200, and small boosters, where a test does not look at the trees."""
+    """20 trees in place of 200, small boosters, and a Gaussian process whose kernel is hardly tuned.
+
+    For tests that do not look at what the trees predict.
+    """
     _shrink_forests(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def small_forests_everywhere():
-    """Small forests and boosters in all of a file, also in fits that its tests share."""
+    """The same in all of a file, also in fits that its tests share."""
     with pytest.MonkeyPatch.context() as patch:
         _shrink_forests(patch)
         yield
