@@ -2,7 +2,6 @@
 
 import doctest
 import importlib
-import pkgutil
 import re
 import subprocess
 import sys
@@ -19,11 +18,16 @@ PAGES = [
     ROOT / "README.md",
     *(page for page in sorted((ROOT / "docs").rglob("*.md")) if not set(page.parts) & set(BUILT)),
 ]
-MODULES = sorted(["sklsdm", *(m.name for m in pkgutil.walk_packages(sklsdm.__path__, "sklsdm."))])
+# Modules whose docstrings hold an example.
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in (ROOT / "sklsdm").rglob("*.py")
+    if ">>>" in path.read_text(encoding="utf-8")
+)
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 # Sections of recipes.md, each a program by itself, with the package that it needs.
 RECIPES = {"Optuna": "optuna", "MLflow": "mlflow", "MAPIE": "mapie"}
-# What pages with small budgets do less of besides: diagnoses, choices, comparisons of laws.
+# What is done less of with small budgets besides: diagnoses, choices, comparisons of laws.
 SMALLER = {
     "sklsdm.metrics.classifier.N_TREES": 5,
     "sklsdm.encoders.boosting._MANY_FOLDS": 2,
@@ -70,8 +74,10 @@ def run(page, section):
 
 @pytest.fixture
 def small_budgets(monkeypatch):
-    """Trainings of two steps."""
+    """Trainings of two steps, and few folds."""
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
+    for name, value in SMALLER.items():
+        monkeypatch.setattr(name, value)
     with importlib.import_module("small_budgets").small_budgets(steps=2):
         yield
 
@@ -82,8 +88,6 @@ def small_budgets(monkeypatch):
 def test_pages_run_with_small_budgets(page, section, tmp_path, monkeypatch):
     with monkeypatch.context() as within:
         within.chdir(tmp_path)
-        for name, value in SMALLER.items():
-            within.setattr(name, value)
         run(page, section)
 
 

@@ -50,6 +50,7 @@ def small_budgets(steps: int = 20, epochs: int = 1) -> Iterator[None]:
         cuts.enter_context(patch.object(sklsdm.encoders.trees, "_TREES", (20, 20)))
         cuts.enter_context(patch.object(sklsdm.encoders.boosting, "_MOST_TREES", 3))
         cuts.enter_context(patch.object(sklsdm.encoders.gaussian_process, "_MOST_TO_TUNE", 30))
+        cuts.enter_context(patch.object(sklsdm.encoders.gaussian_process, "_FOLDS", 2))
         cuts.enter_context(patch.object(sklsdm.encoders.matern, "_MOST_STEPS", 3))
         cuts.enter_context(patch.object(sklsdm.metrics.classifier, "N_TREES", 50))
         for module in (sklsdm.fitting.labelling, sklsdm.fitting.sight):
