@@ -25,7 +25,13 @@ def short(matcher):
     return est.set_params(matcher__n_steps=4) if matcher == "diffusion" else est
 
 
-@pytest.mark.usefixtures("small_forests")
+@pytest.fixture
+def two_folds(monkeypatch):
+    """Two in place of three, by which the defaults are chosen."""
+    monkeypatch.setattr("sklsdm.fitting.holding_out.N_FOLDS", 2)
+
+
+@pytest.mark.usefixtures("small_forests", "two_folds")
 @parametrize_with_checks(
     [
         *map(short, EVERY_TIME),
