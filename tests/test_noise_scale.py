@@ -75,7 +75,7 @@ def test_few_pairs_draw_more_widely_and_no_worse():
 
 
 def test_folds_leave_out_each_pair_that_is_learnt_from_once(folds):
-    est, again = (estimator(2 * LONG).fit(*bent_law(60)) for _ in range(2))
+    est, again = (estimator(100, matcher__lr=4e-3).fit(*bent_law(60)) for _ in range(2))
     made, fits = folds
     assert fits == 2 * [54, 40, 40, 41, 41]
     left_out = np.concatenate([rest for _, rest in made[:4]])
