@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from helpers import plain_regressor
+from helpers import plain_regressor, shorten_epochs, slow_but
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -229,20 +229,25 @@ FIELDS = np.maximum(X[:, :1, None] + np.linspace(-1, 1, 8) * X[:, 1:, None], 0.0
 FIELDS = np.repeat(FIELDS, 8, axis=1) * (1 + np.linspace(0, 1, 8)[:, None])  # (600, 8, 8)
 
 
-@pytest.mark.parametrize(
-    ("y", "value"),
-    [
-        (FIELDS, 0.0),
-        (FIELDS + 3, 3.0),
-        (-FIELDS, 0.0),
-        (np.minimum(40 * FIELDS, 255).astype(np.uint8), 0.0),
-    ],
-    ids=["rain", "offset", "top", "bytes"],
-)
-def test_the_background_of_images_is_drawn(y, value):
+KINDS = {
+    "rain": (FIELDS, 0.0),
+    "offset": (FIELDS + 3, 3.0),
+    "top": (-FIELDS, 0.0),
+    "bytes": (np.minimum(40 * FIELDS, 255).astype(np.uint8), 0.0),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_background_of_images_is_found(kind):
+    y, value = KINDS[kind]
     (found,) = Responses(y, None).format.repeated
     assert found.columns == slice(0, 64)
     assert value in found.values
+
+
+@pytest.mark.parametrize("kind", slow_but(["rain"], KINDS))
+def test_the_background_of_images_is_drawn(kind):
+    y, value = KINDS[kind]
     est = fitted(y)
     draws = est.sample(X, 5, random_state=0)
     real = y / 255 if y.dtype == np.uint8 else y
@@ -252,6 +257,7 @@ def test_the_background_of_images_is_drawn(y, value):
     assert ((again == value) == (real == value)).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_the_background_of_a_channel_is_drawn_beside_a_channel_of_another_scale():
     pressure = 1e5 + 1e3 * (X[:, :1, None] + np.random.default_rng(0).normal(size=(600, 1, 1)))
     y = np.stack([np.broadcast_to(pressure, FIELDS.shape), FIELDS], axis=1)
@@ -262,7 +268,8 @@ def test_the_background_of_a_channel_is_drawn_beside_a_channel_of_another_scale(
     assert ((est.reconstruct(y) == 0) == (y == 0)).mean() > 0.9
 
 
-def test_masks_are_drawn_as_masks():
+def test_masks_are_drawn_as_masks(monkeypatch):
+    shorten_epochs(monkeypatch, 10)
     est = fitted((FIELDS > 1).astype(float))
     draws = est.sample(X, 5, random_state=0)
     assert set(np.unique(draws)) == {0.0, 1.0}
@@ -273,7 +280,8 @@ TWO_CHANNELS = np.stack([1e5 + 1e3 * FIELDS[:, ::-1] + 1e3 * X[:, :1, None], FIE
 
 
 @pytest.mark.parametrize("y", [FIELDS, TWO_CHANNELS], ids=["one channel", "two channels"])
-def test_saved_and_exported_images_are_the_same(tmp_path, y):
+def test_saved_and_exported_images_are_the_same(tmp_path, y, monkeypatch):
+    shorten_epochs(monkeypatch, 5)
     est = fitted(y)
     sklsdm.save(est, tmp_path / "model")
     loaded = sklsdm.load(tmp_path / "model")
