@@ -146,13 +146,14 @@ def test_auto_tries_the_lasso_on_many_columns(shape, offered):
     assert ("lasso" in AutoConditionEncoder().candidates(x, codes, 0)) == offered
 
 
+@pytest.mark.usefixtures("small_forests")
 def test_auto_takes_the_lasso_where_few_columns_matter():
-    x, y = wide_law(200, 150)
-    budget = {"matcher": "mdn", "matcher__max_steps": 200, "random_state": 0}
+    x, y = wide_law(150, 90)
+    budget = {"matcher": "mdn", "matcher__max_steps": 100, "random_state": 0}
     est = LSDMRegressor().set_params(**budget).fit(x, y)
     assert type(est.condition_encoder_) is LassoConditionEncoder
     plain = LSDMRegressor(condition_encoder="flatten").set_params(**budget).fit(x, y)
-    new = wide_law(400, 150, seed=1)
+    new = wide_law(400, 90, seed=1)
     assert est.score(*new) > plain.score(*new) + 0.1
 
 
@@ -217,7 +218,7 @@ def test_a_pinwheel_is_followed():
 def full_trees():
     """200 rows, their codes, an encoder with all its trees, and what is learnt from."""
     rows, codes = (part.astype(np.float32) for part in waves(200))
-    encoder = TreesConditionEncoder()
+    encoder = TreesConditionEncoder(gaussian_process=False)
     return rows, codes, encoder, encoder.fit_transform(rows, codes, 0)
 
 
@@ -284,6 +285,7 @@ def test_few_pairs_are_enough(n_pairs):
     assert found.shape[1] == (20 if n_pairs < 50 else 0) + 12 + few + boosted
 
 
+@pytest.mark.usefixtures("small_forests")
 def test_trials_with_a_group_of_three_pairs():
     X, y = waves(60)
     groups = np.repeat([0, 1], [57, 3])
@@ -297,7 +299,7 @@ def test_boosting_tells_where_codes_spread():
     random = np.random.default_rng(0)
     X = random.uniform(-1, 1, (1000, 2)).astype(np.float32)
     wide = X[:, :1] > 0
-    encoder = TreesConditionEncoder(passthrough=False)
+    encoder = TreesConditionEncoder(passthrough=False, gaussian_process=False)
     encoder.fit_transform(X, np.where(wide, 1.0, 0.1) * random.normal(size=(1000, 1)), 0)
     spread = encoder.transform(X + np.float32(1e-4))[:, -1]  # of rows that it has not seen
     assert np.quantile(spread[wide[:, 0]], 0.05) > np.quantile(spread[~wide[:, 0]], 0.95)
@@ -377,7 +379,7 @@ def test_a_forest_on_many_pairs_stays_small(monkeypatch):
     found = {}
     for n_pairs in (200, 500, 1000, 3000):
         rows, codes = random.normal(size=(n_pairs, 4)), random.normal(size=(n_pairs, 1))
-        encoder = TreesConditionEncoder(boosting=False)
+        encoder = TreesConditionEncoder(boosting=False, gaussian_process=False)
         encoder.fit_transform(rows.astype(np.float32), codes, 0)
         forest = encoder.forest_
         found[n_pairs] = len(forest.estimators_), forest.min_samples_leaf, pickle.dumps(encoder)
@@ -441,12 +443,15 @@ def grouped(n_groups=40, size=10, seed=0):
     return X, X[:, :1] + shift + 0.1 * random.normal(size=(len(groups), 1)), groups
 
 
-def test_trees_do_not_tell_one_of_a_group_of_another():
+def test_trees_do_not_tell_one_of_a_group_of_another(monkeypatch):
+    monkeypatch.setattr(boosting, "_MOST_TREES", 60)
+    monkeypatch.setattr(boosting, "_MANY_FOLDS", 5)
     X, y, groups = grouped(30, 6)
     rows = X.astype(np.float32)
     forest_linear_boosting = slice(2, 5)
-    alone = TreesConditionEncoder().fit_transform(rows, y, 0)[:, forest_linear_boosting]
-    together = TreesConditionEncoder().fit_transform(rows, y, 0, groups)[:, forest_linear_boosting]
+    encoder = TreesConditionEncoder(gaussian_process=False)
+    alone = encoder.fit_transform(rows, y, 0)[:, forest_linear_boosting]
+    together = encoder.fit_transform(rows, y, 0, groups)[:, forest_linear_boosting]
     assert (np.square(alone - y).mean(axis=0)[[0, 2]] < 0.1).all()  # the others give it away
     assert (np.square(together - y).mean(axis=0) > 0.7).all()
 

@@ -150,8 +150,9 @@ def test_of_groups_too_large_to_learn_from_none_or_the_others_are_used(monkeypat
 
 
 def test_the_encoder_passes_it_on_and_files_keep_it(tmp_path):
-    est = plain_regressor(matcher="energy", condition_encoder="trees", random_state=0)
-    est.set_params(matcher__max_steps=100).fit(X, NOISY)
+    encoder = TreesConditionEncoder(n_estimators=50, boosting=False)
+    est = plain_regressor(matcher="energy", condition_encoder=encoder, random_state=0)
+    est.set_params(matcher__max_steps=20).fit(X, NOISY)
     assert_array_equal(est.condition_encoder_.process_.columns_, [0, 1])
     new = X[:5] + np.float32(0.1)
     draws = est.sample(new, 3, random_state=0)
