@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from helpers import RUN, slow_but
+from helpers import RUN
 from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
@@ -89,7 +89,9 @@ def test_the_coder_restores_any_size(shape):
 # ------------------------------------------------------------------ guidance
 @FIELDS
 def test_guidance_moves_the_field_away_from_that_without_x(kind):
-    matcher = kind(max_steps=20, channels=8, batch_size=32, guidance=0.5).fit(data(), RUN)
+    matcher = kind(max_steps=20, channels=8, batch_size=32, guidance=0.5, n_steps=2).fit(
+        data(), RUN
+    )
     module, condition = matcher.network_, data().condition[:4]
     points, time = rows(4, 16), torch.tensor([[0.4]])
     features = module.features(condition)
@@ -101,7 +103,7 @@ def test_guidance_moves_the_field_away_from_that_without_x(kind):
 
 @FIELDS
 def test_guidance_is_for_labels_unless_asked_for(kind):
-    steps = {"max_steps": 1, "channels": 8}
+    steps = {"max_steps": 1, "channels": 8, "n_steps": 2}
     labels = data()
     numbers = MatchingData(
         rows(200, 2), labels.latent, labels.held_condition, labels.held_latent, code_shape=(1, 4, 4)
@@ -119,7 +121,8 @@ def test_guidance_is_for_labels_unless_asked_for(kind):
     assert guided.n_passes == 2 * plain.n_passes
 
 
-@pytest.mark.parametrize("kind", slow_but([DiffusionMatcher], [DiffusionMatcher, FlowMatcher]))
+@pytest.mark.slow
+@FIELDS
 def test_draws_follow_the_class(kind):
     X, y = shades()
     model = LSDMRegressor(autoencoder="feature-map", random_state=0, condition_encoder="flatten")
@@ -134,7 +137,9 @@ def test_draws_follow_the_class(kind):
 
 
 def test_a_distilled_flow_is_not_guided_twice():
-    matcher = FlowMatcher(max_steps=20, channels=8, batch_size=32, distil=True).fit(data(), RUN)
+    matcher = FlowMatcher(max_steps=2, channels=8, batch_size=32, n_steps=2, distil=True).fit(
+        data(), RUN
+    )
     assert (matcher.guidance_, matcher.n_passes) == (0, 1)
 
 
