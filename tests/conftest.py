@@ -31,7 +31,7 @@ def _shrink_forests(monkeypatch):
 
 @pytest.fixture
 def small_forests(monkeypatch):
-    """20 trees in place of 200, small boosters, and a Gaussian process whose kernel is hardly tuned.
+    """20 trees in place of 200, small boosters, a Gaussian process that is hardly tuned.
 
     For tests that do not look at what the trees predict.
     """

@@ -15,7 +15,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from helpers import ALL_MATCHERS, plain_regressor, shorten_epochs
+from helpers import ALL_MATCHERS, plain_regressor, shorten_epochs, slow_but
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from torch.utils.data import Dataset
@@ -452,7 +452,9 @@ def test_homes_of_unpaired_responses_with_every_part(parts, tmp_path):
     same_draws_from(homes_of(problem("images")[2], tmp_path).values(), parts)
 
 
-@pytest.mark.parametrize("autoencoder", list(AUTOENCODERS))
+@pytest.mark.parametrize(
+    "autoencoder", slow_but(set(AUTOENCODERS) - {"feature-map"}, list(AUTOENCODERS))
+)
 def test_streamed_responses(autoencoder, monkeypatch):
     """What is too large for the device is streamed in blocks, and is learnt about as well."""
     X = np.random.default_rng(1).normal(size=(1200, 3))

@@ -222,6 +222,7 @@ def test_floats_outside_the_range_of_images_are_refused(value):
 
 
 # ------------------------------------------------------------------ types
+@pytest.mark.usefixtures("small_forests")
 def test_the_typed_script_runs():
     """`make lint` checks its types."""
     import typed_script
