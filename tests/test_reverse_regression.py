@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers import shorten_epochs
 from numpy.testing import assert_array_equal
 from sklearn.datasets import load_digits
 from sklearn.linear_model import Ridge
@@ -168,9 +169,15 @@ def test_copies_of_paired_responses_are_left_out():
 
 
 # ------------------------------------------------------------------ in fits
-def quick(**settings):
+def quick(max_steps=300, **settings):
     model = LSDMRegressor(matcher="diffusion", random_state=0, **settings)
-    return model.set_params(autoencoder__max_epochs=5, matcher__max_steps=300)
+    return model.set_params(autoencoder__max_epochs=5, matcher__max_steps=max_steps)
+
+
+@pytest.fixture
+def short_epochs(monkeypatch):
+    """Where nothing needs to be learnt."""
+    shorten_epochs(monkeypatch, 20)
 
 
 def test_super_resolution_pairs_every_image(digits):
@@ -186,6 +193,7 @@ def test_super_resolution_pairs_every_image(digits):
     assert model.score(*test) > known.score(*test) + 0.02
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_held_out_responses_are_not_told(digits, monkeypatch):
     """Whoever has all responses in one table passes those of the pairs among the unpaired ones."""
     seen, fit = [], DiffusionMatcher.fit
@@ -195,7 +203,7 @@ def test_held_out_responses_are_not_told(digits, monkeypatch):
         return fit(self, data, run)
 
     monkeypatch.setattr(DiffusionMatcher, "fit", noted)
-    model = quick(unpaired="pair", validation_fraction=0.25)
+    model = quick(20, unpaired="pair", validation_fraction=0.25)
     model.fit(halves(digits)[:80, None], digits[:80], digits)
     data = seen[-1]
     assert data.n_pseudo == len(digits) - 80
@@ -203,16 +211,18 @@ def test_held_out_responses_are_not_told(digits, monkeypatch):
     assert torch.cdist(data.held_latent, data.latent).min() > 0
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_responses_of_another_law_are_not_paired_unasked(digits):
     with pytest.warns(DistributionShiftWarning):
-        model = quick().fit(halves(digits)[:60, None], digits[:60], 1 - digits[60:1000])
+        model = quick(20).fit(halves(digits)[:60, None], digits[:60], 1 - digits[60:1000])
     assert model.reverse_r2_ > 0.9
     assert model.unpaired_ != "pair"
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_in_groups_nothing_is_paired_unasked(digits):
     """The laws are not compared then, so that a difference would go unseen."""
-    model = quick().fit(
+    model = quick(20).fit(
         halves(digits)[:60, None], digits[:60], digits[60:900], groups=np.arange(60)
     )
     assert model.reverse_r2_ > 0.9
@@ -220,6 +230,7 @@ def test_in_groups_nothing_is_paired_unasked(digits):
     assert model.unpaired_ != "pair"
 
 
+@pytest.mark.usefixtures("small_forests")
 def test_trees_take_conditions_that_are_told():
     y, few = wide(400, np.random.default_rng(0))
     model = LSDMRegressor(
@@ -233,7 +244,7 @@ def test_trees_take_conditions_that_are_told():
 def test_labels_are_not_regressed():
     X = np.eye(2)[np.arange(60) % 2]
     y = X + np.random.default_rng(0).normal(size=X.shape) / 10
-    assert quick(unpaired="pair").fit(X[:30], y[:30], y[30:]).reverse_r2_ is None
+    assert quick(20, unpaired="pair").fit(X[:30], y[:30], y[30:]).reverse_r2_ is None
 
 
 def test_vague_conditions_are_of_use_up_to_a_point():
@@ -259,6 +270,7 @@ def bars(n, rng):
     return height[:, None], images + 0.05 * rng.normal(size=(n, 12, 12))
 
 
+@pytest.mark.usefixtures("short_epochs")
 @pytest.mark.parametrize("vague", [False, True])
 def test_images_by_numbers_are_paired(vague):
     """Short fits cannot tell uses of codes that are images apart; some pairs do not teach them."""
@@ -274,6 +286,7 @@ def test_images_by_numbers_are_paired(vague):
     assert model.matcher_.best_step_ == model.matcher_.n_steps_
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_images_by_numbers_of_another_law_are_not_paired():
     X, y = bars(400, np.random.default_rng(0))
     model = LSDMRegressor(autoencoder="feature-map", random_state=0)
