@@ -22,10 +22,10 @@ TIME = np.linspace(0, 3, 60)
 CURVES = X @ np.stack([np.sin(TIME), np.cos(TIME)]) + NOISE
 
 
-def fitted(y=CURVES, latent_dim=2, **params):
+def fitted(y=CURVES, latent_dim=2, max_steps=300, **params):
     params = {"autoencoder": "pca", "matcher": "mdn", "random_state": 0} | params
     est = plain_regressor(latent_dim, **params)
-    return est.set_params(matcher__max_steps=300).fit(X, y)
+    return est.set_params(matcher__max_steps=max_steps).fit(X, y)
 
 
 def roughness(curves):
@@ -57,7 +57,7 @@ def test_without_residuals_draws_lie_on_the_decoders_surface():
     ids=["no smaller code", "two outputs"],
 )
 def test_nothing_is_added_where_nothing_is_missing(y, latent_dim):
-    est = fitted(y, latent_dim)
+    est = fitted(y, latent_dim, max_steps=2)
     assert est.autoencoder_.decoder_noise_dim_ == 0
     assert not hasattr(est.autoencoder_, "residuals_")
 
@@ -72,7 +72,11 @@ def discs(noise, softness=0.1):
     return edges + noise * RANDOM.normal(size=(300, 12, 12))
 
 
-@pytest.mark.parametrize("autoencoder", [PCAAutoencoder(), ConvAutoencoder(max_epochs=2)])
+@pytest.mark.parametrize(
+    "autoencoder",
+    [PCAAutoencoder(), pytest.param(ConvAutoencoder(max_epochs=2), marks=pytest.mark.slow)],
+    ids=["pca", "conv"],
+)
 def test_noisy_images_are_drawn_with_noise_and_clean_ones_without(autoencoder):
     noisy, clean = discs(0.3), discs(0.0)
     est = fitted(noisy, 3, autoencoder=autoencoder)
@@ -81,7 +85,8 @@ def test_noisy_images_are_drawn_with_noise_and_clean_ones_without(autoencoder):
     assert_allclose(roughness(draws).mean(), roughness(noisy).mean(), rtol=0.1)
     assert roughness(est.reconstruct(noisy)).mean() < 0.5 * roughness(noisy).mean()
     for other in (clean, discs(0.0, softness=0.0)):
-        assert fitted(other, 3, autoencoder=autoencoder).autoencoder_.decoder_noise_dim_ == 0
+        learnt = fitted(other, 3, max_steps=2, autoencoder=autoencoder).autoencoder_
+        assert learnt.decoder_noise_dim_ == 0
 
 
 def test_patches_tell_noise_and_not_brightness():
@@ -108,9 +113,9 @@ def test_equal_responses_and_wide_ones(monkeypatch):
     est.set_params(matcher__max_steps=2).fit(X[:60], y)
     assert len(est.autoencoder_.residuals_.centers) <= 3
     monkeypatch.setattr(residuals, "_MOST_BYTES", 60 * 4 * 50)
-    assert len(fitted().autoencoder_.residuals_.rows) == 50
+    assert len(fitted(max_steps=2).autoencoder_.residuals_.rows) == 50
     monkeypatch.setattr(residuals, "_MOST_BYTES", 60 * 4 * 19)
-    assert fitted().autoencoder_.decoder_noise_dim_ == 0
+    assert fitted(max_steps=2).autoencoder_.decoder_noise_dim_ == 0
 
 
 def test_exact_reconstructions_have_residuals_of_zero():
@@ -123,7 +128,7 @@ def test_exact_reconstructions_have_residuals_of_zero():
 
 
 def test_a_further_fit_on_few_responses_keeps_the_residuals():
-    est = fitted(autoencoder=MLPAutoencoder(max_epochs=2), warm_start=True)
+    est = fitted(max_steps=2, autoencoder=MLPAutoencoder(max_epochs=2), warm_start=True)
     before = est.autoencoder_.residuals_.rows
     est.fit(X[:30], CURVES[:30])
     assert_array_equal(est.autoencoder_.residuals_.rows, before)
@@ -132,9 +137,12 @@ def test_a_further_fit_on_few_responses_keeps_the_residuals():
     assert not np.array_equal(est.autoencoder_.residuals_.rows, before)
 
 
-def test_the_bound_of_the_risk_is_of_decoders_without_residuals():
+def test_the_bound_of_the_risk_is_of_decoders_without_residuals(monkeypatch):
+    monkeypatch.setattr("sklsdm.metrics.classifier.N_TREES", 20)
     with_them, without = (
-        fitted(autoencoder=PCAAutoencoder(residuals=residuals)).diagnose(X, CURVES).risk
+        fitted(max_steps=2, autoencoder=PCAAutoencoder(residuals=residuals))
+        .diagnose(X[:80], CURVES[:80])
+        .risk
         for residuals in (True, False)
     )
     assert with_them.bound is None
