@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -33,8 +34,9 @@ def best_noise_scale(held_out: Sequence[HeldOut], random: torch.Generator) -> fl
     """The factor of the noise with which generators draw best for all these pairs.
 
     Few pairs can hardly tell factors apart by their scores. Of those within one standard error of
-    the best, the one whose intervals of 90 % hold most nearly 90 % of the codes is taken. Factors
-    above one that is clearly worse than a smaller one are not tried.
+    the best, those are left whose intervals of 90 % hold 90 % of the codes, up to one standard
+    error of such a count, or most nearly so if none does. The one of them with the best score is
+    taken. Factors above one that is clearly worse than a smaller one are not tried.
     """
     noises = [
         standard_normal((len(pairs.latent) * _N_DRAWS, pairs.noise_dim), random)
@@ -57,5 +59,11 @@ def best_noise_scale(held_out: Sequence[HeldOut], random: torch.Generator) -> fl
         best = min((scores for _, scores, _ in tried), key=lambda scores: scores.mean().item())
         if not is_as_good(tried[-1][1], best):
             break
-    equal = [(off, scale) for scale, scores, off in tried if is_as_good(scores, best)]
-    return min(equal)[1]
+    equal = [
+        (scores.mean().item(), scale, off)
+        for scale, scores, off in tried
+        if is_as_good(scores, best)
+    ]
+    error = math.sqrt(_SHARE_INSIDE * (1 - _SHARE_INSIDE) / len(latent))
+    most_off = max(error, min(off for _, _, off in equal))
+    return min((score, scale) for score, scale, off in equal if off <= most_off)[1]
