@@ -264,6 +264,22 @@ def test_draws_of_whole_parts_are_whole_and_keep_the_total(y):
     assert_array_equal(est.reconstruct(y), y)
 
 
+def test_parts_that_are_rounded_each_by_itself_are_so_in_draws():
+    y = (100 * PARTS).round(1)
+    assert len(np.unique(y.sum(axis=1).round(1))) > 2
+    (rule,) = [each for each in rules_of(y) if isinstance(each, CommonTotal)]
+    assert (rule.n_steps, rule.most_off) == (1000, 2)
+    assert_allclose(rule.value, 100)
+    draws = fitted(y).sample(X, 10, random_state=0).reshape(-1, 4)
+    assert draws.min() >= 0
+    assert_allclose(draws, draws.round(1), atol=1e-6)
+    assert np.abs(draws.sum(axis=1) - 100).max() < 0.21
+    assert rule.narrowed_to([y, 100 * PARTS]) is None
+    assert not any(isinstance(each, CommonTotal) for each in rules_of(y[:, :3]))
+    (of_whole,) = rules_of((100 * PARTS).round())
+    assert of_whole == CommonTotal(100.0, n_steps=100, most_off=2)
+
+
 def test_the_largest_remainders_are_rounded_up():
     parts = torch.tensor([[29.6, 30.3, 40.1], [0.0, 0.4, 0.6], [-5.0, 2.0, 1.0]])
     kept = CommonTotal(100.0, n_steps=100).keep(parts)

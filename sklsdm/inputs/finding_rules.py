@@ -30,6 +30,8 @@ from sklsdm.inputs.standardising import ColumnMoments
 _ROWS_PER_OUTPUT = 3  # from which on linear relations are no chance
 _DEPENDENT = 1e-6  # of an output's standard deviation that others leave; less is rounding
 _LARGEST = 5.0  # of a relation's coefficients, in standard deviations; larger ones blow errors up
+_MOST_OFF = 0.05  # of a sum, by which rounding its parts may move it
+_MOST_ROUNDING = 0.02  # of the variance that a sum would have, were its parts independent
 _DIGITS = 6  # after the point, of coefficients that are round numbers
 _MOST_COMBINATIONS = 500
 _ROWS_PER_COMBINATION = 5  # on average
@@ -238,8 +240,10 @@ def _varies(rows: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.b
 def _find_total(rows: NDArray[np.float64], std: NDArray[np.float64]) -> CommonTotal | None:
     total = float(np.median(rows.sum(axis=1)))
     found = CommonTotal(total)
-    if not 0 < total < np.inf or not found.holds_for(rows):
+    if not 0 < total < np.inf:
         return None
+    if not found.holds_for(rows):
+        return _find_rounded_total(rows, total)
     # Where outputs are large and vary little, or are constant, equal sums are rounding: dividing by
     # them would move values that hardly vary.
     most = np.abs(rows.sum(axis=1) / total - 1).max()
@@ -247,6 +251,20 @@ def _find_total(rows: NDArray[np.float64], std: NDArray[np.float64]) -> CommonTo
     if not is_unseen or not (std[rows.max(axis=0) > 0] > 0).all():
         return None
     return CommonTotal(total, _steps_of(total, rows))
+
+
+def _find_rounded_total(rows: NDArray[np.float64], total: float) -> CommonTotal | None:
+    """The sum of parts that are rounded each by itself, which moves it by half a step a part."""
+    values = np.unique(np.append(rows, 0.0))
+    number = even_steps(values) if values[0] == 0 else None
+    if number is None:
+        return None
+    n_steps = round(total / values[-1] * number[-1])
+    most_off = rows.shape[1] // 2
+    found = CommonTotal(n_steps * float(values[-1]) / int(number[-1]), n_steps, most_off)
+    is_rounding = rows.sum(axis=1).var() <= _MOST_ROUNDING * rows.var(axis=0).sum()
+    is_small = 0 < most_off <= _MOST_OFF * n_steps
+    return found if is_rounding and is_small and found.holds_for(rows) else None
 
 
 def _steps_of(total: float, parts: NDArray[np.float64]) -> int:

@@ -102,17 +102,21 @@ class CommonTotal(ResponseRule):
     Draws of the outputs are clipped at 0 and divided by their sum, which keeps zeros. Parts that
     are 0 in no response are above 0 before (:class:`NaturalEnds`). Where all parts are whole
     numbers of equal steps, such as percents, those of draws become so by the largest remainders.
+    Parts that were rounded each by itself, such as percents of one decimal with sums of 99.9 to
+    100.1, are so in draws, too.
     """
 
     value: float
     n_steps: int = 0  # that the sum has; 0 where parts are no whole numbers of steps
+    most_off: int = 0  # steps by which a sum may differ, where parts are rounded
 
     @property
     def text(self) -> str:
-        return f"the sum {self.value:g}"
+        return f"the sum {self.value:g}{', up to rounding,' if self.most_off else ''}"
 
     def followed_by(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
-        equal = np.abs(rows.sum(axis=1) - self.value) <= EQUAL_SUMS * self.value
+        off = self.most_off / max(self.n_steps, 1)
+        equal = np.abs(rows.sum(axis=1) - self.value) <= (off + EQUAL_SUMS) * self.value
         return np.asarray(equal & (rows.min(axis=1) >= -EQUAL_SUMS * self.value))
 
     def allows(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
@@ -126,7 +130,9 @@ class CommonTotal(ResponseRule):
                 return None
             places = block * (self.n_steps / self.value)
             n_steps = n_steps if (np.abs(places - np.rint(places)) < _OFF_STEP).all() else 0
-        return CommonTotal(self.value, n_steps)
+        if self.most_off and not n_steps:
+            return None
+        return CommonTotal(self.value, n_steps, self.most_off)
 
     def keep(self, values: Tensor) -> Tensor:
         clipped = values.clamp(min=0)
@@ -140,6 +146,8 @@ class CommonTotal(ResponseRule):
     def _in_steps(self, parts: Tensor) -> Tensor:
         """Parts (n, q) as whole numbers of steps: those with the largest remainders rounded up."""
         places = parts * (self.n_steps / self.value)
+        if self.most_off:
+            return places.round() * (self.value / self.n_steps)
         whole = places.floor()
         n_up = self.n_steps - whole.sum(dim=1, keepdim=True)
         order = (places - whole).topk(parts.shape[1], dim=1).indices
