@@ -245,6 +245,43 @@ def test_the_background_of_images_is_found(kind):
     assert value in found.values
 
 
+def test_a_detection_limit_is_drawn_as_often_as_it_occurs():
+    """Blurred draws near the interval of a frequent value fall into it too often."""
+    random = np.random.default_rng(0)
+    levels = np.maximum(np.exp(random.normal(size=2000)), 0.6).round(3)
+    (limit,) = find_repeated(levels[:, None])
+    drawn = limit.stretch(levels) + random.normal(0, 0.2, 2000)
+    moved = limit.with_borders(drawn, levels)
+    real = (levels == 0.6).mean()
+    before, after = (each.restore(torch.from_numpy(drawn)).numpy() for each in (limit, moved))
+    assert (before == 0.6).mean() - real > 0.03
+    assert abs((after == 0.6).mean() - real) < 0.015
+    assert after.min() == 0.6
+    beside = after[(after > 0.6) & (before == 0.6)]  # mirrored at the limit, and so near it
+    assert len(beside) > 0
+    assert beside.max() < 1.0
+    assert_array_equal(after[before > 0.6], before[before > 0.6])
+
+
+def test_borders_of_a_cap_and_of_a_value_between_others_are_moved_too():
+    random = np.random.default_rng(0)
+    values = np.minimum(random.normal(size=2000), 1.0)
+    values[random.random(2000) < 0.3] = 0.0
+    (found,) = find_repeated(values[:, None])
+    assert_array_equal(found.values, [0.0, 1.0])
+    drawn = found.stretch(values) + random.normal(0, 0.25, 2000)
+    moved = found.with_borders(drawn, values)
+
+    def errors(repeated):
+        restored = repeated.restore(torch.from_numpy(drawn)).numpy()
+        return [abs((restored == each).mean() - (values == each).mean()) for each in (0.0, 1.0)]
+
+    assert max(errors(found)) > 0.03
+    assert max(errors(moved)) < 0.025
+    assert moved.restore(torch.from_numpy(drawn)).max() == 1.0
+    assert np.isposinf(moved.upper[-1])
+
+
 @pytest.mark.parametrize("kind", slow_but(["rain"], KINDS))
 def test_the_background_of_images_is_drawn(kind):
     y, value = KINDS[kind]
@@ -455,6 +492,9 @@ def test_the_exported_search_finds_the_same_values(n_values):
     edges = torch.tensor([*found.lower, *found.upper, *found.places])
     places = torch.cat([places, edges[edges.isfinite()]])
     assert_array_equal(exported(found, torch.float64)(places), found.restore(places))
+    drawn = np.random.default_rng(0).normal(1, 1, 2000)
+    moved = found.with_borders(drawn, np.repeat(found.values, 10))
+    assert_array_equal(exported(moved, torch.float64)(places), moved.restore(places))
 
 
 def test_a_fit_of_few_values_gives_no_warning_of_torch():

@@ -23,16 +23,17 @@ _MOST_PAIRS = 2000  # whose conditions are drawn for
 def set_borders(sampler: Sampler, condition: Tensor, y: NDArray[np.generic]) -> ResponseFormat:
     """The format of the responses in which values of few are drawn as often as they occur.
 
-    Blurred draws, cut half-way between two values, take outer and rarer values too seldom. So a
-    border is moved to where as many draws for the conditions (n, p) of the pairs lie below it as of
-    their responses `y`, within a standard error of this share. Borders of an output are moved if
-    its draws are then nearer to the responses, by the continuous ranked probability score.
+    Blurred draws, cut half-way between two values, take outer and rarer values too seldom, and
+    those near the interval of a frequent value, such as a detection limit, fall into it too often.
+    So a border is moved to where as many draws for the conditions (n, p) of the pairs lie below it
+    as of their responses `y`, within a standard error of this share. Borders of an output are moved
+    if its draws are then nearer to the responses, by the continuous ranked probability score.
 
     Frequent values that several outputs have only together are drawn together as often as they
     occur, if draws are then nearer to the responses by the energy score.
     """
     form = sampler.form
-    moved = [each for each in form.repeated if each.are_all and each.is_of_output]
+    moved = [each for each in form.repeated if each.is_of_output]
     together = [
         rule
         for rule in form.rules

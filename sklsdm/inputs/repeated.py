@@ -84,9 +84,12 @@ class RepeatedValues:
         """These values with borders below which as many draws (m,) lie as of the responses (n,).
 
         Draws are on the stretched axis. A border is moved no further than to a standard error of
-        this share, and stays in the middle half of the way between two values, so that a draw near
-        a value becomes this value.
+        this share. Where an output takes few values it stays in the middle half of the way between
+        two, so that a draw near a value becomes this value. The interval of a frequent value keeps
+        its middle half, and gets at most a quarter of its width more on each side.
         """
+        if not self.are_all:
+            return self._with_borders_of_frequent(drawn, responses)
         kinds = np.searchsorted((self.values[1:] + self.values[:-1]) / 2, responses)
         share = np.bincount(kinds, minlength=len(self.values)).cumsum()[:-1] / len(responses)
         doubt = np.sqrt(share * (1 - share) / len(responses))
@@ -98,6 +101,22 @@ class RepeatedValues:
         ends = np.clip(ends, self.places[:-1] + gaps / 4, self.places[1:] - gaps / 4)
         lower, upper = np.concatenate([[-np.inf], ends]), np.concatenate([ends, [np.inf]])
         return replace(self, lower=lower, upper=upper)
+
+    def _with_borders_of_frequent(
+        self, drawn: NDArray[np.float64], responses: NDArray[np.float64]
+    ) -> RepeatedValues:
+        half = np.diff(self.shifts) / 2
+        middle = self.values + self.shifts[:-1] + half
+        below = np.array([(responses < value).mean() for value in self.values])
+        up_to = np.array([(responses <= value).mean() for value in self.values])
+        ends = []
+        for end, share, side in ((self.lower, below, -1), (self.upper, up_to, 1)):
+            doubt = np.sqrt(share * (1 - share) / len(responses))
+            low, high = np.quantile(drawn, np.clip([share - doubt, share + doubt], 0, 1))
+            most = np.sort([middle + side * half / 2, middle + side * half * 1.5], axis=0)
+            moved = np.clip(end, low, high).clip(*most)
+            ends.append(np.where(np.isfinite(end), moved, end))
+        return replace(self, lower=ends[0], upper=ends[1])
 
     def is_new(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which of some values (n,) are none of the repeated ones, up to rounding."""
@@ -114,7 +133,24 @@ class RepeatedValues:
         following = torch.bucketize(places, lower, right=True)
         last = (following - 1).clamp_(min=0)
         inside = (following > 0) & (places <= upper[last])
-        return torch.where(inside, values[last], places - shifts[following])
+        others = between(values, following, places - shifts[following])
+        return torch.where(inside, values[last], others)
+
+
+def between(values: Tensor, following: Tensor, others: Tensor) -> Tensor:
+    """Other values than the repeated ones (k,), each before that numbered by `following`.
+
+    Where the interval of a repeated value has become narrower, draws beside it would lie beyond the
+    value. They are mirrored at it.
+    """
+    after, before = (
+        values[(following - 1).clamp(min=0)],
+        values[following.clamp(max=len(values) - 1)],
+    )
+    is_low = (following > 0) & (others < after)
+    is_high = (following < len(values)) & (others > before)
+    kept = torch.where(is_low, 2 * after - others, others)
+    return torch.where(is_high, 2 * before - others, kept)
 
 
 def find_repeated(rows: NDArray[np.float64]) -> tuple[RepeatedValues, ...]:

@@ -17,7 +17,7 @@ from sklsdm.encoders import (
     LassoConditionEncoder,
     PeriodicConditionEncoder,
 )
-from sklsdm.inputs.repeated import RepeatedValues
+from sklsdm.inputs.repeated import RepeatedValues, between
 from sklsdm.inputs.response_format import settlings_of, take_exact_values
 from sklsdm.inputs.standardising import Standardiser
 from sklsdm.modules import PotentialGenerator
@@ -85,7 +85,8 @@ class _Repeated(nn.Module):
             following = following + step * (places >= self.lower[following + (step - 1)])
         last = (following - 1).clamp(min=0)
         inside = (following > 0) & (places <= self.upper[last])
-        return torch.where(inside, self.values[last], places - self.shifts[following])
+        others = between(self.values, following, places - self.shifts[following])
+        return torch.where(inside, self.values[last], others)
 
 
 class ConditionGraph(nn.Module):
