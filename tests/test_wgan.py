@@ -18,7 +18,7 @@ from sklsdm.batches import PairBatch
 from sklsdm.functional import critic_losses
 from sklsdm.functional.penalties import flatness_penalty, gradient_penalty, input_gradient
 from sklsdm.matchers import WGANMatcher
-from sklsdm.matchers.adversarial import AdversarialObjective
+from sklsdm.matchers.adversarial import AdversarialObjective, View
 from sklsdm.matchers.diffusion_start import StartingDiffusion
 from sklsdm.modules import (
     Critic,
@@ -146,7 +146,7 @@ def test_the_generator_sees_real_codes_only_where_its_loss_does(loss):
     features, real, drawn = rows(5, 2), rows(5, 3, seed=1), rows(10, 3, seed=2)
     repeated = features.repeat_interleave(2, dim=0)
     wanted = of_generator(critic(features, real)[:, None], critic(repeated, drawn).view(5, 2))
-    assert_close(objective._against(critic, features, real, drawn), wanted)
+    assert_close(objective._against(View(critic, features, real, drawn)), wanted)
 
 
 # ------------------------------------------------------------------ critics by construction
