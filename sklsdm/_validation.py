@@ -274,8 +274,9 @@ def _in_columns(wrong: NDArray[np.bool_], names: Sequence[Any] | None) -> str:
     if len(wrong) < 2:
         return ""
     places = np.flatnonzero(wrong).tolist()
-    named = names is not None and places[-1] < len(names)
-    shown = [names[place] if named and names is not None else place for place in places]
+    shown = places
+    if names is not None and places[-1] < len(names):
+        shown = [names[place] for place in places]
     more = f" and {len(shown) - _MOST_SHOWN} more" if len(shown) > _MOST_SHOWN else ""
     return f", in columns {shown[:_MOST_SHOWN]}{more}"
 

@@ -282,6 +282,20 @@ def test_borders_of_a_cap_and_of_a_value_between_others_are_moved_too():
     assert np.isposinf(moved.upper[-1])
 
 
+def test_no_draw_passes_a_cap_near_another_frequent_value():
+    random = np.random.default_rng(0)
+    values = np.minimum(random.normal(-5, 5, 2000), 0.5)
+    values[random.random(2000) < 0.6] = 0.0
+    (found,) = find_repeated(values[:, None])
+    assert_array_equal(found.values, [0.0, 0.5])
+    drawn = found.stretch(values) + random.normal(-10, 8, 2000)
+    moved = found.with_borders(drawn, values)
+    assert moved.upper[0] < found.upper[0]
+    assert (np.diff(moved.lower) > 0).all()
+    places = torch.linspace(float(drawn.min()), float(drawn.max()), 2001, dtype=torch.float64)
+    assert moved.restore(places).max() <= 0.5
+
+
 @pytest.mark.parametrize("kind", slow_but(["rain"], KINDS))
 def test_the_background_of_images_is_drawn(kind):
     y, value = KINDS[kind]

@@ -32,11 +32,11 @@ class CrossFittedGaussianProcess:
     The numbers of its Matérn kernel (height, noise and length scales) have the largest marginal
     likelihood of some of the pairs. Two kernels, with one length scale for all columns and with one
     for each, predict together: each has the share with which pairs left out are predicted best. A
-    new condition is predicted by the process of all pairs. A pair
-    is predicted by that of all others, or of all that are not of its group, with a kernel that was
-    chosen without the pair's fold: a kernel that was chosen by the pair, too, tells its code too
-    well. Codes with more than `n_components` dimensions are predicted by their first principal
-    components. Those that other models predict about as well are left out.
+    new condition is predicted by the process of all pairs. A pair is predicted by that of all
+    others, or of all that are not of its group, with a kernel that was chosen without the pair's
+    fold: a kernel that was chosen by the pair, too, tells its code too well. Codes with more than
+    `n_components` dimensions are predicted by their first principal components. Those that other
+    models predict about as well are left out.
 
     Attributes
     ----------

@@ -21,7 +21,7 @@ _MOST_PAIRS = 2000  # whose conditions are drawn for
 
 
 def set_borders(sampler: Sampler, condition: Tensor, y: NDArray[np.generic]) -> ResponseFormat:
-    """The format of the responses in which values of few are drawn as often as they occur.
+    """The format of the responses in which repeated values are drawn as often as they occur.
 
     Blurred draws, cut half-way between two values, take outer and rarer values too seldom, and
     those near the interval of a frequent value, such as a detection limit, fall into it too often.

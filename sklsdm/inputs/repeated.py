@@ -105,6 +105,7 @@ class RepeatedValues:
     def _with_borders_of_frequent(
         self, drawn: NDArray[np.float64], responses: NDArray[np.float64]
     ) -> RepeatedValues:
+        """See `with_borders`: those of frequent values, beside which there are others."""
         half = np.diff(self.shifts) / 2
         middle = self.values + self.shifts[:-1] + half
         below = np.array([(responses < value).mean() for value in self.values])
@@ -115,7 +116,7 @@ class RepeatedValues:
             low, high = np.quantile(drawn, np.clip([share - doubt, share + doubt], 0, 1))
             most = np.sort([middle + side * half / 2, middle + side * half * 1.5], axis=0)
             moved = np.clip(end, low, high).clip(*most)
-            ends.append(np.where(np.isfinite(end), moved, end))
+            ends.append(np.maximum.accumulate(np.where(np.isfinite(end), moved, end)))
         return replace(self, lower=ends[0], upper=ends[1])
 
     def is_new(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -141,16 +142,16 @@ def between(values: Tensor, following: Tensor, others: Tensor) -> Tensor:
     """Other values than the repeated ones (k,), each before that numbered by `following`.
 
     Where the interval of a repeated value has become narrower, draws beside it would lie beyond the
-    value. They are mirrored at it.
+    value. They are mirrored at it, up to the next one.
     """
-    after, before = (
-        values[(following - 1).clamp(min=0)],
-        values[following.clamp(max=len(values) - 1)],
-    )
-    is_low = (following > 0) & (others < after)
-    is_high = (following < len(values)) & (others > before)
-    kept = torch.where(is_low, 2 * after - others, others)
-    return torch.where(is_high, 2 * before - others, kept)
+    has_after, has_before = following > 0, following < len(values)
+    after = values[(following - 1).clamp(min=0)]
+    before = values[following.clamp(max=len(values) - 1)]
+    upwards, downwards = 2 * after - others, 2 * before - others
+    upwards = torch.where(has_before, torch.minimum(upwards, before), upwards)
+    downwards = torch.where(has_after, torch.maximum(downwards, after), downwards)
+    kept = torch.where(has_after & (others < after), upwards, others)
+    return torch.where(has_before & (others > before), downwards, kept)
 
 
 def find_repeated(rows: NDArray[np.float64]) -> tuple[RepeatedValues, ...]:
