@@ -199,26 +199,23 @@ class LatentSpaceEstimator(FittedEstimator):
         *,
         image_shape: tuple[int, ...] | None = None,
         validation: Pairs | None = None,
-        groups: NDArray[np.intp] | None = None,
         keeps_encoder: bool = False,
     ) -> None:
         """Fit both stages on the pairs and all responses.
 
         The best state of stage 2 is chosen on the pairs `validation`, or on held-out pairs if it is
         None. Unpaired copies of these pairs are left out of stage 2: it must not have seen them.
-        Pairs of one of the `groups` (n,) are held out together. With `keeps_encoder` the condition
-        encoder was fitted before.
+        Pairs of one group are held out together. With `keeps_encoder` the condition encoder was
+        fitted before.
         """
         held = np.arange(0)
         if validation is None and not are_few_labelled_images(pairs.condition, responses):
-            held = hold_out_pairs(len(pairs), self.validation_fraction, run.seed, groups)
+            held = hold_out_pairs(len(pairs), self.validation_fraction, run.seed, pairs.groups)
         held_rows = hold_out_rows(held, responses, self.validation_fraction, run.seed)
         # Codes that are images need more pairs, unless those that have none get a label.
         may_be_images = pairs.are_labels or len(pairs) >= FEW_PAIRS
         coded = self._fit_latent_space(responses, held_rows, run, may_be_images)
-        stage = StageTwo(
-            pairs, responses, run, groups, image_shape, keeps_encoder, coded.are_images
-        )
+        stage = StageTwo(pairs, responses, run, image_shape, keeps_encoder, coded.are_images)
         stage = self._compare_laws(stage, coded)
         setting = self._choose_setting(stage, coded, held, validation)
         self._take_space(setting.coded.space)

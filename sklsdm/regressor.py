@@ -281,14 +281,13 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
         used = None if self.unpaired == "none" else unpaired
         drops_copies = self.unpaired == "auto"
         responses = self._open_responses(y, used, self.y_range, drops_copies=drops_copies)
-        pairs = Pairs(self._conditions_.rows(X), y)
-        if groups is None:
-            groups = implied_groups(pairs.condition, y)
+        rows = self._conditions_.rows(X)
+        pairs = Pairs(rows, y, implied_groups(rows, y) if groups is None else groups)
         if responses.format.is_image and pairs.are_labels:
             warn_of_numbered_classes(X)
         self.y_shape_ = responses.format.shape
         validation = self._check_validation_pairs(X_val, y_val)
-        run = self._run(seed, X, y, unpaired, validation, groups)
+        run = self._run(seed, X, y, unpaired, validation, pairs.groups)
         self.n_paired_ = len(y)
         self.n_unpaired_ = 0 if unpaired is None else len(unpaired)
         self._reference_ = responses.some_paired(run.seed) if self.store_reference else None
@@ -298,7 +297,6 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
             run,
             image_shape=encoder.image_shape(X.shape[1:]),
             validation=validation,
-            groups=groups,
             keeps_encoder=keeps_encoder,
         )
         self.n_streamed_ = 0
@@ -352,7 +350,7 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
         With `unpaired="auto"` those of a cluster that hardly has pairs are left out of stage 2.
         """
         self.unpaired_shift_ = None
-        if stage.groups is not None:  # rows of one group depend on each other
+        if stage.pairs.groups is not None:  # rows of one group depend on each other
             return stage
         scale, held_out = coded.space.standardiser.scale, coded.held_out
         compared = compare_some(coded.codes, scale, len(stage.pairs), held_out, stage.run.seed)

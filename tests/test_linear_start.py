@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from helpers import slow_but
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Ridge, RidgeCV
-from sklearn.model_selection import LeaveOneOut, cross_val_predict
+from sklearn.model_selection import LeaveOneGroupOut, LeaveOneOut, cross_val_predict
 
 from sklsdm import LSDMRegressor, TrainingDisplay
 from sklsdm.fitting import pairing
@@ -139,8 +141,8 @@ def test_the_start_draws_as_widely_as_the_regression_errs_where_columns_outnumbe
 def test_one_pair_that_decides_alone_does_not_blow_up_the_start():
     x, y = linear_law(30, 4, 0)
     x[0] = 1e4
-    ridge = linear_start._Ridge(torch.as_tensor(x), torch.as_tensor(y))
-    assert np.abs(ridge.errors()).max() <= 3.001 * np.abs(y).max()
+    ridge = linear_start._Ridge(data_of(x, y))
+    assert np.abs(ridge.bounded_errors()).max() <= 3.001 * np.abs(y).max()
 
 
 @pytest.mark.slow
@@ -163,13 +165,66 @@ def test_fewer_than_twenty_pairs_get_no_critic(n):
 def test_copies_of_a_pair_are_left_out_with_it():
     """Else the errors of doubled pairs look small, and draws are too narrow."""
     rng = np.random.default_rng(0)
-    x = torch.from_numpy(rng.normal(size=(40, 15)))
-    z = torch.from_numpy(rng.normal(size=(40, 2)))
-    plain = linear_start._Ridge(x, z).errors()
-    doubled = linear_start._Ridge(x.repeat(3, 1), z.repeat(3, 1)).errors()
+    x, z = rng.normal(size=(40, 15)), rng.normal(size=(40, 2))
+    plain = linear_start._Ridge(data_of(x, z)).bounded_errors()
+    doubled = linear_start._Ridge(data_of(np.tile(x, (3, 1)), np.tile(z, (3, 1)))).bounded_errors()
     penalised = np.square(doubled[:40]).mean() / np.square(plain).mean()
     assert penalised == pytest.approx(1, abs=0.15)
-    few = linear_start._Ridge(x.repeat(2, 1)[:41], z.repeat(2, 1)[:41]).errors()
-    assert_allclose(few[40], few[0])
-    labels = torch.eye(2, dtype=torch.float64).repeat(20, 1)
-    assert (linear_start._Ridge(labels, labels).times_left_out < 1.1).all()  # equal, but no copies
+    few = linear_start._Ridge(data_of(np.tile(x, (2, 1))[:41], np.tile(z, (2, 1))[:41]))
+    assert_allclose(few.bounded_errors()[40], few.bounded_errors()[0])
+    labels = np.tile(np.eye(2), (20, 1))
+    ridge = linear_start._Ridge(data_of(labels, labels))  # equal, but no copies
+    assert (np.abs(ridge.errors) < 1.1 * np.abs(ridge.residuals)).all()
+
+
+def grouped_law(sizes, p, seed):
+    """Pairs of subjects, of which each has so many, and what those of one have in common."""
+    random = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    x, y = linear_law(len(groups), p, seed)
+    x[:, 4:] = random.normal(size=(len(sizes), p - 4))[groups]  # what tells the subject
+    return x, y + random.normal(size=(len(sizes), 2))[groups], torch.from_numpy(groups)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "p"),
+    [([1, 1, 2, 2, 3, 5, 2, 4], 6), ([12, 1, 9, 20, 9], 5), ([4] * 6, 40)],
+    ids=["small groups", "large groups", "many columns"],
+)
+def test_errors_are_those_of_a_regression_without_the_group(sizes, p, monkeypatch):
+    x, y, groups = grouped_law(sizes, p, 0)
+    ridge = linear_start._Ridge(data_of(x, y, groups=groups))
+    left_out = LeaveOneGroupOut()
+    errors = {
+        penalty: y
+        - cross_val_predict(Ridge(penalty, solver="svd"), x, y, groups=groups, cv=left_out)
+        for penalty in RIDGE_PENALTIES
+    }
+    best = min(errors, key=lambda penalty: np.square(errors[penalty]).mean())
+    assert_allclose(ridge.errors, errors[best], rtol=1e-5, atol=1e-7)
+
+
+def test_codes_of_a_large_group_are_not_moved_as_if_it_had_been_left_out():
+    """Regression without most pairs errs in its slope, which is no noise."""
+    x, y, _ = grouped_law([41] + 19 * [1], 6, 0)
+    groups = torch.arange(60).sub(40).clamp(min=0)
+    assert_allclose(moved(x, y, groups=groups), moved(x, y))
+
+
+def test_the_start_draws_as_widely_as_it_errs_at_new_groups():
+    """What pairs of a subject have in common is not known of a new one, though columns tell it."""
+    *parts, groups = grouped_law([8] * 115, 16, 0)
+    x, y = (torch.from_numpy(part.astype("float32")) for part in parts)
+    few = groups < 15
+    data = data_of(x[few], y[few])
+    with_groups = replace(data, groups=groups[few])
+    covered = []
+    for each in (data, with_groups):
+        matcher = EnergyMatcher(max_steps=1, lr=1e-9).fit(each, Run(torch.device("cpu"), 0))
+        noise = torch.randn((800 * 64, matcher.noise_dim_), generator=torch.Generator())
+        draws = matcher.draw(x[~few], noise).view(800, 64, 2)
+        low, high = draws.quantile(torch.tensor([0.05, 0.95]), dim=1)
+        inside = (low <= y[~few]) & (y[~few] <= high)
+        covered.append(float(inside.float().mean()))
+    assert covered[0] < 0.7
+    assert covered[1] > 0.8

@@ -16,7 +16,9 @@ from sklsdm.nets import (
     HeldOutScore,
     KeepBest,
     SingleNet,
+    by_group,
     history_arrays,
+    is_as_good,
     one_thread,
 )
 from sklsdm.nets.divergence import DivergenceGuard
@@ -229,10 +231,12 @@ def test_cosine_rate_moves_every_optimizer():
     assert_allclose(rates.seen[::5], np.outer(expected, [0.1, 0.2]), rtol=1e-6)
 
 
-def scripted(values):
+def scripted(values, groups=None):
     """A held-out score that follows a script: rows, or one number, from the start on."""
     left = iter(values)
-    return HeldOutScore("valid_score", lambda module: torch.as_tensor(next(left)).reshape(-1))
+    return HeldOutScore(
+        "valid_score", lambda module: torch.as_tensor(next(left)).reshape(-1), groups
+    )
 
 
 def test_best_state_is_kept():
@@ -269,6 +273,27 @@ def test_with_doubt_the_start_gives_way_only_to_what_is_clearly_better():
         assert_array_equal(net.module_.value.detach(), trace.values[0] if kept else [4, -2])
         assert (net.choice_.step > 0) == kept
         assert_allclose(net.choice_.start[0], 2.5)
+
+
+def test_groups_of_rows_count_as_one_row_each():
+    """Fifty rows say that the second epoch is better; of two groups, one does and one does not."""
+    groups = torch.tensor([4, 9]).repeat_interleave(25)
+    start = torch.linspace(0, 1, 50)
+    second = start - torch.tensor([0.3, 0.1]).repeat_interleave(25)
+    assert_allclose(by_group(second, groups).mean(), second.mean())
+    for held_groups, kept in ((None, True), (groups, False)):
+        held_out = scripted([start, second, start + 1, start + 1, start + 1], held_groups)
+        net = trained(single, 1, held_out, KeepBest(held_out, doubt=2.0))
+        assert (net.choice_.step > 0) == kept
+
+
+@pytest.mark.parametrize("n_rows", [2, 3, 6, 30, 300])
+def test_a_standard_error_of_few_rows_is_uncertain_itself(n_rows):
+    """Of equal candidates one is found worse, by two standard errors, in 2.3 % of cases."""
+    random = torch.Generator().manual_seed(n_rows)
+    excess = torch.randn((2000, n_rows), generator=random)
+    worse = [not is_as_good(row, torch.zeros(n_rows), 2.0) for row in excess]
+    assert 0.013 < np.mean(worse) < 0.034
 
 
 def test_best_state_is_that_of_the_average():

@@ -175,7 +175,7 @@ def test_a_narrow_generator_gets_more_noise():
         narrow = copy.deepcopy(matcher)
         with torch.no_grad():
             narrow.network_.spread.weight.mul_(spread)
-        narrow.choose_noise_scale([narrow.for_held_out(data.held_condition, data.held_latent)], RUN)
+        narrow.choose_noise_scale([narrow.for_held_out(data)], RUN)
         assert low <= narrow.noise_scale_ <= high
         assert 0.85 < float(narrow.draw(few, noise).std()) < 1.15
 

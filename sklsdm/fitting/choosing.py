@@ -27,7 +27,7 @@ from sklsdm.fitting.pairs import Fold, Pairs
 from sklsdm.fitting.stage_two import Setting, StageTwo
 from sklsdm.fitting.uses import data_for, use_for_encoders
 from sklsdm.matchers import BaseMatcher, EnergyMatcher, MatchingData, MDNMatcher
-from sklsdm.nets import is_as_good
+from sklsdm.nets import by_group, is_as_good
 from sklsdm.progress import Progress, write_line
 from sklsdm.run import Run
 
@@ -205,7 +205,7 @@ def folds_for(stage: StageTwo, validation: Pairs | None) -> list[Fold]:
     every = np.arange(len(stage.pairs))
     if validation is not None:
         return [Fold(every, validation.to_judge(stage.run.seed))]
-    found = folds_of(len(every), stage.run.seed, stage.groups)
+    found = folds_of(len(every), stage.run.seed, stage.pairs.groups)
     return [
         Fold(np.setdiff1d(every, held), stage.pairs.take(held).to_judge(stage.run.seed))
         for held in found
@@ -292,7 +292,7 @@ class ShortFits:
         return found
 
     def scores(self, setting: Setting, fold: Fold) -> NDArray[np.float64]:
-        """Multiscale scores (v,) of the pairs held out in a fold, by a fit on the others.
+        """Multiscale scores (v,) of the pairs (or groups) held out in a fold, by a fit on the rest.
 
         An encoder that gives the conditions of one before it, such as "periodic" where a fold has
         no waves, has its scores.
@@ -310,16 +310,15 @@ class ShortFits:
         if fitted.interrupted_:
             raise KeyboardInterrupt
         sampler = setting.coded.space.sampler(fitted)
-        scores = multiscale_scores(sampler, held_condition, fold.held.y, self.spread)
+        by_pair = multiscale_scores(sampler, held_condition, fold.held.y, self.spread)
+        scores = by_group(torch.from_numpy(by_pair), data.held_groups).numpy()
         self._made.append(_ShortFit(setting, fold, data.condition, scores))
         return scores
 
     def _data_to_fit(self, data: MatchingData, use: str, run: Run) -> MatchingData:
         """The data of a short fit, with pseudo-pairs where they are used."""
         if not self.best_state:
-            data = replace(
-                data, held_condition=data.held_condition[:0], held_latent=data.held_latent[:0]
-            )
+            data = data.holding_out()
         if use == "pair" and data.recovered is None:
             data = _with_fewer_codes(data)
         return data_for(use, data, run, self.pairing_steps)

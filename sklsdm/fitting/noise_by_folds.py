@@ -18,7 +18,9 @@ from sklsdm.progress import Progress
 from sklsdm.run import Run
 
 _N_FOLDS = 4
-_PAIRS = range(4 * _N_FOLDS, 200)  # that are learnt from; of more, further fits take too long
+# Pairs that are learnt from; of more, further fits take too long. Where they come in groups, few
+# groups are held out of many pairs, too.
+_PAIRS, _GROUPED_PAIRS = range(4 * _N_FOLDS, 200), range(4 * _N_FOLDS, 5000)
 
 
 def scale_noise_by_folds(
@@ -41,7 +43,8 @@ def scale_noise_by_folds(
     """
     if not (isinstance(matcher, GeneratorMatcher) and matcher.needs_folds(data)):
         return
-    if len(data.latent) not in _PAIRS or matcher.interrupted_:
+    suited = _PAIRS if groups is None else _GROUPED_PAIRS
+    if len(data.latent) not in suited or matcher.interrupted_:
         return
     splits = folds(len(data.latent), _N_FOLDS, run.seed, groups)
     if len(splits) < _N_FOLDS or any(len(kept) <= len(rest) for kept, rest in splits):
@@ -62,7 +65,7 @@ def _scale_noise(
     splits: list[Split],
 ) -> None:
     quiet = replace(run, checkpoint=None, verbose=0)
-    held_out = [matcher.for_held_out(data.held_condition, data.held_latent)]
+    held_out = [matcher.for_held_out(data)]
     with Progress("folds for the noise's scale", len(splits), "fit", run.verbose) as progress:
         for split in splits:
             kept, rest = (torch.from_numpy(rows).to(run.device) for rows in split)
@@ -71,6 +74,6 @@ def _scale_noise(
             other.fit(data.some_pairs(kept), quiet)
             if other.interrupted_:
                 raise KeyboardInterrupt
-            held_out.append(other.for_held_out(data.condition[rest], data.latent[rest]))
+            held_out.append(other.for_held_out(data.holding_out(data.some_pairs(rest))))
             progress.advance()
     matcher.choose_noise_scale(held_out, run)

@@ -134,6 +134,8 @@ def _candidate_log_weights(
         latent=project(data.condition),
         held_condition=data.held_latent,
         held_latent=project(data.held_condition),
+        groups=data.groups,
+        held_groups=data.held_groups,
     )
     # Another seed, since the matcher of stage 2 uses the same streams.
     reverse_run = replace(run, seed=run.seed + 1, checkpoint=None, group=None)

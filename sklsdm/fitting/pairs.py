@@ -18,10 +18,11 @@ from sklsdm.randomness import RowStream, row_stream
 
 @dataclass(frozen=True)
 class Pairs:
-    """Standardised conditions (n, p) and their raw responses."""
+    """Standardised conditions (n, p), their raw responses and, if any, the groups (n,) of these."""
 
     condition: NDArray[np.float32]
     y: NDArray[Any]
+    groups: NDArray[np.intp] | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -33,7 +34,8 @@ class Pairs:
 
     def take(self, rows: NDArray[np.intp]) -> Pairs:
         """Some of the pairs."""
-        return Pairs(self.condition[rows], self.y[rows])
+        groups = None if self.groups is None else self.groups[rows]
+        return Pairs(self.condition[rows], self.y[rows], groups)
 
     def to_judge(self, seed: int) -> Pairs:
         """At most 2,000 of the pairs, in random order: the first are looked at after each epoch."""

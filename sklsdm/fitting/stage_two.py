@@ -40,7 +40,6 @@ class StageTwo:
     pairs: Pairs
     responses: Responses
     run: Run
-    groups: NDArray[np.intp] | None = None
     image_shape: tuple[int, ...] | None = None  # of conditions that convolutions read
     keeps_encoder: bool = False  # whether the condition encoder was fitted before, on other pairs
     codes_are_images: bool = False
@@ -54,7 +53,7 @@ class StageTwo:
 
     def groups_of(self, fold: Fold) -> NDArray[np.intp] | None:
         """The groups of the pairs that are kept, where pairs come in groups."""
-        return None if self.groups is None else self.groups[fold.kept]
+        return None if self.pairs.groups is None else self.pairs.groups[fold.kept]
 
     @property
     def needs_conditions(self) -> bool:
@@ -75,7 +74,7 @@ class StageTwo:
             self.pairs.condition,
             self.responses,
             self.run.seed,
-            self.groups,
+            self.pairs.groups,
             may_be_vague=self.needs_conditions,
         )
         if found is not None and len(found.rows) and self.run.verbose:
@@ -127,6 +126,8 @@ class StageTwo:
             latent=coded.codes[kept],
             held_condition=torch.from_numpy(held).to(device),
             held_latent=coded.space.encode(fold.held.y),
+            groups=_on(device, self.groups_of(fold)),
+            held_groups=_on(device, fold.held.groups),
             image_shape=self.image_shape,
             code_shape=coded.space.autoencoder.code_shape_,
             decoder=coded.space.decoder(),
@@ -159,6 +160,11 @@ class StageTwo:
             assert setting.encoder is not None
             recovered = _recovered_for(self.recovered, others, setting.encoder, device)
         return replace(data, codes=codes, images=images, recovered=recovered)
+
+
+def _on(device: torch.device, groups: NDArray[np.intp] | None) -> torch.Tensor | None:
+    """Groups, if any, as a tensor."""
+    return None if groups is None else torch.from_numpy(groups).to(device)
 
 
 def _recovered_for(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.pairing import (
@@ -111,11 +112,20 @@ def data_for(
         data,
         condition=torch.cat([data.condition.repeat(times, 1), pseudo.condition]),
         latent=torch.cat([data.latent.repeat(times, 1), pseudo.latent]),
+        groups=_with_singles(data.groups, len(pseudo.latent), times),
         images=None,  # they have been classified
         recovered=None,
         n_pseudo=n_pseudo,
         n_known=n_pairs,
     )
+
+
+def _with_singles(groups: Tensor | None, n_others: int, times: int = 1) -> Tensor | None:
+    """The groups (n,) of pairs, repeated so many times, then one for each of the others."""
+    if groups is None:
+        return None
+    first = int(groups.max()) + 1 if len(groups) else 0
+    return torch.cat([groups.repeat(times), torch.arange(n_others).to(groups) + first])
 
 
 def _with_some_held_out(
@@ -134,6 +144,7 @@ def _with_some_held_out(
         data,
         held_condition=torch.cat([data.held_condition, pseudo.condition[held]]),
         held_latent=torch.cat([data.held_latent, pseudo.latent[held]]),
+        held_groups=_with_singles(data.held_groups, n_held),
         codes=codes,
         n_held_pseudo=n_held,
     )

@@ -340,7 +340,7 @@ class AdversarialMatcher(GeneratorMatcher):
         if data.code_shape is None:
             starts_anew = not (run.is_trial or self._was_trained_before)
             if starts_anew and self._learns_diffusion(data.latent_dim) and plan.tolerance == 0:
-                plan = replace(plan, doubt=2.0 if len(data.held_latent) < FEW_HELD_OUT else 1.0)
+                plan = replace(plan, doubt=2.0 if data.n_judges < FEW_HELD_OUT else 1.0)
             return plan
         if self.noise_dim == "auto":
             plan = replace(plan, noise_dim=_NOISE_OF_IMAGES)

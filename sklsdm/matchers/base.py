@@ -219,10 +219,12 @@ class BaseMatcher(TrainedPart, ABC):
         return self._score_of_draws(data, plan)
 
     # ------------------------------------------------------------------ shared
-    def for_held_out(self, condition: Tensor, latent: Tensor) -> HeldOut:
-        """Pairs that this fitted matcher has not seen, with what draws for them."""
+    def for_held_out(self, data: MatchingData) -> HeldOut:
+        """The held-out pairs, which this fitted matcher has not seen, with what draws for them."""
         draw = partial(several_draws, self.network_, draw=self._draw)
-        return HeldOut(draw, self.noise_dim_, condition[:MAX_SCORED], latent[:MAX_SCORED])
+        condition, latent = data.held_condition[:MAX_SCORED], data.held_latent[:MAX_SCORED]
+        groups = None if data.held_groups is None else data.held_groups[:MAX_SCORED]
+        return HeldOut(draw, self.noise_dim_, condition, latent, groups)
 
     def _score_of_draws(
         self, data: MatchingData, plan: Plan, kind: str = "multiscale"
@@ -241,7 +243,7 @@ class BaseMatcher(TrainedPart, ABC):
             draws = several_draws(module, condition, noise, self._draw)
             return score_of(draws.view(len(latent), HELD_OUT_DRAWS, -1), latent)
 
-        return HeldOutScore(f"valid_{kind}_score", score)
+        return HeldOutScore(f"valid_{kind}_score", score, data.held_groups)
 
     def _auto_weight(self, unpaired_share: float) -> float:
         """`unpaired_weight="auto"`, given the share of codes without a condition."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sklsdm.functional.categorical import are_labels
@@ -86,6 +87,9 @@ class MatchingData:
         out.
     n_known : int or None
         How many, at the front, are pairs without repeats; None is all.
+    groups, held_groups : Tensor of shape (n,) and (v,), int64, or None
+        The number of the group of each pair, where pairs come in groups; a pseudo-pair is one by
+        itself.
     """
 
     condition: Tensor
@@ -101,6 +105,8 @@ class MatchingData:
     n_pseudo: int = 0
     n_held_pseudo: int = 0
     n_known: int | None = None
+    groups: Tensor | None = None
+    held_groups: Tensor | None = None
 
     @property
     def condition_dim(self) -> int:
@@ -129,6 +135,13 @@ class MatchingData:
         Pseudo-pairs do not count, since they repeat conditions of the pairs, numbers too.
         """
         return are_labels(self.condition[: self.n_pairs])
+
+    @property
+    def n_judges(self) -> int:
+        """How many pairs are held out, or groups of pairs, which depend on each other."""
+        if self.held_groups is None:
+            return len(self.held_latent)
+        return len(self.held_groups.unique())
 
     @property
     def n_all(self) -> int:
@@ -168,8 +181,21 @@ class MatchingData:
         """These of the pairs (by number), and no codes without a condition."""
         condition, latent = self.condition[rows], self.latent[rows]
         n_known = None if self.n_known is None else int((rows < self.n_known).sum().item())
-        pairs = replace(self, condition=condition, latent=latent, n_known=n_known)
+        groups = None if self.groups is None else self.groups[rows]
+        pairs = replace(self, condition=condition, latent=latent, n_known=n_known, groups=groups)
         return replace(pairs, codes=None, images=None, recovered=None)
+
+    def holding_out(self, pairs: MatchingData | None = None) -> MatchingData:
+        """The same data to learn from, with the pairs of other data held out, or with none."""
+        if pairs is None:
+            pairs = self.some_pairs(self.latent.new_empty(0, dtype=torch.int64))
+        return replace(
+            self,
+            held_condition=pairs.condition,
+            held_latent=pairs.latent,
+            held_groups=pairs.groups,
+            n_held_pseudo=0,
+        )
 
     def without_conditions(self) -> MatchingData:
         """The same codes, with conditions of no columns."""

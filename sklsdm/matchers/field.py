@@ -137,7 +137,7 @@ class FieldObjective(ABC):
             errors = torch.cat([self._errors_by_row(field, *block) for block in blocks])
             return errors.view(HELD_OUT_DRAWS, -1).mean(dim=0)
 
-        return HeldOutScore("valid_loss", loss)
+        return HeldOutScore("valid_loss", loss, data.held_groups)
 
     @torch.no_grad()
     def _impute(self, field: TimeConditionedField, latent: Tensor) -> Tensor:
@@ -240,7 +240,7 @@ class FieldMatcher(BaseMatcher):
             data.image_shape,
             random,
         )
-        start_linear(field, data.condition, data.latent, invertible=True)
+        start_linear(field, data, invertible=True)
         return field
 
     def _objective(self, module: Any, data: MatchingData, plan: Plan) -> FieldObjective:

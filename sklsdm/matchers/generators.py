@@ -61,9 +61,8 @@ class GeneratorMatcher(BaseMatcher):
         """Train on the pairs (and, where given, all codes); then choose the noise's scale."""
         self.noise_scale_ = 1.0 if self.noise_scale == "auto" else float(self.noise_scale)
         super().fit(data, run)
-        if self._has_learnt and len(data.held_latent) >= FEW_HELD_OUT:
-            held_out = self.for_held_out(data.held_condition, data.held_latent)
-            self.choose_noise_scale([held_out], run)
+        if self._has_learnt and data.n_judges >= FEW_HELD_OUT:
+            self.choose_noise_scale([self.for_held_out(data)], run)
         return self
 
     @property
@@ -75,7 +74,7 @@ class GeneratorMatcher(BaseMatcher):
         """Whether too few pairs were held out of these data to choose the noise's scale by them."""
         if self.noise_scale != "auto" or not self._has_learnt or data.n_pseudo > 0:
             return False
-        is_few = 0 < len(data.held_latent) < FEW_HELD_OUT
+        is_few = 0 < data.n_judges < FEW_HELD_OUT
         return data.are_too_few_numbers or (is_few and data.are_numbers)
 
     def choose_noise_scale(self, held_out: Sequence[HeldOut], run: Run) -> None:
@@ -113,5 +112,5 @@ def started_generator(
         plan.run.weights(Stream.MATCHER_WEIGHTS),
         **settings,
     )
-    start_linear(generator, data.condition, data.latent)
+    start_linear(generator, data)
     return generator

@@ -64,7 +64,7 @@ class LikelihoodMatcher(BaseMatcher):
             blocks = zip(*(part.split(_SCORED_ROWS) for part in pairs), strict=True)
             return -torch.cat([density.log_prob(*block) for block in blocks])
 
-        return HeldOutScore("valid_loss", loss)
+        return HeldOutScore("valid_loss", loss, data.held_groups)
 
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
         return self._pair_batches(data, plan, noise_dim=0)

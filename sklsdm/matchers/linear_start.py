@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sklsdm.blocks import row_hashes
 from sklsdm.functional.categorical import are_measured
@@ -18,21 +17,21 @@ from sklsdm.ridge import RIDGE_PENALTIES
 # Codes that networks learn are moved no further than to twice their error: of more columns than
 # pairs, errors at pairs left out are many times as large, and harm as targets.
 _MOST_MOVED = 2.0
-_ROUNDING = 1e-12  # of the largest eigenvalue
+_ROUNDING = 1e-12  # as a share of the largest eigenvalue
+_LEAST_LEFT = 1e-9  # of a residual, where a pair or its group decides the regression alone
 _MOST_ERROR = 3.0  # standard deviations of a code, by which a pair that is left out may be off
 
 
-def start_linear(
-    module: Any, condition: Tensor, latent: Tensor, *, invertible: bool = False
-) -> None:
+def start_linear(module: Any, data: MatchingData, *, invertible: bool = False) -> None:
     """Set the linear path of a module to ridge regression with the covariance of its errors.
 
-    These are errors at pairs that are left out: those at pairs that the regression has seen are
-    too small where pairs are few. `invertible` shrinks the covariance towards a multiple of the
-    identity, so that it can be inverted also where pairs are few or codes do not vary.
+    These are errors at pairs that are left out, with all of their group: those at pairs that the
+    regression has seen are too small where pairs are few. `invertible` shrinks the covariance
+    towards a multiple of the identity, so that it can be inverted also where pairs are few or codes
+    do not vary.
     """
-    ridge = _Ridge(condition, latent)
-    errors = ridge.errors()
+    ridge = _Ridge(data)
+    errors = ridge.bounded_errors()
     covariance = np.atleast_2d(np.cov(errors.T))
     if invertible:
         share = len(covariance) / (len(errors) + len(covariance))
@@ -58,37 +57,36 @@ def with_errors_of_new_pairs(data: MatchingData) -> MatchingData:
     """
     if not data.are_vectors or data.n_pseudo > 0 or len(data.latent) < 2:
         return data
-    ridge = _Ridge(data.condition, data.latent)
-    times = np.minimum(ridge.times_left_out, _MOST_MOVED)[:, None]
-    moved = ridge.fitted + times * ridge.residuals
+    # By pairs also where they come in groups: what is left without a large group errs in its slope,
+    # and codes moved by that teach another law (docs/lessons.md).
+    ridge = _Ridge(replace(data, groups=None))
+    most = _MOST_MOVED * np.abs(ridge.residuals)
+    moved = ridge.fitted + np.clip(ridge.errors, -most, most)
     return replace(data, latent=torch.as_tensor(moved).to(data.latent))
 
 
 class _Ridge:
     """Ridge regression of codes on conditions.
 
-    Left out with all its copies, a pair has `times_left_out` (n,) times the residual that it has
-    among the others; `most` (n, k) bounds what is believed of that.
+    It has `residuals` (n, k) at the pairs that it has seen, and `errors` (n, k) at each pair if it
+    is left out with all its group, or with all its copies.
     """
 
-    def __init__(self, condition: Tensor, latent: Tensor) -> None:
-        x, z = condition.cpu().double().numpy(), latent.cpu().double().numpy()
-        solution = _Solution.of(x - x.mean(axis=0), z - z.mean(axis=0), _n_copies(x, z))
+    def __init__(self, data: MatchingData) -> None:
+        x, z = (part.cpu().double().numpy() for part in (data.condition, data.latent))
+        groups = _copies(x, z) if data.groups is None else data.groups.cpu().numpy()
+        solution = _Solution.of(x - x.mean(axis=0), z - z.mean(axis=0), _by_size(groups))
         penalty = min(RIDGE_PENALTIES, key=solution.error_left_out)
         self.coef = solution.coef(penalty).T
         self.intercept = z.mean(axis=0) - self.coef @ x.mean(axis=0)
         self.fitted = x @ self.coef.T + self.intercept
         self.residuals = z - self.fitted
-        left = solution.left_of_residuals(penalty) if x.shape[1] else np.ones(len(x))
-        self.times_left_out = 1 / left
-        self.most = np.maximum(np.abs(self.residuals), _MOST_ERROR * z.std(axis=0))
+        self.errors = solution.errors(penalty) if x.shape[1] else self.residuals
+        self._most = np.maximum(np.abs(self.residuals), _MOST_ERROR * z.std(axis=0))
 
-    def errors(self) -> NDArray[np.float64]:
-        """Its error at each pair if it is left out, (n, k).
-
-        A pair that decides the regression alone may be off by any amount, and so they are bounded.
-        """
-        return np.clip(self.times_left_out[:, None] * self.residuals, -self.most, self.most)
+    def bounded_errors(self) -> NDArray[np.float64]:
+        """The errors (n, k); a pair that decides the regression alone may be off by any amount."""
+        return np.clip(self.errors, -self._most, self._most)
 
 
 @dataclass(frozen=True)
@@ -105,11 +103,11 @@ class _Solution:
     scores: NDArray[np.float64]  # (n, r), principal components of the pairs
     products: NDArray[np.float64]  # (r, k), of these with the codes
     codes: NDArray[np.float64]  # (n, k)
-    n_copies: NDArray[np.intp]  # (n,), how often each pair occurs
+    groups: list[NDArray[np.intp]]  # of pairs that are left out together, see `_by_size`
 
     @classmethod
     def of(
-        cls, x: NDArray[np.float64], z: NDArray[np.float64], n_copies: NDArray[np.intp]
+        cls, x: NDArray[np.float64], z: NDArray[np.float64], groups: list[NDArray[np.intp]]
     ) -> _Solution:
         n_pairs, n_columns = x.shape
         if n_columns <= n_pairs:
@@ -119,36 +117,65 @@ class _Solution:
             kept = values > _ROUNDING * max(values[-1], 0.0)
             values, axes = values[kept], x.T @ vectors[:, kept] / np.sqrt(values[kept])
         scores = x @ axes
-        return cls(np.maximum(values, 0.0), axes, scores, scores.T @ z, z, n_copies)
+        return cls(np.maximum(values, 0.0), axes, scores, scores.T @ z, z, groups)
 
     def coef(self, penalty: float) -> NDArray[np.float64]:
         """Coefficients (p, k)."""
         return self.axes @ (self.products / (self.values + penalty)[:, None])
 
-    def left_of_residuals(self, penalty: float) -> NDArray[np.float64]:
-        """What share (n,) a pair's residual is of that where it is left out with its copies.
+    def errors(self, penalty: float) -> NDArray[np.float64]:
+        """Errors (n, k) at the pairs of each group by the regression of all others.
 
-        It is 1 less the leverages of all of them, by how much its code moves what the regression
-        gives for it.
+        With H the part of the hat matrix that belongs to a group, by how much its codes move what
+        the regression gives for them, they are (I - H)^-1 times the group's residuals. H is U U^T
+        with as many columns of U as the regression has coefficients. Where these are fewer than the
+        pairs of the group, the inverse is I + U (I - U^T U)^-1 U^T. For a pair by itself, H is its
+        leverage.
         """
-        own = np.square(self.scores) @ (1 / (self.values + penalty)) + 1 / len(self.scores)
-        return np.maximum(1 - self.n_copies * own, 1e-9)
+        shrunk = self.values + penalty
+        residuals = self.codes - self.scores @ (self.products / shrunk[:, None])
+        leverages = np.square(self.scores) @ (1 / shrunk) + 1 / len(residuals)
+        errors = residuals / np.maximum(1 - leverages, _LEAST_LEFT)[:, None]
+        for rows in self.groups:
+            if rows.shape[1] == 1:
+                continue
+            own = self.scores[rows] / np.sqrt(shrunk)
+            own = np.concatenate([own, np.full((*rows.shape, 1), len(residuals) ** -0.5)], axis=2)
+            n_pairs, n_coefficients = own.shape[1:]
+            turned = own.transpose(0, 2, 1)
+            if n_pairs <= n_coefficients:
+                errors[rows] = _solve(own @ turned, residuals[rows])
+            else:
+                errors[rows] = residuals[rows] + own @ _solve(
+                    turned @ own, turned @ residuals[rows]
+                )
+        return errors
 
     def error_left_out(self, penalty: float) -> float:
         """Mean squared error of each pair by the regression of the others."""
-        fitted = self.scores @ (self.products / (self.values + penalty)[:, None])
-        left = self.left_of_residuals(penalty)
-        return float(np.square((self.codes - fitted) / left[:, None]).mean())
+        return float(np.square(self.errors(penalty)).mean())
 
 
-def _n_copies(x: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.intp]:
-    """How often each pair of a row of x and of z occurs, (n,); 1 where x is not measured.
+def _solve(moved: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(I - M)^-1 R for matrices M (g, m, m), with eigenvalues from 0 to 1, and R (g, m, k)."""
+    left = (1 + _ROUNDING) * np.eye(moved.shape[1]) - moved
+    return np.linalg.solve(left, rows).astype(np.float64, copy=False)
+
+
+def _by_size(groups: NDArray[Any]) -> list[NDArray[np.intp]]:
+    """The pairs of all groups of one size as rows of a matrix (g, m), for each size m."""
+    _, sizes = np.unique(groups, return_counts=True)
+    order, ends = np.argsort(groups, kind="stable"), sizes.cumsum()
+    return [
+        order[ends[sizes == size][:, None] - np.arange(size, 0, -1)] for size in np.unique(sizes)
+    ]
+
+
+def _copies(x: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[Any]:
+    """A number (n,) for each pair, the same one for copies; no pairs are, if x is not measured.
 
     Pairs of labels and counts are equal without being copies.
     """
     if not are_measured(torch.from_numpy(x)):
-        return np.ones(len(x), dtype=np.intp)
-    _, place, counts = np.unique(
-        row_hashes(np.column_stack([x, z])), return_inverse=True, return_counts=True
-    )
-    return counts[place]
+        return np.arange(len(x))
+    return row_hashes(np.column_stack([x, z]))

@@ -62,7 +62,7 @@ class MDNMatcher(LikelihoodMatcher):
             data.image_shape,
             plan.run.weights(Stream.MATCHER_WEIGHTS),
         )
-        start_linear(density, data.condition, data.latent, invertible=True)
+        start_linear(density, data, invertible=True)
         return density
 
     def _noise_dim(self, latent_dim: int) -> int:

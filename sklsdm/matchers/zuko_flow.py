@@ -65,5 +65,5 @@ class ZukoFlowMatcher(LikelihoodMatcher):
             data.image_shape,
             plan.run.weights(Stream.MATCHER_WEIGHTS),
         )
-        start_linear(density, data.condition, data.latent, invertible=True)
+        start_linear(density, data, invertible=True)
         return density

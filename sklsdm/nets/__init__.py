@@ -3,7 +3,7 @@
 from sklsdm.nets.adversarial import AdversarialNet
 from sklsdm.nets.base import TrainingNet, history_arrays, one_thread
 from sklsdm.nets.callbacks import default_callbacks
-from sklsdm.nets.held_out import HeldOutScore, KeepBest, is_as_good
+from sklsdm.nets.held_out import HeldOutScore, KeepBest, by_group, is_as_good
 from sklsdm.nets.looks import FARTHEST, Look, distances_of, range_of
 from sklsdm.nets.optimizers import Adam, AdamW
 from sklsdm.nets.recording import are_plain, is_ours, is_recordable
@@ -22,6 +22,7 @@ __all__ = [
     "SingleNet",
     "TrainingNet",
     "are_plain",
+    "by_group",
     "check_callbacks",
     "clone_to_fit",
     "default_callbacks",

@@ -6,32 +6,39 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from scipy.stats import norm, t
 from skorch.callbacks import Callback
 from torch import Tensor
 
 from sklsdm.nets.base import StopTraining, TrainingNet
+
+_MANY = 100  # rows, by which a standard error is known well
 
 
 class HeldOutScore(Callback):
     """Compute `score(module)` with the averaged parameters after each epoch; record its mean.
 
     `score` returns a tensor (v,) with one number for each held-out row, or (1,); lower is better.
-    The mean is recorded under `name` and as "valid_loss", which skorch's callbacks monitor.
+    Where rows come in `groups`, there is one for each group, see :func:`by_group`. The mean is
+    recorded under `name` and as "valid_loss", which skorch's callbacks monitor.
     """
 
-    def __init__(self, name: str, score: Callable[[Any], Tensor]) -> None:
+    def __init__(
+        self, name: str, score: Callable[[Any], Tensor], groups: Tensor | None = None
+    ) -> None:
         self.name = name
         self.score = score
+        self.groups = groups
 
-    def by_row(self, net: TrainingNet) -> Tensor:
-        """The scores (v,) with the current averaged parameters."""
+    def scores(self, net: TrainingNet) -> Tensor:
+        """The scores with the current averaged parameters, one for each row or group."""
         net.module_.eval()
         with net.averaged() as module:
-            return net.agreed(self.score(module))
+            return by_group(net.agreed(self.score(module)), self.groups)
 
     def on_epoch_end(self, net: TrainingNet, **kwargs: Any) -> None:
-        self.by_row_ = self.by_row(net)
-        mean = self.by_row_.mean().item()
+        self.scores_ = self.scores(net)
+        mean = self.scores_.mean().item()
         for name in dict.fromkeys((self.name, "valid_loss")):
             net.history.record(name, mean)
 
@@ -54,9 +61,9 @@ class KeepBest(Callback):
     """Keep the latest (averaged) parameters whose held-out score is as good as the best.
 
     The parameters before the first step are a candidate too. A score is as good as the best if its
-    mean is higher by at most `tolerance` standard errors of the difference, row by row. With few
-    held-out rows the lowest score is mostly chance, so a tolerance above 0 prefers the state that
-    trained longer among those that the rows cannot tell apart.
+    mean is higher by at most `tolerance` standard errors of the difference, row by row, or group by
+    group. With few held-out rows the lowest score is mostly chance, so a tolerance above 0 prefers
+    the state that trained longer among those that the rows cannot tell apart.
 
     Training stops after `patience` epochs in a row that were worse (None: never). Without
     `held_out` the state after the last epoch is kept. With `doubt` the start is kept in the end
@@ -85,7 +92,7 @@ class KeepBest(Callback):
         self.kept_: dict[str, Any] | None = None
         self.start_: dict[str, Any] | None = None
         if self.held_out is not None:
-            self.start_ = self.kept_ = _state_of(net, self.held_out.by_row(net))
+            self.start_ = self.kept_ = _state_of(net, self.held_out.scores(net))
             self.best_scores_ = self.kept_["scores"]
             if self.doubt is None:
                 self.start_ = self.kept_ | {"weights": None}
@@ -94,7 +101,7 @@ class KeepBest(Callback):
         if self.held_out is None:
             return
         assert self.best_scores_ is not None
-        scores = self.held_out.by_row_
+        scores = self.held_out.scores_
         self.n_stale_ += 1
         if is_as_good(scores, self.best_scores_, self.tolerance):
             self.kept_ = _state_of(net, scores)
@@ -141,12 +148,31 @@ def _mean_and_error(scores: Tensor | None) -> list[float] | None:
     return [scores.mean().item(), error]
 
 
+def by_group(scores: Tensor, groups: Tensor | None) -> Tensor:
+    """One number for each group of rows, (g,), whose mean is that of all scores (v,).
+
+    Rows of one group depend on each other: how certain their mean is follows from these numbers.
+    Each is the sum of the group's scores, times g / v. Only the first v of the `groups` count; None
+    leaves the scores as they are.
+    """
+    if groups is None or len(scores) == 0:
+        return scores
+    _, place = groups[: len(scores)].unique(return_inverse=True)
+    sums = scores.new_zeros(int(place.max()) + 1).index_add(0, place, scores)
+    return sums * (len(sums) / len(scores))
+
+
 def is_as_good(scores: Tensor, best: Tensor, tolerance: float = 1.0) -> bool:
     """Whether the mean of `scores` is above that of `best` by at most `tolerance` standard errors.
 
-    Both are (v,), for the same rows; the standard error is that of their mean difference. With one
-    row it counts as 0.
+    Both are (v,), for the same rows or groups; the standard error is that of their mean difference.
+    With one row it counts as 0. Of few rows it is uncertain itself: the tolerance is then the
+    quantile of Student's t distribution in place of that of the normal distribution.
     """
-    excess = scores - best
-    error = excess.std() / len(excess) ** 0.5 if len(excess) > 1 else excess.new_zeros(())
-    return math.isinf(tolerance) or bool(excess.mean() <= tolerance * error)
+    if math.isinf(tolerance):
+        return True
+    excess, n_rows = scores - best, len(scores)
+    if n_rows < 2 or tolerance == 0:
+        return bool(excess.mean() <= 0)
+    most = tolerance if n_rows > _MANY else t.isf(norm.sf(tolerance), n_rows - 1)
+    return bool(excess.mean() <= most * excess.std() / n_rows**0.5)
