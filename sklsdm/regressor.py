@@ -129,8 +129,9 @@ class LSDMRegressor(RegressorMixin, StreamingEstimator, ForecastMixin, DiagnoseM
     held_out_scores_: dict[str, NDArray[np.float64]] = learnt(
         """For each use of the unpaired responses that was compared, the multiscale scores of the
         pairs (`sklsdm.functional.scores.multiscale_score`), each by a fit of stage 2 that did not
-        see it, on the outputs divided by their standard deviations. A use that fell far behind has
-        been judged on the first pairs only. Empty if none were compared.""",
+        see it, on the outputs divided by their standard deviations; of pairs in groups one number
+        for each group. A use that fell far behind has been judged on the first pairs only. Empty if
+        none were compared.""",
         "dict of str to ndarray of shape (v,), float64",
     )
     encoder_scores_: dict[str, NDArray[np.float64]] = learnt(
