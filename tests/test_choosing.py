@@ -530,6 +530,24 @@ def test_who_falls_far_behind_is_dropped(n_pairs, behind, judged):
     assert choose_best(found) == choose_first_as_good(found) == "a"
 
 
+@pytest.mark.parametrize(("behind", "n_folds"), [(3.0, 1), (0.9, 3)])
+def test_of_groups_fewer_suffice_to_fall_behind(monkeypatch, behind, n_folds):
+    """There are eight in each fold, by which differences have a standard error of .19."""
+    calls = Counter()
+
+    def scores(self, setting, fold):
+        calls[setting.use] += 1
+        return behind * (setting.use == "match") + np.arange(8.0) % 2 * (setting.use == "none")
+
+    monkeypatch.setattr(choosing.ShortFits, "scores", scores)
+    pairs = choosing.Pairs(X, Y, np.arange(60) // 5)
+    stage = SimpleNamespace(pairs=pairs, run=Run(torch.device("cpu"), 0))
+    fits = choosing.ShortFits(stage, [0, 1, 2], np.ones(2), EnergyMatcher(max_steps=1))
+    settings = {use: choosing.Setting(use, None) for use in ("none", "match")}
+    assert len(fits.compare("uses", settings)["match"]) == 8 * n_folds
+    assert calls["match"] == n_folds
+
+
 # ------------------------------------------------------------------ checkpoints
 class Killed(BaseException):
     """Nothing catches it, as nothing catches the end of a process."""

@@ -52,8 +52,8 @@ _DOUBT_OF_USES = 2.0
 # images (docs/lessons.md).
 _DOUBT_OF_LABELLED_IMAGES = 4.0
 # A candidate that is worse than the best by so many standard errors is not fitted on further folds,
-# once it has been judged on so many pairs.
-_HOPELESS, _FEWEST_TO_DROP = 3.0, 100
+# once it has been judged on so many pairs, or groups of pairs.
+_HOPELESS, _FEWEST_TO_DROP, _FEWEST_GROUPS_TO_DROP = 3.0, 100, 6
 
 Scores = dict[str, NDArray[np.float64]]
 
@@ -154,11 +154,13 @@ def scores_by_fold(
     folds: Sequence[Fold],
     score: Callable[[str, Fold], NDArray[np.float64]],
     hopeless: float = _HOPELESS,
+    fewest: int = _FEWEST_TO_DROP,
 ) -> Scores:
     """The scores of the candidates by name, on one fold after another.
 
-    A candidate that has fallen behind by `hopeless` standard errors has scores of the first folds
-    only. One whose training diverges is left out; if all do, the last error is raised.
+    A candidate that has fallen behind by `hopeless` standard errors, on the `fewest` scores or
+    more, has those of the first folds only. One whose training diverges is left out; if all do, the
+    last error is raised.
     """
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in candidates}
     error: DivergenceError | None = None
@@ -173,19 +175,21 @@ def scores_by_fold(
                 error = diverged
                 del found[name]
         running = in_the_running(
-            {name: np.concatenate(found[name]) for name in running if name in found}, hopeless
+            {name: np.concatenate(found[name]) for name in running if name in found},
+            hopeless,
+            fewest,
         )
     if error is not None and not found:
         raise error
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
-def in_the_running(scores: Scores, hopeless: float = _HOPELESS) -> list[str]:
+def in_the_running(scores: Scores, hopeless: float, fewest: int) -> list[str]:
     """The candidates that are not far behind the best; all have scores of the same pairs."""
     if not scores:
         return []
     best = torch.from_numpy(scores[choose_best(scores)])
-    if len(best) < _FEWEST_TO_DROP:
+    if len(best) < fewest:
         return list(scores)
     return [n for n, own in scores.items() if is_as_good(torch.from_numpy(own), best, hopeless)]
 
@@ -277,6 +281,8 @@ class ShortFits:
         It says how many fits follow, of `what` and of how many steps, and shows their progress.
         """
         verbose, n_fits = self.stage.run.verbose, len(settings) * len(self.folds)
+        in_groups = self.stage.pairs.groups is not None
+        fewest = _FEWEST_GROUPS_TO_DROP if in_groups else _FEWEST_TO_DROP
         if verbose:
             fits = f"{n_fits} fits of at most {self.matcher.max_steps} steps"
             write_line(f"comparing {len(settings)} {what}: {fits}")
@@ -287,7 +293,7 @@ class ShortFits:
                 progress.advance()
                 return scores
 
-            found = scores_by_fold(settings, self.folds, score, hopeless)
+            found = scores_by_fold(settings, self.folds, score, hopeless, fewest)
             progress.close("decided" if progress.done < progress.total else "")
         return found
 
