@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata
 from sklearn.base import clone
-from sklearn.ensemble import HistGradientBoostingClassifier
 
 from sklsdm._validation import check_integer, check_numeric
 from sklsdm.metrics.base import Array, as_real, check_rows_match, check_same_outputs
+from sklsdm.metrics.binned_trees import BinnedTreesClassifier
 from sklsdm.randomness import RandomState, as_generator
 
 FEWEST_ROWS = 24  # rows below which nothing can be learnt and judged
@@ -288,15 +288,9 @@ def _conditions(X: ArrayLike, n_rows: int) -> Array:
     return condition.reshape(n_rows, -1).astype(np.float64)
 
 
-def default_classifier(seed: int) -> HistGradientBoostingClassifier:
+def default_classifier(seed: int) -> BinnedTreesClassifier:
     """Boosted trees; random columns at each split help where only x and y together show a law."""
-    return HistGradientBoostingClassifier(
-        max_iter=N_TREES,
-        early_stopping=False,
-        min_samples_leaf=10,
-        max_features=0.5,
-        random_state=seed,
-    )
+    return BinnedTreesClassifier(N_TREES, min_samples_leaf=10, max_features=0.5, random_state=seed)
 
 
 def _learn(classifier: Any, observed: Array, drawn: Array, seed: int) -> Any:
