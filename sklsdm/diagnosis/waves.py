@@ -32,7 +32,7 @@ class WaveClassifier(ClassifierMixin, BaseEstimator):
         self.n_conditions = n_conditions
         self.seed = seed
 
-    def fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> Self:
+    def fit(self, X: Array, y: Array, sample_weight: Array) -> Self:
         observed = X[y == 1]
         self.mean_ = np.nan_to_num(np.nanmean(observed, axis=0))
         std = np.nan_to_num(np.nanstd(observed, axis=0))
