@@ -20,30 +20,55 @@ else:
     hypothesis.settings.load_profile("sklsdm")
 
 
-def _shrink_forests(monkeypatch):
-    monkeypatch.setattr("sklsdm.encoders.trees._TREES", (20, 20))
-    monkeypatch.setattr("sklsdm.encoders.boosting._MOST_TREES", 3)
-    monkeypatch.setattr("sklsdm.encoders.boosting._MANY_FOLDS", 2)
-    monkeypatch.setattr("sklsdm.encoders.gaussian_process._MOST_TO_TUNE", 30)
-    monkeypatch.setattr("sklsdm.encoders.gaussian_process._FOLDS", 2)
-    monkeypatch.setattr("sklsdm.encoders.matern._MOST_STEPS", 3)
-
-
 @pytest.fixture
 def small_forests(monkeypatch):
     """20 trees in place of 200, small boosters, a Gaussian process that is hardly tuned.
 
     For tests that do not look at what the trees predict.
     """
-    _shrink_forests(monkeypatch)
+    from helpers import shrink_forests
+
+    shrink_forests(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def small_forests_everywhere():
     """The same in all of a file, also in fits that its tests share."""
+    from helpers import shrink_forests
+
     with pytest.MonkeyPatch.context() as patch:
-        _shrink_forests(patch)
+        shrink_forests(patch)
         yield
+
+
+# What fits look at, in tests and for users: draws in the end, patches of rebuilt images.
+_LOOKS = {
+    "sklsdm.matchers.base._LOOKED_AT_IN_THE_END": (1, 16),
+    "sklsdm.autoencoders.residuals._N_PATCHES": (500, 2000),
+}
+
+
+def _set_looks(place):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, sizes in _LOOKS.items():
+            patch.setattr(name, sizes[place])
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_looks():
+    """A fit looks at fewer draws in the end, and at fewer patches of rebuilt images.
+
+    That is a tenth of the time of short fits. It changes no draw, but for images whose residuals
+    may be noise.
+    """
+    yield from _set_looks(0)
+
+
+@pytest.fixture(scope="module")
+def all_looks(few_looks):
+    """As many as for users, for tests of what is seen in them."""
+    yield from _set_looks(1)
 
 
 def pytest_collection_modifyitems(items):

@@ -148,8 +148,8 @@ def calls(folder):
         yield f"matcher {matcher}: fit", lambda part=part: part.fit(X, y, more)
         yield f"matcher {matcher}: sample", lambda part=part: part.sample(X)
     for name in sklsdm.autoencoders.AUTOENCODERS:
-        part = LSDMRegressor(matcher="flow", autoencoder=name, **small)
-        part.set_params(**budget)
+        part = LSDMRegressor(matcher="energy", autoencoder=name, **small)
+        part.set_params(**budget, **one_fit)
         if "max_epochs" in sklsdm.autoencoders.AUTOENCODERS[name]().get_params():
             part.set_params(autoencoder__max_epochs=1)
         target = images if name in ("conv", "feature-map") else y

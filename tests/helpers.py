@@ -48,6 +48,16 @@ def shorten_epochs(monkeypatch, n_steps):
         monkeypatch.setattr(kind, "_min_steps", lambda self, form: n_steps)
 
 
+def shrink_forests(monkeypatch):
+    """Give encoders 20 trees in place of 200, small boosters, a process that is hardly tuned."""
+    monkeypatch.setattr("sklsdm.encoders.trees._TREES", (20, 20))
+    monkeypatch.setattr("sklsdm.encoders.boosting._MOST_TREES", 3)
+    monkeypatch.setattr("sklsdm.encoders.boosting._MANY_FOLDS", 2)
+    monkeypatch.setattr("sklsdm.encoders.gaussian_process._MOST_TO_TUNE", 30)
+    monkeypatch.setattr("sklsdm.encoders.gaussian_process._FOLDS", 2)
+    monkeypatch.setattr("sklsdm.encoders.matern._MOST_STEPS", 3)
+
+
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 

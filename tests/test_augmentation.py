@@ -47,9 +47,8 @@ def test_all_channels_move_alike_by_at_most_what_is_said():
         assert abs(centre.mean()) < 0.3
 
 
-@pytest.mark.parametrize(
-    ("name", "epochs"), [("mlp", 25), pytest.param("conv", 5, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "epochs"), [("mlp", 25), ("conv", 5)])
 def test_few_images_teach_more(name, epochs):
     digits = load_digits().images / 16
     few, fresh = digits[:100], digits[100:]

@@ -593,7 +593,9 @@ def unbroken():
 @pytest.mark.parametrize(
     ("part", "training", "left"),
     [
-        ("autoencoder", 2, ["none-stage-1", "seed", "stage-1"]),
+        pytest.param(
+            *("autoencoder", 2, ["none-stage-1", "seed", "stage-1"]), marks=pytest.mark.slow
+        ),
         ("matcher", 1, ["none-stage-1", "seed", "stage-1", "stage-2"]),
     ],
 )

@@ -96,7 +96,7 @@ def test_unpaired_responses_put_the_marginal_law_right(matcher):
     assert right["match"] > 0.85  # of .977
 
 
-@pytest.mark.parametrize("autoencoder", ["pca", "mlp"])
+@pytest.mark.parametrize("autoencoder", slow_but(["pca"], ["pca", "mlp"]))
 def test_unpaired_responses_find_the_subspace(autoencoder):
     """Images with three strong directions of twenty: the best error is the others' variance."""
     rng = np.random.default_rng(0)

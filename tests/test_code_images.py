@@ -428,16 +428,17 @@ def test_images_are_drawn_without_conditions():
 
 
 @pytest.mark.parametrize("pseudo", [0, 100])
+@pytest.mark.usefixtures("short_epochs")
 def test_images_of_many_numbers_have_the_settings_of_labels(pseudo, monkeypatch):
     """What images go with a number is as open as with a label; of few pairs it would be learnt by
     heart."""
     monkeypatch.setattr(data_module, "ENOUGH_IMAGES", 150)
     numbers = replace(data(), condition=rows(200, 2), n_pseudo=pseudo, n_known=200 - pseudo)
-    matcher = WGANMatcher(max_steps=300, channels=8, batch_size=16).fit(numbers, RUN)
+    matcher = WGANMatcher(max_steps=30, channels=8, batch_size=16).fit(numbers, RUN)
     assert matcher.settings_["energy_weight"] == 0
     assert matcher.settings_["betas"] == [0.0, 0.99]
     assert matcher.settings_["label_weight"] == 0
-    assert matcher.best_step_ == matcher.n_steps_ == 300
+    assert matcher.best_step_ == matcher.n_steps_ == 30
 
 
 @pytest.mark.usefixtures("short_epochs")

@@ -453,7 +453,7 @@ def test_homes_of_unpaired_responses_with_every_part(parts, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "autoencoder", slow_but(set(AUTOENCODERS) - {"feature-map"}, list(AUTOENCODERS))
+    "autoencoder", slow_but(set(AUTOENCODERS) - {"dpa", "feature-map", "vae"}, list(AUTOENCODERS))
 )
 def test_streamed_responses(autoencoder, monkeypatch):
     """What is too large for the device is streamed in blocks, and is learnt about as well."""

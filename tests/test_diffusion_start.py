@@ -155,11 +155,11 @@ def test_an_interrupt_while_the_diffusion_draws_leaves_what_it_has_learnt(monkey
 
     monkeypatch.setattr("sklsdm.matchers.diffusion_start.draws_to_learn", interrupted_once)
     arms = make_arms(400, random_state=0)
-    est = wgan().set_params(matcher__max_steps=800)
+    est = wgan().set_params(matcher__max_steps=400)
     with pytest.raises(KeyboardInterrupt):
         est.fit(arms.X, arms.y)
     assert est.interrupted_
-    assert 0 < est.matcher_.best_step_ <= est.matcher_.n_steps_ == 200  # a quarter, no critic
+    assert 0 < est.matcher_.best_step_ <= est.matcher_.n_steps_ == 100  # a quarter, no critic
 
 
 def test_a_warm_start_makes_up_for_a_start_that_was_interrupted(monkeypatch):

@@ -18,6 +18,8 @@ from sklsdm.matchers import MATCHERS, EnergyMatcher, FlowMatcher
 from sklsdm.nets import FARTHEST, Look, range_of
 from sklsdm.nets.divergence import DivergenceGuard
 
+pytestmark = pytest.mark.usefixtures("all_looks")
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 2))
 Y = np.column_stack([X[:, 0], X[:, 1] ** 2]) + 0.5 * RNG.normal(size=(60, 2))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import sklearn
+from helpers import slow_but
 
 import sklsdm
 
@@ -27,6 +28,16 @@ MODULES = sorted(
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 # Sections of recipes.md, each a program by itself, with the package that it needs.
 RECIPES = {"Optuna": "optuna", "MLflow": "mlflow", "MAPIE": "mapie"}
+# Pages and examples that take seconds also with small budgets.
+SLOW_PAGES = {
+    "callbacks.md",
+    "choosing.md",
+    "scaling.md",
+    "scoring.md",
+    "trusting.md",
+    "unpaired.md",
+}
+SLOW_EXAMPLES = {"sklsdm.ensemble", "sklsdm.forwarding", "sklsdm.search"}
 # What is done less of with small budgets besides: diagnoses, choices, comparisons of laws.
 SMALLER = {
     "sklsdm.metrics.classifier.N_TREES": 5,
@@ -54,7 +65,7 @@ def programs():
     """(page, section) of all that runs: pages as a whole, of recipes.md each section."""
     for page in filter(blocks, PAGES):
         for section in RECIPES if page.name == "recipes.md" else [""]:
-            marks = [pytest.mark.slow] if section else []
+            marks = [pytest.mark.slow] if section or page.name in SLOW_PAGES else []
             yield pytest.param(page, section, id=f"{page.name} {section}".strip(), marks=marks)
 
 
@@ -125,7 +136,7 @@ def run_examples(name):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("small_budgets")
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", slow_but(set(MODULES) - SLOW_EXAMPLES, MODULES))
 def test_docstring_examples_run_with_small_budgets(name):
     run_examples(name)
 

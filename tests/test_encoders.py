@@ -146,6 +146,7 @@ def test_auto_tries_the_lasso_on_many_columns(shape, offered):
     assert ("lasso" in AutoConditionEncoder().candidates(x, codes, 0)) == offered
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_forests")
 def test_auto_takes_the_lasso_where_few_columns_matter():
     x, y = wide_law(150, 90)
@@ -219,7 +220,9 @@ def full_trees():
     """200 rows, their codes, an encoder with all its trees, and what is learnt from."""
     rows, codes = (part.astype(np.float32) for part in waves(200))
     encoder = TreesConditionEncoder(gaussian_process=False)
-    return rows, codes, encoder, encoder.fit_transform(rows, codes, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boosting, "_MOST_TREES", 100)
+        return rows, codes, encoder, encoder.fit_transform(rows, codes, 0)
 
 
 @pytest.mark.filterwarnings("error")

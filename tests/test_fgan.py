@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import assert_draws_are_two_sided, plain_regressor, seeded, slow_but, two_sided
+from helpers import assert_draws_are_two_sided, plain_regressor, seeded, two_sided
 from scipy.integrate import quad
 from scipy.stats import norm
 from torch.testing import assert_close
@@ -166,7 +166,8 @@ def test_generator_lowers_what_the_critic_raises(name):
 
 
 # ------------------------------------------------------------------ the matcher
-@pytest.mark.parametrize("name", slow_but(["js"], KNOWN))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KNOWN)
 def test_fitted_law(name):
     X, y = two_sided()
     matcher = FGANMatcher(name, max_steps=1200, widths=(64, 64), critic_widths=(64, 64))

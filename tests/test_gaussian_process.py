@@ -57,7 +57,7 @@ def test_the_kernel_chosen_is_as_likely_as_scikit_learns():
     assert -loss > theirs.log_marginal_likelihood_value_ - 0.5
 
 
-@pytest.mark.parametrize("n", [30, 60])
+@pytest.mark.parametrize("n", [30, pytest.param(60, marks=pytest.mark.slow)])
 def test_noise_is_not_predicted(n):
     for seed in range(3):
         random = np.random.default_rng(seed)

@@ -16,10 +16,17 @@ from sklsdm.fitting.holding_out import are_few_labelled_images
 from sklsdm.inputs.responses import Responses
 
 
-@pytest.fixture(autouse=True)
-def short_epochs(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def short_epochs():
     """20 steps an epoch in place of 200: principal components hold two patterns already."""
-    shorten_epochs(monkeypatch, 20)
+    with pytest.MonkeyPatch.context() as patch:
+        shorten_epochs(patch, 20)
+        yield
+
+
+@pytest.fixture(scope="module")
+def plain_draws(short_epochs):
+    return fitted(quick(), images(3, 6, 5)).sample(X, random_state=0)
 
 
 N = 30
@@ -179,10 +186,9 @@ def test_constant_images_are_repeated(y):
     ],
     ids=["Fortran order", "negative strides", "tensor", "lists"],
 )
-def test_the_layout_in_memory_makes_no_difference(given):
-    y = images(3, 6, 5)
-    plain, est = fitted(quick(), y), fitted(quick(), given(y))
-    assert_array_equal(est.sample(X, random_state=0), plain.sample(X, random_state=0))
+def test_the_layout_in_memory_makes_no_difference(given, plain_draws):
+    est = fitted(quick(), given(images(3, 6, 5)))
+    assert_array_equal(est.sample(X, random_state=0), plain_draws)
 
 
 @pytest.mark.parametrize("params", [{"lipschitz": 2.0}, {"channels": (4,) * 7}, {"channels": (3,)}])

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from helpers import plain_regressor, shorten_epochs, slow_but
+from helpers import plain_regressor, shorten_epochs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -296,7 +296,17 @@ def test_no_draw_passes_a_cap_near_another_frequent_value():
     assert moved.restore(places).max() <= 0.5
 
 
-@pytest.mark.parametrize("kind", slow_but(["rain"], KINDS))
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_background_of_images_is_rebuilt(kind):
+    y, value = KINDS[kind]
+    est = fitted(y, max_steps=2, autoencoder="pca", latent_dim=12)
+    background = (y / 255 if y.dtype == np.uint8 else y) == value
+    assert ((est.reconstruct(y) == value) == background).mean() > 0.9
+    assert (est.sample(X, random_state=0) == value).mean() > 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_background_of_images_is_drawn(kind):
     y, value = KINDS[kind]
     est = fitted(y)
@@ -320,8 +330,8 @@ def test_the_background_of_a_channel_is_drawn_beside_a_channel_of_another_scale(
 
 
 def test_masks_are_drawn_as_masks(monkeypatch):
-    shorten_epochs(monkeypatch, 10)
-    est = fitted((FIELDS > 1).astype(float))
+    shorten_epochs(monkeypatch, 5)
+    est = fitted((FIELDS > 1).astype(float), max_steps=100)
     draws = est.sample(X, 5, random_state=0)
     assert set(np.unique(draws)) == {0.0, 1.0}
     assert abs(draws.mean() - (FIELDS > 1).mean()) < 0.1
@@ -333,7 +343,7 @@ TWO_CHANNELS = np.stack([1e5 + 1e3 * FIELDS[:, ::-1] + 1e3 * X[:, :1, None], FIE
 @pytest.mark.parametrize("y", [FIELDS, TWO_CHANNELS], ids=["one channel", "two channels"])
 def test_saved_and_exported_images_are_the_same(tmp_path, y, monkeypatch):
     shorten_epochs(monkeypatch, 5)
-    est = fitted(y)
+    est = fitted(y, max_steps=20)
     sklsdm.save(est, tmp_path / "model")
     loaded = sklsdm.load(tmp_path / "model")
     assert_array_equal(loaded.sample(X, random_state=0), est.sample(X, random_state=0))
@@ -396,9 +406,9 @@ def test_all_counts_of_a_long_table_are_values():
 
 
 # ------------------------------------------------------------------ in a fit
-def fitted(y, X=X, **params):
+def fitted(y, X=X, max_steps=300, **params):
     est = plain_regressor(matcher="mdn", random_state=0, **params)
-    return est.set_params(matcher__max_steps=300).fit(X, y)
+    return est.set_params(matcher__max_steps=max_steps).fit(X, y)
 
 
 def test_zeros_are_drawn_as_often_as_they_should_be():
@@ -414,10 +424,10 @@ def test_zeros_are_drawn_as_often_as_they_should_be():
     assert free.min() < 0
 
 
-@pytest.mark.parametrize("dtype", [np.int64, np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.int64, np.float32])
 def test_counts_are_drawn_as_counts(dtype):
     y = np.stack([COUNTS, FREE.round(), COUNTS == 1], axis=1).astype(dtype)
-    est = fitted(y)
+    est = fitted(y, max_steps=20)
     draws = est.sample(X, 5, random_state=0)
     assert_array_equal(draws, np.rint(draws))
     assert draws[..., 0].min() == 0
@@ -433,7 +443,8 @@ def test_with_unpaired_responses(unpaired):
     assert 0.2 < (est.sample(X, 5, random_state=0) == 0).mean() < 0.8
 
 
-def test_in_a_latent_space_that_is_learnt():
+def test_in_a_latent_space_that_is_learnt(monkeypatch):
+    shorten_epochs(monkeypatch, 10)
     y = np.stack([(X[:, 0] > k / 10) * (1 + RAIN) for k in range(-10, 10)], axis=1)
     est = plain_regressor(3, matcher="mdn", autoencoder="mlp", random_state=0)
     est.set_params(matcher__max_steps=100, autoencoder__max_epochs=20).fit(X, y)
@@ -457,7 +468,7 @@ def test_without_conditions():
 
 
 def test_a_further_fit_keeps_the_values():
-    est = fitted(COUNTS, warm_start=True).fit(X, COUNTS[::-1])
+    est = fitted(COUNTS, max_steps=20, warm_start=True).fit(X, COUNTS[::-1])
     with pytest.warns(UserWarning, match=r"Column 0 .*, 0 to .* and 600 of 600 are others now"):
         est.fit(X, COUNTS + 0.5)
     draws = est.sample(X, 5, random_state=0)
@@ -467,7 +478,7 @@ def test_a_further_fit_keeps_the_values():
 
 
 def test_saved_draws_are_the_same(tmp_path):
-    est = fitted(np.stack([COUNTS, RAIN, FREE], axis=1))
+    est = fitted(np.stack([COUNTS, RAIN, FREE], axis=1), max_steps=20)
     sklsdm.save(est, tmp_path / "model")
     loaded = sklsdm.load(tmp_path / "model")
     assert_array_equal(loaded.sample(X, random_state=0), est.sample(X, random_state=0))
@@ -476,7 +487,7 @@ def test_saved_draws_are_the_same(tmp_path):
 def test_exported_draws_are_the_same():
     graph_of = pytest.importorskip("sklsdm.onnx.export").graph_of
     y = np.stack([COUNTS, RAIN, FREE], axis=1)
-    est = fitted(y, y_range=(None, y.max(axis=0)))
+    est = fitted(y, max_steps=100, y_range=(None, y.max(axis=0)))
     graph, _ = graph_of(est)
     noise = torch.randn(600, sum(est._sampler().noise_dims))
     draws = graph(torch.from_numpy(X.astype(np.float32)), noise).detach().numpy()
@@ -486,7 +497,8 @@ def test_exported_draws_are_the_same():
     assert (draws <= y.max(axis=0) + 1e-6).all()
 
 
-def test_diagnosis_of_counts_finds_no_fault():
+def test_diagnosis_of_counts_finds_no_fault(monkeypatch):
+    monkeypatch.setattr("sklsdm.metrics.classifier.N_TREES", 10)  # nothing is asked of them here
     y = np.stack([COUNTS, (RANDOM.random(600) < 0.5).astype(float)], axis=1)
     est = fitted(y[:400], X[:400])
     report = est.diagnose(X[400:], y[400:])

@@ -15,6 +15,8 @@ from sklsdm.autoencoders import ConvAutoencoder, MLPAutoencoder, PCAAutoencoder,
 from sklsdm.functional.patches import random_patches
 from sklsdm.modules import Residuals
 
+pytestmark = pytest.mark.usefixtures("all_looks")
+
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(300, 2))
 NOISE = 0.1 * np.exp(X[:, :1]) * RANDOM.normal(size=(300, 60))  # larger for larger codes
@@ -32,7 +34,7 @@ def roughness(curves):
     return np.abs(np.diff(curves, n=2, axis=-1)).mean(axis=-1)
 
 
-@pytest.mark.parametrize("autoencoder", ["pca", "mlp"])
+@pytest.mark.parametrize("autoencoder", ["pca", MLPAutoencoder(max_epochs=20)], ids=["pca", "mlp"])
 def test_draws_are_as_rough_as_responses(autoencoder):
     est = fitted(autoencoder=autoencoder)
     assert est.autoencoder_.decoder_noise_dim_ == 1
@@ -45,7 +47,7 @@ def test_draws_are_as_rough_as_responses(autoencoder):
 
 
 def test_without_residuals_draws_lie_on_the_decoders_surface():
-    est = fitted(autoencoder=PCAAutoencoder(residuals=False))
+    est = fitted(max_steps=20, autoencoder=PCAAutoencoder(residuals=False))
     assert est.autoencoder_.decoder_noise_dim_ == 0
     draws = est.sample(X, 5, random_state=0)
     assert_allclose(est.reconstruct(draws.reshape(-1, 60)), draws.reshape(-1, 60), atol=1e-4)
@@ -122,7 +124,7 @@ def test_exact_reconstructions_have_residuals_of_zero():
     """Training responses of rank 1: nothing is missing, and 0 / 0 is no scale."""
     y = np.zeros((300, 60))
     y[:, 0] = X[:, 0] > 0
-    est = fitted(y, 1, unpaired="none")
+    est = fitted(y, 1, max_steps=100, unpaired="none")
     assert np.isfinite(est.autoencoder_.residuals_.rows.numpy()).all()
     assert set(np.unique(est.sample(X, 3, random_state=0))) == {0.0, 1.0}
 
@@ -140,8 +142,8 @@ def test_a_further_fit_on_few_responses_keeps_the_residuals():
 def test_the_bound_of_the_risk_is_of_decoders_without_residuals(monkeypatch):
     monkeypatch.setattr("sklsdm.metrics.classifier.N_TREES", 20)
     with_them, without = (
-        fitted(max_steps=2, autoencoder=PCAAutoencoder(residuals=residuals))
-        .diagnose(X[:80], CURVES[:80])
+        fitted(CURVES[:, ::4], max_steps=2, autoencoder=PCAAutoencoder(residuals=residuals))
+        .diagnose(X[:80], CURVES[:80, ::4])
         .risk
         for residuals in (True, False)
     )
@@ -171,7 +173,7 @@ def test_each_residual_of_the_nearest_group_is_as_probable():
 def test_held_out_responses_tell_the_size():
     """Residuals of responses that an MLP has learnt by heart would be too small."""
     random = np.random.default_rng(1)
-    est = fitted(random.normal(size=(300, 60)), 20, autoencoder="mlp")
+    est = fitted(random.normal(size=(300, 60)), 20, max_steps=2, autoencoder="mlp")
     fresh = random.normal(size=(300, 60))
     missed = (fresh - est.reconstruct(fresh)).std()
     scale = est.autoencoder_.residuals_.rows.std().item() * est._response_std_.mean()
@@ -179,7 +181,7 @@ def test_held_out_responses_tell_the_size():
 
 
 def test_files_copies_and_the_exported_graph_draw_the_same(tmp_path):
-    est = fitted(autoencoder=MLPAutoencoder(max_epochs=2))
+    est = fitted(max_steps=20, autoencoder=MLPAutoencoder(max_epochs=2))
     draws = est.sample(X, 3, random_state=0)
     sklsdm.save(est, tmp_path / "model")
     for other in (

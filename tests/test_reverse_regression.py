@@ -13,7 +13,7 @@ from sklsdm.exceptions import DistributionShiftWarning
 from sklsdm.fitting import reverse_regression
 from sklsdm.fitting.reverse_regression import recover_conditions
 from sklsdm.inputs.responses import Responses
-from sklsdm.matchers import DiffusionMatcher
+from sklsdm.matchers import DiffusionMatcher, WGANMatcher
 
 
 def halves(images):
@@ -180,7 +180,16 @@ def short_epochs(monkeypatch):
     shorten_epochs(monkeypatch, 20)
 
 
+@pytest.mark.usefixtures("short_epochs")
 def test_super_resolution_pairs_every_image(digits):
+    model = quick(20).fit(halves(digits)[:60, None], digits[:60], digits[60:500])
+    assert model.unpaired_ == "pair"
+    assert model.n_pseudo_pairs_ == 440
+    assert model.reverse_r2_ > 0.9
+
+
+@pytest.mark.slow
+def test_super_resolution_is_better_with_every_image(digits):
     low = halves(digits)[:, None]
     split = low[:60], digits[:60], digits[60:1400]
     model = quick().fit(*split)
@@ -270,27 +279,30 @@ def bars(n, rng):
     return height[:, None], images + 0.05 * rng.normal(size=(n, 12, 12))
 
 
+def small_images():
+    model = LSDMRegressor("auto", WGANMatcher(max_steps=20, channels=8), random_state=0)
+    return model.set_params(autoencoder="feature-map", autoencoder__max_epochs=2)
+
+
 @pytest.mark.usefixtures("short_epochs")
-@pytest.mark.parametrize("vague", [False, True])
+@pytest.mark.parametrize("vague", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_images_by_numbers_are_paired(vague):
     """Short fits cannot tell uses of codes that are images apart; some pairs do not teach them."""
     rng = np.random.default_rng(0)
     X, y = bars(400, rng)
     X = X + vague * 3 * rng.normal(size=X.shape)
-    model = LSDMRegressor(autoencoder="feature-map", random_state=0)
-    model.set_params(autoencoder__max_epochs=2, matcher__max_steps=20)
-    model.fit(X[:60], y[:60], y[60:])
+    model = small_images().fit(X[:60], y[:60], y[60:])
     assert model.unpaired_ == "pair"
     assert model.n_pseudo_pairs_ == 340
     assert (model.reverse_r2_ < 0.4) == vague
     assert model.matcher_.best_step_ == model.matcher_.n_steps_
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_epochs")
 def test_images_by_numbers_of_another_law_are_not_paired():
     X, y = bars(400, np.random.default_rng(0))
-    model = LSDMRegressor(autoencoder="feature-map", random_state=0)
-    model.set_params(autoencoder__max_epochs=2, matcher__max_steps=20)
+    model = small_images()
     with pytest.warns(DistributionShiftWarning):
         model.fit(X[:60], y[:60], 3 - y[60:])
     assert model.unpaired_ == "latent"

@@ -211,9 +211,9 @@ def test_a_total_of_combined_outputs_still_holds():
     assert_allclose(draws[:, 2:4].sum(axis=1), draws[:, 4], atol=1e-4)
 
 
-def fitted(y, **params):
+def fitted(y, max_steps=100, **params):
     est = plain_regressor(matcher="mdn", random_state=0, **params)
-    return est.set_params(matcher__max_steps=200).fit(X, y)
+    return est.set_params(matcher__max_steps=max_steps).fit(X, y)
 
 
 @pytest.mark.parametrize("y_range", [None, (0, 1), (0, None)])
@@ -437,7 +437,7 @@ def test_an_implied_value_may_occur_elsewhere():
     ids=["no claim, no amount", "a whole row"],
 )
 def test_draws_have_implied_values_together(tmp_path, y, is_at):
-    est = plain_regressor(matcher="mdn", random_state=0).fit(X, y)
+    est = fitted(y, max_steps=500)
     draws = est.sample(X, 20, random_state=0)
     found = is_at(draws)
     assert (found == found[0]).all()

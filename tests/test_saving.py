@@ -15,7 +15,7 @@ import safetensors.numpy
 import sklearn
 import skops.io
 import torch
-from helpers import plain_regressor
+from helpers import plain_regressor, slow_but
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.cluster import MiniBatchKMeans
@@ -510,7 +510,7 @@ def test_names_of_classes_are_unique():
 
 
 # ------------------------------------------------------------------ joblib
-@pytest.mark.parametrize("name", ["counts", "curves"])
+@pytest.mark.parametrize("name", slow_but(["curves"], ["counts", "curves"]))
 def test_models_in_read_only_memory_draw_without_a_warning(name, tmp_path):
     made = RNG.poisson(3, size=(60, 2)) if name == "counts" else RNG.normal(size=(60, 55))
     est = tiny().fit(X, made).conformalize(X, made)

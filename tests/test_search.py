@@ -229,9 +229,10 @@ def test_around_and_inside_pipelines(routing):
         assert set(inside.best_params_) == {prefix + name for name in GRID}
         assert inside.estimators_[0][-1].matcher.condition_noise == 0.0
         assert inside.sample(100 * X[:3], 4).shape == (3, 4, 2)
-        around = make_sampling_pipeline(StandardScaler(), short()).fit(X, SIGNAL, **extras)
+        around = make_sampling_pipeline(StandardScaler(), short(n_estimators=1))
+        around.fit(X, SIGNAL, **extras)
         assert sklsdm.sample(around, X[:3], 4).shape == (3, 4, 2)
-        plain = make_pipeline(StandardScaler(), short())
+        plain = make_pipeline(StandardScaler(), short(n_estimators=1))
         step = "" if routing else "lsdmregressorcv__"
         plain.fit(X, SIGNAL, **{step + name: value for name, value in extras.items()})
         assert sklsdm.sample(plain, X[:3], 4).shape == (3, 4, 2)
@@ -450,7 +451,7 @@ def test_one_line(monkeypatch, small_forests):
     """Without settings it tries the recommended candidates, here with small budgets."""
 
     def shortened(X, y):
-        few = {"matcher__max_steps": [2], "unpaired": ["match"]}
+        few = {"matcher__max_steps": [2], "unpaired": ["match"], "condition_encoder": ["flatten"]}
         return [{**each, **few} for each in sklsdm.candidates(X, y)]
 
     monkeypatch.setattr(sklsdm.search, "candidates", shortened)

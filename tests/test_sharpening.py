@@ -35,6 +35,7 @@ def model(critic_weight, **params):
     est = plain_regressor(matcher="flow", autoencoder="feature-map", random_state=0)
     est.set_params(exact_values=False)  # the discs have three values only
     est.set_params(autoencoder__critic_weight=critic_weight, autoencoder__max_epochs=2)
+    est.set_params(autoencoder__channels=(16, 16))
     return est.set_params(**{"matcher__max_steps": 2, "matcher__channels": 8} | params)
 
 
@@ -94,6 +95,7 @@ def test_its_losses_are_shown():
     assert_array_equal(again.steps, est.autoencoder_.n_steps_ / 2 * np.array([1, 2]))
 
 
+@pytest.mark.slow
 def test_equal_fits_are_equal(rebuilt):
     assert_array_equal(fit(model(0.1)).reconstruct(grainy()), rebuilt)
 
@@ -101,7 +103,9 @@ def test_equal_fits_are_equal(rebuilt):
 @pytest.mark.parametrize("shape", [(9, 14), (3, 17, 5), (2, 2, 3), (3, 40, 33)])
 def test_images_of_any_size(shape):
     y = np.random.default_rng(0).integers(0, 256, size=(40, *shape), dtype=np.uint8)
-    est = model(0.1, autoencoder__max_epochs=1).fit(np.zeros((40, 1)), y)
+    est = model(0.1, autoencoder__max_epochs=1, autoencoder__channels="auto").fit(
+        np.zeros((40, 1)), y
+    )
     assert np.isfinite(est.reconstruct(y)).all()
     assert est.sample(np.zeros((3, 1)), 2, random_state=0).shape == (3, 2, *shape)
 
@@ -130,7 +134,7 @@ def test_a_fit_of_fewer_images_stays_as_sharp(monkeypatch):
     assert "sharpening_loss" in again.history_["autoencoder"]
 
 
-@pytest.mark.parametrize("epoch", [0, 1])
+@pytest.mark.parametrize("epoch", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_fit_that_was_broken_off_ends_as_an_unbroken_one(epoch, tmp_path, monkeypatch, rebuilt):
     own, calls = SharpeningObjective.generator_loss, []
 

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from helpers import plain_regressor
+from helpers import plain_regressor, shorten_epochs
 from scipy.stats import binom
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
@@ -175,7 +175,8 @@ def fit_and_count(est, *args, **kwargs):
 
 
 @pytest.mark.parametrize("kind", ["vectors", "images"])
-def test_fit_warns_of_a_missing_class(kind):
+def test_fit_warns_of_a_missing_class(kind, monkeypatch):
+    shorten_epochs(monkeypatch, 10)
     y = DIGITS if kind == "vectors" else DIGITS.reshape(-1, 8, 8).astype(np.float32)
     pairs, rest = without_class(0, 250)
     est = quick(autoencoder="pca", latent_dim=20)
@@ -225,6 +226,7 @@ def test_where_laws_are_apart_nothing_is_left_out(monkeypatch):
     assert len(left_out_of(quick(unpaired="auto"), monkeypatch, X, y, y + 30)) == 0
 
 
+@pytest.mark.usefixtures("small_forests")
 def test_one_warning_a_fit_whatever_it_compares():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(60, 1)), rng.normal(size=(60, 2))

@@ -309,7 +309,7 @@ def share_right(est, data, others, labels):
 
 
 def test_labels_are_found_by_sight(monkeypatch):
-    monkeypatch.setattr(sight, "_STEPS", 200)
+    monkeypatch.setattr(sight, "_STEPS", 120)
     monkeypatch.setattr(labelling, "_by_code", None)
     found = seen_data()
     assert share_right(*found) > 0.94

@@ -169,6 +169,7 @@ def test_transformers_belong_to_the_fit_that_was_kept(error):
     assert (all_draws(pipe, ONE[0]) == old) is not kept_new
 
 
+@pytest.mark.slow
 def test_generator_refits_while_others_draw():
     model = LSDMGenerator(matcher="energy", random_state=0).set_params(matcher__max_steps=5)
 

@@ -122,7 +122,9 @@ def test_generator_follows_the_slope_of_its_potential(with_lengths):
 
 
 @pytest.mark.parametrize(
-    "options", [{"solver": "dual"}, {"solver": "map"}, {"cost": "l1"}], ids=str
+    "options",
+    [{"solver": "dual"}, {"solver": "map"}, pytest.param({"cost": "l1"}, marks=pytest.mark.slow)],
+    ids=str,
 )
 def test_known_map_on_the_line(options):
     """From the normal law to another the best map is F⁻¹ ∘ Φ; here F⁻¹(u) = (−ln(1 − u) − 1)."""

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from helpers import RUN, plain_regressor
+from helpers import RUN, plain_regressor, slow_but
 from skorch.callbacks import Callback
 
 from sklsdm import LSDMGenerator, LSDMRegressor, NotImprovedWarning
@@ -74,7 +74,9 @@ def test_the_advice_applies_to_the_estimator_and_its_matcher():
     assert "ridge" not in text
 
 
-@pytest.mark.parametrize("matcher", list(MATCHERS))
+@pytest.mark.parametrize(
+    "matcher", slow_but(["wgan", "energy", "diffusion", "mdn"], list(MATCHERS))
+)
 def test_scores_of_the_start_and_of_what_is_kept(matcher, monkeypatch):
     monkeypatch.setattr("sklsdm.matchers.base.EPOCH_STEPS", 25)
     arms = make_arms(300, random_state=0)
