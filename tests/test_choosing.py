@@ -213,7 +213,8 @@ def test_validation_pairs_replace_the_folds(monkeypatch):
 
 
 # ------------------------------------------------------------------ randomness
-def test_equal_seeds_choose_and_draw_the_same():
+def test_equal_seeds_choose_and_draw_the_same(monkeypatch):
+    monkeypatch.setattr("sklsdm.fitting.holding_out.N_FOLDS", 2)
     states = torch.get_rng_state(), random.getstate()
     first, again = (quick(5, autoencoder="pca").fit(X, WIDE, WIDE[:30] + 0.1) for _ in range(2))
     assert_array_equal(draw(first), draw(again))

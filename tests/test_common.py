@@ -16,22 +16,11 @@ EVERY_TIME = [LSDMRegressor().matcher, "energy", "diffusion", "mdn"]
 
 
 def short(matcher):
-    """An estimator that is fitted, and draws, in a few steps; the default one with its choices."""
-    kind = LSDMRegressor if matcher == EVERY_TIME[0] else plain_regressor
-    est = small(kind(matcher=matcher))
-    est.set_params(matcher__max_steps=5)
-    if matcher == EVERY_TIME[0]:
-        est.set_params(matcher__noise_scale=1.0)  # folds of few pairs: in the slow checks
+    """An estimator that is fitted, and draws, in a few steps, and chooses nothing."""
+    est = plain_regressor(matcher=matcher).set_params(matcher__max_steps=5)
     return est.set_params(matcher__n_steps=4) if matcher == "diffusion" else est
 
 
-@pytest.fixture
-def two_folds(monkeypatch):
-    """Two in place of three, by which the defaults are chosen."""
-    monkeypatch.setattr("sklsdm.fitting.holding_out.N_FOLDS", 2)
-
-
-@pytest.mark.usefixtures("small_forests", "two_folds")
 @parametrize_with_checks(
     [
         *map(short, EVERY_TIME),

@@ -216,8 +216,13 @@ def fitted(y, max_steps=100, **params):
     return est.set_params(matcher__max_steps=max_steps).fit(X, y)
 
 
-@pytest.mark.parametrize("y_range", [None, (0, 1), (0, None)])
-@pytest.mark.parametrize("y", [PARTS, SOME_ZERO, SOME_ZERO.astype(np.float32)])
+@pytest.mark.parametrize(
+    ("y", "y_range"),
+    [
+        *[(y, y_range) for y in (PARTS, SOME_ZERO) for y_range in (None, (0, 1), (0, None))],
+        (SOME_ZERO.astype(np.float32), (0, 1)),
+    ],
+)
 def test_draws_keep_the_total(y, y_range):
     est = fitted(y, y_range=y_range)
     draws = est.sample(X, 10, random_state=0)

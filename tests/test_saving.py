@@ -511,9 +511,13 @@ def test_names_of_classes_are_unique():
 
 # ------------------------------------------------------------------ joblib
 @pytest.mark.parametrize("name", slow_but(["curves"], ["counts", "curves"]))
-def test_models_in_read_only_memory_draw_without_a_warning(name, tmp_path):
+def test_models_in_read_only_memory_draw_without_a_warning(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("sklsdm.metrics.classifier.N_TREES", 5)
     made = RNG.poisson(3, size=(60, 2)) if name == "counts" else RNG.normal(size=(60, 55))
-    est = tiny().fit(X, made).conformalize(X, made)
+    est = tiny()
+    if name == "curves":
+        est.set_params(autoencoder="mlp", autoencoder__max_epochs=1)
+    est.fit(X, made).conformalize(X, made)
     joblib.dump(est, tmp_path / "model")
     torch.set_warn_always(True)  # else once in a process
     try:
