@@ -239,6 +239,7 @@ def _laws_with_rules() -> dict[str, np.ndarray]:
         ),
         "a whole row": np.where(is_none[:, None], [0.3, -0.2, 5.0], numbers[:, :3]),
         "places of shops": np.c_[numbers[shop, :2], shop + 0.1 * numbers[:, 3]],
+        "images of counts": random.poisson(9, size=(120, 4, 4)).astype(float),
         "pixels of a margin": np.pad(random.normal(size=(120, 4, 4)), ((0, 0), (1, 1), (1, 1))),
     }
 

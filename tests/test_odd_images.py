@@ -384,6 +384,35 @@ def test_label_maps_are_drawn_as_labels():
     assert set(np.unique(draws)) <= {0.0, 1, 2, 3}
 
 
+def counts(mean):
+    """Images of counts that fall from left to right, the more the brighter the class is."""
+    rates = mean * (1 + LABELS[:, None, None]) * np.linspace(2, 0.1, 8)
+    return np.random.default_rng(0).poisson(np.broadcast_to(rates, (N, 8, 8)))
+
+
+@pytest.mark.parametrize("dtype", [int, np.float32])
+@pytest.mark.parametrize("mean", [2, 50])
+def test_every_pixel_of_counts_is_a_whole_number(mean, dtype):
+    y = counts(mean).astype(dtype)
+    est = fitted(quick(), y)
+    draws = est.sample(X, 5, random_state=0)
+    assert_array_equal(draws, np.rint(draws))
+    assert len(np.unique(draws)) > 10
+    assert_array_equal(est.reconstruct(y), np.rint(est.reconstruct(y)))
+    free = fitted(quick(exact_values=False), y).sample(X, random_state=0)
+    assert (free != np.rint(free)).mean() > 0.9
+
+
+def test_whole_numbers_are_a_matter_of_the_channel():
+    y = np.stack([counts(20), counts(20) + 0.5, counts(20) / 3, np.full((N, 8, 8), 4)], axis=1)
+    (rule,) = Responses(y, None).format.rules
+    assert_array_equal(rule.are_whole, np.repeat([True, False, False, False], 64))
+    y[-1, 0, 3, 3] = 0.5
+    assert rule.narrowed_to([y.reshape(N, -1)]) is None
+    assert Responses(y, None).format.rules == ()
+    assert Responses(counts(20).astype(np.uint8), None).format.rules == ()  # read as brightness
+
+
 def test_images_of_one_channel_as_conditions_are_told_how():
     y = images(8, 8)
     with pytest.raises(ValueError, match=r"^X must have shape .* \(30, 8, 8\): pass .* as X\[:, N"):

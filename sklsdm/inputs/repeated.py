@@ -174,8 +174,9 @@ def find_in_images(rows: NDArray[np.float64], n_parts: int) -> tuple[RepeatedVal
     """The repeated values of flat images (n, q), such as that of an empty background.
 
     The columns are divided into equal parts, such as the channels, each with values of its own.
-    These are those of a twentieth of the pixels or more, where other values are far rarer. All are
-    where there are ten or fewer, as in masks and label maps.
+    These are those of a twentieth of the pixels or more, where other values are far rarer; of whole
+    numbers, which draws become by rounding, those alone that need more room. All are where there
+    are ten or fewer, as in masks and label maps.
     """
     ends = np.linspace(0, rows.shape[1], n_parts + 1).astype(int).tolist()
     found = (_repeated_pixels(*part, rows[:, slice(*part)]) for part in pairwise(ends))
@@ -190,7 +191,9 @@ def _repeated_pixels(start: int, stop: int, pixels: NDArray[np.float64]) -> Repe
     if len(seen) == 1 or not stands_out.any():
         return None
     widths = _widths(seen, counts, stands_out, _MOST_ODDS_OF_PIXELS)
-    return _frequent(start, stop, seen, widths)
+    if (seen == np.rint(seen)).all():  # each has a step already, since draws become whole
+        widths = np.where(widths >= _CLEARLY_WIDER, widths - 1, 0.0)
+    return _frequent(start, stop, seen, widths) if widths.any() else None
 
 
 def find_in_both(

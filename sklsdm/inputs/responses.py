@@ -35,6 +35,7 @@ from sklsdm.inputs.rules import (
     ResponseRule,
     RuleByOutput,
     SameValues,
+    WholeNumbers,
 )
 from sklsdm.inputs.standardising import (
     ColumnMoments,
@@ -145,7 +146,8 @@ class Responses:
         moments = column_moments(blocks)
         standardiser = moments.standardiser(count_channels(paired))
         if exact_values and is_image:
-            rules = self._constant_pixels(moments, standardiser)
+            constant = self._constant_pixels(moments, standardiser)
+            rules = (*constant, *self._whole_numbers(moments, repeated))
             _warn_of_dark_bytes(self._parts[0])
         elif exact_values:
             rules = (*find_ends(moments, len(self), repeated, rules), *rules)
@@ -159,6 +161,21 @@ class Responses:
         if not is_constant.any():
             return ()
         return (ConstantPixels(is_constant, flat_rows(self._parts[0][:1])[0]),)
+
+    def _whole_numbers(
+        self, moments: ColumnMoments, repeated: Sequence[RepeatedValues]
+    ) -> tuple[ResponseRule, ...]:
+        """The channels of images that hold whole numbers, such as counts; not those of few."""
+        n_channels = count_channels(self._parts[0])
+        varies = ~moments.are_constant.reshape(n_channels, -1).all(axis=1)
+        asked = varies.repeat(len(moments.low) // n_channels)
+        for each in repeated:
+            asked[each.columns] &= not each.are_all
+        rule: ResponseRule | None = WholeNumbers(asked, n_channels) if asked.any() else None
+        some = flat_rows(self._parts[0][:_FEWEST_IMAGES])
+        for blocks in ([some], _raw_blocks(self._parts)):
+            rule = None if rule is None else rule.narrowed_to(blocks)
+        return () if rule is None else (rule,)
 
     def _find_in_images(self, paired: NDArray[Any]) -> tuple[RepeatedValues, ...]:
         """The repeated values of some images; of each channel, where these are of unlike scales."""

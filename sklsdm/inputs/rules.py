@@ -258,9 +258,13 @@ class NaturalEnds(RuleByOutput):
 
 @dataclass(frozen=True)
 class WholeNumbers(RuleByOutput):
-    """Outputs that are whole numbers, too many to be drawn as values that repeat."""
+    """Outputs that are whole numbers, too many to be drawn as values that repeat.
+
+    Of images, all pixels of a channel are, or none.
+    """
 
     are_whole: NDArray[np.bool_]  # (q,)
+    n_channels: int = 0  # of images
 
     @property
     def text(self) -> str:
@@ -270,8 +274,17 @@ class WholeNumbers(RuleByOutput):
         own = rows[:, self.are_whole]
         return np.asarray(own == np.rint(own))
 
+    def narrowed_to(self, blocks: Iterable[NDArray[np.float64]]) -> ResponseRule | None:
+        """The rule for the outputs that follow it in other responses, too; None if none do."""
+        found = super().narrowed_to(blocks)
+        if not self.n_channels or not isinstance(found, WholeNumbers):
+            return found
+        by_channel = found.are_whole.reshape(self.n_channels, -1).all(axis=1)
+        are_whole = by_channel.repeat(len(self.are_whole) // self.n_channels)
+        return WholeNumbers(are_whole, self.n_channels) if are_whole.any() else None
+
     def _for_some(self, kept: NDArray[np.bool_]) -> WholeNumbers:
-        return WholeNumbers(_marked_again(self.are_whole, kept))
+        return WholeNumbers(_marked_again(self.are_whole, kept), self.n_channels)
 
     def keep(self, values: Tensor) -> Tensor:
         are_whole = as_constant(self.are_whole, values.device)
