@@ -91,6 +91,23 @@ def test_noisy_images_are_drawn_with_noise_and_clean_ones_without(autoencoder):
         assert learnt.decoder_noise_dim_ == 0
 
 
+def test_maps_of_few_values_are_drawn_with_noise_and_masks_without():
+    rates = np.exp(X[:, 0] / 2)[:, None, None] * np.linspace(0.2, 1.2, 12)
+    small = np.minimum(RANDOM.poisson(np.broadcast_to(rates, (300, 12, 12))), 7).astype(float)
+    mask = discs(0.0, softness=0.0) * 1.0
+    flipped = np.where(RANDOM.random(mask.shape) < 0.1, 1 - mask, mask)
+    for y in (small, flipped):
+        est = fitted(y, 3, autoencoder=PCAAutoencoder())
+        draws = est.sample(X, 10, random_state=0)
+        assert set(np.unique(draws)) <= set(np.unique(y))
+        assert_allclose(roughness(draws).mean(), roughness(y).mean(), rtol=0.1)
+        assert roughness(est.reconstruct(y)).mean() < 0.8 * roughness(y).mean()
+    bands = np.digitize(discs(0.0), [0.2, 0.4, 0.6, 0.8]) * 1.0
+    for y in (mask, bands):
+        learnt = fitted(y, 3, max_steps=2, autoencoder=PCAAutoencoder()).autoencoder_
+        assert learnt.decoder_noise_dim_ == 0
+
+
 def test_patches_tell_noise_and_not_brightness():
     images = torch.from_numpy(discs(0.0)).reshape(100, 3, 12, 12)
     found = random_patches(images, 3, 500, np.random.default_rng(0))

@@ -24,6 +24,11 @@ _ROWS_PER_GROUP = 20  # on average, among which a draw's residual is chosen
 _PATCH, _N_PATCHES = 3, 2000  # side of a patch, and how many are compared ...
 _MOST_LOOKED_AT = 200  # ... of so many images
 _MOST_CORRELATED = 0.35  # residuals of neighbouring pixels that are noise (docs/lessons.md)
+_NEARER, _NEARER_OF_FEW = (
+    2,
+    10,
+)  # times as near are patches with noise; where pixels take few values
+_LEAST_FAR = 0.002  # of the size of patches of few values, below which nearer is chance
 _FEWEST_HELD_OUT = 20  # responses, from which on their residuals tell how large others should be
 
 
@@ -38,8 +43,9 @@ class ResidualAutoencoder(BaseAutoencoder):
         of a spectrum, is then drawn and not left out. Residuals of up to 2,000 responses are kept,
         on average as large as those of held-out ones. Images get them only where they are noise:
         where they hardly go on from pixel to pixel, and small patches of rebuilt images come twice
-        as near to those of held-out ones by them, by energy distance. Masks and label maps have
-        none, nor have fewer than 20 responses. `decode` and `reconstruct` add nothing.""",
+        as near to those of held-out ones by them, by energy distance (ten times where pixels take
+        few values, so that the borders of masks and label maps stay smooth). Fewer than 20
+        responses have none. `decode` and `reconstruct` add nothing.""",
     )
     residuals_: Residuals = learnt("The residuals, if there are any, as a module.")
 
@@ -80,11 +86,9 @@ class ResidualAutoencoder(BaseAutoencoder):
         """Whether residuals are noise, which brings patches of rebuilt images nearer to real ones.
 
         Noise hardly goes on from pixel to pixel: what does is structure, such as an edge in another
-        place, and a draw does not get that of other images. Nor do masks and label maps get any,
-        whose borders would be ragged.
+        place, and a draw does not get that of other images. Where pixels take few values, noise
+        must account for nearly all of the distance: the borders of masks would be ragged.
         """
-        if any(repeated.are_all for repeated in responses.format.repeated):
-            return False
         rows = held_out if len(held_out) >= _FEWEST_HELD_OUT else np.arange(len(responses))
         target = responses.take(rows[spread_rows(len(rows), _MOST_LOOKED_AT)]).to(run.device)
         codes = self.encode_block(target, run.device)
@@ -101,9 +105,12 @@ class ResidualAutoencoder(BaseAutoencoder):
             return random_patches(images, size, _N_PATCHES, np.random.default_rng(seed))
 
         real = patches(target, 1)
-        plain = energy_distance(patches(rebuilt, 2), real)
-        drawn = energy_distance(patches(rebuilt + residuals(codes, noise), 2), real)
-        return bool(drawn < plain / 2)
+        plain = float(energy_distance(patches(rebuilt, 2), real))
+        drawn = float(energy_distance(patches(rebuilt + residuals(codes, noise), 2), real))
+        if any(repeated.are_all for repeated in responses.format.repeated):
+            least = _LEAST_FAR * float(real.norm(dim=1).mean())
+            return max(drawn, least) < plain / _NEARER_OF_FEW
+        return drawn < plain / _NEARER
 
     def _earlier_residuals(self) -> Residuals | None:
         """Those of the fit that this one goes on from; None without one, or if that has none."""
