@@ -14,6 +14,7 @@ from sklsdm import LSDMRegressor, NotImprovedWarning
 from sklsdm.autoencoders import ConvAutoencoder
 from sklsdm.fitting.holding_out import are_few_labelled_images
 from sklsdm.inputs.responses import Responses
+from sklsdm.inputs.rules import WholeNumbers
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -403,14 +404,34 @@ def test_every_pixel_of_counts_is_a_whole_number(mean, dtype):
     assert (free != np.rint(free)).mean() > 0.9
 
 
+def test_counts_are_not_drawn_below_0():
+    y = np.random.default_rng(0).negative_binomial(4, 0.2, size=(N, 2, 8, 8))  # few are 0
+    y[:, 1] -= 20
+    y[:, :, 0] = 0  # a margin tells nothing of what lies beyond
+    est = fitted(quick(), y)
+    draws = est.sample(X, 40, random_state=0)
+    assert draws[:, :, 0].min() >= 0
+    assert draws[:, :, 1].min() < 0
+    ends, _, whole = est._response_format_.rules
+    assert_array_equal(ends.columns, range(8, 64))
+    assert whole.are_whole.all()
+    free = est._response_format_.with_rules((whole,)).restore(-3 * torch.ones(1, 128))
+    assert free[0, 8:64].max() < 0
+
+
+def whole_numbers(y):
+    rules = Responses(y, None).format.rules
+    return [rule for rule in rules if isinstance(rule, WholeNumbers)]
+
+
 def test_whole_numbers_are_a_matter_of_the_channel():
     y = np.stack([counts(20), counts(20) + 0.5, counts(20) / 3, np.full((N, 8, 8), 4)], axis=1)
-    (rule,) = Responses(y, None).format.rules
+    (rule,) = whole_numbers(y)
     assert_array_equal(rule.are_whole, np.repeat([True, False, False, False], 64))
     y[-1, 0, 3, 3] = 0.5
     assert rule.narrowed_to([y.reshape(N, -1)]) is None
-    assert Responses(y, None).format.rules == ()
-    assert Responses(counts(20).astype(np.uint8), None).format.rules == ()  # read as brightness
+    assert whole_numbers(y) == []
+    assert whole_numbers(counts(20).astype(np.uint8)) == []  # read as brightness
 
 
 def test_images_of_one_channel_as_conditions_are_told_how():

@@ -583,6 +583,16 @@ def test_parts_that_are_never_zero_are_not_drawn_as_zero():
     assert (draws[..., 3] == 0).mean() > 0.1
 
 
+def test_all_points_of_a_curve_have_the_end_that_some_have():
+    bell = np.sin(np.linspace(0.01, np.pi - 0.01, 40))
+    y = bell * np.random.default_rng(0).gamma(4, 0.25, size=(100, 1))
+    curves = y * np.exp(0.3 * np.random.default_rng(1).normal(size=y.shape)) + 2 * bell
+    curves[:, :3] = np.maximum(curves[:, :3] - 0.2, 0)
+    assert {column for column, *_ in ends_of(curves)} > set(range(5, 35))
+    below = np.c_[curves, np.random.default_rng(2).normal(size=100)]
+    assert {column for column, *_ in ends_of(below)}.isdisjoint(range(10, 30))
+
+
 def test_whole_numbers_of_one_output_are_found():
     (rule,) = rules_of(np.rint(1000 * AMOUNTS[:, :1]))
     assert isinstance(rule, WholeNumbers)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,13 +91,16 @@ def find_ends(
     n_rows: int,
     repeated: Sequence[RepeatedValues],
     rules: Sequence[ResponseRule],
+    of_images: WholeNumbers | None = None,
 ) -> tuple[NaturalEnds, ...]:
     """The ends of amounts (0), shares (0 and 1) and percents (0 and 100) that responses have.
 
     An output has an end if no response lies beyond it, where five or more would if a Gaussian law
     had its mean and variance. It is not asked of outputs of few values or of known combinations, of
     those whose outermost value is one of the `repeated`, nor where other `rules` order values.
-    Parts of a sum are all amounts.
+    Parts of a sum are all amounts. Where no output passes 0, and it is the end of one or its
+    outermost value that repeats, it is the end of all: some points of a curve are farther from it.
+    Of images, only the channels of whole numbers are asked, and all pixels of one have an end.
 
     The moments are those of responses on the stretched axes of the repeated values.
     """
@@ -105,7 +108,8 @@ def find_ends(
         return ()
     are_parts = any(isinstance(rule, CommonTotal) for rule in rules)
     std = np.sqrt(moments.variance)
-    varies = std > 0
+    n_channels = 0 if of_images is None else of_images.n_channels
+    varies = std > 0 if of_images is None else (std > 0) & of_images.are_whole
     for rule in rules:
         if isinstance(rule, KnownCombinations):
             varies[rule.columns] = False
@@ -119,8 +123,17 @@ def find_ends(
     for end, side, is_inside in candidates:
         stretched = end if side > 0 else end + places.shift
         z = side * (stretched - moments.mean) / np.where(varies, std, 1.0)
-        would_pass = are_parts | (n_rows * norm.cdf(z) >= _FEWEST_BEYOND)
-        ends[side][asked[side] & is_inside & would_pass] = end
+        beyond = np.where(varies, n_rows * norm.cdf(z), 0.0)
+        if n_channels:
+            beyond = _by_channel(beyond, n_channels, np.sum)
+        would_pass = are_parts | (beyond >= _FEWEST_BEYOND)
+        has_end = is_inside & ((asked[side] & would_pass) | places.repeat(end, side))
+        if n_channels:
+            has_end = _by_channel(is_inside, n_channels, np.all)
+            has_end &= _by_channel(asked[side] & would_pass, n_channels, np.any)
+        elif end == 0 and is_inside.all() and has_end.any():
+            has_end = is_inside
+        ends[side][asked[side] & has_end] = end
     found = []
     for side, outermost in ((1, places.low), (-1, places.high)):
         columns = np.flatnonzero(np.isfinite(ends[side]))
@@ -128,6 +141,14 @@ def find_ends(
             own = ends[side][columns]
             found.append(NaturalEnds(columns, own, side * (outermost[columns] - own), side))
     return tuple(found)
+
+
+def _by_channel(
+    values: NDArray[Any], n_channels: int, function: Callable[..., NDArray[Any]]
+) -> NDArray[Any]:
+    """What a function gives for each channel's pixels, at all of these; values have shape (q,)."""
+    found = function(values.reshape(n_channels, -1), axis=1)
+    return found.repeat(len(values) // n_channels)
 
 
 class _Outermost(NamedTuple):
@@ -139,6 +160,12 @@ class _Outermost(NamedTuple):
     high_repeats: NDArray[np.bool_]
     shift: NDArray[np.float64]  # of the stretched axis, above all repeated values
 
+    def repeat(self, end: float, side: int) -> NDArray[np.bool_]:
+        """Which outputs have an end as outermost value that repeats."""
+        if side > 0:
+            return self.low_repeats & (self.low == end)
+        return self.high_repeats & (self.high == end)
+
     @classmethod
     def of(cls, moments: ColumnMoments, repeated: Sequence[RepeatedValues]) -> _Outermost:
         """From moments on the stretched axes, which begin with the own units."""
@@ -146,12 +173,12 @@ class _Outermost(NamedTuple):
         shift = np.zeros(len(low))
         low_repeats, high_repeats = np.zeros((2, len(low)), dtype=bool)
         for each in repeated:
-            place = each.start
-            low_repeats[place] = np.isinf(each.lower[0])
-            high_repeats[place] = np.isinf(each.upper[-1])
-            shift[place] = each.shifts[-1]
-            low[place] = each.values[0] if low_repeats[place] else low[place]
-            high[place] = each.values[-1] if high_repeats[place] else high[place] - shift[place]
+            own = each.columns
+            low_repeats[own] = np.isinf(each.lower[0])
+            high_repeats[own] = np.isinf(each.upper[-1])
+            shift[own] = each.shifts[-1]
+            low[own] = each.values[0] if low_repeats[own].all() else low[own]
+            high[own] = each.values[-1] if high_repeats[own].all() else high[own] - each.shifts[-1]
         return cls(low, high, low_repeats, high_repeats, shift)
 
 

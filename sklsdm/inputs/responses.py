@@ -146,8 +146,10 @@ class Responses:
         moments = column_moments(blocks)
         standardiser = moments.standardiser(count_channels(paired))
         if exact_values and is_image:
+            whole = self._whole_numbers(moments, repeated)
+            ends = [e for rule in whole for e in find_ends(moments, len(self), repeated, (), rule)]
             constant = self._constant_pixels(moments, standardiser)
-            rules = (*constant, *self._whole_numbers(moments, repeated))
+            rules = (*ends, *constant, *whole)
             _warn_of_dark_bytes(self._parts[0])
         elif exact_values:
             rules = (*find_ends(moments, len(self), repeated, rules), *rules)
@@ -164,7 +166,7 @@ class Responses:
 
     def _whole_numbers(
         self, moments: ColumnMoments, repeated: Sequence[RepeatedValues]
-    ) -> tuple[ResponseRule, ...]:
+    ) -> tuple[WholeNumbers, ...]:
         """The channels of images that hold whole numbers, such as counts; not those of few."""
         n_channels = count_channels(self._parts[0])
         varies = ~moments.are_constant.reshape(n_channels, -1).all(axis=1)
@@ -175,7 +177,7 @@ class Responses:
         some = flat_rows(self._parts[0][:_FEWEST_IMAGES])
         for blocks in ([some], _raw_blocks(self._parts)):
             rule = None if rule is None else rule.narrowed_to(blocks)
-        return () if rule is None else (rule,)
+        return (rule,) if isinstance(rule, WholeNumbers) else ()
 
     def _find_in_images(self, paired: NDArray[Any]) -> tuple[RepeatedValues, ...]:
         """The repeated values of some images; of each channel, where these are of unlike scales."""
