@@ -219,9 +219,14 @@ def _members(value: Any) -> Sequence[Any]:
 
 def warn_if_constant(form: ResponseFormat) -> None:
     """Warn of outputs of which all responses have the same value."""
-    constant = np.flatnonzero(form.standardiser.constant)
+    is_constant = form.standardiser.constant
+    constant = np.flatnonzero(is_constant)
     if len(constant) > 0:
-        what = "The images" if form.is_image else f"Columns {constant[:10].tolist()}"
+        what = f"Columns {constant[:10].tolist()}"
+        if form.is_image:
+            n_channels = form.image_shape[0]
+            channels = np.unique(constant * n_channels // len(is_constant)).tolist()
+            what = "The images" if is_constant.all() else f"Channels {channels}"
         warn_user(f"{what} of the responses are constant; every draw repeats the constant.")
 
 

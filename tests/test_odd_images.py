@@ -371,6 +371,13 @@ def test_pixels_that_vary_in_a_further_fit_are_free_then():
     assert (draws[..., 1, :] == 0).all()
 
 
+def test_a_constant_channel_is_named():
+    y = np.stack([images(8, 8), np.full((N, 8, 8), 7.0), images(8, 8, seed=1)], axis=1)
+    with pytest.warns(UserWarning, match=r"^Channels \[1\] of the responses are constant"):
+        est = fitted(quick(), y)
+    assert (est.sample(X, random_state=0)[:, 0, 1] == 7).all()
+
+
 def test_classes_in_one_column_are_pointed_out():
     y = np.concatenate([images(8, 8), images(8, 8, seed=1)])
     label = np.repeat([0.0, 1, 2, 3], 15)[:, None]
