@@ -24,10 +24,7 @@ _ROWS_PER_GROUP = 20  # on average, among which a draw's residual is chosen
 _PATCH, _N_PATCHES = 3, 2000  # side of a patch, and how many are compared ...
 _MOST_LOOKED_AT = 200  # ... of so many images
 _MOST_CORRELATED = 0.35  # residuals of neighbouring pixels that are noise (docs/lessons.md)
-_NEARER, _NEARER_OF_FEW = (
-    2,
-    10,
-)  # times as near are patches with noise; where pixels take few values
+_NEARER, _NEARER_OF_FEW = 2, 10  # times as near come patches by noise; of pixels of few values
 _LEAST_FAR = 0.002  # of the size of patches of few values, below which nearer is chance
 _FEWEST_HELD_OUT = 20  # responses, from which on their residuals tell how large others should be
 
