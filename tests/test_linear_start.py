@@ -114,6 +114,18 @@ def test_of_few_held_out_pairs_the_critic_must_convince_more():
         assert WGANMatcher()._plan(data, run).doubt == doubt
 
 
+@pytest.mark.parametrize(("size", "doubt"), [(1, 1.0), (10, np.inf), (30, np.inf)])
+def test_of_few_groups_no_critic_is_trained(size, doubt):
+    x, y = (torch.as_tensor(part.astype("float32")) for part in linear_law(60, 6, 0))
+    groups = torch.arange(30) // size
+    data = MatchingData(x[30:], y[30:], x[:30], y[:30], groups=groups + 30, held_groups=groups)
+    run = Run(torch.device("cpu"), 0)
+    matcher = WGANMatcher(max_steps=20)
+    assert matcher._plan(data, run).doubt == doubt
+    matcher.fit(data, run)
+    assert ("train_loss" in matcher.history_) == np.isfinite(doubt)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("matcher", slow_but(["mdn"], ["wgan", "diffusion", "mdn", "energy"]))
 def test_few_pairs_of_many_columns_draw_widely_enough(matcher):

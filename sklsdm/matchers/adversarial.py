@@ -307,7 +307,8 @@ class AdversarialMatcher(GeneratorMatcher):
         held_out = self._score_of_draws(data, plan, self.held_out_score)
         ready = learn_draws(module, diffusion, data, plan, held_out, self.ema_decay)
         self.diffusion_steps_ = diffusion.n_steps_
-        return ready._replace(is_enough=data.are_too_few_numbers)
+        is_kept = plan.doubt == math.inf
+        return ready._replace(is_enough=is_kept or data.are_too_few_numbers)
 
     def _check_further(self, prefix: str) -> None:
         weight: Any = self.energy_weight
@@ -340,7 +341,7 @@ class AdversarialMatcher(GeneratorMatcher):
         if data.code_shape is None:
             starts_anew = not (run.is_trial or self._was_trained_before)
             if starts_anew and self._learns_diffusion(data.latent_dim) and plan.tolerance == 0:
-                plan = replace(plan, doubt=2.0 if data.n_judges < FEW_HELD_OUT else 1.0)
+                plan = replace(plan, doubt=_doubt(data))
             return plan
         if self.noise_dim == "auto":
             plan = replace(plan, noise_dim=_NOISE_OF_IMAGES)
@@ -442,3 +443,14 @@ class AdversarialMatcher(GeneratorMatcher):
     def _batches(self, data: MatchingData, plan: Plan) -> PairBatches:
         n_draws = self.settings_["n_draws"]
         return self._pair_batches(data, plan, per_step=self.n_critic + 1, n_draws=n_draws)
+
+
+def _doubt(data: MatchingData) -> float:
+    """Standard errors by which the critic's work must improve on the draws that it starts from.
+
+    Of many pairs in few groups it is infinite: all of five groups may like draws that are far too
+    narrow for a sixth (docs/lessons.md).
+    """
+    if data.n_judges >= FEW_HELD_OUT:
+        return 1.0
+    return 2.0 if len(data.held_latent) < FEW_HELD_OUT else math.inf
