@@ -158,6 +158,7 @@ def test_each_pair_is_judged_once_by_a_fit_of_stage_two_without_it(monkeypatch, 
         return np.full(len(y), float(len(judged)))
 
     monkeypatch.setattr(choosing, "multiscale_scores", noted)
+    monkeypatch.setattr(choosing, "_FEWEST_GROUPS_TO_DROP", 100)  # none falls behind
     est = quick().fit(X, Y, groups=groups)
     assert len(fits) == len(judged) == 2 * 3  # flatten and trees
     for place, (data, rows) in enumerate(zip(fits, judged, strict=True)):
@@ -181,6 +182,20 @@ def test_encoders_that_give_equal_conditions_are_fitted_once(monkeypatch):
     scores = quick().fit(X, Y).encoder_scores_
     assert len(fits) == 3
     assert_array_equal(scores["again"], scores["flatten"])
+
+
+def test_an_encoder_is_fitted_once_for_each_fold_and_latent_space(monkeypatch):
+    """Both comparisons share it, and all uses of unpaired responses in one latent space."""
+    fit, n_pairs = FlattenConditionEncoder.fit_transform, []
+
+    def noted(self, condition, codes, seed, groups=None):
+        n_pairs.append(len(condition))
+        return fit(self, condition, codes, seed, groups)
+
+    monkeypatch.setattr(FlattenConditionEncoder, "fit_transform", noted)
+    est = quick().fit(X, Y, MORE)
+    assert len(est.held_out_scores_) == 3
+    assert n_pairs == 2 * [40, 40, 40] + [54]  # of all responses, of the pairs, and the end
 
 
 def test_uses_are_not_judged_by_the_fits_of_the_encoders(monkeypatch):
@@ -543,7 +558,8 @@ def test_of_groups_fewer_suffice_to_fall_behind(monkeypatch, behind, n_folds):
     monkeypatch.setattr(choosing.ShortFits, "scores", scores)
     pairs = choosing.Pairs(X, Y, np.arange(60) // 5)
     stage = SimpleNamespace(pairs=pairs, run=Run(torch.device("cpu"), 0))
-    fits = choosing.ShortFits(stage, [0, 1, 2], np.ones(2), EnergyMatcher(max_steps=1))
+    trials = choosing.TrialEncoders(stage)
+    fits = choosing.ShortFits(trials, [0, 1, 2], np.ones(2), EnergyMatcher(max_steps=1))
     settings = {use: choosing.Setting(use, None) for use in ("none", "match")}
     assert len(fits.compare("uses", settings)["match"]) == 8 * n_folds
     assert calls["match"] == n_folds

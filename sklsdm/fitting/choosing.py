@@ -24,7 +24,7 @@ from sklsdm.exceptions import DivergenceError
 from sklsdm.fitting.holding_out import folds_of
 from sklsdm.fitting.latent_space import Coded
 from sklsdm.fitting.pairs import Fold, Pairs
-from sklsdm.fitting.stage_two import Setting, StageTwo
+from sklsdm.fitting.stage_two import EncodedPairs, Setting, StageTwo
 from sklsdm.fitting.uses import data_for, use_for_encoders
 from sklsdm.matchers import BaseMatcher, EnergyMatcher, MatchingData, MDNMatcher
 from sklsdm.nets import by_group, is_as_good
@@ -103,20 +103,21 @@ def choose_setting(
     use_scores: Scores = {}
     folds = folds_for(stage, validation)
     use, name = use_for_encoders(list(spaces)), next(iter(encoders))
+    trials = TrialEncoders(stage)
     if len(encoders) > 1 and folds:
-        encoder_scores = _compare_encoders(stage, folds, spread, spaces[use], encoders, matcher)
+        encoder_scores = _compare_encoders(trials, folds, spread, spaces[use], encoders, matcher)
         name = choose_first_as_good(encoder_scores)
     if len(spaces) > 1 and folds:
         labelled_images = stage.pairs.are_labels and stage.responses.format.is_image
         doubt = _DOUBT_OF_LABELLED_IMAGES if labelled_images else _DOUBT_OF_USES
         settings = {each: Setting(each, spaces[each], encoders[name]) for each in spaces}
-        use_scores = _compare_uses(stage, folds, spread, settings, matcher, doubt)
+        use_scores = _compare_uses(trials, folds, spread, settings, matcher, doubt)
         use = choose_first_as_good(use_scores, doubt)
     return ComparedSetting(Setting(use, spaces[use], encoders[name]), encoder_scores, use_scores)
 
 
 def _compare_encoders(
-    stage: StageTwo,
+    trials: TrialEncoders,
     folds: Sequence[Fold],
     spread: NDArray[np.float64],
     coded: Coded,
@@ -124,15 +125,15 @@ def _compare_encoders(
     matcher: BaseMatcher,
 ) -> Scores:
     """The scores of condition encoders, on the pairs alone; `matcher` only bounds the steps."""
-    n_steps = min(matcher.budget(len(stage.pairs)), _ENCODER_STEPS)
+    n_steps = min(matcher.budget(len(trials.stage.pairs)), _ENCODER_STEPS)
     quick = _quick_matcher(coded.codes.shape[1], n_steps)
     settings = {name: Setting("none", coded, encoder) for name, encoder in encoders.items()}
-    fits = ShortFits(stage, folds, spread, quick, best_state=True)
+    fits = ShortFits(trials, folds, spread, quick, best_state=True)
     return fits.compare("condition encoders", settings)
 
 
 def _compare_uses(
-    stage: StageTwo,
+    trials: TrialEncoders,
     folds: Sequence[Fold],
     spread: NDArray[np.float64],
     settings: Mapping[str, Setting],
@@ -140,12 +141,13 @@ def _compare_uses(
     doubt: float,
 ) -> Scores:
     """The scores of the uses of unpaired responses; the `doubt` is that of the choice by them."""
-    budget = matcher.budget(len(stage.pairs))
+    pairs = trials.stage.pairs
+    budget = matcher.budget(len(pairs))
     share = int(_SHARE_OF_STEPS * budget / (len(settings) * len(folds)))
     n_steps = min(budget, max(_FEWEST_STEPS, share))
-    pairing_steps = min(budget, _LABELLING_STEPS if stage.pairs.are_labels else _PAIRING_STEPS)
+    pairing_steps = min(budget, _LABELLING_STEPS if pairs.are_labels else _PAIRING_STEPS)
     short = clone(matcher).set_params(max_steps=n_steps, callbacks=None)
-    fits = ShortFits(stage, folds, spread, short, pairing_steps=pairing_steps)
+    fits = ShortFits(trials, folds, spread, short, pairing_steps=pairing_steps)
     return fits.compare("uses of the unpaired responses", settings, max(doubt, _HOPELESS))
 
 
@@ -216,6 +218,30 @@ def folds_for(stage: StageTwo, validation: Pairs | None) -> list[Fold]:
     ]
 
 
+class TrialEncoders:
+    """Condition encoders for short fits, each fitted once for each fold and latent space.
+
+    They are those of `stage`, what is fitted on, as `for_trials` gives them.
+    """
+
+    def __init__(self, stage: StageTwo) -> None:
+        self.stage = stage
+        self._fitted: list[tuple[Setting, Fold, BaseConditionEncoder, EncodedPairs]] = []
+
+    def fitted_for(self, setting: Setting, fold: Fold) -> tuple[Setting, EncodedPairs]:
+        """The setting with its encoder fitted on the pairs of a fold, and what that gives them."""
+        for earlier, at, encoder, encoded in self._fitted:
+            is_same = earlier.encoder is setting.encoder and earlier.coded is setting.coded
+            if is_same and at is fold:
+                return replace(setting, encoder=encoder), encoded
+        assert setting.encoder is not None
+        encoder = setting.encoder.for_trials()
+        own = replace(setting, encoder=encoder)
+        encoded = self.stage.encode(own, fold)
+        self._fitted.append((setting, fold, encoder, encoded))
+        return own, encoded
+
+
 @dataclass(frozen=True)
 class _ShortFit:
     """On what a short fit was made, and the scores (v,) of the pairs held out from it."""
@@ -240,8 +266,8 @@ class ShortFits:
 
     Parameters
     ----------
-    stage : StageTwo
-        What is fitted on.
+    trials : TrialEncoders
+        What is fitted on, with the condition encoders.
     folds : sequence of Fold
         Each setting is fitted on the pairs kept in a fold, and judged on those held out.
     spread : ndarray of shape (q,)
@@ -257,7 +283,7 @@ class ShortFits:
 
     def __init__(
         self,
-        stage: StageTwo,
+        trials: TrialEncoders,
         folds: Sequence[Fold],
         spread: NDArray[np.float64],
         matcher: BaseMatcher,
@@ -265,7 +291,8 @@ class ShortFits:
         best_state: bool = False,
         pairing_steps: int = 0,
     ) -> None:
-        self.stage = stage
+        self.trials = trials
+        self.stage = trials.stage
         self.folds = folds
         self.spread = spread
         self.matcher = matcher
@@ -303,10 +330,9 @@ class ShortFits:
         An encoder that gives the conditions of one before it, such as "periodic" where a fold has
         no waves, has its scores.
         """
-        assert setting.encoder is not None
-        setting = replace(setting, encoder=setting.encoder.for_trials())
+        setting, encoded = self.trials.fitted_for(setting, fold)
         run = replace(self.stage.run, checkpoint=None, verbose=0, is_trial=True)
-        data = self.stage.data(setting, fold)
+        data = self.stage.data(setting, fold, encoded)
         for earlier in self._made:
             if earlier.is_that_of(setting, fold, data.condition):
                 return earlier.scores

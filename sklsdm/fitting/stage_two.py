@@ -34,6 +34,14 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class EncodedPairs:
+    """Conditions of the pairs that a fold keeps and of those it holds out, (n, f) and (v, f)."""
+
+    kept: NDArray[np.float32]
+    held: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class StageTwo:
     """What stage 2 is fitted on: the pairs, and all responses."""
 
@@ -105,26 +113,33 @@ class StageTwo:
             return self.needs_conditions
         return (self.are_recovered or self.needs_conditions) and not self.shift.is_clear
 
-    def data(self, setting: Setting, fold: Fold) -> MatchingData:
+    def encode(self, setting: Setting, fold: Fold) -> EncodedPairs:
+        """Fit the setting's encoder on the pairs that are kept, unless an earlier one is kept."""
+        encoder, kept, held = setting.encoder, self.pairs.condition[fold.kept], fold.held.condition
+        if encoder is None:
+            return EncodedPairs(kept, held)
+        if self.keeps_encoder:
+            kept = encoder.encode(kept)
+        else:
+            rows = torch.from_numpy(fold.kept).to(setting.coded.codes.device)
+            latent = setting.coded.codes[rows].cpu().numpy()
+            kept = encoder.fit_encode(kept, latent, self.run.seed, self.groups_of(fold))
+        return EncodedPairs(kept, encoder.encode(held))
+
+    def data(
+        self, setting: Setting, fold: Fold, encoded: EncodedPairs | None = None
+    ) -> MatchingData:
         """The pairs of stage 2 for one fold and, where their use is in stage 2, unpaired codes.
 
-        The encoder is fitted on the pairs that are kept.
+        The encoder is fitted on the pairs that are kept, unless it has `encoded` these already.
         """
-        coded, encoder = setting.coded, setting.encoder
-        device = self.run.device
+        coded, device = setting.coded, self.run.device
+        encoded = encoded or self.encode(setting, fold)
         kept = torch.from_numpy(fold.kept).to(device)
-        seen, held = self.pairs.condition[fold.kept], fold.held.condition
-        if encoder is not None:
-            latent = coded.codes[kept].cpu().numpy()
-            if self.keeps_encoder:
-                seen = encoder.encode(seen)
-            else:
-                seen = encoder.fit_encode(seen, latent, self.run.seed, self.groups_of(fold))
-            held = encoder.encode(held)
         data = MatchingData(
-            condition=torch.from_numpy(seen).to(device),
+            condition=torch.from_numpy(encoded.kept).to(device),
             latent=coded.codes[kept],
-            held_condition=torch.from_numpy(held).to(device),
+            held_condition=torch.from_numpy(encoded.held).to(device),
             held_latent=coded.space.encode(fold.held.y),
             groups=_on(device, self.groups_of(fold)),
             held_groups=_on(device, fold.held.groups),
