@@ -40,6 +40,7 @@ _FLAGS_MISSING = 5  # responses, where all outputs have two values
 _AROUND = 0.7  # of an output's spread that is left where it goes with a combination
 _LEAST_AROUND = 0.01  # of its spread
 _FEWEST_BEYOND = 5.0  # responses of a Gaussian law beyond an end that none of the others passes
+_FEWEST_POINTS = 8  # outputs, from which on they may be points of a curve
 _TOPS = (1.0, 100.0)  # of shares and of percents
 _MOST_COMBINED = 64  # outputs of few values, of which each is tried beside each
 
@@ -98,8 +99,9 @@ def find_ends(
     An output has an end if no response lies beyond it, where five or more would if a Gaussian law
     had its mean and variance. It is not asked of outputs of few values or of known combinations, of
     those whose outermost value is one of the `repeated`, nor where other `rules` order values.
-    Parts of a sum are all amounts. Where no output passes 0, and it is the end of one or its
-    outermost value that repeats, it is the end of all: some points of a curve are farther from it.
+    Parts of a sum are all amounts. Where no output of eight or more passes 0, and it is the end of
+    one or its outermost value that repeats, it is the end of all: some points of a curve are
+    farther from it.
     Of images, only the channels of whole numbers are asked, and all pixels of one have an end.
 
     The moments are those of responses on the stretched axes of the repeated values.
@@ -131,7 +133,7 @@ def find_ends(
         if n_channels:
             has_end = _by_channel(is_inside, n_channels, np.all)
             has_end &= _by_channel(asked[side] & would_pass, n_channels, np.any)
-        elif end == 0 and is_inside.all() and has_end.any():
+        elif end == 0 and len(std) >= _FEWEST_POINTS and is_inside.all() and has_end.any():
             has_end = is_inside
         ends[side][asked[side] & has_end] = end
     found = []
