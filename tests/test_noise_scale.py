@@ -124,7 +124,7 @@ def test_groups_stay_whole(folds):
     [
         (60, {"matcher__noise_scale": 1.2}, None, 1.2),
         (60, {"validation_fraction": 0}, None, 1.0),
-        (15, {}, None, 1.0),
+        (7, {}, None, 1.0),
         (220, {"validation_fraction": 0.05}, None, 1.0),
         (60, {}, np.arange(60) // 15, 1.0),
         (60, {}, np.maximum(np.arange(60) - 40, 0), 1.0),

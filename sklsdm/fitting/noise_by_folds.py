@@ -20,7 +20,7 @@ from sklsdm.run import Run
 _N_FOLDS = 4
 # Pairs that are learnt from; of more, further fits take too long. Where they come in groups, few
 # groups are held out of many pairs, too.
-_PAIRS, _GROUPED_PAIRS = range(4 * _N_FOLDS, 200), range(4 * _N_FOLDS, 5000)
+_PAIRS, _GROUPED_PAIRS = range(2 * _N_FOLDS, 200), range(2 * _N_FOLDS, 5000)
 
 
 def scale_noise_by_folds(

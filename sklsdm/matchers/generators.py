@@ -47,7 +47,7 @@ class GeneratorMatcher(BaseMatcher):
         doc="""Factor of the noise η in draws. Where pairs are few, the generator narrows onto them,
         and more noise widens its draws again. "auto" chooses it, from 1 to 3, by the multiscale
         score and the coverage of held-out pairs once a state is chosen. Where 1 to 19 are held out
-        and fewer than 200 learnt from, or of 16 to 19 pairs none is held out, four further fits
+        and fewer than 200 learnt from, or of 8 to 19 pairs none is held out, four further fits
         choose it, each of which leaves out a quarter of the pairs: the fit then takes two to four
         times as long, or one and a half times where these are of the diffusion at whose draws the
         generator starts (`start`). There are no such fits, and with fewer than 20 held out it is 1,
