@@ -74,7 +74,8 @@ def check_groups(groups: Any, n_pairs: int) -> NDArray[np.intp] | None:
         kinds, members = np.unique(values, return_inverse=True)
     if len(kinds) < 2:
         raise ValueError(
-            f"groups must hold at least 2 different groups, to hold one out, got only {kinds[0]!r}."
+            f"groups must hold at least 2 different groups, to hold one out, got only "
+            f"{kinds.tolist()[0]!r}."
         )
     return members
 

@@ -241,7 +241,7 @@ class LatentSpaceEstimator(FittedEstimator):
         earlier = getattr(self, "matcher_", None)
         with started(matcher, earlier, "matcher__") if self.warm_start else nullcontext():
             self.matcher_ = matcher.fit(data, run)
-            scale_noise_by_folds(matcher, self._new_part, data, run, stage.groups_of(fold))
+            scale_noise_by_folds(matcher, self._new_part, data, run)
         sampler = setting.coded.space.sampler(matcher)
         known = data.condition[: data.n_pairs]
         self._response_format_ = set_borders(sampler, known, stage.pairs.y[fold.kept])

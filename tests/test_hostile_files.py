@@ -14,7 +14,7 @@ from sklsdm.saving.boosters import pack_booster, unpack_booster
 SCRIPT = Path(__file__).with_name("hostile_files.py")
 
 
-@pytest.mark.parametrize("n_files", [20, pytest.param(5_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_files", [40, pytest.param(5_000, marks=pytest.mark.slow)])
 def test_hostile_files_run_nothing_hang_nowhere_and_take_little_memory(n_files):
     """`n_files` with altered bytes, and as many with altered content and a right checksum."""
     command = [sys.executable, str(SCRIPT), str(n_files), str(n_files)]

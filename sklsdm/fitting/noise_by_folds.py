@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from sklsdm.encoders.folds import Split, folds
 from sklsdm.exceptions import DivergenceError
@@ -28,7 +26,6 @@ def scale_noise_by_folds(
     new_part: Callable[[str], Any],
     data: MatchingData,
     run: Run,
-    groups: NDArray[np.intp] | None = None,
 ) -> None:
     """Choose the noise's scale of a fitted matcher by draws for every pair, where pairs are few.
 
@@ -37,12 +34,13 @@ def scale_noise_by_folds(
     three quarters of the pairs each, have their state chosen by the same held-out pairs, and draw
     for the rest. A generator needs the same scale as the diffusion whose draws it learns, which
     takes a third of the time, and so do fits without codes that have no condition
-    (docs/lessons.md). `groups` (n,) of the pairs stay whole; with fewer
-    than four groups, or with one that has half of the pairs, there are no folds. If a fit diverges,
-    or Ctrl-C ends it, the noise stays as it is.
+    (docs/lessons.md). Groups of pairs stay whole; with fewer than four groups, or with one that has
+    half of the pairs, there are no folds. If a fit diverges, or Ctrl-C ends it, the noise stays as
+    it is.
     """
     if not (isinstance(matcher, GeneratorMatcher) and matcher.needs_folds(data)):
         return
+    groups = None if data.groups is None else data.groups.cpu().numpy()
     suited = _PAIRS if groups is None else _GROUPED_PAIRS
     if len(data.latent) not in suited or matcher.interrupted_:
         return

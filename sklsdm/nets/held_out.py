@@ -157,9 +157,9 @@ def by_group(scores: Tensor, groups: Tensor | None) -> Tensor:
     """
     if groups is None or len(scores) == 0:
         return scores
-    _, place = groups[: len(scores)].unique(return_inverse=True)
-    sums = scores.new_zeros(int(place.max()) + 1).index_add(0, place, scores)
-    return sums * (len(sums) / len(scores))
+    kinds, place = groups[: len(scores)].unique(return_inverse=True)
+    sums = scores.new_zeros(len(kinds)).index_add(0, place, scores)
+    return sums * (len(kinds) / len(scores))
 
 
 def is_as_good(scores: Tensor, best: Tensor, tolerance: float = 1.0) -> bool:
